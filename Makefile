@@ -1,0 +1,104 @@
+# What a newcomer needs: Python 3.11 or newer, make and git.
+
+PYTHON ?= python3
+VENV_PYTHON := .venv/bin/python
+SAM := .venv-sam/bin/sam
+export SAM_CLI_TELEMETRY := 0
+
+# A stamp holds the folder's path and is written last: a folder that was moved, an interrupted
+# installation and an interpreter that is gone all lead to a new environment.
+usable = $(shell test "$$(cat $(1)/.installed 2>/dev/null)" = "$(CURDIR)" && $(1)/bin/python -c '' 2>/dev/null && echo yes)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format types test-deep verify-live build deploy lock clean .venv .venv-sam python3.13
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: .venv ## Start the whole system here and play the demo (ONCE=1: stop after it; PORT=n)
+	@$(VENV_PYTHON) -m opportune run $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
+
+test: .venv .venv-sam lint types ## Lint, types and all tests (ARGS="-k word": for pytest)
+	$(VENV_PYTHON) -m pytest $(ARGS)
+
+lint: .venv ## Check style and formatting
+	$(VENV_PYTHON) -m ruff check
+	$(VENV_PYTHON) -m ruff format --check
+
+format: .venv ## Format, and repair what can be repaired
+	$(VENV_PYTHON) -m ruff check --fix
+	$(VENV_PYTHON) -m ruff format
+
+types: .venv ## Check types
+	$(VENV_PYTHON) -m mypy
+
+test-deep: .venv ## A million random patterns against the oracle (PAIRS=n)
+	$(VENV_PYTHON) -m pytest tests/property --timeout 0 --pairs $(or $(PAIRS),1000000)
+
+verify-live: .venv ## Compare live matches, replay and oracle on recorded events (DATA=path)
+	$(VENV_PYTHON) -m tests.verify_live $(DATA)
+
+build: .venv-sam ## Build what is deployed (ARCHITECTURE=x86_64, BUILD_DIR=path)
+	@folder="$$($(MAKE) -s python3.13)" && PATH="$$folder:$$PATH" && export PATH && $(SAM) build \
+		$(if $(ARCHITECTURE),--parameter-overrides Architecture=$(ARCHITECTURE)) \
+		$(if $(BUILD_DIR),--build-dir $(BUILD_DIR) --cache-dir $(BUILD_DIR).cache)
+
+deploy: build ## Deploy to your AWS account, asking for what it needs
+	$(SAM) deploy --guided
+
+lock: ## Write the lock files anew (UPGRADE=1: with newer versions)
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && set -e; \
+	echo "Installing uv into $$folder"; \
+	$(PYTHON) -m venv "$$folder" && "$$folder/bin/pip" install --quiet uv; \
+	compile() { "$$folder/bin/uv" pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		$(if $(UPGRADE),--upgrade) "$$@"; }; \
+	compile --python-version 3.11 --group local --group dev pyproject.toml -o requirements.txt; \
+	compile --python-version 3.13 -c requirements.txt pyproject.toml -o functions/requirements.txt; \
+	echo 'aws-sam-cli>=1.170,<2' | compile --python-version 3.11 - -o requirements-sam.txt
+
+clean: ## Remove everything that was made here
+	rm -rf .venv .venv-sam .aws-sam .opportune .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find functions opportune tests -name __pycache__ -prune -exec rm -rf {} +
+
+# ── Environments ─────────────────────────────────────────────────────────────────────────────────
+
+.venv: .venv/.installed
+	@:
+.venv-sam: .venv-sam/.installed
+	@:
+
+ifneq ($(call usable,.venv),yes)
+.PHONY: .venv/.installed
+endif
+ifneq ($(call usable,.venv-sam),yes)
+.PHONY: .venv-sam/.installed
+endif
+
+.venv/.installed: requirements.txt
+	$(call install,.venv,requirements.txt,)
+	@.venv/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo "$(CURDIR)" > $@
+
+.venv-sam/.installed: requirements-sam.txt
+	$(call install,.venv-sam,requirements-sam.txt, for the AWS SAM CLI: its requirements clash with ours)
+	@echo "$(CURDIR)" > $@
+
+# The lock is complete, so nothing is resolved: --no-deps.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Python 3.11 or newer is needed and $(PYTHON) is not; try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@echo "Creating $(1)$(3) (about 1 minute, once)"
+	@rm -rf $(1)
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/pip install --disable-pip-version-check --no-deps --require-hashes --requirement $(2)
+endef
+
+# Prints the folder of a Python 3.13 with pip, which `sam build` wants on PATH. A name on PATH proves
+# nothing: it may be a pyenv shim without a version behind it, or a Python without pip.
+python3.13:
+	@for candidate in python3.13 "$$HOME"/.pyenv/versions/3.13.*/bin/python3.13 "$$(uv python find 3.13 2>/dev/null)"; do \
+		"$$candidate" -c 'import sys, pip; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && \
+		exec "$$candidate" -c 'import os, sys; print(os.path.dirname(sys.executable))'; \
+	done; \
+	echo "No Python 3.13 found on PATH, in pyenv or in uv; get one with: uv python install 3.13, or: pyenv install 3.13" >&2; \
+	exit 1
