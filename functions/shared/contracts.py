@@ -1,0 +1,145 @@
+"""What the functions say to each other: every payload, in one place.
+
+All payloads are JSON. ``v`` is the version of the contract: a function refuses one it does not
+know, so that two halves of a rolling deploy never misread each other. Times are whole
+milliseconds since the Unix epoch, UTC. ``site`` is a site id, ``user`` a user id as the site
+knows it (visitors without one are ``anon:<anonymous id>``).
+"""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+VERSION = 1
+ANONYMOUS_PREFIX = "anon:"
+
+
+class Event(msgspec.Struct, omit_defaults=True):
+    """One accepted event, stripped to what a live trigger reads.
+
+    ``at``: when it happened, corrected by the server and never after ``received``.
+    ``history``: replayed past; the event's own time counts as its time of receipt.
+    """
+
+    user: str
+    event: str
+    message_id: str
+    at: int
+    received: int
+    attributes: dict[str, Any] = {}
+    history: bool = False
+
+
+class Decide(msgspec.Struct, tag="decide", tag_field="type"):
+    """Gateway → Decider: events of one site, in order of acceptance. ``deadline``: answer by then."""
+
+    site: str
+    events: list[Event]
+    deadline: int
+    v: int = VERSION
+
+
+class AskCatalogue(msgspec.Struct, tag="catalogue", tag_field="type"):
+    """Gateway → Decider: which keys exist and which events matter?"""
+
+    v: int = VERSION
+
+
+class Wake(msgspec.Struct, tag="wake", tag_field="type"):
+    """Schedule → Decider: see to what is due in the agendas of partitions ``first`` … ``last``."""
+
+    first: int = 0
+    last: int = 1023
+    v: int = VERSION
+
+
+class Woken(msgspec.Struct):
+    """What a wake came to: absences that fired, matches that were handed over again."""
+
+    absences: int
+    handovers: int
+    v: int = VERSION
+
+
+DeciderRequest = Decide | AskCatalogue | Wake
+
+
+class Decision(msgspec.Struct, omit_defaults=True):
+    """What came of one event: popup messages to show, or the code of a refusal."""
+
+    message_id: str
+    messages: list[dict[str, Any]] = []
+    code: str | None = None
+    message: str | None = None
+
+
+class Decided(msgspec.Struct):
+    """Decider → Gateway: one decision per event, in the order of the request."""
+
+    decisions: list[Decision]
+    v: int = VERSION
+
+
+class WriteKey(msgspec.Struct):
+    """A site's write key: its SHA-256 in hex, and whether it is secret (server) or public (browser)."""
+
+    sha256: str
+    secret: bool = False
+
+
+def write_key(key: str, *, secret: bool = False) -> WriteKey:
+    """Return *key* as it is stored and compared: hashed."""
+    return WriteKey(sha256=hashlib.sha256(key.encode()).hexdigest(), secret=secret)
+
+
+class SiteCatalogue(msgspec.Struct):
+    """What the Gateway must know of one site: keys, and event name → attributes a trigger reads."""
+
+    keys: list[WriteKey]
+    events: dict[str, list[str]]
+
+
+class Catalogue(msgspec.Struct):
+    """Decider → Gateway: sites by id."""
+
+    sites: dict[str, SiteCatalogue]
+    v: int = VERSION
+
+
+class Activation(msgspec.Struct, omit_defaults=True):
+    """Decider → Engager: execute campaign ``campaign`` of ruleset ``ruleset`` for ``user``.
+
+    ``id`` is deterministic: the same match always has the same id. ``at``: when the match was
+    completed. ``attributes``: those of the completing event that the content uses.
+    ``suppressed``: the gate that stopped it; such an activation is recorded, never delivered.
+    """
+
+    id: str
+    site: str
+    user: str
+    campaign: str
+    ruleset: int
+    channel: str
+    at: int
+    event: str
+    message_id: str
+    attributes: dict[str, Any] = {}
+    per: str | None = None
+    suppressed: str | None = None
+    v: int = VERSION
+
+
+class Engage(msgspec.Struct):
+    """Decider → Engager, synchronously: render popups, record what is suppressed; answer by ``deadline``."""
+
+    activations: list[Activation]
+    deadline: int
+    v: int = VERSION
+
+
+class Engaged(msgspec.Struct):
+    """Engager → Decider: the content of each popup that was rendered, by activation id."""
+
+    contents: dict[str, dict[str, Any]]
+    v: int = VERSION

@@ -1,0 +1,54 @@
+"""Calls from one function to the next: synchronous, once, with a timeout of our own.
+
+boto3 repeats a call up to four times by default, also one that was executed and whose answer got
+lost; here it never does (``total_max_attempts=1``). The caller's caller repeats, if anybody.
+"""
+
+from typing import Any, Protocol
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from shared.errors import Unavailable
+
+
+class Invoke(Protocol):
+    """Call a function with a JSON payload and return its JSON answer."""
+
+    def __call__(self, payload: bytes) -> bytes: ...
+
+
+def once(*, read_timeout_s: float) -> Config:
+    """Return the boto3 configuration of every client whose calls have an effect."""
+    return Config(
+        connect_timeout=1,
+        read_timeout=read_timeout_s,
+        retries={"total_max_attempts": 1},
+        tcp_keepalive=True,
+        max_pool_connections=16,
+    )
+
+
+class LambdaInvoke:
+    """`Invoke` over the Lambda API. Raises `Unavailable` on every failure: what happened is unknown."""
+
+    def __init__(self, client: Any, function: str) -> None:
+        self._client = client
+        self._function = function
+
+    def __call__(self, payload: bytes) -> bytes:
+        """Invoke the function synchronously and return the payload of its answer."""
+        try:
+            answer = self._client.invoke(FunctionName=self._function, Payload=payload)
+            body: bytes = answer["Payload"].read()
+        except (BotoCoreError, ClientError) as error:
+            raise Unavailable(f"{self._function} did not answer: {type(error).__name__}") from error
+        if "FunctionError" in answer:
+            raise Unavailable(f"{self._function} failed")
+        return body
+
+
+def lambda_client(*, read_timeout_s: float) -> Any:
+    """Return a boto3 Lambda client that calls once."""
+    return boto3.client("lambda", config=once(read_timeout_s=read_timeout_s))
