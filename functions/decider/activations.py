@@ -1,0 +1,77 @@
+"""From a fire to an activation: its id, and what was known when the match was completed.
+
+Everything that an activation says stands in the fire, so that it is the same whoever hands it over: the
+call that decided it, a repetition of that call, or the wake that finds it unacknowledged.
+"""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from decider.rows import Fire
+from shared.contracts import Activation
+
+FRESH_MS = 10_000
+
+
+class Note(msgspec.Struct, array_like=True):
+    """What a completing event leaves with its match; ``attributes``: those that the content uses."""
+
+    event: str
+    message_id: str
+    at: int
+    received: int
+    history: bool
+    attributes: dict[str, Any]
+
+
+_encode_note = msgspec.json.Encoder().encode
+_decode_note = msgspec.json.Decoder(Note).decode
+
+
+def write_note(note: Note) -> str:
+    """Return *note* as the text that the row keeps."""
+    return _encode_note(note).decode()
+
+
+def activation(fire: Fire, *, answerable: bool) -> Activation:
+    """Return the activation of *fire*. *answerable*: an answer is on its way that a popup can come back in."""
+    campaign, version, ruleset, channel, trigger = fire.ref
+    site, user = msgspec.json.decode(fire.key, type=list[str])[:2]
+    note = _decode_note(fire.note)
+    last = note.message_id if fire.reason == "match" else str(fire.at)
+    return Activation(
+        id=activation_id(site, version, user, f"{trigger}{fire.per}", last),
+        site=site,
+        user=user,
+        campaign=campaign,
+        ruleset=ruleset,
+        channel=channel,
+        at=fire.at,
+        event=note.event,
+        message_id=note.message_id,
+        attributes=note.attributes,
+        per=fire.per or None,
+        suppressed=_suppression(fire, note, answerable=answerable),
+    )
+
+
+def _suppression(fire: Fire, note: Note, *, answerable: bool) -> str | None:
+    if note.history:
+        return "history"
+    if fire.ref[3] != "popup":
+        return None
+    if fire.reason != "match" or note.received - note.at > FRESH_MS:
+        return "stale"  # whoever was offline then is not shown now what was meant for then
+    return None if answerable else "unanswered"
+
+
+def activation_id(site: str, version: str, user: str, trigger: str, last: str) -> str:
+    """Return the id of an activation: 32 hex digits, the same for the same match, whoever computes it.
+
+    *version* is the campaign's, *trigger* the key of its trigger and run, *last* the id of the completing
+    event, or the deadline.
+    """
+    text = f"{site}\0{version}\0{user}\0{trigger}\0{last}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

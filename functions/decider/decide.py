@@ -1,0 +1,151 @@
+"""The use case of the Decider: events in, decisions out.
+
+For each event: which triggers does it concern (no call), what does it do to the user's row (one Redis
+command), and who is told (one call to the Engager for all popups and records of the request, one to the
+queue for all else). A failure half-way raises after what was decided has been handed over; the caller repeats the
+request, and events that were applied return their stored result.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from decider.activations import Note, activation, write_note
+from decider.book import Book, Rulebook
+from decider.dispatch import Dispatch
+from decider.relevance import Concern
+from decider.rows import Fire, Outcome, RowAnswer, RowCall, Rows, TriggerCall
+from decider.targets import Targets
+from shared.contracts import Decide, Decided, Decision, Event
+from shared.errors import Unavailable
+from shared.polled import Polled
+
+ATTEMPTS = 4
+PATIENCE_MS = 30_000
+GRACE_MS = 5_000
+
+REFUSALS = {
+    Outcome.HISTORY_TOO_LATE: (
+        "history_before_last_event",
+        "a history event must not be older than the last event of its user",
+    ),
+}
+
+
+class Decider:
+    """Decides events of any site."""
+
+    def __init__(self, book: Polled[Book], rows: Rows, targets: Targets, dispatch: Dispatch) -> None:
+        self.book = book
+        self.rows = rows
+        self._targets = targets
+        self._dispatch = dispatch
+
+    def decide(self, request: Decide) -> Decided:
+        """Return one decision per event, in order."""
+        decisions: list[Decision] = []
+        matched: list[tuple[Decision, Fire]] = []
+        failure: Unavailable | None = None
+        for event in request.events:
+            decision = Decision(event.message_id)
+            try:
+                answer = self._apply(request.site, event)
+            except Unavailable as error:
+                failure = error
+                break
+            if answer is not None:
+                decision.code, decision.message = REFUSALS.get(answer.code, (None, None))
+                matched += [(decision, fire) for fire in answer.fires]
+            decisions.append(decision)
+        if matched:
+            contents = self.hand_over([fire for _, fire in matched], request.deadline, answerable=True)
+            for decision, fire in matched:
+                if fire.key in contents:
+                    decision.messages.append(contents[fire.key])
+        if failure is not None:
+            raise failure
+        return Decided(decisions)
+
+    def hand_over(self, fires: Sequence[Fire], deadline: int, *, answerable: bool) -> dict[str, dict[str, Any]]:
+        """Tell the Engager of *fires*, then acknowledge them; return the popups by the fires' keys.
+
+        What has no effect outside (a popup, a record of what was suppressed) goes straight to it, all else by
+        the queue. *answerable*: there is an answer that a popup can come back in.
+        """
+        due = [(fire, activation(fire, answerable=answerable)) for fire in fires]
+        direct = [each for _, each in due if each.channel == "popup" or each.suppressed]
+        queued = [each for _, each in due if each.channel != "popup" and not each.suppressed]
+        if queued:
+            self._dispatch.queue(queued)
+        contents = self._dispatch.engage(direct, deadline) if direct else {}
+        self.rows.acknowledge(fires)
+        return {fire.key: contents[each.id] for fire, each in due if each.id in contents}
+
+    def call_row(self, call: RowCall, rules: Rulebook) -> RowAnswer | None:
+        """Make *call*, and once more with the user's targets where the row asks for them.
+
+        ``None``: the row knows a newer ruleset than *rules*, which has been loaded meanwhile.
+        """
+        answer = self.rows.apply(call)
+        if answer.code is Outcome.TARGETS_UNKNOWN:
+            plan = rules.plan
+            known = self._targets.campaigns(call.site, rules.generation, call.user) if plan.has_groups else []
+            live = plan.ruleset.campaigns
+            call.targets = [each.trigger.key for each in live if each.id in known and not each.everyone]
+            call.keep = call.targets + [each.trigger.key for each in live if each.everyone]
+            answer = self.rows.apply(call)
+        if answer.code is Outcome.RULESET_OUTDATED:
+            self.book.reload()
+            return None
+        return answer
+
+    def _apply(self, site: str, event: Event) -> RowAnswer | None:
+        """Apply *event* to its user's row; ``None`` where no live trigger cares."""
+        for _ in range(ATTEMPTS):
+            rules = self.book.get().get(site)
+            concerns = rules.plan.concerns(event.event, event.attributes) if rules else []
+            if rules is None or not concerns:
+                return None
+            answer = self.call_row(_row_call(site, event, rules, concerns), rules)
+            if answer is not None:
+                return answer
+        raise Unavailable("the ruleset changed too often meanwhile", code="ruleset_changing")
+
+
+def _row_call(site: str, event: Event, rules: Rulebook, concerns: Sequence[Concern]) -> RowCall:
+    version = rules.plan.ruleset.version
+    return RowCall(
+        site=site,
+        user=event.user,
+        message_id=event.message_id,
+        at=event.at,
+        received=event.received,
+        history=event.history,
+        generation=rules.generation,
+        ruleset=version,
+        ttl=rules.plan.ttl_ms,
+        patience=PATIENCE_MS,
+        grace=GRACE_MS,
+        triggers=[
+            TriggerCall(
+                key=campaign.trigger.key,
+                everyone=campaign.everyone,
+                bits=bits,
+                per=per,
+                program=campaign.trigger.program,
+                ref=[campaign.id, campaign.version, version, campaign.channel, campaign.trigger.key],
+                note=write_note(
+                    Note(
+                        event=event.event,
+                        message_id=event.message_id,
+                        at=event.at,
+                        received=event.received,
+                        history=event.history,
+                        attributes={
+                            name: event.attributes[name] for name in campaign.reads if name in event.attributes
+                        },
+                    )
+                ),
+            )
+            for campaign, bits, per in concerns
+        ],
+    )

@@ -1,0 +1,191 @@
+--[[
+Apply one event to one user's row: duplicates, effective time, targets, and every trigger it concerns.
+Or, as a tick: let the pending absences of one run fall due.
+
+KEYS[1]   the user's row, a hash: g targets, m last effective time, d digests of recent message ids,
+          r stored results of those that fired, t:<trigger> progress
+KEYS[2]   the partition's agenda, a sorted set: due ms of ["absence", site, user, trigger, per] and of
+          ["handover", key of an activation], both in JSON
+KEYS[3]   the partition's activations that nobody has acknowledged, a hash: key -> fire
+ARGV[1]   MessagePack of {
+            site, user
+            at, received ms; history: at counts as received, and must not lie before the row's last time
+            tick         true: no event; absences due at `at` fire, and the rest of the row stays
+            patience     ms after which a fire that nobody acknowledged is handed over again
+            grace        ms that a pending absence waits beyond its deadline for events still on their way
+            generation, ruleset   versions the caller knows
+            targets      list of trigger keys the user is a target of, or nil: the caller has not looked
+            keep         with targets: the keys of all triggers whose progress may stay
+            ttl          ms the row lives on
+            triggers     list of {key, everyone, bits, per, program, ref, note}; ref and note come back
+          }
+ARGV[2]   8 bytes that stand for the message id; empty for a tick
+Returns   MessagePack of {code, at, fires = {[key, ref, at, reason, since, per, note]...}}; code is
+          0 decided    1 seen before: the stored fires    2 user is no target: nothing was done
+          -1 targets unknown: look and call again         -2 ruleset older than the row's: reload, call again
+          -3 history before the row's last time: refused
+Atomic    because a message must be counted once, and of two completing events only one may fire, however
+          many callers there are:  A reads 2 wins, B reads 2 wins, A fires, B fires - cannot happen here.
+          A match and its note in the agenda are one: a caller that dies afterwards has lost nothing.
+]]
+local row, agenda, unacknowledged = KEYS[1], KEYS[2], KEYS[3]
+local event, digest = cmsgpack.unpack(ARGV[1]), ARGV[2]
+local triggers = event.triggers
+
+local fields = { "g", "m", "d", "r" }
+for i, trigger in ipairs(triggers) do fields[4 + i] = "t:" .. trigger.key end
+local stored = redis.call("HMGET", row, unpack(fields))
+local targets, time, seen, results = stored[1], tonumber(stored[2] or 0), stored[3] or "", stored[4] or ""
+
+local function answer(code, fires)
+  return cmsgpack.pack({ code = code, fires = fires or {}, at = time })
+end
+
+local function hex(bytes)
+  return (string.gsub(bytes, ".", function(byte) return string.format("%02x", string.byte(byte)) end))
+end
+
+-- results: digest, length (2 bytes, big-endian), MessagePack of the fires; one after the other
+local function result_of(wanted)
+  local from = 1
+  while from <= #results do
+    local high, low = string.byte(results, from + machine.DIGEST, from + machine.DIGEST + 1)
+    local body = from + machine.DIGEST + 2
+    local after = body + high * 256 + low
+    if string.sub(results, from, from + machine.DIGEST - 1) == wanted then
+      return cmsgpack.unpack(string.sub(results, body, after - 1)), from, after
+    end
+    from = after
+  end
+end
+
+if not event.tick and machine.is_seen(seen, digest) then
+  return answer(1, (result_of(digest)))
+end
+
+-- Targets: "<generation>:<ruleset>:<key>,<key>,", or with "?" in place of the keys while nobody has looked.
+local writes = {}
+local generation, ruleset, keys
+if targets then
+  generation, ruleset, keys = string.match(targets, "^(%d+):(%d+):(.*)$")
+  generation, ruleset = tonumber(generation), tonumber(ruleset)
+  if ruleset > event.ruleset then return answer(-2) end
+end
+local for_everyone = true
+for _, trigger in ipairs(triggers) do for_everyone = for_everyone and trigger.everyone end
+local outdated = targets and (ruleset < event.ruleset or generation < event.generation)
+if not targets or outdated or (keys == "?" and not for_everyone) then
+  if event.targets then
+    keys = table.concat(event.targets, ",") .. ","
+    if outdated then -- progress of triggers that changed, ended or are no longer this user's
+      local kept = {}
+      for _, key in ipairs(event.keep) do kept["t:" .. key] = true end
+      for _, field in ipairs(redis.call("HKEYS", row)) do
+        if string.sub(field, 1, 2) == "t:" and not kept[field] then redis.call("HDEL", row, field) end
+      end
+      for i, trigger in ipairs(triggers) do
+        if not kept["t:" .. trigger.key] then stored[4 + i] = false end
+      end
+    end
+  elseif targets or not for_everyone then
+    return answer(-1)
+  else
+    keys = "?"
+  end
+  writes = { "g", event.generation .. ":" .. event.ruleset .. ":" .. keys }
+end
+
+local concerned = {}
+for i, trigger in ipairs(triggers) do
+  if trigger.everyone or string.find("," .. keys, "," .. trigger.key .. ",", 1, true) then
+    concerned[#concerned + 1] = i
+  end
+end
+
+local function appointment(trigger, per)
+  return cjson.encode({ "absence", event.site, event.user, trigger.key, per })
+end
+
+if #concerned == 0 then
+  if event.tick then
+    for _, trigger in ipairs(triggers) do redis.call("ZREM", agenda, appointment(trigger, trigger.per)) end
+  elseif #writes > 0 then
+    redis.call("HSET", row, unpack(writes))
+    redis.call("PEXPIRE", row, event.ttl)
+  end
+  return answer(2)
+end
+
+if event.history and event.at < time then return answer(-3) end
+local received = event.history and event.at or event.received
+if not event.tick then time = math.max(event.at, time) end
+
+local fires, gone = {}, {}
+for _, i in ipairs(concerned) do
+  local trigger, field = triggers[i], fields[4 + i]
+  local program, per = trigger.program, trigger.per
+  local runs = {}
+  for n, run in ipairs(stored[4 + i] and cmsgpack.unpack(stored[4 + i]) or {}) do
+    runs[n] = { per = run[1], state = machine.thaw(program, run[2]) }
+  end
+  local fire, evicted
+  if event.tick then
+    fire = machine.expire_run(program, runs, per, event.at)
+  else
+    local late = received - event.at > program.backdate
+    fire, evicted =
+      machine.advance_run(program, runs, per, trigger.bits, time, event.at, late, nil, trigger.note)
+  end
+  if fire then
+    local last = fire.reason == "match" and hex(digest) or tostring(fire.at)
+    local key = cjson.encode({ event.site, event.user, trigger.key, per, last })
+    local report = { key, trigger.ref, fire.at, fire.reason, fire.since, per, fire.note }
+    fires[#fires + 1] = report
+    redis.call("HSET", unacknowledged, key, cmsgpack.pack(report))
+    redis.call("ZADD", agenda, event.received + event.patience, cjson.encode({ "handover", key }))
+  end
+  if program.absent then
+    local state = machine.run(runs, per)
+    if state and state.due then
+      -- History has a clock of its own: only later events of the user let its absences fall due.
+      if not event.history then redis.call("ZADD", agenda, state.due + event.grace, appointment(trigger, per)) end
+    else
+      redis.call("ZREM", agenda, appointment(trigger, per))
+    end
+    if evicted then redis.call("ZREM", agenda, appointment(trigger, evicted)) end
+  end
+  if #runs > 0 then
+    local frozen = {}
+    for n, run in ipairs(runs) do frozen[n] = { run.per, machine.freeze(program, run.state) } end
+    writes[#writes + 1] = field
+    writes[#writes + 1] = cmsgpack.pack(frozen)
+  elseif stored[4 + i] then
+    gone[#gone + 1] = field
+  end
+end
+
+if not event.tick then
+  local forgotten
+  seen, forgotten = machine.remember(seen, digest)
+  if forgotten then
+    local _, from, after = result_of(forgotten)
+    if from then results = string.sub(results, 1, from - 1) .. string.sub(results, after) end
+  end
+  if #fires > 0 then
+    local body = cmsgpack.pack(fires)
+    local length = string.char(math.floor(#body / 256), #body % 256)
+    results = results .. digest .. length .. body
+  end
+  for field, value in pairs({ m = tostring(time), d = seen, r = results }) do
+    if value ~= "" then
+      writes[#writes + 1] = field
+      writes[#writes + 1] = value
+    elseif stored[4] then
+      gone[#gone + 1] = field
+    end
+  end
+end
+if #writes > 0 then redis.call("HSET", row, unpack(writes)) end
+if #gone > 0 then redis.call("HDEL", row, unpack(gone)) end
+redis.call("PEXPIRE", row, event.ttl)
+return answer(0, fires)

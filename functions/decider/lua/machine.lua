@@ -1,0 +1,345 @@
+--[[
+The trigger state machine: what one event does to one user's progress. Pure: no Redis call, no clock,
+no randomness; Lua 5.1 as Redis has it, and the same in LuaJIT for replays and tests.
+
+Why one value per stage is enough: every constraint of the language has the form "an earlier event lies
+after some bound that grows with the later event", so of all partial matches at one stage the newest can
+stand for the rest (docs/decisions/0001-newest-partial.md). A stage is one *unit step*: a step with
+`times: 3` is three of them.
+
+program (compiled by console/compile.py; absent fields are nil)
+  steps     {bit, times, consecutive, directly, gap, guard, inner} in order; or
+  members   {bit, ...} of an any-order trigger
+  units     number of unit steps of `steps`
+  within    total window, ms          subject, reset   bits
+  absent    {bit, wait = ms, last = true for anchor: last}
+  after     "restart" | "overlap" | "every" | "once"
+  backdate  ms: an event older than this when received is late
+  tracked   true: every event counts a serial number (after == "overlap")
+Bits are weights (powers of two below 2^53); `bits` of an event is the sum of those it meets.
+
+state     progress of one run: start[u], last[u], inner[u], serial[u], link[u] of the newest partial match
+          that has reached unit u; due, anchor, since, note: a pending absence; count, taken: serial
+          numbers of `overlap`; done. A fresh state is {}.
+fire      {at = ms, reason = "match" | "absence", since = ms of its first event, note = what came with the
+          completing event, link = list of what was passed as `link`: {link, link before}}
+All times are whole milliseconds; windows are half-open: last - first < within.
+]]
+local machine = {
+  RECENT = 128, -- message ids a row remembers
+  DIGEST = 8, -- bytes of one of them
+  RUNS = 20, -- values of `per` a row keeps progress for
+}
+
+local function has(bits, weight)
+  return weight ~= nil and bits % (weight + weight) >= weight
+end
+
+local function clear_progress(state)
+  state.start, state.last, state.inner, state.serial, state.link = nil, nil, nil, nil, nil
+end
+
+local function clear_pending(state)
+  state.due, state.anchor, state.since, state.note, state.chain = nil, nil, nil, nil, nil
+end
+
+-- A sequence: returns first time, serial and link of the match that this event completes, or nil.
+local function advance_sequence(program, state, bits, now, late, link)
+  local start, last, inner, serial, chain = state.start, state.last, state.inner, state.serial, state.link
+  if not start then
+    if late or not has(bits, program.steps[1].bit) then return nil end
+    start, last, inner, serial, chain = {}, {}, {}, {}, {}
+    state.start, state.last, state.inner, state.serial, state.link = start, last, inner, serial, chain
+  end
+  local within = program.within or math.huge
+  local subject = has(bits, program.subject)
+  local reset = has(bits, program.reset)
+  local steps, unit, units = program.steps, program.units, program.units
+  local first, first_serial, first_link
+  -- Downwards, so that one event serves a match once: unit - 1 still holds what was there before it.
+  for k = #steps, 1, -1 do
+    local step = steps[k]
+    local met = not late and has(bits, step.bit)
+    local follower = steps[k + 1]
+    for n = step.times, 1, -1 do
+      local begun = nil -- first time of the partial match that this event takes to `unit`
+      local below = unit - 1
+      if met then
+        if below == 0 then
+          begun = now
+        else
+          begun = start[below]
+          if begun and (
+            now - begun >= within
+            or (n == 1 and step.gap and now - last[below] >= step.gap)
+            or (n > 1 and step.inner and now - inner[below] >= step.inner)
+          ) then
+            begun = nil
+          end
+        end
+      end
+      if unit == units then
+        if begun then
+          first = begun
+          first_serial = below == 0 and state.count or serial[below]
+          first_link = link and { link, chain[below] }
+        end
+      else
+        local broken = reset or (start[unit] and now - start[unit] >= within)
+        if n == step.times then
+          broken = broken or has(bits, follower.guard) or (follower.directly and subject)
+        else
+          broken = broken or (step.consecutive and subject)
+        end
+        if begun and not (reset and below > 0) then
+          start[unit], last[unit] = begun, now
+          inner[unit] = n == 1 and now or inner[below]
+          serial[unit] = below == 0 and state.count or serial[below]
+          chain[unit] = link and { link, chain[below] }
+        elseif broken then
+          start[unit], last[unit], inner[unit], serial[unit], chain[unit] = nil, nil, nil, nil, nil
+        end
+      end
+      unit = below
+    end
+  end
+  return first, first_serial, first_link
+end
+
+-- An any-order trigger: the newest event of each member; one event may serve several members.
+local function advance_members(program, state, bits, now, late, link)
+  local members = program.members
+  local last, serial, chain = state.last, state.serial, state.link
+  if not last then
+    last, serial, chain = {}, {}, {}
+    state.last, state.serial, state.link = last, serial, chain
+  end
+  local met, complete = false, true
+  local first, first_serial, first_link = now, state.count, nil
+  local reset = has(bits, program.reset)
+  for i = 1, #members do
+    if not late and has(bits, members[i]) then
+      met = true
+      last[i], serial[i], chain[i] = now, state.count, link
+    elseif last[i] and now - last[i] < program.within then
+      if last[i] < first then first = last[i] end
+      if state.count and serial[i] < first_serial then first_serial = serial[i] end
+    else
+      complete = false
+      last[i], serial[i], chain[i] = nil, nil, nil
+    end
+  end
+  if met and complete and link then
+    for i = #members, 1, -1 do first_link = { chain[i], first_link } end
+  end
+  if reset then -- what came before it can no longer be part of a match; this event still can
+    for i = 1, #members do
+      if late or not has(bits, members[i]) then last[i], serial[i], chain[i] = nil, nil, nil end
+    end
+  end
+  if met and complete then return first, first_serial, first_link end
+end
+
+-- Has the run reached its end for good, or started over, after a fire?
+local function settle(program, state)
+  if program.after == "restart" then
+    clear_progress(state)
+  elseif program.after == "once" then
+    clear_progress(state)
+    state.done = true
+  end
+end
+
+--- Fire the pending absence if its deadline is not after `now`; returns the fire or nil.
+function machine.expire(program, state, now)
+  if not state.due or now < state.due then return nil end
+  local fire = { at = state.due, reason = "absence", since = state.since, note = state.note, link = state.chain }
+  clear_pending(state)
+  settle(program, state)
+  return fire
+end
+
+--- Apply one event to one run. `now`: its effective time; `at`: its own time; `late`: older than
+--- `backdate` when received: it can break, reset and cancel, never advance. `note` comes back in the fire.
+--- Returns a fire or nil.
+function machine.advance(program, state, bits, now, at, late, link, note)
+  local absent = program.absent
+  local fire = absent and machine.expire(program, state, now)
+  if state.done then return fire end
+  if program.tracked then state.count = (state.count or 0) + 1 end
+
+  if absent and state.due then
+    -- An event at the deadline does not cancel: `expire` above was first. A late one must lie in the wait.
+    if has(bits, program.reset) or (has(bits, absent.bit) and (not late or state.anchor <= at)) then
+      clear_pending(state)
+    end
+  end
+
+  local first, serial, chain
+  if program.members then
+    first, serial, chain = advance_members(program, state, bits, now, late, link)
+  else
+    first, serial, chain = advance_sequence(program, state, bits, now, late, link)
+  end
+  if not first then return fire end
+  if program.after == "overlap" then
+    if serial <= (state.taken or 0) then return fire end
+    state.taken = serial
+  end
+
+  if not absent then
+    settle(program, state)
+    return { at = now, reason = "match", since = first, note = note, link = chain }
+  end
+  if absent.last or not state.due then
+    state.due, state.anchor, state.since = now + absent.wait, now, first
+    state.note, state.chain = note, chain
+  end
+  return fire
+end
+
+--- Does this state still mean anything? One that does not is not stored.
+function machine.is_empty(state)
+  -- `taken` alone means nothing: every later match starts after it.
+  return not state.done and not state.due and next(state.start or state.last or {}) == nil
+end
+
+--[[ State <-> flat list of small whole numbers, for storage:
+  {earliest time, has, [due, anchor, since, note], [count, taken], {unit, start, last, inner, serial}...}
+  Times are offsets from the earliest; columns that the program never reads are left out. ]]
+
+local function columns(program)
+  if program.members then return { "last", program.tracked and "serial" or nil } end
+  local gap, inner = false, false
+  for _, step in ipairs(program.steps) do
+    gap, inner = gap or step.gap ~= nil, inner or step.inner ~= nil
+  end
+  local names = { "start" }
+  if gap then names[#names + 1] = "last" end
+  if inner then names[#names + 1] = "inner" end
+  if program.tracked then names[#names + 1] = "serial" end
+  return names
+end
+
+--- Return the list that `thaw` understands, or nil where there is nothing to store.
+function machine.freeze(program, state)
+  if machine.is_empty(state) then return nil end
+  local names = columns(program)
+  local rows, earliest = state[names[1]] or {}, state.since or state.anchor or math.huge
+  local units = program.members and #program.members or program.units - 1
+  for unit = 1, units do
+    if rows[unit] and rows[unit] < earliest then earliest = rows[unit] end
+  end
+  if earliest == math.huge then earliest = 0 end
+  local kind = (state.due and 1 or 0) + (state.count and 2 or 0) + (state.done and 4 or 0)
+  local flat = { earliest, kind }
+  local function add(number) flat[#flat + 1] = number end
+  if state.due then
+    add(state.due - earliest)
+    add(state.anchor - earliest)
+    add(state.since - earliest)
+    add(state.note or "")
+  end
+  if state.count then
+    add(state.count)
+    add(state.taken or 0)
+  end
+  for unit = 1, units do
+    if rows[unit] then
+      add(unit)
+      for _, name in ipairs(names) do
+        local value = state[name][unit]
+        add(name == "serial" and value or value - earliest)
+      end
+    end
+  end
+  return flat
+end
+
+--- Return the state that `freeze` made the list of.
+function machine.thaw(program, flat)
+  local names = columns(program)
+  local earliest, kind, i = flat[1], flat[2], 3
+  local state = {}
+  local function take()
+    i = i + 1
+    return flat[i - 1]
+  end
+  if kind % 2 >= 1 then
+    state.due = take() + earliest
+    state.anchor = take() + earliest
+    state.since = take() + earliest
+    state.note = take()
+  end
+  if kind % 4 >= 2 then
+    state.count = take()
+    local taken = take()
+    state.taken = taken > 0 and taken or nil
+  end
+  state.done = kind >= 4 or nil
+  if flat[i] then
+    state.start, state.last, state.inner, state.serial, state.link = {}, {}, {}, {}, {}
+    if program.members then state.start = nil end
+  end
+  while flat[i] do
+    local unit = take()
+    for _, name in ipairs(names) do
+      local value = take()
+      state[name][unit] = name == "serial" and value or value + earliest
+    end
+  end
+  return state
+end
+
+--[[ The runs of a trigger that is separated by `per`: an array of {per, state}, the one touched last at
+  the end. A trigger without `per` has a single run with an empty name. ]]
+
+--- Apply an event to the run `per` of `runs`; returns the fire or nil, and the name of the run that had
+--- to go because there were too many.
+function machine.advance_run(program, runs, per, bits, now, at, late, link, note)
+  local state, i = machine.run(runs, per)
+  if state then table.remove(runs, i) end
+  state = state or {}
+  local fire = machine.advance(program, state, bits, now, at, late, link, note)
+  local gone
+  if not machine.is_empty(state) then
+    if #runs >= machine.RUNS then gone = table.remove(runs, 1).per end
+    runs[#runs + 1] = { per = per, state = state }
+  end
+  return fire, gone
+end
+
+--- Return the state of the run `per` of `runs`, or nil.
+function machine.run(runs, per)
+  for i = 1, #runs do
+    if runs[i].per == per then return runs[i].state, i end
+  end
+end
+
+--- Fire the pending absence of the run `per` if it is due; a run that means nothing more is dropped.
+function machine.expire_run(program, runs, per, now)
+  local state, i = machine.run(runs, per)
+  local fire = state and machine.expire(program, state, now)
+  if fire and machine.is_empty(state) then table.remove(runs, i) end
+  return fire
+end
+
+--- Was this message id (its digest) seen before in `seen`?
+function machine.is_seen(seen, digest)
+  local from = 1
+  while true do
+    local found = string.find(seen, digest, from, true)
+    if not found then return false end
+    if (found - 1) % machine.DIGEST == 0 then return true end
+    from = found + 1
+  end
+end
+
+--- Return `seen` with `digest` added, and the digest that was forgotten for it or nil.
+function machine.remember(seen, digest)
+  local longest = machine.RECENT * machine.DIGEST
+  if #seen < longest then return seen .. digest, nil end
+  return string.sub(seen, machine.DIGEST + 1) .. digest, string.sub(seen, 1, machine.DIGEST)
+end
+
+return machine

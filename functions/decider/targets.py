@@ -1,0 +1,29 @@
+"""The targets collection, read once per user and generation; the row in Redis keeps the answer."""
+
+from typing import Protocol
+
+from pymongo.database import Database
+
+from shared.contracts import ANONYMOUS_PREFIX
+from shared.mongodb import Document, guarded, targets_collection
+
+
+class Targets(Protocol):
+    """Who is a target of what."""
+
+    def campaigns(self, site: str, generation: int, user: str) -> list[str]: ...
+
+
+class MongoTargets:
+    """`Targets` in MongoDB. Visitors without a user id, and sites never refreshed, cost no call."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._database = database
+
+    def campaigns(self, site: str, generation: int, user: str) -> list[str]:
+        """Return the ids of the campaigns that *user* is a target of."""
+        if generation == 0 or user.startswith(ANONYMOUS_PREFIX):
+            return []
+        with guarded():
+            row = self._database[targets_collection(site, generation)].find_one({"_id": user})
+        return list(row["campaigns"]) if row else []

@@ -1,0 +1,75 @@
+"""Builds the Decider from its settings: the only place that creates its clients."""
+
+from typing import Any, cast
+
+import boto3
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.retry import Retry
+
+from decider import book
+from decider.decide import Decider
+from decider.dispatch import AwsDispatch
+from decider.handler import Deps
+from decider.rows import Client, Rows
+from decider.targets import MongoTargets
+from shared import mongodb
+from shared.clock import now_ms
+from shared.invoke import LambdaInvoke, lambda_client, once
+from shared.observability import observe
+from shared.polled import Polled
+from shared.settings import Settings
+
+ENGAGER_TIMEOUT_S = 3.0
+
+
+class MongoLibrary:
+    """`book.Library` in MongoDB."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+
+    def pointers(self) -> dict[str, mongodb.Pointer]:
+        """Return the pointer of every site."""
+        return mongodb.pointers(self._database)
+
+    def ruleset(self, site: str, version: int) -> Any:
+        """Return a published ruleset."""
+        return mongodb.ruleset(self._database, site, version)
+
+
+def redis_client(url: str, *, cluster: bool) -> Client:
+    """Return a Redis client that never repeats a command: a timed-out script may have run."""
+    options: dict[str, Any] = {
+        "socket_timeout": 1.0,
+        "socket_connect_timeout": 1.0,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+    }
+    client = RedisCluster.from_url(url, **options) if cluster else Redis.from_url(url, **options)
+    return cast("Client", client)
+
+
+def build(settings: Settings) -> Deps:
+    """Return everything the handler needs; nothing is connected yet."""
+    observability = observe("decider")
+    database = mongodb.database(settings.mongodb_url, settings.mongodb_database)
+    library = MongoLibrary(database)
+    pages: Polled[book.Book] = Polled(
+        lambda present: book.load(library, present),
+        every_s=settings.poll_seconds,
+        clock=now_ms,
+        on_error=lambda error: observability.logger.warning("rulesets not refreshed", extra={"code": error.code}),
+    )
+    decider = Decider(
+        book=pages,
+        rows=Rows(lambda: redis_client(settings.redis_url, cluster=settings.redis_cluster)),
+        targets=MongoTargets(database),
+        dispatch=AwsDispatch(
+            LambdaInvoke(lambda_client(read_timeout_s=ENGAGER_TIMEOUT_S), settings.engager_function),
+            boto3.client("sqs", config=once(read_timeout_s=2)),
+            settings.deliveries_queue_url,
+        ),
+    )
+    return Deps(decider=decider, clock=now_ms, observability=observability)

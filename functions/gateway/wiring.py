@@ -1,0 +1,28 @@
+"""Builds the Gateway from its settings: the only place that creates its clients."""
+
+from gateway.decisions import Decisions, ask_catalogue
+from gateway.handler import Deps
+from shared.clock import now_ms
+from shared.contracts import Catalogue
+from shared.invoke import LambdaInvoke, lambda_client
+from shared.observability import observe
+from shared.polled import Polled
+from shared.settings import Settings
+
+
+def build(settings: Settings) -> Deps:
+    """Return everything the handler needs; nothing is connected yet."""
+    observability = observe("gateway")
+    client = lambda_client(read_timeout_s=settings.gateway_timeout_ms / 1000)
+    decider = LambdaInvoke(client, settings.decider_function)
+    catalogue: Polled[Catalogue] = Polled(
+        lambda _: ask_catalogue(decider),
+        every_s=settings.poll_seconds,
+        clock=now_ms,
+        on_error=lambda error: observability.logger.warning("catalogue not refreshed", extra={"code": error.code}),
+    )
+    return Deps(
+        decisions=Decisions(decider, catalogue, now_ms, settings.gateway_timeout_ms),
+        clock=now_ms,
+        observability=observability,
+    )
