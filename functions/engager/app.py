@@ -1,0 +1,9 @@
+"""The Engager on Lambda: the only module of it with effects at import."""
+
+import os
+
+from engager.handler import create_handler
+from engager.wiring import build
+from shared.settings import ENGAGER, Settings
+
+handler = create_handler(build(Settings.from_env(os.environ, ENGAGER)))

@@ -1,0 +1,23 @@
+"""Customers' attributes, read for one activation at a time."""
+
+from typing import Any
+
+from pymongo.collection import Collection
+
+from shared.contracts import ANONYMOUS_PREFIX
+from shared.mongodb import Document, guarded
+
+
+class MongoCustomers:
+    """The collection ``customers``. A visitor without a user id costs no call: he cannot be in it."""
+
+    def __init__(self, rows: Collection[Document]) -> None:
+        self._rows = rows
+
+    def attributes(self, site: str, user: str) -> dict[str, Any] | None:
+        """Return the attributes of *user*, ``None`` where nobody knows him."""
+        if user.startswith(ANONYMOUS_PREFIX):
+            return None
+        with guarded():
+            row = self._rows.find_one({"_id": f"{site}:{user}"}, {"attributes": 1})
+        return None if row is None else row.get("attributes", {})

@@ -1,0 +1,187 @@
+"""The Engager's Lambda handler: popups on a synchronous call, everything else from the queue."""
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from engager.engage import Ports, engage
+from engager.outcome import Outcome, State
+from shared.clock import Clock
+from shared.contracts import VERSION, Activation, Engage, Engaged
+from shared.errors import InvalidRequest, OpportuneError, Unavailable
+from shared.observability import Observability
+
+# What one delivery takes when its provider is slow: rather hand a message back than be killed in the middle.
+RESERVE_MS = 8_000
+
+COUNTED: dict[State | None, str] = {
+    State.SENT: "ActivationsSent",
+    State.FAILED_FINAL: "ActivationsFailed",
+    State.UNKNOWN: "ActivationsUnknown",
+    State.SUPPRESSED: "ActivationsSuppressed",
+    None: "ActivationsRepeated",
+}
+
+Handler = Callable[[dict[str, Any], Any], Any]
+
+
+@dataclass(frozen=True)
+class Deps:
+    """What the handler works with.
+
+    ``within(seconds)`` bounds the database's time inside a ``with``; ``settle_stale`` names interrupted
+    deliveries and returns how many.
+    """
+
+    ports: Ports
+    settle_stale: Callable[[], int]
+    within: Callable[[float], AbstractContextManager[Any]]
+    clock: Clock
+    observability: Observability
+
+
+class _Batch(BatchProcessor):
+    """Powertools' batch processor, with every failure logged: ids and codes, never a message's content."""
+
+    def __init__(self, observability: Observability) -> None:
+        super().__init__(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+        self._logger = observability.logger
+
+    def failure_handler(self, record: Any, exception: Any) -> Any:
+        """Log the failure of one record and mark it for redelivery."""
+        _, error, trace = exception
+        if isinstance(error, OpportuneError):
+            what = {"code": error.code}
+            log = self._logger.warning
+        else:
+            # A bug: where it happened, without its words, which may quote a customer.
+            where = traceback.extract_tb(trace)[-1]
+            what = {"code": type(error).__name__, "at": f"{where.filename}:{where.lineno}"}
+            log = self._logger.error
+        log("message handed back to the queue", extra={**what, "sqs_message_id": record.message_id})
+        return super().failure_handler(record, exception)
+
+
+def create_handler(deps: Deps) -> Handler:
+    """Return the handler bound to *deps*."""
+    logger, metrics = deps.observability.logger, deps.observability.metrics
+
+    @logger.inject_lambda_context
+    @metrics.log_metrics(capture_cold_start_metric=True)
+    def handler(event: dict[str, Any], context: Any) -> Any:
+        received = event.get("Records") or event.get("activations") or []
+        _count("ActivationsReceived", len(received), deps)
+        if "Records" in event:
+            return _deliver(event, context, deps)
+        return msgspec.to_builtins(_show(read(event), deps))
+
+    bound: Handler = handler  # the decorators lose the type
+    return bound
+
+
+def read(event: dict[str, Any]) -> Engage:
+    """Return the request in *event*; raises `InvalidRequest` where it is none, or of another version."""
+    try:
+        request = msgspec.convert(event, Engage)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"not a request to the Engager: {error}") from error
+    for version in (request.v, *(activation.v for activation in request.activations)):
+        _check_version(version)
+    return request
+
+
+def read_activation(body: str) -> Activation:
+    """Return the activation in a message's *body*; raises `InvalidRequest` where it is none."""
+    try:
+        activation = msgspec.json.decode(body, type=Activation)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        # Without the decoder's words: they may quote the message.
+        raise InvalidRequest(f"not an activation: {type(error).__name__}") from error
+    _check_version(activation.v)
+    return activation
+
+
+def _check_version(version: int) -> None:
+    if version != VERSION:
+        raise InvalidRequest(f"contract version {version} is not {VERSION}", code="unknown_version")
+
+
+def _show(request: Engage, deps: Deps) -> Engaged:
+    left_ms = request.deadline - deps.clock()
+    if left_ms <= 0:
+        raise Unavailable("the deadline has passed", code="deadline_passed")
+    contents: dict[str, dict[str, Any]] = {}
+    with deps.within(left_ms / 1000):
+        recorded = _record_suppressed(request.activations, deps)
+        for activation in request.activations:
+            if activation.id in recorded:
+                continue
+            outcome = _engage(activation, deps)
+            if outcome.content is not None:
+                contents[activation.id] = outcome.content
+    return Engaged(contents)
+
+
+def _deliver(event: dict[str, Any], context: Any, deps: Deps) -> Any:
+    recorded = _record_suppressed(_readable(event["Records"]), deps)
+    begun: list[str] = []
+
+    def deliver(record: SQSRecord) -> None:
+        activation = read_activation(record.body)
+        if activation.id in recorded:
+            return
+        # The first one goes ahead in any case: with a short timeout nothing would ever be sent otherwise.
+        if begun and context.get_remaining_time_in_millis() < RESERVE_MS:
+            raise Unavailable("no time left for this message", code="no_time_left")
+        begun.append(activation.id)
+        _engage(activation, deps)
+
+    answer = process_partial_response(
+        event=event, record_handler=deliver, processor=_Batch(deps.observability), context=context
+    )
+    _settle_stale(deps)
+    return answer
+
+
+def _readable(records: Iterable[dict[str, Any]]) -> Iterator[Activation]:
+    """Yield the activations of a batch; what is none is reported when its turn comes."""
+    for record in records:
+        with suppress(InvalidRequest):
+            yield read_activation(record["body"])
+
+
+def _record_suppressed(activations: Iterable[Activation], deps: Deps) -> set[str]:
+    """Write all suppressed ones of *activations* at once and return their ids."""
+    suppressed = {activation.id: activation for activation in activations if activation.suppressed}
+    deps.ports.ledger.suppress(list(suppressed.values()))
+    _count(COUNTED[State.SUPPRESSED], len(suppressed), deps)
+    return set(suppressed)
+
+
+def _engage(activation: Activation, deps: Deps) -> Outcome:
+    outcome = engage(activation, deps.ports)
+    _count(COUNTED[outcome.state], 1, deps)
+    if outcome.state in (State.FAILED_FINAL, State.UNKNOWN):
+        deps.observability.logger.warning(
+            "not delivered",
+            extra={"activation": activation.id, "state": outcome.state, "reason": outcome.reason},
+        )
+    return outcome
+
+
+def _settle_stale(deps: Deps) -> None:
+    try:
+        _count(COUNTED[State.UNKNOWN], deps.settle_stale(), deps)
+    except Unavailable as error:
+        deps.observability.logger.warning("stale deliveries not settled", extra={"code": error.code})
+
+
+def _count(name: str, value: int, deps: Deps) -> None:
+    deps.observability.metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)

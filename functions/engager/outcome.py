@@ -1,0 +1,38 @@
+"""What can become of an activation: the ledger's states, and the error for what never can be delivered."""
+
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from shared.errors import OpportuneError
+
+Content = dict[str, Any]
+
+
+class State(StrEnum):
+    """The state of an activation's row in the ledger."""
+
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED_RETRYABLE = "failed_retryable"
+    FAILED_FINAL = "failed_final"
+    UNKNOWN = "unknown"
+    SUPPRESSED = "suppressed"
+
+
+class Outcome(NamedTuple):
+    """What came of one delivery.
+
+    ``state`` is ``None`` where another invocation has, or had, the activation. ``reason`` is a code,
+    ``provider_id`` the provider's id of what it accepted, ``content`` a rendered popup.
+    """
+
+    state: State | None
+    reason: str | None = None
+    provider_id: str | None = None
+    content: Content | None = None
+
+
+class Undeliverable(OpportuneError):
+    """An activation that can never be delivered; ``code`` is the reason that the ledger keeps."""
+
+    code = "undeliverable"

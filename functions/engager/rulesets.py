@@ -1,0 +1,38 @@
+"""Rulesets and their campaigns; a version is immutable, so it is read once and kept."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+from engager.outcome import Undeliverable
+from shared.contracts import Activation
+from shared.ruleset import Campaign, Ruleset, Sender
+
+VERSIONS_KEPT = 32
+
+
+class Brief(NamedTuple):
+    """What an activation is to be executed with."""
+
+    campaign: Campaign
+    sender: Sender | None
+
+
+class Rulesets:
+    """The campaigns of the ruleset versions in use; *load* reads one version and raises if there is none."""
+
+    def __init__(self, load: Callable[[str, int], Ruleset]) -> None:
+        def indexed(site: str, version: int) -> tuple[Sender | None, dict[str, Campaign]]:
+            ruleset = load(site, version)
+            return ruleset.sender, {campaign.id: campaign for campaign in ruleset.campaigns}
+
+        self._version = lru_cache(maxsize=VERSIONS_KEPT)(indexed)
+
+    def brief(self, activation: Activation) -> Brief:
+        """Return the campaign of *activation* as it was when the match was decided."""
+        sender, campaigns = self._version(activation.site, activation.ruleset)
+        if activation.campaign not in campaigns:
+            raise Undeliverable(
+                f"ruleset {activation.ruleset} has no campaign {activation.campaign}", code="no_campaign"
+            )
+        return Brief(campaigns[activation.campaign], sender)
