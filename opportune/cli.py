@@ -1,0 +1,278 @@
+"""The command line."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from shared.errors import OpportuneError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+app = typer.Typer(
+    help="Answer a customer at the opportune moment.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+customers_app = typer.Typer(help="The customers in MongoDB.", no_args_is_help=True)
+targets_app = typer.Typer(help="The daily targets.", no_args_is_help=True)
+events_app = typer.Typer(help="Recorded events.", no_args_is_help=True)
+app.add_typer(customers_app, name="customers")
+app.add_typer(targets_app, name="targets")
+app.add_typer(events_app, name="events")
+
+out = Console()
+err = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+MongoUrl = Annotated[str | None, typer.Option("--mongodb-url", help="MongoDB; default: the running local stack's.")]
+Map = Annotated[str, typer.Option("--map", help="Columns of a CSV: user_id=COLUMN,event=COLUMN,timestamp=COLUMN.")]
+
+
+def command(group: typer.Typer, name: str) -> Callable[[F], F]:
+    """Register a command that turns every expected error into one line and exit code 2."""
+
+    def register(function: F) -> F:
+        @wraps(function)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except OpportuneError as error:
+                err.print(f"[red]error[/red] [bold]{error.code}[/bold]: ", end="")
+                err.print(error.message, markup=False, highlight=False)
+                raise typer.Exit(2) from None
+            except KeyboardInterrupt:
+                err.print("stopped")
+                raise typer.Exit(130) from None
+
+        group.command(name)(guarded)
+        return function
+
+    return register
+
+
+def progress_bar() -> Progress:
+    """Return the progress bar of everything that may take over two seconds."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=err,
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print *value* as one line of JSON."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+
+
+@command(app, "run")
+def run(
+    once: Annotated[
+        bool, typer.Option("--once", help="Stop after the demo story; exit 0 only if all came right.")
+    ] = False,
+    port: Annotated[int | None, typer.Option(help="Port of the public endpoint; default: one that is free.")] = None,
+) -> None:
+    """Start the whole system on this machine and play the demo story.
+
+    Example: opportune run --once
+    """
+    from opportune import demo
+
+    raise typer.Exit(demo.run(once=once, port=port, console=out))
+
+
+@command(app, "check")
+def check(
+    path: Annotated[Path, typer.Argument(help="A folder of definitions, or one campaign file.")],
+    as_json: Json = False,
+) -> None:
+    """Check definitions; every problem is named by file, line and field.
+
+    Example: opportune check campaigns/demo
+    """
+    from opportune import connection, files
+
+    try:
+        definitions = files.load(path, connection.environment())
+    except files.InvalidFiles as error:
+        if as_json:
+            print_json([msgspec.to_builtins(problem) for problem in error.problems])
+        else:
+            for problem in error.problems:
+                out.print(str(problem), markup=False, highlight=False)
+            err.print(f"[red]{len(error.problems)} problem(s)[/red]")
+        raise typer.Exit(1) from None
+    if as_json:
+        print_json([])
+    else:
+        out.print(
+            f"[green]ok[/green] {len(definitions.campaigns)} campaign(s), {len(definitions.groups)} target group(s)"
+        )
+
+
+@command(app, "publish")
+def publish(
+    folder: Annotated[Path, typer.Argument(help="A folder of definitions.")],
+    mongodb_url: MongoUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Check definitions and make them live.
+
+    Example: opportune publish campaigns/demo
+    """
+    from opportune import connection, publishing
+
+    published = publishing.publish_folder(connection.database(mongodb_url), folder, connection.environment())
+    if as_json:
+        print_json(published._asdict())
+    elif published.changed:
+        out.print(
+            f"[green]live[/green] {published.site} ruleset {published.version}, {published.campaigns} campaign(s)"
+        )
+    else:
+        out.print(f"unchanged: {published.site} ruleset {published.version} is live already")
+
+
+@command(customers_app, "import")
+def customers_import(
+    path: Annotated[Path, typer.Argument(help="CSV or NDJSON, .gz too.")],
+    site: Annotated[str, typer.Option(help="Id of the site.")],
+    id_column: Annotated[str, typer.Option(help="Column or field of the user id.")] = "user_id",
+    mongodb_url: MongoUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Import customers; broken rows are named, the good ones imported (exit code 1 if any was broken).
+
+    Example: opportune customers import players.csv --site demo
+    """
+    from opportune import connection
+    from opportune.customers import import_customers
+
+    database = connection.database(mongodb_url)
+    with progress_bar() as bar:
+        task = bar.add_task("customers", total=None)
+        result = import_customers(path, database, site, id_column=id_column, progress=lambda n: bar.advance(task, n))
+    if as_json:
+        print_json(
+            {
+                "accepted": result.accepted,
+                "rejected": [{"row": r.row, "reason": r.reason} for r in result.rejected],
+            }
+        )
+    else:
+        for reject in result.rejected:
+            err.print(f"{path}:{reject.row}: {reject.reason}", markup=False, highlight=False)
+        out.print(f"{result.accepted} imported, {len(result.rejected)} rejected")
+    raise typer.Exit(1 if result.rejected else 0)
+
+
+@command(targets_app, "refresh")
+def targets_refresh(
+    site: Annotated[str | None, typer.Option(help="Id of the site; default: all.")] = None,
+    mongodb_url: MongoUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Write a new generation of targets and switch to it.
+
+    Example: opportune targets refresh --site demo
+    """
+    from opportune import connection, publishing
+
+    refreshed = publishing.refresh_targets(connection.database(mongodb_url), site)
+    if as_json:
+        print_json({name: result._asdict() for name, result in refreshed.items()})
+    else:
+        for name, result in refreshed.items():
+            out.print(f"[green]refreshed[/green] {name}: generation {result.generation}, {result.users} user(s)")
+
+
+@command(events_app, "send")
+def events_send(
+    path: Annotated[Path, typer.Argument(help="NDJSON of tracking messages, or CSV with --map; .gz too.")],
+    key: Annotated[str, typer.Option(help="Write key; history needs a secret one.", envvar="OPPORTUNE_KEY")],
+    mapping: Map = "",
+    history: Annotated[bool, typer.Option(help="The events' own times count; nothing is delivered.")] = False,
+    url: Annotated[str | None, typer.Option(help="Endpoint; default: the running local stack's.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Events a second; default: as fast as it goes.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests at a time.")] = 4,
+    as_json: Json = False,
+) -> None:
+    """Post recorded events to a running endpoint.
+
+    Example: opportune events send shop.csv.gz --map user_id=user_id,event=event_type,timestamp=ts_ms --history
+    """
+    from opportune import connection, send, streams
+
+    endpoint = send.Endpoint(connection.endpoint(url), key)
+    events = streams.read(path, streams.parse_map(mapping))
+    with progress_bar() as bar:
+        task = bar.add_task("events", total=None)
+        sent = send.send(
+            events,
+            endpoint,
+            history=history,
+            concurrency=concurrency,
+            rate=rate,
+            progress=lambda n: bar.advance(task, n),
+        )
+    summary = {
+        "events": sent.events,
+        "requests": sent.requests,
+        "messages": sent.messages,
+        "rejected": dict(sent.rejected),
+        "seconds": round(sent.seconds, 3),
+        "p50_ms": round(sent.percentile(0.5), 2),
+        "p99_ms": round(sent.percentile(0.99), 2),
+    }
+    if as_json:
+        print_json(summary)
+    else:
+        table = Table(title=f"{path.name} → {connection.endpoint(url)}")
+        for name in summary:
+            table.add_column(name, justify="right")
+        table.add_row(*(str(value) for value in {**summary, "rejected": sent.rejected.total()}.values()))
+        out.print(table)
+        for code, count in sent.rejected.most_common():
+            err.print(f"{count} rejected: {code}", markup=False, highlight=False)
+    raise typer.Exit(1 if sent.rejected else 0)
+
+
+@command(app, "replay")
+def replay(
+    campaigns: Annotated[
+        list[Path], typer.Option("--campaign", help="Campaign file or folder of definitions; repeatable.")
+    ],
+    events: Annotated[Path, typer.Option(help="NDJSON of tracking messages, or CSV with --map; .gz too.")],
+    mapping: Map = "",
+    as_json: Json = False,
+) -> None:
+    """Run campaigns over recorded events, with the code that runs live.
+
+    Example: opportune replay --campaign campaigns/demo --events yesterday.ndjson
+    """
+    from opportune import backtest
+
+    backtest.run(campaigns, events, mapping, as_json=as_json, console=out, progress=progress_bar())
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,47 @@
+"""Where the command line finds the system: what the options say, then the environment, then the running stack."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pymongo.database import Database
+
+from opportune.local.stack import running
+from shared import mongodb
+from shared.errors import OpportuneError
+from shared.mongodb import Document
+
+STATE_DIR = Path(".opportune")
+
+
+class NotConnected(OpportuneError):
+    """Nothing says where the system is."""
+
+    code = "not_connected"
+
+
+def database(url: str | None = None) -> Database[Document]:
+    """Return the database of the system."""
+    return mongodb.database(
+        _find(url, "OPPORTUNE_MONGODB_URL", "mongodb_url", "--mongodb-url"),
+        os.environ.get("OPPORTUNE_MONGODB_DATABASE", "opportune"),
+    )
+
+
+def endpoint(url: str | None = None) -> str:
+    """Return the URL of the public endpoint."""
+    return _find(url, "OPPORTUNE_URL", "http_url", "--url")
+
+
+def environment() -> dict[str, str]:
+    """Return the environment, with the demo keys that a running local stack has made."""
+    stack = running(STATE_DIR)
+    return {**(stack.get("keys", {}) if stack else {}), **os.environ}
+
+
+def _find(given: str | None, variable: str, entry: str, option: str) -> str:
+    stack: dict[str, Any] | None = running(STATE_DIR)
+    found = given or os.environ.get(variable) or (stack or {}).get(entry)
+    if not found:
+        raise NotConnected(f"no running system: start one with `opportune run`, or give {option} (or set {variable})")
+    return str(found)

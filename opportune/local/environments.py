@@ -1,0 +1,241 @@
+"""Lambda execution environments as real processes: a pool per function.
+
+An environment serves one invocation at a time; more are started while callers wait, up to the
+function's maximum. One that dies or overruns the timeout is replaced, and its invocation answers
+as Lambda does.
+"""
+
+import json
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from opportune.local.children import Child, Children
+from opportune.local.errors import LocalStackError, Throttled
+
+INIT_TIMEOUT_S = 30.0
+UNHANDLED = "Unhandled"
+# A new environment costs half a second of processor; a busy one is usually free again sooner.
+_PATIENCE_S = 0.02
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function: its handler as ``package.module.name``, its limits, its own environment variables.
+
+    ``warm``: environments started before the first call; ``most``: how many run at the same time.
+    """
+
+    handler: str
+    timeout_s: float
+    env: Mapping[str, str] = field(default_factory=dict)
+    memory_mb: int = 512
+    warm: int = 1
+    most: int = 4
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an invocation answered; ``error`` is None or Lambda's ``Unhandled``."""
+
+    payload: bytes
+    error: str | None = None
+
+
+class Environment:
+    """One worker process. `serve` is called by one thread at a time."""
+
+    def __init__(self, name: str, function: Function, child: Child, connection: Connection) -> None:
+        self._name = name
+        self._function = function
+        self._child = child
+        self._connection = connection
+
+    @classmethod
+    def start(
+        cls, name: str, function: Function, children: Children, env: Mapping[str, str], cwd: Path
+    ) -> "Environment":
+        """Start a worker and wait until it imported the handler; raise `LocalStackError` if it cannot."""
+        ours, theirs = socket.socketpair()
+        connection = Connection(ours.detach())
+        with theirs:
+            command = [sys.executable, "-m", "opportune.local.environment", function.handler]
+            child = children.start(
+                f"function {name}",
+                [*command, str(theirs.fileno())],
+                env=env,
+                log=name,
+                cwd=cwd,
+                pass_fds=[theirs.fileno()],
+            )
+        environment = cls(name, function, child, connection)
+        try:
+            if not connection.poll(INIT_TIMEOUT_S):
+                raise child.failure(f"did not import {function.handler} within {INIT_TIMEOUT_S:g} s")
+            imported, failure = connection.recv()
+        except (EOFError, OSError) as error:
+            environment.stop()
+            raise child.failure(f"ended while importing {function.handler}") from error
+        except LocalStackError:
+            environment.stop()
+            raise
+        if not imported:
+            environment.stop()
+            told = json.loads(failure)
+            what = f"cannot import {function.handler}: {told['errorType']}: {told['errorMessage']}"
+            raise child.failure(what)
+        return environment
+
+    def alive(self) -> bool:
+        """Say whether the worker still runs."""
+        return self._child.alive()
+
+    def serve(self, payload: bytes) -> tuple[Answer, bool]:
+        """Serve one invocation; the second value says whether the worker can serve another."""
+        request_id = str(uuid.uuid4())
+        timeout_s = self._function.timeout_s
+        try:
+            self._connection.send((request_id, payload, timeout_s))
+            if self._connection.poll(timeout_s):
+                ok, answer = self._connection.recv()
+                return Answer(answer, None if ok else UNHANDLED), True
+        except (EOFError, OSError):
+            # The socket closes a moment before the exit code is known.
+            self._child.wait(1.0)
+            self.stop()
+            code = self._child.process.returncode
+            how = f"signal: {-code}" if code < 0 else f"exit status {code}"
+            return self._cut_off(request_id, "Runtime.ExitError", f"Runtime exited with error: {how}"), False
+        self.stop()
+        message = f"Task timed out after {timeout_s:.2f} seconds"
+        return self._cut_off(request_id, "Sandbox.Timedout", message), False
+
+    def stop(self) -> None:
+        """End the worker at once."""
+        self._child.kill()
+        self._connection.close()
+
+    def _cut_off(self, request_id: str, error_type: str, message: str) -> Answer:
+        with self._child.log.open("a", encoding="utf-8") as log:
+            log.write(f"{request_id} {message}\n")
+        told = {"errorType": error_type, "errorMessage": f"RequestId: {request_id} Error: {message}"}
+        return Answer(json.dumps(told).encode(), UNHANDLED)
+
+
+class Pool:
+    """The environments of one function. `invoke` may be called by any number of threads."""
+
+    def __init__(self, name: str, function: Function, children: Children, env: Mapping[str, str], cwd: Path) -> None:
+        self.name = name
+        self.function = function
+        self._start = partial(Environment.start, name, function, children, env, cwd)
+        self._changed = threading.Condition()
+        self._idle: list[Environment] = []
+        self._size = 0
+        self._starting = 0
+        self._waiting = 0
+        self._failures = 0
+        self._last_failure = ""
+        self._stopped = False
+
+    def warm_up(self) -> None:
+        """Start the environments that wait for the first call; raise `LocalStackError` if one cannot."""
+        for _ in range(self.function.warm):
+            environment = self._start()
+            with self._changed:
+                self._size += 1
+                self._idle.append(environment)
+                self._changed.notify()
+
+    def invoke(self, payload: bytes) -> Answer:
+        """Invoke the function with a JSON *payload*.
+
+        Raises `Throttled` if no environment gets free within the function's timeout.
+        """
+        environment = self._take()
+        if isinstance(environment, Answer):
+            return environment
+        answer, usable = environment.serve(payload)
+        with self._changed:
+            if usable and not self._stopped:
+                # Last in, first out: the most recently used is the fastest.
+                self._idle.append(environment)
+                self._changed.notify()
+            else:
+                self._size -= 1
+                if not self._idle and not self._stopped:
+                    self._grow()
+        return answer
+
+    def stop(self) -> None:
+        """Refuse further invocations and end the idle environments."""
+        with self._changed:
+            self._stopped = True
+            idle, self._idle = self._idle, []
+            self._changed.notify_all()
+        for environment in idle:
+            environment.stop()
+
+    def _take(self) -> Environment | Answer:
+        """Return an idle environment, or the answer to give if none can be started."""
+        deadline = time.monotonic() + self.function.timeout_s
+        with self._changed:
+            self._waiting += 1
+            failures = self._failures
+            patience_s = _PATIENCE_S if self._size else 0.0
+            try:
+                while not self._stopped:
+                    if self._idle:
+                        environment = self._idle.pop()
+                        if environment.alive():
+                            return environment
+                        self._size -= 1
+                        continue
+                    if self._failures > failures and not self._size:
+                        told = {"errorType": "Runtime.ImportModuleError", "errorMessage": self._last_failure}
+                        return Answer(json.dumps(told).encode(), UNHANDLED)
+                    remaining_s = deadline - time.monotonic()
+                    if remaining_s <= 0:
+                        raise Throttled(f"{self.name}: no environment got free")
+                    if patience_s:
+                        self._changed.wait(min(patience_s, remaining_s))
+                        patience_s = 0.0
+                        continue
+                    if self._starting < self._waiting and self._size < self.function.most:
+                        self._grow()
+                    self._changed.wait(remaining_s)
+            finally:
+                self._waiting -= 1
+        raise LocalStackError(f"{self.name} was not invoked: the local stack is stopping")
+
+    def _grow(self) -> None:
+        """Start one more environment in the background; called with the lock held."""
+        self._size += 1
+        self._starting += 1
+        threading.Thread(target=self._start_one_more, name=f"start {self.name}", daemon=True).start()
+
+    def _start_one_more(self) -> None:
+        environment, failure = None, ""
+        try:
+            environment = self._start()
+        except LocalStackError as error:
+            failure = error.message
+        with self._changed:
+            self._starting -= 1
+            if environment is not None and not self._stopped:
+                self._idle.append(environment)
+            else:
+                self._size -= 1
+                if failure:
+                    self._failures += 1
+                    self._last_failure = failure
+            self._changed.notify_all()
+        if environment is not None and self._stopped:
+            environment.stop()

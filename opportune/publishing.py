@@ -1,0 +1,51 @@
+"""Publish a folder of definitions, and refresh targets: what the command line and the demo share."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pymongo.database import Database
+
+from console.definitions import Definitions
+from console.publish import Published, publish
+from opportune import files
+from refresher.refresh import Refreshed, refresh
+from shared import mongodb
+from shared.clock import now_ms
+from shared.contracts import WriteKey, write_key
+from shared.errors import InvalidDefinition, OpportuneError
+from shared.mongodb import Document
+
+
+class UnknownSite(OpportuneError):
+    """A site that was never published."""
+
+    code = "unknown_site"
+
+
+def publish_folder(database: Database[Document], folder: Path, env: Mapping[str, str]) -> Published:
+    """Load, check and publish the definitions in *folder*."""
+    definitions = files.load(folder, env)
+    return publish(database, definitions, write_keys(definitions, env))
+
+
+def write_keys(definitions: Definitions, env: Mapping[str, str]) -> list[WriteKey]:
+    """Return the site's keys, hashed; a key ``from_env`` is looked up in *env*."""
+    keys: list[WriteKey] = []
+    for entry in definitions.site.keys:
+        secret = entry.kind == "secret"
+        if entry.sha256 is not None:
+            keys.append(WriteKey(sha256=entry.sha256, secret=secret))
+            continue
+        value = entry.key if entry.from_env is None else env.get(entry.from_env)
+        if not value:
+            raise InvalidDefinition(f"the environment has no {entry.from_env}, which site.yaml names", field="keys")
+        keys.append(write_key(value, secret=secret))
+    return keys
+
+
+def refresh_targets(database: Database[Document], site: str | None = None) -> dict[str, Refreshed]:
+    """Write a new generation of targets for *site*, or for all."""
+    sites = mongodb.pointers(database)
+    if site is not None and site not in sites:
+        raise UnknownSite(f"site {site!r} was never published; known: {', '.join(sites) or 'none'}")
+    return {name: refresh(database, name, now=now_ms()) for name in ([site] if site else sites)}
