@@ -1,0 +1,128 @@
+"""What tests of all layers share: real servers, started once per session and empty for each test."""
+
+import os
+import platform
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+from redis import Redis
+
+from opportune.local import aws as local_aws
+from opportune.local import mongod, valkey
+from opportune.local.children import Children
+
+pytest_plugins = ["tests.skipped", "tests.system.whole"]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of `make test-deep`."""
+    parser.addoption("--pairs", type=int, help="random pairs of pattern and stream in the property tests")
+
+
+@pytest.fixture(name="servers", scope="session")
+def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Children]:
+    folder = tmp_path_factory.mktemp("servers")
+    with Children(folder / "run", folder / "logs", os.environ) as children:
+        yield children
+
+
+@pytest.fixture(scope="session")
+def valkey_url(servers: Children) -> str:
+    """Return the URL of a Valkey that nobody else uses."""
+    return valkey.start(servers)
+
+
+@pytest.fixture
+def redis_client(valkey_url: str) -> Iterator[Redis]:
+    """Return a client of an empty Valkey."""
+    with Redis.from_url(valkey_url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture(name="cluster", scope="session")
+def _cluster(servers: Children) -> valkey.Cluster:
+    return valkey.start_cluster(servers, 3)
+
+
+@pytest.fixture
+def valkey_cluster(cluster: valkey.Cluster) -> str:
+    """Return the URL of an empty Valkey cluster of three nodes."""
+    for url in cluster.urls:
+        with Redis.from_url(url) as node:
+            node.flushall()
+    return cluster.url
+
+
+@pytest.fixture(scope="session")
+def mongodb_url(servers: Children) -> str:
+    """Return the URL of a MongoDB that nobody else uses."""
+    return mongod.start(servers)
+
+
+@pytest.fixture(name="mongo_client", scope="session")
+def _mongo_client(mongodb_url: str) -> Iterator[MongoClient[dict[str, Any]]]:
+    with MongoClient[dict[str, Any]](mongodb_url, tz_aware=True, w="majority") as client:
+        yield client
+
+
+@pytest.fixture
+def mongodb(mongo_client: MongoClient[dict[str, Any]]) -> Iterator[Database[dict[str, Any]]]:
+    """Return an empty database, dropped after the test."""
+    database = mongo_client[f"test_{uuid.uuid4().hex}"]
+    yield database
+    mongo_client.drop_database(database)
+
+
+@dataclass(frozen=True)
+class Aws:
+    """The AWS stand-in."""
+
+    url: str
+
+    def client(self, service: str) -> Any:
+        """Return a client of *service* with made-up credentials that never repeats a call."""
+        return local_aws.client(service, self.url)
+
+    def reset(self) -> None:
+        """Forget all resources and messages."""
+        with urlopen(Request(f"{self.url}/moto-api/reset", method="POST"), timeout=10):
+            pass
+
+
+@pytest.fixture(name="aws_server", scope="session")
+def _aws_server(servers: Children) -> Aws:
+    return Aws(local_aws.start(servers))
+
+
+@pytest.fixture
+def aws(aws_server: Aws) -> Aws:
+    """Return the AWS stand-in, empty."""
+    aws_server.reset()
+    return aws_server
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that `make build` filled for this machine's processor, one folder per function.
+
+    Skips where there is no Python 3.13 to build with.
+    """
+    if subprocess.run(["make", "-s", "python3.13"], cwd=ROOT, capture_output=True, check=False).returncode:
+        pytest.skip("sam build needs a python3.13: see `make python3.13`")
+    folder = tmp_path_factory.mktemp("built") / "artefacts"
+    architecture = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+    command = ["make", "-s", "build", f"ARCHITECTURE={architecture}", f"BUILD_DIR={folder}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder

@@ -1,0 +1,41 @@
+"""The shared servers: real, and empty for every test."""
+
+from typing import Any
+
+import pytest
+from pymongo.database import Database
+from redis import Redis
+from redis.cluster import RedisCluster
+
+from tests.conftest import Aws
+
+
+@pytest.mark.parametrize("run", ["first", "second"])
+def test_valkey_is_empty(redis_client: Redis, run: str) -> None:
+    """What one test writes the next does not see."""
+    assert redis_client.dbsize() == 0
+    redis_client.set("key", run)
+
+
+@pytest.mark.parametrize("run", ["first", "second"])
+def test_the_cluster_is_empty_and_has_three_nodes(valkey_cluster: str, run: str) -> None:
+    """Keys spread over three nodes, and are gone for the next test."""
+    with RedisCluster.from_url(valkey_cluster) as cluster:
+        assert len(cluster.get_nodes()) == 3
+        for n in range(30):
+            assert cluster.set(f"key-{n}", run, nx=True)
+
+
+@pytest.mark.parametrize("run", ["first", "second"])
+def test_mongodb_is_empty(mongodb: Database[dict[str, Any]], run: str) -> None:
+    """Each test has a database of its own."""
+    assert mongodb.list_collection_names() == []
+    mongodb.things.insert_one({"_id": 1, "run": run})
+
+
+@pytest.mark.parametrize("run", ["first", "second"])
+def test_aws_is_empty(aws: Aws, run: str) -> None:
+    """Queues of one test are unknown in the next."""
+    sqs = aws.client("sqs")
+    assert "QueueUrls" not in sqs.list_queues()
+    sqs.create_queue(QueueName=run)

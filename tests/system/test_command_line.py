@@ -1,0 +1,142 @@
+"""The command line against a running system, as a user types it."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.system.test_story import opportune
+from tests.system.whole import KEYS, ROOT, System
+
+WINS = [
+    {"userId": "anna", "event": "game_result", "timestamp": f"2026-01-01T00:0{n}:00Z", "properties": {"outcome": o}}
+    for n, o in enumerate(["win", "win", "loss", "win", "win", "win"])
+]
+
+
+@pytest.fixture(name="events")
+def _events(tmp_path: Path) -> Path:
+    path = tmp_path / "wins.ndjson"
+    path.write_text("\n".join(json.dumps({"type": "track", **win}) for win in WINS) + "\n")
+    return path
+
+
+def test_check_accepts_the_examples() -> None:
+    """Both folders of examples are free of problems."""
+    for name in ("demo", "shop"):
+        done = opportune("check", str(ROOT / "campaigns" / name), cwd=ROOT)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_check_names_file_line_and_field(tmp_path: Path) -> None:
+    """One line a problem, exit code 1; the same as JSON for programs."""
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        "id: bad\nname: Bad\ntargets: everyone\ntrigger:\n  sequence:\n"
+        "    - event: win\n      where: {amount: {greater: 5}}\n      timez: 3\n  within: 10\n"
+        "channel: popup\ncontent: {layout: modal, title: Hi, body: there}\n"
+    )
+    done = opportune("check", str(path), cwd=tmp_path)
+    assert done.returncode == 1
+    for part in ("bad.yaml:7", "greater", "bad.yaml:8", "times", "bad.yaml:9", "within"):
+        assert part in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    problems = json.loads(opportune("check", str(path), "--json", cwd=tmp_path).stdout)
+    assert {problem["line"] for problem in problems} == {7, 8, 9}
+
+
+def test_replay_prints_one_line_a_match(events: Path, tmp_path: Path) -> None:
+    """The third win in a row after the loss matches, with the ids of its events."""
+    campaign = ROOT / "campaigns" / "demo" / "campaigns" / "three-wins.yaml"
+    done = opportune("replay", "--campaign", str(campaign), "--events", str(events), "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        {
+            "user": "anna",
+            "campaign": "three-wins",
+            "per": None,
+            "at": 1767225900000,
+            "message_ids": [f"wins.ndjson:{n}" for n in (4, 5, 6)],
+            "reason": "match",
+        }
+    ]
+    table = opportune("replay", "--campaign", str(campaign), "--events", str(events), cwd=tmp_path)
+    assert "6 events" in table.stdout
+
+
+def test_events_sent_as_history_match_as_replayed(events: Path, system: System) -> None:
+    """What is sent through the endpoint lies in the ledger, suppressed; sent twice it lies there once."""
+    for _ in range(2):
+        key = KEYS["OPPORTUNE_DEMO_SECRET_KEY"]
+        done = opportune("events", "send", str(events), "--history", "--key", key, "--json", cwd=system.folder)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["events"] == 6
+    rows = list(system.database.activations.find({"user": "anna", "reason": "history"}))
+    assert [(row["state"], round(row["at"].timestamp() * 1000)) for row in rows] == [("suppressed", 1767225900000)]
+
+
+def test_publish_import_and_refresh(system: System, tmp_path: Path) -> None:
+    """Publishing twice changes nothing the second time; a broken row is named and the rest imported."""
+    folder = str(ROOT / "campaigns" / "shop")
+    environment = {**os.environ, **KEYS}
+    first = opportune("publish", folder, "--json", cwd=system.folder, env=environment)
+    again = opportune("publish", folder, "--json", cwd=system.folder, env=environment)
+    assert (json.loads(first.stdout)["changed"], json.loads(again.stdout)["changed"]) == (True, False)
+    path = tmp_path / "customers.csv"
+    path.write_text("user_id,first_name,visits\nu1,Ulla,3\n,Nobody,1\nu2,Uwe,4,too many\nu3,Ute,5\n")
+    done = opportune("customers", "import", str(path), "--site", "shop", cwd=system.folder)
+    assert done.returncode == 1
+    assert "customers.csv:3" in done.stderr
+    assert "customers.csv:4" in done.stderr
+    assert "2 imported, 2 rejected" in done.stdout
+    assert system.database.customers.count_documents({"site": "shop"}) == 2
+    refreshed = opportune("targets", "refresh", "--site", "shop", "--json", cwd=system.folder)
+    assert json.loads(refreshed.stdout)["shop"]["generation"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["publish", "nowhere"], 2, "nowhere"),
+        (["targets", "refresh", "--site", "nobody"], 2, "nobody"),
+        (["events", "send", "nowhere.csv", "--key", "k"], 2, "nowhere.csv"),
+        (["replay", "--campaign", "nowhere.yaml", "--events", "x.ndjson"], 2, "nowhere.yaml"),
+        (["customers", "import", "nowhere.csv", "--site", "demo"], 2, "nowhere.csv"),
+        (["events", "send", "wins.ndjson", "--key", "unknown key"], 2, "invalid_write_key"),
+        (["events", "send", "broken.ndjson", "--key", "wk_demo_public"], 2, "broken.ndjson:2"),
+        (["events", "send", "rows.csv", "--key", "wk_demo_public", "--map", "user=u"], 2, "--map"),
+        (["events", "send", "rows.csv", "--key", "wk_demo_public", "--map", "user_id=u"], 2, "rows.csv:1"),
+        (["events", "send", "bad.csv", "--key", "wk_demo_public"], 2, "bad.csv:3"),
+        (["events", "send", "wins.ndjson", "--history", "--key", "wk_demo_public"], 1, "history_needs_secret_key"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_clear_line(arguments: list[str], code: int, says: str, events: Path, system: System) -> None:
+    """Every mistake is named, the exit code is not 0, and nobody sees a traceback."""
+    (system.folder / "wins.ndjson").write_text(events.read_text())
+    (system.folder / "broken.ndjson").write_text(events.read_text().splitlines()[0] + "\n{cut\n")
+    (system.folder / "rows.csv").write_text("user_id,event,timestamp\na,b,2026-01-01\n")
+    (system.folder / "bad.csv").write_text("user_id,event,timestamp\na,b,2026-01-01\na,b,someday\n")
+    done = opportune(*arguments, cwd=system.folder)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert says in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_system_the_commands_say_so(tmp_path: Path) -> None:
+    """No running stack, no address given: one line that says what to do."""
+    done = opportune("targets", "refresh", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "opportune run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["run", "check", "publish", "customers import", "targets refresh", "events send", "replay"],
+)
+def test_every_command_has_help_with_an_example(command: str, tmp_path: Path) -> None:
+    """`--help` explains and shows how it is typed."""
+    done = opportune(*command.split(), "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert f"Example: opportune {command.split(maxsplit=1)[0]}" in " ".join(done.stdout.split())

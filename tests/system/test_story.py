@@ -1,0 +1,119 @@
+"""The newcomer's command: the story passes, tells what differs, and cleans up after itself and others."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opportune import story
+from opportune.send import Endpoint
+from tests.system.whole import System
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def opportune(*arguments: str, cwd: Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run the command line in *cwd*; return what it printed and its exit code."""
+    command = [sys.executable, "-m", "opportune", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=100, **options)
+
+
+def test_the_story_passes_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Exit code 0, every line as expected, and no process, lock or data of the run left."""
+    done = opportune("run", "--once", cwd=tmp_path, env={**os.environ, "COLUMNS": "160"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all 7 as expected" in done.stdout
+    assert done.stdout.count("✓") == 7
+    assert {path.name for path in (tmp_path / ".opportune").iterdir()} == {"logs"}
+
+
+def test_a_killed_run_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
+    """After kill -9 in the middle the next run says what it removed, and passes."""
+    run = subprocess.Popen(
+        [sys.executable, "-m", "opportune", "run"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert run.stdout is not None
+    for line in run.stdout:
+        if "function decider" in line and "ready" in line:
+            break
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    run.stdout.close()
+    done = opportune("run", "--once", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cleaned up" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_busy_port_is_a_clear_message(tmp_path: Path) -> None:
+    """The port is named, nothing is started, the exit code is 2."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = opportune("run", "--once", "--port", str(port), cwd=tmp_path)
+    assert done.returncode == 2
+    assert str(port) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serving_ends_cleanly_on_interrupt(tmp_path: Path) -> None:
+    """Without --once it serves the demo site until Ctrl-C, then stops everything."""
+    run = subprocess.Popen(
+        [sys.executable, "-m", "opportune", "run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "COLUMNS": "160"},
+    )
+    assert run.stdout is not None
+    url = ""
+    for line in run.stdout:
+        url = (re.findall(r"demo site\s+(http\S+)", line) or [url])[0]
+        if "Ctrl-C" in line:
+            break
+    assert url
+    time.sleep(0.2)
+    run.send_signal(signal.SIGINT)
+    rest = run.stdout.read()
+    run.stdout.close()
+    assert run.wait(timeout=20) == 0
+    assert "Traceback" not in rest
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", int(url.split(":")[2].split("/")[0])), timeout=1)
+
+
+class Deaf:
+    """A witness that sees nothing."""
+
+    def matches(self, user: str, campaign: str) -> list[dict[str, Any]]:
+        """Return nothing."""
+        return [] if user and campaign else [{}]
+
+    def mails(self, address: str) -> list[dict[str, Any]]:
+        """Return too many."""
+        return [{"to": address}, {"to": address}]
+
+    def settle(self) -> None:
+        """Wait for nothing."""
+
+
+def test_the_story_fails_where_something_differs(system: System) -> None:
+    """Nobody of it is known here, and the witness lies: every chapter that expects something fails."""
+    results = list(story.tell(system.browser, system.server, Deaf(), "strangers"))
+    assert [result.passed for result in results] == [False, True, True, True, False, False, False]
+
+
+def test_an_endpoint_that_is_away_is_an_error(system: System) -> None:
+    """A wrong address is named."""
+    away = Endpoint("http://127.0.0.1:1", "key")
+    with pytest.raises(Exception, match="cannot be reached"):
+        list(story.tell(away, system.server, Deaf(), "x"))

@@ -1,0 +1,114 @@
+"""The template as written, and as CloudFormation gets it."""
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SAM_PYTHON = ROOT / ".venv-sam" / "bin" / "python"
+
+# Runs in the environment of the SAM CLI, whose requirements clash with ours.
+TRANSLATE = """
+import json, sys
+import boto3
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+source = yaml_parse(open(sys.argv[1]).read())
+template = yaml_parse(open(sys.argv[1]).read())
+template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
+session = boto3.session.Session(region_name="eu-central-1")
+translated = Translator({}, Parser(), boto_session=session).translate(template, json.loads(sys.argv[2]))
+print(json.dumps({"source": source, "translated": translated}))
+"""
+PARAMETERS = {
+    "VpcId": "vpc-1",
+    "SubnetIds": "subnet-1,subnet-2",
+    "MongoDbSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mongodb-abcdef",
+    "SenderIdentity": "example.com",
+}
+Node = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Template:
+    """Resources by their names: ``source`` as written, ``resources`` as translated."""
+
+    source: Node
+    translated: Node
+
+    @property
+    def resources(self) -> dict[str, Node]:
+        """The resources that CloudFormation makes."""
+        resources: dict[str, Node] = self.translated["Resources"]
+        return resources
+
+    def of_type(self, kind: str) -> dict[str, Node]:
+        """Return the properties of all resources of a type, by name."""
+        return {name: r.get("Properties", {}) for name, r in self.resources.items() if r["Type"] == kind}
+
+    @property
+    def functions(self) -> dict[str, Node]:
+        """The functions, by the name they have in the code."""
+        found = self.of_type("AWS::Lambda::Function")
+        return {name.removesuffix("Function").lower(): properties for name, properties in found.items()}
+
+    def alias(self, function: str) -> str:
+        """Return the name of the alias of a function."""
+        (name,) = (
+            name
+            for name, alias in self.of_type("AWS::Lambda::Alias").items()
+            if alias["FunctionName"] == {"Ref": f"{function.title()}Function"}
+        )
+        return name
+
+    def statements(self) -> Iterator[tuple[str, Node]]:
+        """Yield every statement of every role's own policies, with the role's name."""
+        for role, properties in self.of_type("AWS::IAM::Role").items():
+            for policy in properties.get("Policies", ()):
+                statements = policy["PolicyDocument"]["Statement"]
+                for statement in statements if isinstance(statements, list) else [statements]:
+                    yield role, statement
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a value that may be one or many as a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def referred(node: Any) -> Iterator[str]:
+    """Yield the logical names that Ref, GetAtt, Sub and DependsOn in *node* refer to."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key == "Ref":
+                yield value
+            elif key == "Fn::GetAtt":
+                yield (value[0] if isinstance(value, list) else value.split(".")[0])
+            elif key == "DependsOn":
+                yield from listed(value)
+            elif key == "Fn::Sub":
+                text = value[0] if isinstance(value, list) else value
+                yield from (part.split("}")[0].split(".")[0] for part in text.split("${")[1:])
+                yield from referred(value[1] if isinstance(value, list) else None)
+            else:
+                yield from referred(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from referred(item)
+
+
+@pytest.fixture(scope="session")
+def template() -> Template:
+    """Return the template, translated as `sam deploy` would have it."""
+    if not SAM_PYTHON.exists():
+        pytest.skip("the SAM CLI is not installed: make .venv-sam")
+    command = [str(SAM_PYTHON), "-c", TRANSLATE, str(ROOT / "template.yaml"), json.dumps(PARAMETERS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Template(**json.loads(done.stdout))

@@ -1,0 +1,256 @@
+"""What no linter asks of the template: no cycles, nothing unlogged, nothing lost, no needless right."""
+
+import os
+import re
+import subprocess
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from opportune.local.functions import FUNCTIONS
+from shared.contracts import DeciderRequest, Wake
+from shared.observability import NAMESPACE
+from tests.template.conftest import ROOT, Template, listed, referred
+
+# AWS's own policies, attached by SAM to every function of a kind; their resource is "*".
+MANAGED = {
+    "AWSLambdaBasicExecutionRole",  # write logs
+    "AWSLambdaVPCAccessExecutionRole",  # make network interfaces; EC2 knows no narrower right
+    "AWSLambdaSQSQueueExecutionRole",  # poll queues
+}
+
+
+def test_no_resource_needs_itself(template: Template) -> None:
+    """References form no cycle: the linter would call one valid, CloudFormation would not."""
+    graph = {name: set(referred(body)) & template.resources.keys() for name, body in template.resources.items()}
+    assert all(name not in needed for name, needed in graph.items())
+    TopologicalSorter(graph).prepare()
+
+
+def test_functions_are_those_of_the_local_stack(template: Template) -> None:
+    """Handler, timeout and memory are the same here and there."""
+    deployed = {
+        name: (function["Handler"], function["Timeout"], function["MemorySize"])
+        for name, function in template.functions.items()
+    }
+    local = {name: (f.handler, f.timeout_s, f.memory_mb) for name, f in FUNCTIONS.items()}
+    assert deployed == local
+
+
+def test_every_log_group_is_ours_and_forgets(template: Template) -> None:
+    """Each function logs as JSON to a group of its own with a retention; no group keeps logs for ever."""
+    groups = template.of_type("AWS::Logs::LogGroup")
+    assert all("RetentionInDays" in group for group in groups.values())
+    used = []
+    for function in template.functions.values():
+        assert function["LoggingConfig"]["LogFormat"] == "JSON"
+        used.append(function["LoggingConfig"]["LogGroup"]["Ref"])
+    for stage in template.of_type("AWS::ApiGatewayV2::Stage").values():
+        used += list(referred(stage["AccessLogSettings"]["DestinationArn"]))
+    assert sorted(used) == sorted(groups)
+
+
+def dead_letter_queues(template: Template) -> set[str]:
+    """Return the queues where lost work ends up; fail where it would vanish."""
+    dead: set[str] = set()
+    for source in template.of_type("AWS::Lambda::EventSourceMapping").values():
+        (queue,) = referred(source["EventSourceArn"])
+        redrive = template.resources[queue]["Properties"]["RedrivePolicy"]
+        dead |= set(referred(redrive["deadLetterTargetArn"]))
+    for schedule in template.of_type("AWS::Scheduler::Schedule").values():
+        dead |= set(referred(schedule["Target"]["DeadLetterConfig"]["Arn"]))
+        (alias,) = referred(schedule["Target"]["Arn"])
+        (function,) = referred(template.resources[alias]["Properties"]["FunctionName"])
+        # The scheduler calls asynchronously: what fails then fails inside Lambda.
+        failures = [
+            config["DestinationConfig"]["OnFailure"]["Destination"]
+            for config in template.of_type("AWS::Lambda::EventInvokeConfig").values()
+            if config["FunctionName"] == {"Ref": function}
+        ]
+        assert failures, f"{function} loses failed asynchronous calls"
+        dead |= set(referred(failures))
+    return dead
+
+
+def test_every_queue_and_schedule_has_a_dead_letter_queue_and_that_an_alarm(template: Template) -> None:
+    """Work that fails for good ends in a queue whose first message raises an alarm."""
+    dead = dead_letter_queues(template)
+    queues = set(template.of_type("AWS::SQS::Queue"))
+    assert dead
+    assert dead <= queues
+    alarmed = {
+        name
+        for alarm in template.of_type("AWS::CloudWatch::Alarm").values()
+        if alarm["MetricName"] == "ApproximateNumberOfMessagesVisible" and alarm["Threshold"] == 0
+        for name in referred(alarm["Dimensions"])
+    }
+    assert dead == alarmed
+
+
+def test_schedules_may_write_to_their_dead_letter_queue(template: Template) -> None:
+    """The role of each schedule may send to its queue; otherwise messages would vanish silently."""
+    for schedule in template.of_type("AWS::Scheduler::Schedule").values():
+        (role,) = referred(schedule["Target"]["RoleArn"])
+        allowed = [
+            resource
+            for holder, statement in template.statements()
+            if holder == role and "sqs:SendMessage" in listed(statement["Action"])
+            for resource in listed(statement["Resource"])
+        ]
+        assert schedule["Target"]["DeadLetterConfig"]["Arn"] in allowed
+
+
+def test_every_function_has_an_alarm_on_its_errors(template: Template) -> None:
+    """Any failed invocation of any function is told."""
+    alarmed = {
+        name
+        for alarm in template.of_type("AWS::CloudWatch::Alarm").values()
+        if alarm["MetricName"] == "Errors"
+        for name in referred(alarm["Dimensions"])
+    }
+    assert alarmed == set(template.of_type("AWS::Lambda::Function"))
+
+
+def test_every_alarm_tells_somebody(template: Template) -> None:
+    """All alarms go to the topic."""
+    topics = [{"Ref": name} for name in template.of_type("AWS::SNS::Topic")]
+    for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
+        assert alarm["AlarmActions"] == topics, name
+
+
+def test_alarms_on_our_own_metrics_name_existing_ones(template: Template) -> None:
+    """The metric of such an alarm is one that its function counts: a wrong name would never alarm."""
+    ours = [a for a in template.of_type("AWS::CloudWatch::Alarm").values() if a["Namespace"] == NAMESPACE]
+    assert ours
+    for alarm in ours:
+        (dimension,) = alarm["Dimensions"]
+        assert dimension["Name"] == "service"
+        folder = ROOT / "functions" / dimension["Value"]
+        assert any(f'"{alarm["MetricName"]}"' in path.read_text() for path in folder.glob("*.py"))
+
+
+def test_no_right_is_wider_than_its_use(template: Template) -> None:
+    """No statement has a wildcard, neither in its actions nor in its resources."""
+    statements = list(template.statements())
+    assert statements
+    for role, statement in statements:
+        assert statement["Effect"] == "Allow"
+        assert not any("*" in action for action in listed(statement["Action"])), role
+        assert "*" not in str(statement["Resource"]), role
+
+
+def test_only_known_managed_policies(template: Template) -> None:
+    """Roles have no managed policies but those that SAM attaches to every function."""
+    for role in template.of_type("AWS::IAM::Role").values():
+        for arn in role.get("ManagedPolicyArns", ()):
+            assert str(arn).rsplit("/", 1)[1].rstrip("'}") in MANAGED
+
+
+def test_the_gateway_may_only_call_the_decider(template: Template) -> None:
+    """The public edge has one right, and it is not to touch data."""
+    rights = [statement for role, statement in template.statements() if role == "GatewayFunctionRole"]
+    assert [(listed(r["Action"]), r["Resource"]) for r in rights] == [
+        (["lambda:InvokeFunction"], {"Ref": template.alias("decider")})
+    ]
+
+
+@pytest.mark.parametrize(("caller", "called"), [("gateway", "decider"), ("decider", "engager")])
+def test_inner_calls_use_aliases(template: Template, caller: str, called: str) -> None:
+    """The next function is called by the alias that is also the only one permitted."""
+    alias = {"Ref": template.alias(called)}
+    variables = template.functions[caller]["Environment"]["Variables"]
+    assert variables[f"OPPORTUNE_{called.upper()}_FUNCTION"] == alias
+    invoked = [
+        statement["Resource"]
+        for role, statement in template.statements()
+        if role == f"{caller.title()}FunctionRole" and statement["Action"] == "lambda:InvokeFunction"
+    ]
+    assert invoked == [alias]
+
+
+def test_every_event_reaches_an_alias(template: Template) -> None:
+    """API, queue and schedule call aliases too, so that a version is switched everywhere at once."""
+    aliases = {template.alias(name) for name in template.functions}
+    (api,) = template.of_type("AWS::ApiGatewayV2::Api").values()
+    (route,) = api["Body"]["paths"].items()
+    assert route[0] == "$default"
+    targets = [list(referred(route[1]))]
+    targets += [list(referred(s["FunctionName"])) for s in template.of_type("AWS::Lambda::EventSourceMapping").values()]
+    targets += [list(referred(s["Target"]["Arn"])) for s in template.of_type("AWS::Scheduler::Schedule").values()]
+    for target in targets:
+        assert aliases & set(target), target
+
+
+def test_a_changed_setting_publishes_a_version(template: Template) -> None:
+    """Otherwise the alias would go on running with the old environment."""
+    functions = {n: r for n, r in template.source["Resources"].items() if r["Type"] == "AWS::Serverless::Function"}
+    assert all(function["Properties"]["AutoPublishAliasAllProperties"] for function in functions.values())
+
+
+def test_the_decider_is_woken_every_minute(template: Template) -> None:
+    """The schedule's input is a wake that the Decider understands, for all partitions."""
+    inputs = {
+        schedule["ScheduleExpression"]: schedule["Target"]["Input"]
+        for schedule in template.of_type("AWS::Scheduler::Schedule").values()
+        if "Input" in schedule["Target"]
+    }
+    assert inputs.keys() == {"rate(1 minute)"}
+    assert msgspec.json.decode(inputs["rate(1 minute)"], type=DeciderRequest) == Wake()
+
+
+def test_messages_stay_hidden_for_six_timeouts(template: Template) -> None:
+    """Lambda asks for it: a message must not come back while a batch is still being retried inside."""
+    for source in template.of_type("AWS::Lambda::EventSourceMapping").values():
+        assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        (queue,) = referred(source["EventSourceArn"])
+        (alias,) = referred(source["FunctionName"])
+        (function,) = referred(template.resources[alias]["Properties"]["FunctionName"])
+        timeout = template.resources[function]["Properties"]["Timeout"]
+        assert template.resources[queue]["Properties"]["VisibilityTimeout"] >= 6 * timeout
+
+
+def test_the_address_of_mongodb_is_nowhere_in_clear(template: Template) -> None:
+    """Environments hold the secret's ARN, and who has it may read that secret and no other."""
+    arn = {"Ref": "MongoDbSecretArn"}
+    for name, function in template.functions.items():
+        needs = function["Environment"]["Variables"].get("OPPORTUNE_MONGODB_URL")
+        allowed = [
+            statement["Resource"]
+            for role, statement in template.statements()
+            if role == f"{name.title()}FunctionRole" and statement["Action"] == "secretsmanager:GetSecretValue"
+        ]
+        assert needs in (None, arn)
+        assert allowed == ([arn] if needs else [])
+
+
+def test_whoever_deploys_is_told_what_each_parameter_means(template: Template) -> None:
+    """Parameters and outputs have descriptions."""
+    for part in ("Parameters", "Outputs"):
+        for name, body in template.source[part].items():
+            assert len(body.get("Description", "")) > 15, name
+
+
+def test_the_linter_of_sam_is_content(template: Template) -> None:
+    """`sam validate --lint` passes."""
+    command = [".venv-sam/bin/sam", "validate", "--lint"]
+    env = {**os.environ, "SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "eu-central-1"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_yaml_aliases() -> None:
+    """CloudFormation does not support anchors and aliases."""
+    text = (ROOT / "template.yaml").read_text(encoding="utf-8")
+    assert not re.findall(r"(?:^|\s)[&*][A-Za-z]\w+$", text, flags=re.MULTILINE)
+
+
+def test_the_built_functions_are_complete(built: Path) -> None:
+    """`make build` makes one folder per function, with the code, the Lua and the libraries, without boto3."""
+    for name in FUNCTIONS:
+        folder = built / f"{name.title()}Function"
+        for part in (f"{name}/app.py", "shared/settings.py", "decider/lua/machine.lua", "pymongo", "msgspec"):
+            assert (folder / part).exists(), part
+        assert not (folder / "boto3").exists()
+        assert not (folder / "opportune").exists()

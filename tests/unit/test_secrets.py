@@ -1,0 +1,32 @@
+"""Settings that name a secret instead of holding it."""
+
+import pytest
+
+from shared import secrets
+
+ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mongodb-AbCdEf"
+
+
+def unread(arn: str, region: str) -> str:
+    """Fail: nobody was to ask."""
+    raise AssertionError((arn, region))
+
+
+@pytest.mark.parametrize("value", ["mongodb://127.0.0.1/", "mongodb+srv://u:p@host/", "", "arn:aws:sqs:eu:1:q"])
+def test_a_value_stays_what_it_is(value: str) -> None:
+    """What is no ARN of a secret is returned, and nothing is read."""
+    assert secrets.resolve(value, unread) == value
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-cn", "aws-us-gov"])
+def test_the_arn_of_a_secret_is_replaced_by_its_text(partition: str) -> None:
+    """The secret is asked for by its ARN, in its own region."""
+    arn = ARN.replace(":aws:", f":{partition}:")
+    asked = []
+
+    def read(*question: str) -> str:
+        asked.append(question)
+        return "mongodb://secret"
+
+    assert secrets.resolve(arn, read) == "mongodb://secret"
+    assert asked == [(arn, "eu-central-1")]
