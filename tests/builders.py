@@ -4,6 +4,7 @@ from typing import Any
 
 from console.compile import compile_campaign
 from console.definitions import Campaign as CampaignFile
+from decider.activations import reference
 from decider.relevance import Plan
 from decider.rows import RowCall, TriggerCall
 from shared.ruleset import Campaign, Ruleset
@@ -56,7 +57,7 @@ def call_for(
 ) -> RowCall:
     """Return the row call of one event (a win, unless said otherwise) for one campaign."""
     plan = Plan(Ruleset(site="demo", version=1, keys=[], campaigns=[campaign]))
-    (concern,) = plan.concerns(event, WON if attributes is None else attributes)
+    ((_, bits, per),) = plan.concerns(event, WON if attributes is None else attributes)
     call = RowCall(
         site="demo",
         user=user,
@@ -72,10 +73,10 @@ def call_for(
             TriggerCall(
                 key=campaign.trigger.key,
                 everyone=campaign.everyone,
-                bits=concern.bits,
-                per=concern.per,
+                bits=bits,
+                per=per,
                 program=campaign.trigger.program,
-                ref=[campaign.id, campaign.version, 1, campaign.channel, campaign.trigger.key],
+                ref=reference(campaign, 1),
                 note=NOTE,
             )
         ],

@@ -16,6 +16,9 @@ from console.definitions import Campaign, Definitions, Matcher, Step, Trigger
 from shared import ruleset as compiled
 from shared.contracts import WriteKey
 
+# How long a user who was never seen again is known to have had what comes but once.
+ONCE_HORIZON_MS = 400 * 86_400_000
+
 
 class _Roles:
     """Hands out one bit per distinct set of matchers, and collects the matchers with their bits."""
@@ -51,6 +54,10 @@ def compile_trigger(trigger: Trigger, *, campaign: str = "") -> compiled.Trigger
     if trigger.sequence is not None:
         program["steps"] = [_step(step, roles) for step in trigger.sequence]
         program["units"] = sum(step.times for step in trigger.sequence)
+        if any(step.gap is not None for step in trigger.sequence):
+            program["gaps"] = True
+        if any(step.inner is not None for step in trigger.sequence):
+            program["inners"] = True
         if any(step.consecutive or step.directly for step in trigger.sequence):
             program["subject"] = roles.bit([Matcher(event=tuple(sorted(subject_events(trigger))))])
     else:
@@ -71,9 +78,14 @@ def compile_trigger(trigger: Trigger, *, campaign: str = "") -> compiled.Trigger
         key=_digest(identity, 6),
         program=program,
         matchers=matchers,
-        horizon=(trigger.within or 0) + (trigger.unless.for_ if trigger.unless else 0),
+        horizon=_horizon(trigger),
         per=list(trigger.per),
     )
+
+
+def _horizon(trigger: Trigger) -> int:
+    windows = (trigger.within or 0) + (trigger.unless.for_ if trigger.unless else 0)
+    return max(windows, ONCE_HORIZON_MS) if trigger.after_match == "once" else windows
 
 
 def subject_events(trigger: Trigger) -> set[str]:

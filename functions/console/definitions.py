@@ -122,9 +122,13 @@ class Campaign(Definition):
 
     @field_validator("channel", mode="before")
     @classmethod
-    def _check_channel(cls, value: Any) -> Any:
+    def _check_channel(cls, value: Any, info: ValidationInfo) -> Any:
         if value in ("sms", "push", "webhook"):
             raise Complaints(("", f"the channel {value} does not exist yet: write popup or email"))
+        trigger = info.data.get("trigger")
+        if value == "popup" and trigger is not None and trigger.unless is not None:
+            message = "an absence ('unless') has no answer that a popup could come back in; use channel email"
+            raise Complaints(("", message))
         return value
 
     @field_validator("content", mode="before")

@@ -11,6 +11,7 @@ import msgspec
 
 from decider.rows import Fire
 from shared.contracts import Activation
+from shared.ruleset import Campaign
 
 FRESH_MS = 10_000
 
@@ -30,6 +31,11 @@ _encode_note = msgspec.json.Encoder().encode
 _decode_note = msgspec.json.Decoder(Note).decode
 
 
+def reference(campaign: Campaign, ruleset: int) -> list[Any]:
+    """Return what a fire has to say of its campaign: ``ref``, which `activation` reads."""
+    return [campaign.id, ruleset, campaign.channel, campaign.trigger.key]
+
+
 def write_note(note: Note) -> str:
     """Return *note* as the text that the row keeps."""
     return _encode_note(note).decode()
@@ -37,12 +43,12 @@ def write_note(note: Note) -> str:
 
 def activation(fire: Fire, *, answerable: bool) -> Activation:
     """Return the activation of *fire*. *answerable*: an answer is on its way that a popup can come back in."""
-    campaign, version, ruleset, channel, trigger = fire.ref
+    campaign, ruleset, channel, trigger = fire.ref
     site, user = msgspec.json.decode(fire.key, type=list[str])[:2]
     note = _decode_note(fire.note)
     last = note.message_id if fire.reason == "match" else str(fire.at)
     return Activation(
-        id=activation_id(site, version, user, f"{trigger}{fire.per}", last),
+        id=activation_id(site, user, f"{trigger}{fire.per}", last),
         site=site,
         user=user,
         campaign=campaign,
@@ -53,25 +59,26 @@ def activation(fire: Fire, *, answerable: bool) -> Activation:
         message_id=note.message_id,
         attributes=note.attributes,
         per=fire.per or None,
-        suppressed=_suppression(fire, note, answerable=answerable),
+        suppressed=_suppression(fire, note, channel, answerable=answerable),
     )
 
 
-def _suppression(fire: Fire, note: Note, *, answerable: bool) -> str | None:
+def _suppression(fire: Fire, note: Note, channel: str, *, answerable: bool) -> str | None:
     if note.history:
         return "history"
-    if fire.ref[3] != "popup":
+    if channel != "popup":
         return None
     if fire.reason != "match" or note.received - note.at > FRESH_MS:
         return "stale"  # whoever was offline then is not shown now what was meant for then
     return None if answerable else "unanswered"
 
 
-def activation_id(site: str, version: str, user: str, trigger: str, last: str) -> str:
+def activation_id(site: str, user: str, trigger: str, last: str) -> str:
     """Return the id of an activation: 32 hex digits, the same for the same match, whoever computes it.
 
-    *version* is the campaign's, *trigger* the key of its trigger and run, *last* the id of the completing
-    event, or the deadline.
+    *trigger* is the key of its trigger and run, *last* the id of the completing event, or the deadline. The
+    campaign's version is no part of it: an absence that falls due while new content is being published is the
+    same absence, by whichever version it is noticed first.
     """
-    text = f"{site}\0{version}\0{user}\0{trigger}\0{last}"
+    text = f"{site}\0{user}\0{trigger}\0{last}"
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -9,7 +9,7 @@ request, and events that were applied return their stored result.
 from collections.abc import Sequence
 from typing import Any
 
-from decider.activations import Note, activation, write_note
+from decider.activations import Note, activation, reference, write_note
 from decider.book import Book, Rulebook
 from decider.dispatch import Dispatch
 from decider.relevance import Concern
@@ -72,13 +72,21 @@ class Decider:
         the queue. *answerable*: there is an answer that a popup can come back in.
         """
         due = [(fire, activation(fire, answerable=answerable)) for fire in fires]
-        direct = [each for _, each in due if each.channel == "popup" or each.suppressed]
-        queued = [each for _, each in due if each.channel != "popup" and not each.suppressed]
-        if queued:
-            self._dispatch.queue(queued)
-        contents = self._dispatch.engage(direct, deadline) if direct else {}
-        self.rows.acknowledge(fires)
-        return {fire.key: contents[each.id] for fire, each in due if each.id in contents}
+        direct = [(fire, each) for fire, each in due if each.channel == "popup" or each.suppressed]
+        queued = [(fire, each) for fire, each in due if each.channel != "popup" and not each.suppressed]
+        contents: dict[str, dict[str, Any]] = {}
+        done: list[Fire] = []
+        try:
+            if queued:
+                self._dispatch.queue([each for _, each in queued])
+                done += [fire for fire, _ in queued]
+            if direct:
+                contents = self._dispatch.engage([each for _, each in direct], deadline)
+                done += [fire for fire, _ in direct]
+        finally:
+            if done:
+                self.rows.acknowledge(done)
+        return {fire.key: contents[each.id] for fire, each in direct if each.id in contents}
 
     def call_row(self, call: RowCall, rules: Rulebook) -> RowAnswer | None:
         """Make *call*, and once more with the user's targets where the row asks for them.
@@ -132,7 +140,7 @@ def _row_call(site: str, event: Event, rules: Rulebook, concerns: Sequence[Conce
                 bits=bits,
                 per=per,
                 program=campaign.trigger.program,
-                ref=[campaign.id, campaign.version, version, campaign.channel, campaign.trigger.key],
+                ref=reference(campaign, version),
                 note=write_note(
                     Note(
                         event=event.event,

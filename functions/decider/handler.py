@@ -38,7 +38,7 @@ def create_handler(deps: Deps) -> Callable[[dict[str, Any], Any], Any]:
             metrics.add_metric(name="Events", unit=MetricUnit.Count, value=len(request.events))
             return msgspec.to_builtins(deps.decider.decide(request))
         if isinstance(request, Wake):
-            woken = wake(deps.decider, request, deps.clock())
+            woken = wake(deps.decider, request, deps.clock)
             metrics.add_metric(name="AbsencesFired", unit=MetricUnit.Count, value=woken.absences)
             metrics.add_metric(name="HandoversRepeated", unit=MetricUnit.Count, value=woken.handovers)
             return msgspec.to_builtins(woken)

@@ -15,18 +15,20 @@ LONGEST_RUN_NAME = 96
 Predicate = Callable[[Mapping[str, Any]], bool]
 
 
-class Concern(NamedTuple):
-    """A trigger that an event concerns: ``bits`` tells ``machine.lua`` what it is to it, ``per`` the run."""
+# A trigger that an event concerns: the campaign, what the event is to its trigger (the bits that
+# ``machine.lua`` understands), and the name of the run it belongs to.
+Concern = tuple[Campaign, int, str]
+
+
+class Candidate(NamedTuple):
+    """A trigger that names an event: *bits_of* tells from the attributes what the event is to it, 0 for nothing.
+
+    ``number``: the place of its campaign in the ruleset; ``per``: attributes that name the run.
+    """
 
     campaign: Campaign
-    bits: int
-    per: str
-
-
-class _Candidate(NamedTuple):
-    campaign: Campaign
-    always: int  # bits of the matchers without a condition
-    tests: list[tuple[Predicate, int]]
+    number: int
+    bits_of: Callable[[Mapping[str, Any]], int]
     per: list[str]
 
 
@@ -39,15 +41,16 @@ class Plan:
         self.has_groups = any(not campaign.everyone for campaign in ruleset.campaigns)
         horizon = max((campaign.trigger.horizon for campaign in ruleset.campaigns), default=0)
         self.ttl_ms = horizon + 2 * DAY_MS
-        self._candidates: dict[str, list[_Candidate]] = {}
+        self.candidates: dict[str, list[Candidate]] = {}
         self._reads: dict[str, set[str]] = {}
-        for campaign in ruleset.campaigns:
-            self._add(campaign)
+        for number, campaign in enumerate(ruleset.campaigns):
+            self._add(campaign, number)
 
-    def _add(self, campaign: Campaign) -> None:
+    def _add(self, campaign: Campaign, number: int) -> None:
         trigger = campaign.trigger
         for name in {event for matcher in trigger.matchers for event in matcher.events}:
-            always, tests = 0, []
+            always = 0
+            tests: list[tuple[Predicate, int]] = []
             reads = self._reads.setdefault(name, set())
             reads.update(trigger.per, campaign.reads)
             for matcher in trigger.matchers:
@@ -59,8 +62,8 @@ class Plan:
                     reads.update(conditions.attributes(condition))
                 else:
                     always |= matcher.bits
-            candidate = _Candidate(campaign, always, tests, trigger.per)
-            self._candidates.setdefault(name, []).append(candidate)
+            candidate = Candidate(campaign, number, _bits_of(always, tests), trigger.per)
+            self.candidates.setdefault(name, []).append(candidate)
 
     def catalogue(self) -> dict[str, list[str]]:
         """Return each event name that a live trigger mentions with the attributes that are read of it."""
@@ -68,22 +71,32 @@ class Plan:
 
     def concerns(self, event: str, attributes: Mapping[str, Any]) -> list[Concern]:
         """Return the triggers that *event* means anything to; none for most events."""
-        found = []
-        for campaign, always, tests, per in self._candidates.get(event, ()):
-            bits = always
-            for predicate, weight in tests:
-                if predicate(attributes):
-                    bits |= weight
-            if not bits:
-                continue
-            run = ""
-            if per:
-                named = run_name(per, attributes)
-                if named is None:
-                    continue
-                run = named
-            found.append(Concern(campaign, bits, run))
+        found: list[Concern] = []
+        for campaign, _, bits_of, per in self.candidates.get(event, ()):
+            bits = bits_of(attributes)
+            run = run_name(per, attributes) if per else ""
+            if bits and run is not None:
+                found.append((campaign, bits, run))
         return found
+
+
+def _bits_of(always: int, tests: list[tuple[Predicate, int]]) -> Callable[[Mapping[str, Any]], int]:
+    """Return the function from attributes to bits; the common shapes have one of their own."""
+    if not tests:
+        return lambda _: always
+    if len(tests) == 1:
+        ((predicate, weight),) = tests
+        both = always | weight
+        return lambda attributes: both if predicate(attributes) else always
+
+    def bits_of(attributes: Mapping[str, Any]) -> int:
+        bits = always
+        for predicate, weight in tests:
+            if predicate(attributes):
+                bits |= weight
+        return bits
+
+    return bits_of
 
 
 def run_name(per: list[str], attributes: Mapping[str, Any]) -> str | None:

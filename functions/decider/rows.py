@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from decider import keys
 from decider.scripts import Script
@@ -25,13 +25,16 @@ class Outcome(IntEnum):
 
 
 class TriggerCall(msgspec.Struct):
-    """One trigger that the event concerns. ``ref`` and ``note`` come back, untouched, in the fires."""
+    """One trigger that the event concerns. ``ref`` and ``note`` come back, untouched, in the fires.
+
+    ``program``: ``None`` in a tick whose trigger is not live any more.
+    """
 
     key: str
     everyone: bool
     bits: int
     per: str
-    program: dict[str, Any]
+    program: dict[str, Any] | None
     ref: list[Any]
     note: str
 
@@ -168,5 +171,5 @@ class Rows:
             if self._client is None:
                 self._client = self._connect()
             yield self._client
-        except RedisError as error:
+        except (RedisError, RedisClusterException) as error:
             raise Unavailable(f"state store: {type(error).__name__}", code="state_unavailable") from error

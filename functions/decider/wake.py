@@ -6,59 +6,100 @@ another one is harmless:
     wake A   reads "anna's cart is due"  ─ tick: fires, row and agenda move ─ hands over ─ acknowledges
     wake B   reads "anna's cart is due"  ─ tick: nothing pending, nothing to do
     event    "order" before the deadline ─ cancels ─ a later tick finds nothing pending
+
+What is due is seen to in pages, each handed over before the next is begun, and a wake ends while there is
+still time for the page under way: however long the agenda has grown, every wake gets somewhere.
 """
 
+from collections.abc import Iterator
+
+from decider.activations import reference
 from decider.book import Rulebook
 from decider.decide import ATTEMPTS, GRACE_MS, PATIENCE_MS, Decider
 from decider.rows import Appointment, Fire, RowCall, TriggerCall
+from shared.clock import Clock
 from shared.contracts import Wake, Woken
-from shared.ruleset import Campaign
+from shared.errors import Unavailable
 
 PARTITIONS_AT_ONCE = 128
 MOST_PER_PARTITION = 100
-TIME_MS = 5_000
+PAGE = 50
+ENOUGH_MS = 3_000  # no page is begun after that
+DEADLINE_MS = 5_000  # Lambda kills us soon after
 
 
-def wake(decider: Decider, request: Wake, now: int) -> Woken:
-    """See to all that is due by *now* (ms) in the partitions of *request*."""
-    absences = handovers = 0
-    for first in range(request.first, request.last + 1, PARTITIONS_AT_ONCE):
-        partitions = range(first, min(first + PARTITIONS_AT_ONCE, request.last + 1))
-        fired: list[Fire] = []
-        waiting: list[Fire] = []
-        for appointment in decider.rows.due(partitions, now, MOST_PER_PARTITION):
+def wake(decider: Decider, request: Wake, clock: Clock) -> Woken:
+    """See to what is due in the partitions of *request* by *clock*; return what it came to.
+
+    What could not be handed over is left to a later wake, and the rest is seen to before `Unavailable` is raised.
+    """
+    now = clock()
+    woken = Woken(0, 0)
+    failure: Unavailable | None = None
+    for partitions in _in_turn(request, now):
+        try:
+            due = decider.rows.due(partitions, now, MOST_PER_PARTITION)
+        except Unavailable as error:
+            failure, due = error, []
+        for first in range(0, len(due), PAGE):
+            if clock() - now >= ENOUGH_MS:
+                break
+            try:
+                _see_to(decider, due[first : first + PAGE], now, woken)
+            except Unavailable as error:
+                failure = error
+        if clock() - now >= ENOUGH_MS:
+            break
+    if failure is not None:
+        raise failure
+    return woken
+
+
+def _in_turn(request: Wake, now: int) -> Iterator[list[int]]:
+    """Yield the partitions, beginning anywhere: none is always the one that there is no time for."""
+    asked = range(request.first, request.last + 1)
+    begin = now % len(asked) if asked else 0
+    ordered = [*asked[begin:], *asked[:begin]]
+    for first in range(0, len(ordered), PARTITIONS_AT_ONCE):
+        yield ordered[first : first + PARTITIONS_AT_ONCE]
+
+
+def _see_to(decider: Decider, due: list[Appointment], now: int, woken: Woken) -> None:
+    fires: list[Fire] = []
+    try:
+        for appointment in due:
             if appointment.kind == "absence":
-                fired += _fall_due(decider, appointment, now)
+                fired = _fall_due(decider, appointment, now)
+                woken.absences += len(fired)
+                fires += fired
             else:
-                fire = decider.rows.unacknowledged(appointment)
-                waiting += [fire] if fire else []
-        if fired or waiting:
-            decider.hand_over([*fired, *waiting], now + TIME_MS, answerable=False)
-        absences += len(fired)
-        handovers += len(waiting)
-    return Woken(absences, handovers)
+                waiting = decider.rows.unacknowledged(appointment)
+                if waiting is not None:
+                    woken.handovers += 1
+                    fires.append(waiting)
+    finally:
+        if fires:
+            decider.hand_over(fires, now + DEADLINE_MS, answerable=False)
 
 
 def _fall_due(decider: Decider, appointment: Appointment, now: int) -> list[Fire]:
-    site, user, trigger, per = appointment.names
+    site = appointment.names[0]
     for _ in range(ATTEMPTS):
-        rules = decider.book.get().get(site)
-        campaign = _live(rules, trigger)
-        if rules is None or campaign is None:  # the trigger was changed or ended, its progress is void
+        # The row speaks up when it has seen a newer ruleset than ours. For a whole site, nobody would.
+        rules = decider.book.get().get(site) or decider.book.reload().get(site)
+        if rules is None:
             decider.rows.strike(appointment)
             return []
-        answer = decider.call_row(_tick(site, user, per, campaign, rules, now), rules)
+        answer = decider.call_row(_tick(appointment, rules, now), rules)
         if answer is not None:
             return answer.fires
-    return []
+    return []  # stays due
 
 
-def _live(rules: Rulebook | None, trigger: str) -> Campaign | None:
-    return rules.plan.by_trigger.get(trigger) if rules else None
-
-
-def _tick(site: str, user: str, per: str, campaign: Campaign, rules: Rulebook, now: int) -> RowCall:
+def _tick(appointment: Appointment, rules: Rulebook, now: int) -> RowCall:
+    site, user, key, per = appointment.names
     version = rules.plan.ruleset.version
+    campaign = rules.plan.by_trigger.get(key)
     return RowCall(
         site=site,
         user=user,
@@ -72,12 +113,12 @@ def _tick(site: str, user: str, per: str, campaign: Campaign, rules: Rulebook, n
         grace=GRACE_MS,
         triggers=[
             TriggerCall(
-                key=campaign.trigger.key,
-                everyone=campaign.everyone,
+                key=key,
+                everyone=campaign is not None and campaign.everyone,
                 bits=0,
                 per=per,
-                program=campaign.trigger.program,
-                ref=[campaign.id, campaign.version, version, campaign.channel, campaign.trigger.key],
+                program=campaign.trigger.program if campaign else None,
+                ref=reference(campaign, version) if campaign else [],
                 note="",
             )
         ],

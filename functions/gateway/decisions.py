@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.access import Access
+from gateway.access import Access, admit
 from shared.clock import Clock
 from shared.contracts import AskCatalogue, Catalogue, Decide, Decided, Decision, Event
+from shared.errors import Unauthorized
 from shared.invoke import Invoke
 from shared.polled import Polled
 
@@ -25,9 +26,19 @@ class Decisions:
         self._clock = clock
         self._timeout_ms = timeout_ms
 
-    def catalogue(self) -> Catalogue:
-        """Return the current catalogue."""
-        return self._catalogue.get()
+    def admit(self, key: str) -> Access:
+        """Return what *key* opens; one that nobody knows may be newer than our catalogue, so that is renewed.
+
+        Raises `Unauthorized`. Unknown keys cost the Decider at most one call in the polling interval.
+        """
+        catalogue = self._catalogue.get()
+        try:
+            return admit(key, catalogue)
+        except Unauthorized:
+            renewed = self._catalogue.renewed(catalogue)
+            if renewed is catalogue:
+                raise
+            return admit(key, renewed)
 
     def decide(self, access: Access, events: Sequence[Event]) -> list[Decision]:
         """Return the decisions on those *events* that a live trigger names: one call, or none at all."""

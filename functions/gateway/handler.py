@@ -48,7 +48,7 @@ def create_handler(deps: Deps) -> Callable[[dict[str, Any], Any], dict[str, Any]
     def track() -> Response[str]:
         received = deps.clock()
         body, key = _read(app.current_event.raw_event, tracking.MAX_EVENT_BYTES)
-        admitted = access.admit(key, deps.decisions.catalogue())
+        admitted = deps.decisions.admit(key)
         event = tracking.read_event(body, "track", received, trusted=admitted.secret)
         return _answer(decide(admitted, [event] if event else []))
 
@@ -56,7 +56,7 @@ def create_handler(deps: Deps) -> Callable[[dict[str, Any], Any], dict[str, Any]
     def batch() -> Response[str]:
         received = deps.clock()
         body, key = _read(app.current_event.raw_event, tracking.MAX_BATCH_BYTES)
-        admitted = access.admit(key, deps.decisions.catalogue())
+        admitted = deps.decisions.admit(key)
         taken = tracking.read_batch(body, received, trusted=admitted.secret)
         return _answer(decide(admitted, taken.events), taken.refusals)
 

@@ -1,10 +1,12 @@
-"""A value that is looked up again in the background, so that no request ever waits for it.
+"""A value that is looked up again in the background, so that busy requests never wait for it.
 
-    request ──▶ get() ── older than `every_s`? ──▶ starts one thread, returns what it has
-                                 first time? ──▶ waits: there is nothing to return yet
+    request ──▶ get() ── older than `every_s`?      ──▶ starts one thread, returns what it has
+                     ── older than three times that? ──▶ looks it up first: nobody has asked for a while
+                     ── never looked up?             ──▶ looks it up first: there is nothing to return
 
 On Lambda a background thread sleeps with its environment and goes on, or fails, at the next request;
-either way the next look-up puts it right.
+either way the next look-up puts it right. An environment that has slept for an hour must not decide by
+what was true an hour ago, so its first request waits.
 """
 
 import threading
@@ -16,12 +18,14 @@ from shared.errors import OpportuneError
 
 T = TypeVar("T")
 
+TOO_OLD = 3
+
 
 class Polled(Generic[T]):
     """The result of *load*, at most about *every_s* seconds old under steady traffic.
 
-    *load* gets the present value, or ``None`` at first. *on_error* is told of failures in the background;
-    the present value then stays, and the next try comes after *every_s* again.
+    *load* gets the present value, or ``None`` at first. *on_error* is told of failures; the present value
+    then stays, and the next try comes after *every_s* again.
     """
 
     def __init__(
@@ -41,12 +45,26 @@ class Polled(Generic[T]):
         self._busy = threading.Lock()
 
     def get(self) -> T:
-        """Return the present value; load it first where there is none, raising what *load* raises."""
+        """Return the value; what *load* raises comes through only where there is no value yet."""
         if self._value is None:
             return self.reload()
-        if self._clock() - self._checked >= self._every_ms and self._busy.acquire(blocking=False):
+        age = self._clock() - self._checked
+        if age >= TOO_OLD * self._every_ms:
+            return self.renewed(self._value)
+        if age >= self._every_ms and self._busy.acquire(blocking=False):
             threading.Thread(target=self._refresh, daemon=True).start()
         return self._value
+
+    def renewed(self, value: T) -> T:
+        """Return what has come after *value*; look it up now if nobody has since `every_s`."""
+        if self._clock() - self._checked < self._every_ms:
+            return value if self._value is None else self._value
+        self._busy.acquire()
+        if self._clock() - self._checked < self._every_ms:  # somebody else was faster
+            self._busy.release()
+        else:
+            self._refresh()
+        return value if self._value is None else self._value
 
     def reload(self) -> T:
         """Load the value now, in the caller's time."""
@@ -56,6 +74,7 @@ class Polled(Generic[T]):
             return self._value
 
     def _refresh(self) -> None:
+        """Load the value; the lock is held, and released here, maybe in another thread than it was taken in."""
         try:
             self._value = self._load(self._value)
         except OpportuneError as error:

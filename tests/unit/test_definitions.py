@@ -477,7 +477,8 @@ def test_what_was_read_is_written_as_it_can_be_read_again() -> None:
         "within": "48h",
         "unless": {"event": "d", "for": "30m"},
     }
-    campaign = validate(Campaign, CAMPAIGN | {"trigger": trigger, "targets": "everyone"})
+    email = {"channel": "email", "content": {"subject": "x", "text": "x"}}
+    campaign = validate(Campaign, CAMPAIGN | email | {"trigger": trigger, "targets": "everyone"})
     source = campaign.model_dump(mode="json", by_alias=True, exclude_none=True)
     assert source["trigger"]["within"] == "2d"
     assert source["trigger"]["unless"]["for"] == "30m"
@@ -519,3 +520,13 @@ def _messages(model: Any, data: Any) -> list[str]:
     except InvalidDefinitions as error:
         return [problem.message for problem in error.problems]
     return []
+
+
+def test_a_popup_cannot_answer_an_absence() -> None:
+    """Nothing comes in when an absence falls due, so nothing can carry the popup back; an e-mail can be sent."""
+    absence = CAMPAIGN | {"trigger": {"sequence": [STEP], "unless": {"event": "b", "for": "1m"}}}
+    ((field, message),) = complaints(Campaign, absence)
+    assert field == "channel"
+    assert "an absence ('unless') has no answer that a popup could come back in; use channel email" in message
+    email = {"channel": "email", "content": {"subject": "x", "text": "x"}}
+    assert validate(Campaign, absence | email).trigger.unless is not None

@@ -35,12 +35,13 @@ class FakeDecider:
     def __init__(self) -> None:
         self.decided: list[Decide] = []
         self.catalogues = 0
+        self.newer_key = "public"
 
     def __call__(self, payload: bytes) -> bytes:
         request = msgspec.json.decode(payload, type=DeciderRequest)
         if isinstance(request, AskCatalogue):
             self.catalogues += 1
-            keys = [write_key("public", secret=False), write_key("secret", secret=True)]
+            keys = [write_key("public", secret=False), write_key("secret", secret=True), write_key(self.newer_key)]
             site = SiteCatalogue(keys=keys, events={"game_result": ["outcome"]})
             return msgspec.json.encode(Catalogue({"demo": site}))
         self.decided.append(request)
@@ -48,12 +49,13 @@ class FakeDecider:
 
 
 class Site:
-    """A site that talks to the Gateway."""
+    """A site that talks to the Gateway; ``age_ms``: how long ago the Gateway was started."""
 
     def __init__(self) -> None:
         self.decider = FakeDecider()
+        self.age_ms = 0
         catalogue: Polled[Catalogue] = Polled(
-            lambda _: ask_catalogue(self.decider), every_s=10, clock=lambda: NOW, on_error=print
+            lambda _: ask_catalogue(self.decider), every_s=10, clock=lambda: NOW + self.age_ms, on_error=print
         )
         decisions = Decisions(self.decider, catalogue, lambda: NOW, 2000)
         self.handler = create_handler(Deps(decisions, lambda: NOW, observe("gateway")))
@@ -142,6 +144,19 @@ def test_bad_items_of_a_batch_are_named_and_good_ones_taken(site: Site) -> None:
 DEEP: Any = {}
 for _ in range(9):
     DEEP = {"a": DEEP}
+
+
+def test_a_key_newer_than_the_catalogue_is_found_and_unknown_ones_cost_little(site: Site) -> None:
+    """After the polling interval an unknown key renews the catalogue, once; a hundred guesses do not."""
+    site.post("/v1/track", win())
+    site.decider.newer_key = "newer"
+    assert site.post("/v1/track", win(), key="newer")[0] == 401
+    site.age_ms = 10_000
+    assert site.post("/v1/track", win(), key="newer")[0] == 200
+    for _ in range(100):
+        assert site.post("/v1/track", win(), key="guess")[0] == 401
+    assert site.decider.catalogues == 2
+
 
 BAD = [
     pytest.param(b"{", {}, 400, "malformed_json", id="cut JSON"),

@@ -1,6 +1,6 @@
 --[[
 Apply one event to one user's row: duplicates, effective time, targets, and every trigger it concerns.
-Or, as a tick: let the pending absences of one run fall due.
+Or, as a tick: let the pending absence of one run fall due.
 
 KEYS[1]   the user's row, a hash: g targets, m last effective time, d digests of recent message ids,
           r stored results of those that fired, t:<trigger> progress
@@ -10,14 +10,15 @@ KEYS[3]   the partition's activations that nobody has acknowledged, a hash: key 
 ARGV[1]   MessagePack of {
             site, user
             at, received ms; history: at counts as received, and must not lie before the row's last time
-            tick         true: no event; absences due at `at` fire, and the rest of the row stays
+            tick         true: no event; an absence due at `at` fires, and the rest of the row stays
             patience     ms after which a fire that nobody acknowledged is handed over again
             grace        ms that a pending absence waits beyond its deadline for events still on their way
             generation, ruleset   versions the caller knows
             targets      list of trigger keys the user is a target of, or nil: the caller has not looked
             keep         with targets: the keys of all triggers whose progress may stay
             ttl          ms the row lives on
-            triggers     list of {key, everyone, bits, per, program, ref, note}; ref and note come back
+            triggers     list of {key, everyone, bits, per, program, ref, note}; ref and note come back.
+                         A tick has one; without a program: the caller knows no such trigger any more
           }
 ARGV[2]   8 bytes that stand for the message id; empty for a tick
 Returns   MessagePack of {code, at, fires = {[key, ref, at, reason, since, per, note]...}}; code is
@@ -45,13 +46,13 @@ local function hex(bytes)
   return (string.gsub(bytes, ".", function(byte) return string.format("%02x", string.byte(byte)) end))
 end
 
--- results: digest, length (2 bytes, big-endian), MessagePack of the fires; one after the other
+-- results: digest, length (3 bytes, big-endian), MessagePack of the fires; one after the other
 local function result_of(wanted)
   local from = 1
   while from <= #results do
-    local high, low = string.byte(results, from + machine.DIGEST, from + machine.DIGEST + 1)
-    local body = from + machine.DIGEST + 2
-    local after = body + high * 256 + low
+    local body = from + machine.DIGEST + 3
+    local high, middle, low = string.byte(results, from + machine.DIGEST, body - 1)
+    local after = body + high * 65536 + middle * 256 + low
     if string.sub(results, from, from + machine.DIGEST - 1) == wanted then
       return cmsgpack.unpack(string.sub(results, body, after - 1)), from, after
     end
@@ -71,6 +72,18 @@ if targets then
   generation, ruleset = tonumber(generation), tonumber(ruleset)
   if ruleset > event.ruleset then return answer(-2) end
 end
+
+local function appointment(trigger, per)
+  return cjson.encode({ "absence", event.site, event.user, trigger.key, per })
+end
+
+if event.tick and not (targets and triggers[1].program) then
+  -- No row, or no such trigger any more: nothing is pending, whatever the agenda says.
+  redis.call("HDEL", row, fields[5])
+  redis.call("ZREM", agenda, appointment(triggers[1], triggers[1].per))
+  return answer(2)
+end
+
 local for_everyone = true
 for _, trigger in ipairs(triggers) do for_everyone = for_everyone and trigger.everyone end
 local outdated = targets and (ruleset < event.ruleset or generation < event.generation)
@@ -102,14 +115,9 @@ for i, trigger in ipairs(triggers) do
   end
 end
 
-local function appointment(trigger, per)
-  return cjson.encode({ "absence", event.site, event.user, trigger.key, per })
-end
-
 if #concerned == 0 then
-  if event.tick then
-    for _, trigger in ipairs(triggers) do redis.call("ZREM", agenda, appointment(trigger, trigger.per)) end
-  elseif #writes > 0 then
+  if event.tick then redis.call("ZREM", agenda, appointment(triggers[1], triggers[1].per)) end
+  if #writes > 0 then
     redis.call("HSET", row, unpack(writes))
     redis.call("PEXPIRE", row, event.ttl)
   end
@@ -131,6 +139,11 @@ for _, i in ipairs(concerned) do
   local fire, evicted
   if event.tick then
     fire = machine.expire_run(program, runs, per, event.at)
+    if fire then -- it has used up all before its deadline: nothing is accepted into that time any more
+      time = math.max(fire.at, time)
+      writes[#writes + 1] = "m"
+      writes[#writes + 1] = tostring(time)
+    end
   else
     local late = received - event.at > program.backdate
     fire, evicted =
@@ -173,7 +186,7 @@ if not event.tick then
   end
   if #fires > 0 then
     local body = cmsgpack.pack(fires)
-    local length = string.char(math.floor(#body / 256), #body % 256)
+    local length = string.char(math.floor(#body / 65536), math.floor(#body / 256) % 256, #body % 256)
     results = results .. digest .. length .. body
   end
   for field, value in pairs({ m = tostring(time), d = seen, r = results }) do

@@ -15,6 +15,7 @@ program (compiled by console/compile.py; absent fields are nil)
   absent    {bit, wait = ms, last = true for anchor: last}
   after     "restart" | "overlap" | "every" | "once"
   backdate  ms: an event older than this when received is late
+  gaps, inners   true where a step has a gap, an inner window: then these columns are kept
   tracked   true: every event counts a serial number (after == "overlap")
 Bits are weights (powers of two below 2^53); `bits` of an event is the sum of those it meets.
 
@@ -43,18 +44,29 @@ local function clear_pending(state)
   state.due, state.anchor, state.since, state.note, state.chain = nil, nil, nil, nil, nil
 end
 
+local function put(state, name, unit, value)
+  local column = state[name]
+  if column then
+    column[unit] = value
+  elseif value ~= nil then
+    state[name] = { [unit] = value }
+  end
+end
+
 -- A sequence: returns first time, serial and link of the match that this event completes, or nil.
 local function advance_sequence(program, state, bits, now, late, link)
-  local start, last, inner, serial, chain = state.start, state.last, state.inner, state.serial, state.link
+  local steps, units = program.steps, program.units
+  local start = state.start
   if not start then
-    if late or not has(bits, program.steps[1].bit) then return nil end
-    start, last, inner, serial, chain = {}, {}, {}, {}, {}
-    state.start, state.last, state.inner, state.serial, state.link = start, last, inner, serial, chain
+    if late or not has(bits, steps[1].bit) then return nil end
+    start = {}
+    if units > 1 then state.start = start end
   end
+  local last, inner, serial, chain = state.last, state.inner, state.serial, state.link
   local within = program.within or math.huge
   local subject = has(bits, program.subject)
   local reset = has(bits, program.reset)
-  local steps, unit, units = program.steps, program.units, program.units
+  local unit = units
   local first, first_serial, first_link
   -- Downwards, so that one event serves a match once: unit - 1 still holds what was there before it.
   for k = #steps, 1, -1 do
@@ -78,12 +90,13 @@ local function advance_sequence(program, state, bits, now, late, link)
           end
         end
       end
+      local begun_serial, begun_link
+      if begun then
+        if program.tracked then begun_serial = below == 0 and state.count or serial[below] end
+        if link then begun_link = { link, below > 0 and chain[below] or nil } end
+      end
       if unit == units then
-        if begun then
-          first = begun
-          first_serial = below == 0 and state.count or serial[below]
-          first_link = link and { link, chain[below] }
-        end
+        first, first_serial, first_link = begun, begun_serial, begun_link
       else
         local broken = reset or (start[unit] and now - start[unit] >= within)
         if n == step.times then
@@ -92,12 +105,14 @@ local function advance_sequence(program, state, bits, now, late, link)
           broken = broken or (step.consecutive and subject)
         end
         if begun and not (reset and below > 0) then
-          start[unit], last[unit] = begun, now
-          inner[unit] = n == 1 and now or inner[below]
-          serial[unit] = below == 0 and state.count or serial[below]
-          chain[unit] = link and { link, chain[below] }
-        elseif broken then
-          start[unit], last[unit], inner[unit], serial[unit], chain[unit] = nil, nil, nil, nil, nil
+          start[unit] = begun
+          if program.gaps then put(state, "last", unit, now) end
+          if program.inners then put(state, "inner", unit, n == 1 and now or inner[below]) end
+          if begun_serial then put(state, "serial", unit, begun_serial) end
+          if link then put(state, "link", unit, begun_link) end
+        elseif broken and start[unit] then
+          start[unit] = nil -- the other columns mean nothing without it
+          if link then put(state, "link", unit, nil) end
         end
       end
       unit = below
@@ -130,7 +145,10 @@ local function advance_members(program, state, bits, now, late, link)
     end
   end
   if met and complete and link then
-    for i = #members, 1, -1 do first_link = { chain[i], first_link } end
+    local order = {}
+    for i = 1, #members do order[i] = i end
+    table.sort(order, function(a, b) return last[a] < last[b] or (last[a] == last[b] and a < b) end)
+    for _, i in ipairs(order) do first_link = { chain[i], first_link } end
   end
   if reset then -- what came before it can no longer be part of a match; this event still can
     for i = 1, #members do
@@ -210,13 +228,9 @@ end
 
 local function columns(program)
   if program.members then return { "last", program.tracked and "serial" or nil } end
-  local gap, inner = false, false
-  for _, step in ipairs(program.steps) do
-    gap, inner = gap or step.gap ~= nil, inner or step.inner ~= nil
-  end
   local names = { "start" }
-  if gap then names[#names + 1] = "last" end
-  if inner then names[#names + 1] = "inner" end
+  if program.gaps then names[#names + 1] = "last" end
+  if program.inners then names[#names + 1] = "inner" end
   if program.tracked then names[#names + 1] = "serial" end
   return names
 end
@@ -294,26 +308,29 @@ end
 --[[ The runs of a trigger that is separated by `per`: an array of {per, state}, the one touched last at
   the end. A trigger without `per` has a single run with an empty name. ]]
 
---- Apply an event to the run `per` of `runs`; returns the fire or nil, and the name of the run that had
---- to go because there were too many.
-function machine.advance_run(program, runs, per, bits, now, at, late, link, note)
-  local state, i = machine.run(runs, per)
-  if state then table.remove(runs, i) end
-  state = state or {}
-  local fire = machine.advance(program, state, bits, now, at, late, link, note)
-  local gone
-  if not machine.is_empty(state) then
-    if #runs >= machine.RUNS then gone = table.remove(runs, 1).per end
-    runs[#runs + 1] = { per = per, state = state }
-  end
-  return fire, gone
-end
-
 --- Return the state of the run `per` of `runs`, or nil.
 function machine.run(runs, per)
   for i = 1, #runs do
     if runs[i].per == per then return runs[i].state, i end
   end
+end
+
+--- Apply an event to the run `per` of `runs`; returns the fire or nil, and the name of the run that had
+--- to go because there were too many.
+function machine.advance_run(program, runs, per, bits, now, at, late, link, note)
+  local state, i = machine.run(runs, per)
+  state = state or {}
+  local fire = machine.advance(program, state, bits, now, at, late, link, note)
+  local gone
+  if machine.is_empty(state) then
+    if i then table.remove(runs, i) end
+  elseif not i then
+    if #runs >= machine.RUNS then gone = table.remove(runs, 1).per end
+    runs[#runs + 1] = { per = per, state = state }
+  elseif i < #runs then
+    table.insert(runs, table.remove(runs, i))
+  end
+  return fire, gone
 end
 
 --- Fire the pending absence of the run `per` if it is due; a run that means nothing more is dropped.
