@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 usable = $(shell test "$$(cat $(1)/.installed 2>/dev/null)" = "$(CURDIR)" && $(1)/bin/python -c '' 2>/dev/null && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types test-deep verify-live build deploy lock clean .venv .venv-sam python3.13
+.PHONY: help run test lint format types bench test-deep verify-live build deploy lock clean .venv .venv-sam python3.13
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ format: .venv ## Format, and repair what can be repaired
 
 types: .venv ## Check types
 	$(VENV_PYTHON) -m mypy
+
+bench: .venv ## Measure, each figure beside its floor; writes benchmarks/results.json
+	$(VENV_PYTHON) -m opportune bench
 
 test-deep: .venv ## A million random patterns against the oracle (PAIRS=n)
 	$(VENV_PYTHON) -m pytest tests/property --timeout 0 --pairs $(or $(PAIRS),1000000)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import typer
@@ -126,6 +126,21 @@ def check(
         out.print(
             f"[green]ok[/green] {len(definitions.campaigns)} campaign(s), {len(definitions.groups)} target group(s)"
         )
+
+
+@command(app, "schema")
+def schema(
+    kind: Annotated[
+        Literal["campaign", "group", "site"], typer.Argument(help="Which files it describes.")
+    ] = "campaign",
+) -> None:
+    """Print the JSON Schema of campaign, group or site files, so that an editor can complete and check them.
+
+    Example: opportune schema campaign > campaign.schema.json
+    """
+    from opportune import schema as schemas
+
+    sys.stdout.write(schemas.text(kind))
 
 
 @command(app, "publish")
@@ -262,15 +277,47 @@ def replay(
     ],
     events: Annotated[Path, typer.Option(help="NDJSON of tracking messages, or CSV with --map; .gz too.")],
     mapping: Map = "",
+    until: Annotated[
+        str | None,
+        typer.Option(help="Let the clock run on to this time (ISO-8601 or ms) after the last event: absences fire."),
+    ] = None,
+    in_order: Annotated[bool, typer.Option("--sort", help="Read all events and sort them by time first.")] = False,
+    user: Annotated[
+        str | None, typer.Option("--explain", help="Tell what each event of this user did, and why no more.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report that a browser shows and prints.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run campaigns over recorded events, with the code that runs live.
 
-    Example: opportune replay --campaign campaigns/demo --events yesterday.ndjson
-    """
-    from opportune import backtest
+    Exit code 1: --explain is about a user who has no events there.
 
-    backtest.run(campaigns, events, mapping, as_json=as_json, console=out, progress=progress_bar())
+    Example: opportune replay --campaign campaigns/demo --events yesterday.ndjson --html report.html
+    """
+    from opportune.backtest import command as backtest
+
+    request = backtest.Request(
+        campaigns, events, mapping, until=until, in_order=in_order, user=user, html=html, as_json=as_json
+    )
+    raise typer.Exit(backtest.run(request, out=out, err=err))
+
+
+@command(app, "bench")
+def bench(
+    events: Annotated[int, typer.Option(min=1000, help="Events of the replay.")] = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=10, help="Rounds of each round trip.")] = 2000,
+    results: Annotated[Path, typer.Option(help="Where to write the figures as JSON.")] = Path(
+        "benchmarks/results.json"
+    ),
+) -> None:
+    """Measure, each figure beside its floor.
+
+    Example: opportune bench --events 100000
+    """
+    from opportune import bench as measure
+
+    measure.write(measure.run(out, events=events, rounds=rounds), results)
+    out.print(f"written to {results}")
 
 
 def main() -> None:

@@ -1,14 +1,18 @@
 --[[
 Drives machine.lua over recorded events, with all rows in memory.
 
-Called with (machine, programs); returns apply and finish:
-  apply(user, digest, at, id, trigger, bits, per, ...)   one event of a user; trigger, bits and per repeat
-      for each trigger it concerns. Returns nil, or a list of fires; -1 when it is older than the user's
-      last event; 0 when its id was seen before
+Called with (machine, programs, separated: for each trigger whether it has `per`); returns run and finish:
+  run(count, users, digests, ats, numbers, bits, ids, id_lengths, runs, run_lengths)   a batch. An entry is
+      one event and what it is to one trigger (its number counts from 0); user 0: the event before, and what
+      it is to another trigger. Numbers are native doubles, packed; texts are joined, with their lengths;
+      digest: a number that stands for the id; ids and runs may be nil. Returns the fires, the number of events whose
+      id was seen before, and the place of an event that is older than its user's last one, or nil
   finish(until)   fires the absences that are due by then: a list of fires
-A fire is {user, trigger, at, reason, per, ids}.
+A fire is {user, trigger, at, reason, per, since, ids}.
 ]]
-local machine, programs = ...
+local machine, programs, separated = ...
+collectgarbage("setpause", 400) -- most of what is made stays
+local ffi = require("ffi")
 local rows = {}
 
 local function ids_of(link)
@@ -20,50 +24,93 @@ local function ids_of(link)
   return ids
 end
 
-local function report(fires, user, trigger, per, fire)
-  fires = fires or {}
-  fires[#fires + 1] = { user, trigger, fire.at, fire.reason, per, ids_of(fire.link) }
-  return fires
+local function report(user, trigger, per, fire)
+  return { user, trigger - 1, fire.at, fire.reason, per, fire.since, ids_of(fire.link) }
 end
 
-local function apply(user, digest, at, id, trigger, bits, per, ...)
-  local row = rows[user]
-  if not row then
-    row = { time = at, seen = "", runs = {} }
-    rows[user] = row
-  elseif machine.is_seen(row.seen, digest) then
-    return 0
-  elseif at < row.time then
-    return -1
+-- The ids that a live row remembers as text, as numbers in a ring.
+local function is_repeated(row, digest, at)
+  local seen = row.seen
+  for i = 1, #seen do
+    if seen[i] == digest then return true end
   end
-  row.time = at
-  row.seen = machine.remember(row.seen, digest)
-  local fires, more = nil, 1
-  while trigger do
-    local runs = row.runs[trigger]
-    if not runs then
-      runs = {}
-      row.runs[trigger] = runs
+  if at < row.time then return false end
+  local place = row.place % machine.RECENT + 1
+  seen[place], row.place = digest, place
+  return false
+end
+
+local function advance(row, trigger, bits, per, at, id)
+  local program, progress = programs[trigger], row[trigger]
+  if not progress then
+    progress = {}
+    row[trigger] = progress
+  end
+  if separated[trigger] then return machine.advance_run(program, progress, per, bits, at, at, false, id) end
+  return machine.advance(program, progress, bits, at, at, false, id)
+end
+
+local function doubles(packed) return ffi.cast("const double *", packed) end
+
+-- Read joined texts one after the other; where there are none, each is nil.
+local function reader(joined, packed_lengths)
+  if not joined then return function() end end
+  local text, lengths, at, n = ffi.cast("const char *", joined), doubles(packed_lengths), 0, -1
+  return function()
+    n = n + 1
+    at = at + lengths[n]
+    return ffi.string(text + at - lengths[n], lengths[n]), joined, packed_lengths
+  end
+end
+
+local function run(count, packed_users, packed_digests, packed_ats, packed_numbers, packed_bits, ...)
+  -- The packed ones stay in scope: a pointer does not keep what it points to.
+  local users, digests, ats = doubles(packed_users), doubles(packed_digests), doubles(packed_ats)
+  local numbers, bits = doubles(packed_numbers), doubles(packed_bits)
+  local ids, id_lengths, runs, run_lengths = ...
+  local next_id, next_run = reader(ids, id_lengths), reader(runs, run_lengths)
+  local fires, repeated = {}, 0
+  local user, row
+  for i = 0, count - 1 do
+    local at, id, per = ats[i], next_id(), next_run() or ""
+    if users[i] ~= 0 then
+      user = users[i]
+      row = rows[user]
+      if not row then
+        row = { time = at, seen = {}, place = 0 }
+        rows[user] = row
+      end
+      if is_repeated(row, digests[i], at) then
+        repeated = repeated + 1
+        row = nil
+      elseif at < row.time then
+        return fires, repeated, i
+      else
+        row.time = at
+      end
     end
-    local fire = machine.advance_run(programs[trigger], runs, per, bits, at, at, false, id)
-    if fire then fires = report(fires, user, trigger, per, fire) end
-    trigger, bits, per = select(more, ...)
-    more = more + 3
+    if row then
+      local trigger = numbers[i] + 1
+      local fire = advance(row, trigger, bits[i], per, at, id)
+      if fire then fires[#fires + 1] = report(user, trigger, per, fire) end
+    end
   end
-  return fires
+  return fires, repeated, nil
 end
 
 local function finish(until_)
-  local fires
+  local fires = {}
   for user, row in pairs(rows) do
-    for trigger, runs in pairs(row.runs) do
+    for trigger, program in ipairs(programs) do
+      local runs = row[trigger] or {}
+      if not separated[trigger] then runs = { { per = "", state = runs } } end
       for _, run in ipairs(runs) do
-        local fire = machine.expire(programs[trigger], run.state, until_)
-        if fire then fires = report(fires, user, trigger, run.per, fire) end
+        local fire = machine.expire(program, run.state, until_)
+        if fire then fires[#fires + 1] = report(user, trigger, run.per, fire) end
       end
     end
   end
   return fires
 end
 
-return apply, finish
+return run, finish

@@ -1,5 +1,6 @@
 """Replay recorded events against campaigns, in this process, with the very ``machine.lua`` that runs live."""
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -7,11 +8,13 @@ import msgspec
 from lupa.luajit21 import LuaRuntime
 
 from decider import scripts
-from decider.keys import message_digest
-from decider.relevance import Plan
+from decider.relevance import Plan, run_name
 from opportune.streams import Recorded
 from shared.errors import OpportuneError
 from shared.ruleset import Campaign, Ruleset
+
+NOTHING = (None, None)
+BATCH = 512  # entries that cross into Lua together
 
 
 class UnsortedEvents(OpportuneError):
@@ -21,7 +24,7 @@ class UnsortedEvents(OpportuneError):
 
 
 class Fire(NamedTuple):
-    """A match: ``at`` in ms; ``per``: the name of the run, or ``None``."""
+    """A match: completed ``at``, its first event ``since`` (ms); ``per``: the name of the run, or ``None``."""
 
     user: str
     campaign: str
@@ -29,20 +32,37 @@ class Fire(NamedTuple):
     at: int
     message_ids: list[str]
     reason: str
+    since: int
 
     def as_json(self) -> str:
         """Return the fire as one line of JSON."""
-        return msgspec.json.encode(self._asdict()).decode()
+        shown = {name: value for name, value in self._asdict().items() if name != "since"}
+        return msgspec.json.encode(shown).decode()
+
+
+class _Batch(NamedTuple):
+    """Entries on their way into Lua, in lists of equal length: an event and what it is to one trigger.
+
+    User 0: the event before, and what it is to another trigger.
+    """
+
+    events: list[Recorded]
+    users: list[int]
+    numbers: list[int]
+    bits: list[int]
+    runs: list[str]
 
 
 class Replay:
-    """Campaigns with all their users' progress. Feed it with `events`, then ask `finish`."""
+    """Campaigns with all their users' progress. Feed it with `run`, then ask `finish`.
 
-    def __init__(self, campaigns: Sequence[Campaign]) -> None:
+    *ids*: fires carry the message ids of their events; without, a replay is faster and its fires have none.
+    """
+
+    def __init__(self, campaigns: Sequence[Campaign], *, ids: bool = True) -> None:
         ruleset = Ruleset(site="replay", version=1, keys=[], campaigns=list(campaigns))
         self._plan = Plan(ruleset)
         self.campaigns = [campaign.id for campaign in campaigns]
-        self._index = {campaign.id: n for n, campaign in enumerate(campaigns, start=1)}
         self._users: dict[str, int] = {}
         self._names: list[str] = [""]
         self.events = 0
@@ -52,55 +72,88 @@ class Replay:
         machine = lua.execute(scripts.source("machine.lua"))
         programs = lua.table_from([campaign.trigger.program for campaign in campaigns], recursive=True)
         load = lua.eval("loadstring")(_driver(), "@replay.lua")
-        self._apply, self._finish = load(machine, programs)
+        separated = lua.table_from([bool(campaign.trigger.per) for campaign in campaigns])
+        self._ids = ids
+        self._has_per = any(campaign.trigger.per for campaign in campaigns)
+        self._run, self._finish = load(machine, programs, separated)
 
     def run(self, events: Iterable[Recorded]) -> Iterator[Fire]:
-        """Apply *events* in order and yield the matches as they happen."""
-        concerns_of, index, users = self._plan.concerns, self._index, self._users
+        """Apply *events* in order and yield the matches; they come a few hundred events later."""
+        candidates_of, users, names = self._plan.candidates.get, self._users, self._names
+        count = 0
+        batch = _Batch([], [], [], [], [])
         for event in events:
-            self.events += 1
-            concerns = concerns_of(event.event, event.attributes)
-            if not concerns:
+            count += 1
+            candidates = candidates_of(event.event)
+            if candidates is None:
                 continue
-            self.relevant += 1
             user = users.get(event.user)
             if user is None:
-                user = users[event.user] = len(self._names)
-                self._names.append(event.user)
-            calls: list[Any] = []
-            for campaign, bits, per in concerns:
-                calls += (index[campaign.id], bits, per)
-            fires = self._apply(user, message_digest(event.message_id), event.at, event.message_id, *calls)
-            if fires is None:
-                continue
-            if fires == 0:
-                self.duplicates += 1
-            elif fires == -1:
-                raise UnsortedEvents(
-                    f"{event.where}: this event is older than the one before it of the same user; "
-                    "sort the file by time, or let --sort do it"
-                )
-            else:
-                yield from self._read(fires)
+                user = users[event.user] = len(names)
+                names.append(event.user)
+            attributes = event.attributes
+            entries, of_users, of_numbers, of_bits, of_runs = batch
+            for _, number, bits_of, per in candidates:
+                bits = bits_of(attributes)
+                run = run_name(per, attributes) if per else ""
+                if not bits or run is None:
+                    continue
+                entries.append(event)
+                of_users.append(user)
+                of_numbers.append(number)
+                of_bits.append(bits)
+                of_runs.append(run)
+                user = 0
+            if len(entries) >= BATCH:
+                self.events, count = self.events + count, 0
+                yield from self._apply(batch)
+                batch = _Batch([], [], [], [], [])
+        self.events += count
+        yield from self._apply(batch)
+
+    def _apply(self, batch: "_Batch") -> list[Fire]:
+        events = batch.events
+        self.relevant += len(events) - batch.users.count(0)
+        fires, repeated, unsorted = self._run(
+            len(events),
+            array("d", batch.users).tobytes(),
+            array("d", [hash(event.message_id) for event in events]).tobytes(),
+            array("d", [event.at for event in events]).tobytes(),
+            array("d", batch.numbers).tobytes(),
+            array("d", batch.bits).tobytes(),
+            *(_packed([event.message_id for event in events]) if self._ids else NOTHING),
+            *(_packed(batch.runs) if self._has_per else NOTHING),
+        )
+        self.duplicates += repeated
+        if unsorted is not None:
+            raise UnsortedEvents(
+                f"{events[unsorted].where}: this event is older than the one before it of the same user; "
+                "sort the file by time, or let --sort do it"
+            )
+        return [self._read(fire) for fire in fires.values()]
 
     def finish(self, until: int) -> list[Fire]:
         """Return the absences that fall due up to *until* (ms), in order of time."""
-        return sorted(self._read(self._finish(until)), key=lambda fire: (fire.at, fire.user, fire.campaign))
+        fires = [self._read(fire) for fire in self._finish(until).values()]
+        return sorted(fires, key=lambda fire: (fire.at, fire.user, fire.campaign))
 
-    def _read(self, fires: Any) -> list[Fire]:
-        if not fires:
-            return []
-        return [
-            Fire(
-                user=self._names[user],
-                campaign=self.campaigns[trigger - 1],
-                per=per or None,
-                at=int(at),
-                message_ids=list(dict.fromkeys(reversed(list(ids.values())))),
-                reason=reason,
-            )
-            for user, trigger, at, reason, per, ids in (tuple(fire.values()) for fire in fires.values())
-        ]
+    def _read(self, fire: Any) -> Fire:
+        user, trigger, at, reason, per, since, ids = fire.values()
+        return Fire(
+            user=self._names[user],
+            campaign=self.campaigns[trigger],
+            per=per or None,
+            at=int(at),
+            message_ids=list(dict.fromkeys(reversed(list(ids.values())))),
+            reason=reason,
+            since=int(since),
+        )
+
+
+def _packed(texts: list[str]) -> tuple[bytes, bytes]:
+    """Return *texts* as one, and their lengths in bytes, as native doubles."""
+    encoded = [text.encode() for text in texts]
+    return b"".join(encoded), array("d", [len(text) for text in encoded]).tobytes()
 
 
 def _driver() -> str:

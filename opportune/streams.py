@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from shared.contracts import ANONYMOUS_PREFIX
 from shared.errors import OpportuneError
 
-CHUNK = 1 << 20
+CHUNK = 1 << 17  # more would not stay in the processor's cache
 
 
 class InvalidStream(OpportuneError):
@@ -23,28 +23,40 @@ class InvalidStream(OpportuneError):
     code = "invalid_stream"
 
 
-class Recorded(NamedTuple):
-    """One recorded event; ``at`` in ms, ``where``: file and line."""
+class Recorded(
+    msgspec.Struct,
+    gc=False,
+    rename={
+        "user": "userId",
+        "anonymous": "anonymousId",
+        "message_id": "messageId",
+        "original": "originalTimestamp",
+        "attributes": "properties",
+        **{ours: f"opportune {ours}" for ours in ("at", "file", "line")},
+    },
+):
+    """One recorded event, decoded from a line of NDJSON in one go.
 
-    user: str
-    event: str
-    at: int
-    message_id: str
-    attributes: Mapping[str, Any]
-    where: str
+    When it is handed out, ``user``, ``event``, ``message_id`` and ``attributes`` are set and of the types they
+    have here, ``at`` is its time in ms, ``file`` and ``line`` say where it stands.
+    """
 
-
-class _Line(msgspec.Struct):
-    """One line of NDJSON: the fields of a tracking-API message that count here."""
-
-    event: str | None = None
+    user: str = msgspec.field(default="")
+    event: str = ""
+    message_id: str = msgspec.field(default="")
+    attributes: dict[str, Any] = msgspec.field(default_factory=dict)
+    at: int = 0
+    file: str = ""
+    line: int = 0
     type: str = "track"
-    userId: str | int | None = None  # noqa: N815 - the wire's name
-    anonymousId: str | int | None = None  # noqa: N815 - the wire's name
+    anonymous: str | int | None = None
     timestamp: str | int | None = None
-    originalTimestamp: str | int | None = None  # noqa: N815 - the wire's name
-    messageId: str | None = None  # noqa: N815 - the wire's name
-    properties: dict[str, Any] | None = None
+    original: str | int | None = None
+
+    @property
+    def where(self) -> str:
+        """Return file and line, as people write them."""
+        return f"{self.file}:{self.line}"
 
 
 def parse_map(text: str) -> dict[str, str]:
@@ -83,53 +95,75 @@ def _open(path: Path) -> Iterator[Any]:
 
 
 def _ndjson(file: Any, name: str) -> Iterator[Recorded]:
-    decoder = msgspec.json.Decoder(_Line)
+    decoder = msgspec.json.Decoder(Recorded)
+    # Most events are of the same second as the one before; what is left to read is "123Z".
+    second, base, fraction = "", 0, {f"{ms:03}Z": ms for ms in range(1000)}.get
     number, rest = 0, b""
     while True:
         chunk = file.read(CHUNK)
         block, newline, tail = (rest + chunk).rpartition(b"\n") if chunk else (rest, b"", b"")
-        for line in _decode(decoder, block, number, name):
+        for event in _decode(decoder, block, number, name):
             number += 1
-            if line is not None and line.type == "track":
-                yield _recorded(line, number, name)
+            if event is None or event.type != "track":
+                continue
+            event.file, event.line = name, number
+            stamp = event.original or event.timestamp
+            if type(stamp) is str and stamp[:20] == second and (ms := fraction(stamp[20:])) is not None:
+                event.at = base + ms
+            else:
+                event.at = _time(stamp, event)
+                if type(stamp) is str and stamp[19:20] == "." and fraction(stamp[20:]) is not None:
+                    second, base = stamp[:20], event.at - event.at % 1000
+            if not event.user:
+                event.user = _anonymous(event)
+            if not event.event:
+                raise InvalidStream(f"{event.where}: an event needs 'event', the name of what happened")
+            if not event.message_id:
+                event.message_id = event.where
+            yield event
         if not chunk:
             return
         rest = tail if newline else rest + chunk
 
 
-def _decode(decoder: msgspec.json.Decoder[_Line], block: bytes, before: int, name: str) -> Iterable[_Line | None]:
-    """Decode a block of lines at once; line by line where that fails or lines are blank, to name the bad one."""
-    try:
-        lines = decoder.decode_lines(block)
-        if len(lines) == block.count(b"\n") + (1 if block else 0):
-            return lines
-    except msgspec.DecodeError:
-        pass
-    return _one_by_one(decoder, block, before, name)
-
-
-def _one_by_one(decoder: msgspec.json.Decoder[_Line], block: bytes, before: int, name: str) -> Iterator[_Line | None]:
-    for number, line in enumerate(block.split(b"\n"), start=before + 1):
-        try:
-            yield decoder.decode(line) if line.strip() else None
-        except msgspec.DecodeError as error:
-            raise InvalidStream(f"{name}:{number}: {error}") from error
-
-
-def _recorded(line: _Line, number: int, name: str) -> Recorded:
-    user = str(line.userId) if line.userId is not None and line.userId != "" else ""
-    if not user and line.anonymousId:
-        user = ANONYMOUS_PREFIX + str(line.anonymousId)
-    if not user:
-        raise InvalidStream(f"{name}:{number}: an event needs 'userId' or 'anonymousId'")
-    if not line.event:
-        raise InvalidStream(f"{name}:{number}: an event needs 'event', the name of what happened")
-    stamp = line.originalTimestamp if line.originalTimestamp is not None else line.timestamp
+def _time(stamp: str | int | None, event: Recorded) -> int:
     at = to_ms(stamp)
     if at is None:
-        raise InvalidStream(f"{name}:{number}: 'timestamp' {stamp!r} is no ISO-8601 time and no milliseconds")
-    where = f"{name}:{number}"
-    return Recorded(user, line.event, at, line.messageId or where, line.properties or {}, where)
+        raise InvalidStream(f"{event.where}: 'timestamp' {stamp!r} is no ISO-8601 time and no milliseconds")
+    return at
+
+
+def _anonymous(event: Recorded) -> str:
+    if not event.anonymous:
+        raise InvalidStream(f"{event.where}: an event needs 'userId' or 'anonymousId'")
+    return f"{ANONYMOUS_PREFIX}{event.anonymous}"
+
+
+def _decode(decoder: msgspec.json.Decoder[Recorded], block: bytes, before: int, name: str) -> Iterable[Recorded | None]:
+    """Decode a block of lines at once; one by one where that fails or lines are blank."""
+    try:
+        events = decoder.decode_lines(block)
+        if len(events) == block.count(b"\n") + (1 if block else 0):
+            return events
+    except msgspec.DecodeError:
+        pass
+    return _one_by_one(block, before, name)
+
+
+def _one_by_one(block: bytes, before: int, name: str) -> Iterator[Recorded | None]:
+    """Decode lines as they come: some say ``null`` where they say nothing, some cannot be read at all."""
+    lenient = msgspec.json.Decoder(dict[str, Any])
+    for number, line in enumerate(block.split(b"\n"), start=before + 1):
+        try:
+            if not line.strip():
+                yield None
+                continue
+            fields = {key: value for key, value in lenient.decode(line).items() if value is not None}
+            if isinstance(fields.get("userId"), int):
+                fields["userId"] = str(fields["userId"])
+            yield msgspec.convert(fields, Recorded)
+        except msgspec.DecodeError as error:
+            raise InvalidStream(f"{name}:{number}: {error}") from error
 
 
 def _csv(file: Any, name: str, mapping: Mapping[str, str]) -> Iterator[Recorded]:
@@ -157,8 +191,8 @@ def _csv(file: Any, name: str, mapping: Mapping[str, str]) -> Iterator[Recorded]
         if not user or not event:
             raise InvalidStream(f"{where}: user id and event must not be empty")
         message_id = row[places["message_id"]] if "message_id" in places else where
-        attributes = {column: typed(row[n]) for n, column in others if row[n] != ""}
-        yield Recorded(user, event, at, message_id, attributes, where)
+        attributes: dict[str, Any] = {column: typed(row[n]) for n, column in others if row[n] != ""}
+        yield Recorded(user, event, message_id, attributes, at, name, rows.line_num)
 
 
 def to_ms(stamp: str | int | None) -> int | None:

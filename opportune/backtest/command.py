@@ -1,64 +1,238 @@
-"""`opportune replay`: campaigns over recorded events, printed for people or for programs."""
+"""`opportune replay`: campaigns over recorded events, for people, for programs and as a report."""
 
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from console.compile import compile_campaign
+from console.definitions import Campaign
 from opportune import files, streams
+from opportune.backtest import report, summary
+from opportune.backtest.result import Backtest, Span
+from opportune.backtest.tally import Tally
+from opportune.explain import explanation, table
+from opportune.explain.words import count as number_of
+from opportune.explain.words import stamp
 from opportune.replay import Fire, Replay
-from shared.ruleset import Campaign
+from opportune.streams import Recorded
+from shared.errors import InvalidDefinition, OpportuneError
 
-HOUR_MS = 3_600_000
-BAR = 40
+SAMPLE_BYTES = 1 << 20
+TICK = 1 << 13  # events between two movements of the progress bar
 
 
-def load_campaigns(paths: Sequence[Path], env: Mapping[str, str]) -> list[Campaign]:
-    """Return the compiled campaigns of files and folders, by id."""
+class InvalidReplay(OpportuneError):
+    """A replay that cannot be run as it was asked for."""
+
+    code = "invalid_replay"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to replay, as it is typed; ``mapping`` and ``until`` are still text, ``user``: whom to explain."""
+
+    campaigns: Sequence[Path]
+    events: Path
+    mapping: str = ""
+    until: str | None = None
+    in_order: bool = False
+    user: str | None = None
+    html: Path | None = None
+    as_json: bool = False
+
+
+def load(paths: Sequence[Path], env: Mapping[str, str]) -> list[Campaign]:
+    """Return the campaigns of files and folders, by id; the same one may be in several of them."""
     found: dict[str, Campaign] = {}
     for path in paths:
         for campaign in files.load(path, env).campaigns:
-            found[campaign.id] = compile_campaign(campaign)
+            if found.setdefault(campaign.id, campaign) != campaign:
+                raise InvalidDefinition(f"{path}: another campaign has the id '{campaign.id}' too, and it differs")
+    if not found:
+        raise InvalidDefinition(f"there is no campaign in {', '.join(str(path) for path in paths)}")
     return [found[name] for name in sorted(found)]
 
 
-def run(
-    paths: Sequence[Path], events: Path, mapping: str, *, as_json: bool, console: Console, progress: Progress
-) -> None:
-    """Replay *events* and print one line per fire (*as_json*), or a summary."""
-    replay = Replay(load_campaigns(paths, {}))
-    stream = streams.read(events, streams.parse_map(mapping))
-    if as_json:
-        for fire in replay.run(stream):
-            sys.stdout.write(fire.as_json() + "\n")
+def run(request: Request, *, out: Console, err: Console) -> int:
+    """Replay and print what is wanted; return the exit code: 1 for a user who has no events."""
+    _check(request)
+    campaigns = load(request.campaigns, {})
+    with _progress_bar(err, shown=not (request.as_json and out.is_terminal)) as progress:
+        recording = _Recording(request, progress)
+        if request.user is None:
+            backtest = _replay(campaigns, recording, as_json=request.as_json)
+        else:
+            seen = explanation.gather(recording.events(), request.user, in_order=request.in_order)
+    if request.user is not None:
+        return _explain(request, recording, campaigns, seen, out=out, err=err)
+    if not request.as_json:
+        summary.show(backtest, out)
+    if request.html is not None:
+        _write(request.html, report.render(backtest))
+        if not request.as_json:
+            out.print(f"report: {request.html}", markup=False, highlight=False)
+    return 0
+
+
+class _Recording:
+    """The recorded events: what is noted while they are read once."""
+
+    def __init__(self, request: Request, progress: Progress) -> None:
+        self.path = request.events
+        self.span = Span()
+        self._mapping = streams.parse_map(request.mapping)
+        self._until = None if request.until is None else _time(request.until)
+        self._in_order = request.in_order
+        self._progress = progress
+
+    @property
+    def until(self) -> int:
+        """To when (ms) the clock runs: known when all events are read."""
+        return max(self.span.last, self._until or 0)
+
+    def events(self) -> Iterator[Recorded]:
+        """Yield the events as they stand in the file, noting span and users and moving the progress bar."""
+        progress, span, until = self._progress, self.span, self._until
+        task = progress.add_task(f"reading {self.path.name}", total=_estimate(self.path))
+        users = span.users
+        last = passed = 0
+        for event in streams.read(self.path, self._mapping):
+            at = event.at
+            if at > last:
+                span.last = last = at
+                if until is not None and at > until:
+                    raise InvalidReplay(
+                        f"{event.where}: this event ({stamp(at)}) is later than --until ({stamp(until)}), "
+                        "which is for letting the clock run on after the last event"
+                    )
+            if span.first is None or at < span.first:
+                span.first = at
+            users.add(event.user)
+            passed += 1
+            if not passed % TICK:
+                progress.update(task, completed=passed)
+            yield event
+        progress.update(task, completed=passed, total=passed)
+
+    def in_order(self) -> Iterable[Recorded]:
+        """Return the events in the order in which they are to be replayed."""
+        if not self._in_order:
+            return self.events()
+        events = sorted(self.events(), key=lambda event: event.at)
+        return self._progress.track(events, description="in order of time")
+
+
+def _replay(campaigns: Sequence[Campaign], recording: _Recording, *, as_json: bool) -> Backtest:
+    """Replay, adding up and (*as_json*) printing the matches as they happen."""
+    replay = Replay([compile_campaign(campaign) for campaign in campaigns])
+    tallies = {campaign.id: Tally() for campaign in campaigns}
+
+    def count(fires: Iterable[Fire]) -> None:
+        for fire in fires:
+            tallies[fire.campaign].add(fire)
+            if as_json:
+                sys.stdout.write(fire.as_json() + "\n")
+
+    count(replay.run(recording.in_order()))
+    count(replay.finish(recording.until))
+    return Backtest(
+        name=recording.path.name,
+        campaigns=campaigns,
+        tallies=tallies,
+        span=recording.span,
+        until=recording.until,
+        events=replay.events,
+        relevant=replay.relevant,
+        duplicates=replay.duplicates,
+    )
+
+
+def _explain(
+    request: Request,
+    recording: _Recording,
+    campaigns: Sequence[Campaign],
+    seen: Sequence[explanation.Seen],
+    *,
+    out: Console,
+    err: Console,
+) -> int:
+    user = request.user or ""
+    if not seen:
+        err.print(_unknown(user, request.events.name, recording.span.users), markup=False, highlight=False)
+        return 1
+    stories = explanation.explain(campaigns, seen, recording.until)
+    if request.as_json:
+        told = {"user": user, "events": len(seen), "until": recording.until, "campaigns": stories}
+        sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
+    else:
+        table.show(user, stories, out)
+    return 0
+
+
+def _time(text: str) -> int:
+    at = streams.to_ms(text)
+    if at is None:
+        raise InvalidReplay(f"--until: {text!r} is no ISO-8601 time and no milliseconds: write 2026-01-31T12:00:00Z")
+    return at
+
+
+def _progress_bar(console: Console, *, shown: bool) -> Progress:
+    """Return a bar over the events, gone when it is done; in files and pipes there is none."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} events"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not (shown and console.is_terminal),
+    )
+
+
+def _estimate(path: Path) -> float | None:
+    """Return about how many lines a file has, judged by its first megabyte; ``None`` where it cannot be read."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            sample = file.read(SAMPLE_BYTES)
+    except OSError:
+        return None
+    share = len(sample) / size if size else 1.0
+    if path.suffix == ".gz":
+        try:
+            sample = zlib.decompressobj(wbits=31).decompress(sample)
+        except zlib.error:
+            return None
+    return sample.count(b"\n") / share or None
+
+
+def _check(request: Request) -> None:
+    """Refuse before the work what could not be done after it."""
+    path = request.html
+    if path is None:
         return
-    with progress:
-        task = progress.add_task("replaying", total=None)
-        fires: list[Fire] = []
-        for fire in replay.run(stream):
-            fires.append(fire)
-            progress.update(task, completed=replay.events)
-        progress.update(task, completed=replay.events, total=replay.events)
-    summarise(replay, fires, console)
+    if request.user is not None:
+        raise InvalidReplay("--explain is about one user and --html about all of them: choose one")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise InvalidReplay(f"--html: {path} is no file in an existing folder")
 
 
-def summarise(replay: Replay, fires: Sequence[Fire], console: Console) -> None:
-    """Print a table of campaigns and a chart of matches per hour."""
-    table = Table(title=f"{replay.events} events, {replay.relevant} relevant, {replay.duplicates} duplicates")
-    for column in ("campaign", "matches", "users"):
-        table.add_column(column, justify="left" if column == "campaign" else "right")
-    for name in replay.campaigns:
-        mine = [fire for fire in fires if fire.campaign == name]
-        table.add_row(name, str(len(mine)), str(len({fire.user for fire in mine})))
-    console.print(table)
-    hours = Counter(fire.at // HOUR_MS for fire in fires)
-    most = max(hours.values(), default=0)
-    for hour in range(min(hours, default=0), max(hours, default=-1) + 1):
-        stamp = datetime.fromtimestamp(hour * HOUR_MS / 1000, UTC).strftime("%Y-%m-%d %H:00")
-        console.print(f"{stamp} {'█' * round(BAR * hours[hour] / most)} {hours[hour]}", highlight=False)
+def _unknown(user: str, name: str, users: set[str]) -> str:
+    wanted = user.strip().lower()
+    like = sorted(each for each in users if wanted and wanted in each.lower())[:3]
+    hint = f", such as {', '.join(repr(each) for each in like)}" if like else ""
+    return f"{name} has no event of user {user!r}; it has events of {number_of(len(users), 'user')}{hint}"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidReplay(f"--html: {path} cannot be written: {error.strerror}") from error

@@ -133,7 +133,7 @@ def test_without_a_system_the_commands_say_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "check", "publish", "customers import", "targets refresh", "events send", "replay"],
+    ["run", "check", "publish", "customers import", "targets refresh", "events send", "replay", "schema", "bench"],
 )
 def test_every_command_has_help_with_an_example(command: str, tmp_path: Path) -> None:
     """`--help` explains and shows how it is typed."""

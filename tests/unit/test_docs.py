@@ -45,7 +45,8 @@ def test_every_make_target_is_explained() -> None:
     hidden = {".venv", ".venv-sam", "python3.13"}
     explained = set(re.findall(r"^([a-z0-9.-]+):.*## ", makefile, flags=re.MULTILINE))
     assert set(phony.split()) - hidden == explained
-    done = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = ["make", "--no-print-directory", "help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert {line.split()[1] for line in done.stdout.splitlines()} == explained
 
 

@@ -1,0 +1,230 @@
+"""`opportune bench`: each figure beside its floor, both measured in the same run.
+
+A ratio says more than a time: the machine's speed cancels out.
+"""
+
+import json
+import os
+import platform
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from console.compile import compile_campaign
+from console.definitions import Campaign
+from decider.relevance import Plan
+from decider.rows import RowCall, Rows, TriggerCall
+from decider.wiring import redis_client
+from opportune import publishing, streams
+from opportune.local import valkey
+from opportune.local.children import Children
+from opportune.local.environments import Function
+from opportune.local.stack import Stack
+from opportune.replay import Replay
+from opportune.send import Endpoint
+from shared import mongodb
+from shared.ruleset import Ruleset
+
+ROOT = Path(__file__).resolve().parent.parent
+USERS = 50_000
+NOOP = "def handler(event, context):\n    return {'statusCode': 200, 'body': '{}'}\n"
+
+THREE_WINS = {
+    "id": "three-wins",
+    "name": "Three wins",
+    "targets": "everyone",
+    "trigger": {
+        "sequence": [{"event": "game_result", "where": {"outcome": "win"}, "times": 3, "consecutive": True}],
+        "within": "10m",
+    },
+    "channel": "popup",
+    "content": {"layout": "modal", "title": "Wow", "body": "Three in a row"},
+}
+
+
+class Figure(NamedTuple):
+    """A measurement beside its floor, in the same unit."""
+
+    name: str
+    value: float
+    floor_name: str
+    floor: float
+    unit: str
+
+    @property
+    def ratio(self) -> float:
+        """Return the measurement in floors."""
+        return self.value / self.floor
+
+
+class Line(msgspec.Struct, gc=False):
+    """What a line of the replayed file holds, and nothing else: the floor of reading it."""
+
+    type: str
+    userId: str  # noqa: N815 - the wire's name
+    event: str
+    messageId: str  # noqa: N815 - the wire's name
+    timestamp: str
+    properties: dict[str, Any]
+
+
+def run(console: Console, *, events: int, rounds: int) -> list[Figure]:
+    """Measure everything; *events* of the replay, *rounds* of the round trips."""
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        parts: list[tuple[str, Callable[[], list[Figure]]]] = [
+            ("replay", lambda: [_replay(folder, events)]),
+            ("state store", lambda: _state_store(folder, rounds)),
+            ("whole path", lambda: _whole_path(folder, rounds)),
+        ]
+        for label, measure in parts:
+            with console.status(f"measuring: {label}"):
+                figures += measure()
+    table = Table(title=f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}")
+    for column in ("", "here", "floor", "", "ratio"):
+        table.add_column(column, justify="left" if not column else "right")
+    for figure in figures:
+        table.add_row(
+            figure.name,
+            f"{figure.value:.3f} {figure.unit}",
+            f"{figure.floor:.3f} {figure.unit}",
+            figure.floor_name,
+            f"{figure.ratio:.1f}",
+        )
+    console.print(table)
+    return figures
+
+
+def write(figures: list[Figure], path: Path) -> None:
+    """Write *figures* as JSON."""
+    rows = [{**figure._asdict(), "ratio": round(figure.ratio, 2)} for figure in figures]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        json.dumps({"at": datetime.now(UTC).isoformat(), "figures": rows}, indent=2) + "\n", encoding="utf-8"
+    )
+
+
+def _replay(folder: Path, events: int) -> Figure:
+    path = folder / "events.ndjson"
+    _write_events(path, events)
+    campaign = compile_campaign(Campaign.model_validate(THREE_WINS))
+    decoding, replaying = [], []
+    for _ in range(3):  # in turn, and the best of each: what else the machine does must not count
+        decoding.append(_seconds(lambda: _decode(path)))
+        replaying.append(_seconds(lambda: sum(1 for _ in Replay([campaign], ids=False).run(streams.read(path)))))
+    return Figure(f"replay of {events:,} events", min(replaying), "only decoding the file", min(decoding), "s")
+
+
+def _write_events(path: Path, events: int) -> None:
+    rng = random.Random(1)
+    users = min(USERS, max(1, events // 20))
+    at = 1_790_000_000_000
+    with path.open("wb") as file:
+        for n in range(events):
+            at += rng.randrange(60)
+            stamp = datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            line = Line(
+                type="track",
+                userId=f"user-{rng.randrange(users)}",
+                event="game_result",
+                messageId=f"m-{n:08d}",
+                timestamp=stamp,
+                properties={"outcome": "win" if rng.random() < 0.45 else "loss", "stake": rng.randrange(100)},
+            )
+            file.write(msgspec.json.encode(line) + b"\n")
+
+
+def _decode(path: Path) -> int:
+    decoder, count, rest = msgspec.json.Decoder(Line), 0, b""
+    with path.open("rb") as file:
+        while chunk := file.read(streams.CHUNK):
+            block, _, rest = (rest + chunk).rpartition(b"\n")
+            count += len(decoder.decode_lines(block))
+    return count
+
+
+def _state_store(folder: Path, rounds: int) -> list[Figure]:
+    with Children(folder / "run", folder / "logs", os.environ) as children:
+        client = redis_client(valkey.start(children), cluster=False)
+        rows = Rows(lambda: client)
+        campaign = compile_campaign(Campaign.model_validate(THREE_WINS))
+        plan = Plan(Ruleset(site="bench", version=1, keys=[], campaigns=[campaign]))
+        ((_, bits, per),) = plan.concerns("game_result", {"outcome": "loss"})
+        trigger = TriggerCall(
+            campaign.trigger.key, everyone=True, bits=bits, per=per, program=campaign.trigger.program, ref=[], note="[]"
+        )
+        numbers = iter(range(10**9))
+
+        def decide() -> None:
+            n = next(numbers)
+            rows.apply(
+                RowCall(
+                    site="bench",
+                    user=f"user-{n % 1000}",
+                    message_id=str(n),
+                    at=1_790_000_000_000 + n,
+                    received=1_790_000_000_000 + n,
+                    generation=1,
+                    ruleset=1,
+                    ttl=600_000,
+                    patience=30_000,
+                    grace=5_000,
+                    triggers=[trigger],
+                )
+            )
+
+        floor, script = _in_turn(rounds, lambda: client.hget("nothing", "nothing"), decide)
+    return [Figure("one decided event (median)", script, "one Redis HGET", floor, "ms")]
+
+
+def _whole_path(folder: Path, rounds: int) -> list[Figure]:
+    (folder / "noop.py").write_text(NOOP, encoding="utf-8")
+    key = "bench-secret-key"
+    with Stack(state_dir=folder / "stack", keys={"OPPORTUNE_DEMO_SECRET_KEY": key}, wake_s=60) as stack:
+        client = mongodb.database(stack.mongodb_url, "opportune")
+        publishing.publish_folder(client, ROOT / "campaigns" / "demo", {"OPPORTUNE_DEMO_SECRET_KEY": key})
+        publishing.refresh_targets(client, "demo")
+        empty = Function("noop.handler", timeout_s=5, env={"PYTHONPATH": str(folder)})
+        with Stack(state_dir=folder / "empty", functions={"gateway": empty}) as nothing:
+            ours, bare = Endpoint(stack.http_url, "wk_demo_public"), Endpoint(nothing.http_url, "x")
+
+            def track(event: str) -> Callable[[], Any]:
+                return lambda: ours.post(
+                    "/v1/track", {"userId": "a", "event": event, "properties": {"outcome": "loss"}}
+                )
+
+            floor, irrelevant = _in_turn(rounds, lambda: bare.post("/v1/track", {}), track("page_scrolled"))
+            _, relevant = _in_turn(rounds, lambda: bare.post("/v1/track", {}), track("game_result"))
+        client.client.close()
+    return [
+        Figure("HTTP, an event no trigger names (median)", irrelevant, "HTTP, empty function", floor, "ms"),
+        Figure("HTTP, a decided event (median)", relevant, "HTTP, empty function", floor, "ms"),
+    ]
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def _in_turn(rounds: int, floor: Callable[[], Any], work: Callable[[], Any]) -> tuple[float, float]:
+    """Return the medians of both in ms, measured in turn after a warm-up."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for n in range(rounds + rounds // 10):
+        for each, spent in zip((floor, work), times, strict=True):
+            started = time.perf_counter()
+            each()
+            if n >= rounds // 10:
+                spent.append((time.perf_counter() - started) * 1000)
+    return statistics.median(times[0]), statistics.median(times[1])
