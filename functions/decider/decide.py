@@ -113,26 +113,33 @@ class Decider:
             concerns = rules.plan.concerns(event.event, event.attributes) if rules else []
             if rules is None or not concerns:
                 return None
-            answer = self.call_row(_row_call(site, event, rules, concerns), rules)
+            answer = self.call_row(_event_call(site, event, rules, concerns), rules)
             if answer is not None:
                 return answer
         raise Unavailable("the ruleset changed too often meanwhile", code="ruleset_changing")
 
 
-def _row_call(site: str, event: Event, rules: Rulebook, concerns: Sequence[Concern]) -> RowCall:
-    version = rules.plan.ruleset.version
+def row_call(rules: Rulebook, **known: Any) -> RowCall:
+    """Return a call of a user's row under *rules*; *known*: the fields that they do not say."""
     return RowCall(
+        generation=rules.generation,
+        ruleset=rules.plan.ruleset.version,
+        ttl=rules.plan.ttl_ms,
+        patience=PATIENCE_MS,
+        grace=GRACE_MS,
+        **known,
+    )
+
+
+def _event_call(site: str, event: Event, rules: Rulebook, concerns: Sequence[Concern]) -> RowCall:
+    return row_call(
+        rules,
         site=site,
         user=event.user,
         message_id=event.message_id,
         at=event.at,
         received=event.received,
         history=event.history,
-        generation=rules.generation,
-        ruleset=version,
-        ttl=rules.plan.ttl_ms,
-        patience=PATIENCE_MS,
-        grace=GRACE_MS,
         triggers=[
             TriggerCall(
                 key=campaign.trigger.key,
@@ -140,20 +147,22 @@ def _row_call(site: str, event: Event, rules: Rulebook, concerns: Sequence[Conce
                 bits=bits,
                 per=per,
                 program=campaign.trigger.program,
-                ref=reference(campaign, version),
-                note=write_note(
-                    Note(
-                        event=event.event,
-                        message_id=event.message_id,
-                        at=event.at,
-                        received=event.received,
-                        history=event.history,
-                        attributes={
-                            name: event.attributes[name] for name in campaign.reads if name in event.attributes
-                        },
-                    )
-                ),
+                ref=reference(campaign, rules.plan.ruleset.version),
+                note=_note(event, campaign.reads),
             )
             for campaign, bits, per in concerns
         ],
+    )
+
+
+def _note(event: Event, reads: Sequence[str]) -> str:
+    return write_note(
+        Note(
+            event=event.event,
+            message_id=event.message_id,
+            at=event.at,
+            received=event.received,
+            history=event.history,
+            attributes={name: event.attributes[name] for name in reads if name in event.attributes},
+        )
     )

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from decider.activations import reference
 from decider.book import Rulebook
-from decider.decide import ATTEMPTS, GRACE_MS, PATIENCE_MS, Decider
+from decider.decide import ATTEMPTS, GRACE_MS, Decider, row_call
 from decider.rows import Appointment, Fire, RowCall, TriggerCall
 from shared.clock import Clock
 from shared.contracts import Wake, Woken
@@ -98,19 +98,14 @@ def _fall_due(decider: Decider, appointment: Appointment, now: int) -> list[Fire
 
 def _tick(appointment: Appointment, rules: Rulebook, now: int) -> RowCall:
     site, user, key, per = appointment.names
-    version = rules.plan.ruleset.version
     campaign = rules.plan.by_trigger.get(key)
-    return RowCall(
+    return row_call(
+        rules,
         site=site,
         user=user,
         tick=True,
         at=now - GRACE_MS,
         received=now,
-        generation=rules.generation,
-        ruleset=version,
-        ttl=rules.plan.ttl_ms,
-        patience=PATIENCE_MS,
-        grace=GRACE_MS,
         triggers=[
             TriggerCall(
                 key=key,
@@ -118,7 +113,7 @@ def _tick(appointment: Appointment, rules: Rulebook, now: int) -> RowCall:
                 bits=0,
                 per=per,
                 program=campaign.trigger.program if campaign else None,
-                ref=reference(campaign, version) if campaign else [],
+                ref=reference(campaign, rules.plan.ruleset.version) if campaign else [],
                 note="",
             )
         ],
