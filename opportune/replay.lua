@@ -2,11 +2,11 @@
 Drives machine.lua over recorded events, with all rows in memory.
 
 Called with (machine, programs, separated: for each trigger whether it has `per`); returns run and finish:
-  run(count, users, digests, ats, numbers, bits, ids, id_lengths, runs, run_lengths)   a batch. An entry is
-      one event and what it is to one trigger (its number counts from 0); user 0: the event before, and what
-      it is to another trigger. Numbers are native doubles, packed; texts are joined, with their lengths;
-      digest: a number that stands for the id; ids and runs may be nil. Returns the fires, the number of events whose
-      id was seen before, and the place of an event that is older than its user's last one, or nil
+  run(count, numbers, ids, id_lengths, runs, run_lengths)   a batch of entries: what one event is to one trigger.
+      numbers: packed native doubles, five for an entry: user (0: the event of the entry before), a number that
+      stands for the message id, time, trigger (from 0), bits. Texts are joined, with their lengths packed; ids
+      and runs may be nil. Returns the fires, how many events were accepted, how many had an id that was seen
+      before, and the place of an entry that is older than its user's last event, or nil
   finish(until)   fires the absences that are due by then: a list of fires
 A fire is {user, trigger, at, reason, per, since, ids}.
 ]]
@@ -63,39 +63,39 @@ local function reader(joined, packed_lengths)
   end
 end
 
-local function run(count, packed_users, packed_digests, packed_ats, packed_numbers, packed_bits, ...)
-  -- The packed ones stay in scope: a pointer does not keep what it points to.
-  local users, digests, ats = doubles(packed_users), doubles(packed_digests), doubles(packed_ats)
-  local numbers, bits = doubles(packed_numbers), doubles(packed_bits)
+local function run(count, packed, ...)
+  local numbers = doubles(packed) -- packed stays in scope: a pointer does not keep what it points to
   local ids, id_lengths, runs, run_lengths = ...
   local next_id, next_run = reader(ids, id_lengths), reader(runs, run_lengths)
-  local fires, repeated = {}, 0
+  local fires, accepted, repeated = {}, 0, 0
   local user, row
   for i = 0, count - 1 do
-    local at, id, per = ats[i], next_id(), next_run() or ""
-    if users[i] ~= 0 then
-      user = users[i]
+    local entry = numbers + 5 * i
+    local at, id, per = entry[2], next_id(), next_run() or ""
+    if entry[0] ~= 0 then
+      user = entry[0]
       row = rows[user]
       if not row then
         row = { time = at, seen = {}, place = 0 }
         rows[user] = row
       end
-      if is_repeated(row, digests[i], at) then
+      if is_repeated(row, entry[1], at) then
         repeated = repeated + 1
         row = nil
       elseif at < row.time then
-        return fires, repeated, i
+        return fires, accepted, repeated, i
       else
+        accepted = accepted + 1
         row.time = at
       end
     end
     if row then
-      local trigger = numbers[i] + 1
-      local fire = advance(row, trigger, bits[i], per, at, id)
+      local trigger = entry[3] + 1
+      local fire = advance(row, trigger, entry[4], per, at, id)
       if fire then fires[#fires + 1] = report(user, trigger, per, fire) end
     end
   end
-  return fires, repeated, nil
+  return fires, accepted, repeated, nil
 end
 
 local function finish(until_)

@@ -14,7 +14,7 @@ from shared.errors import OpportuneError
 from shared.ruleset import Campaign, Ruleset
 
 NOTHING = (None, None)
-BATCH = 512  # entries that cross into Lua together
+BATCH = 256  # entries that cross into Lua together
 
 
 class UnsortedEvents(OpportuneError):
@@ -38,19 +38,6 @@ class Fire(NamedTuple):
         """Return the fire as one line of JSON."""
         shown = {name: value for name, value in self._asdict().items() if name != "since"}
         return msgspec.json.encode(shown).decode()
-
-
-class _Batch(NamedTuple):
-    """Entries on their way into Lua, in lists of equal length: an event and what it is to one trigger.
-
-    User 0: the event before, and what it is to another trigger.
-    """
-
-    events: list[Recorded]
-    users: list[int]
-    numbers: list[int]
-    bits: list[int]
-    runs: list[str]
 
 
 class Replay:
@@ -81,7 +68,9 @@ class Replay:
         """Apply *events* in order and yield the matches; they come a few hundred events later."""
         candidates_of, users, names = self._plan.candidates.get, self._users, self._names
         count = 0
-        batch = _Batch([], [], [], [], [])
+        # An entry is an event and what it is to one trigger: five numbers, the event, the name of the run.
+        entries: list[Recorded] = []
+        numbers, runs = array("d"), list[str]()
         for event in events:
             count += 1
             candidates = candidates_of(event.event)
@@ -92,42 +81,34 @@ class Replay:
                 user = users[event.user] = len(names)
                 names.append(event.user)
             attributes = event.attributes
-            entries, of_users, of_numbers, of_bits, of_runs = batch
             for _, number, bits_of, per in candidates:
                 bits = bits_of(attributes)
                 run = run_name(per, attributes) if per else ""
-                if not bits or run is None:
-                    continue
-                entries.append(event)
-                of_users.append(user)
-                of_numbers.append(number)
-                of_bits.append(bits)
-                of_runs.append(run)
-                user = 0
+                if bits and run is not None:
+                    numbers.extend((user, hash(event.message_id), event.at, number, bits))
+                    entries.append(event)
+                    if self._has_per:
+                        runs.append(run)
+                    user = 0
             if len(entries) >= BATCH:
                 self.events, count = self.events + count, 0
-                yield from self._apply(batch)
-                batch = _Batch([], [], [], [], [])
+                yield from self._apply(entries, numbers, runs)
+                entries, numbers, runs = [], array("d"), []
         self.events += count
-        yield from self._apply(batch)
+        yield from self._apply(entries, numbers, runs)
 
-    def _apply(self, batch: "_Batch") -> list[Fire]:
-        events = batch.events
-        self.relevant += len(events) - batch.users.count(0)
-        fires, repeated, unsorted = self._run(
-            len(events),
-            array("d", batch.users).tobytes(),
-            array("d", [hash(event.message_id) for event in events]).tobytes(),
-            array("d", [event.at for event in events]).tobytes(),
-            array("d", batch.numbers).tobytes(),
-            array("d", batch.bits).tobytes(),
-            *(_packed([event.message_id for event in events]) if self._ids else NOTHING),
-            *(_packed(batch.runs) if self._has_per else NOTHING),
+    def _apply(self, entries: list[Recorded], numbers: "array[float]", runs: list[str]) -> list[Fire]:
+        fires, accepted, repeated, unsorted = self._run(
+            len(entries),
+            numbers.tobytes(),
+            *(_packed([event.message_id for event in entries]) if self._ids else NOTHING),
+            *(_packed(runs) if self._has_per else NOTHING),
         )
+        self.relevant += accepted + repeated
         self.duplicates += repeated
         if unsorted is not None:
             raise UnsortedEvents(
-                f"{events[unsorted].where}: this event is older than the one before it of the same user; "
+                f"{entries[unsorted].where}: this event is older than the one before it of the same user; "
                 "sort the file by time, or let --sort do it"
             )
         return [self._read(fire) for fire in fires.values()]

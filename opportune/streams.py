@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import msgspec
 from shared.contracts import ANONYMOUS_PREFIX
 from shared.errors import OpportuneError
 
-CHUNK = 1 << 17  # more would not stay in the processor's cache
+CHUNK = 1 << 16  # more would not stay in the processor's cache
 
 
 class InvalidStream(OpportuneError):
@@ -84,7 +85,7 @@ def read(path: Path, mapping: Mapping[str, str] | None = None) -> Iterator[Recor
                 yield from _csv(file, path.name, mapping or {})
             else:
                 yield from _ndjson(file, path.name)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
         raise InvalidStream(f"{path}: cannot be read: {error}") from error
 
 
@@ -145,7 +146,7 @@ def _decode(decoder: msgspec.json.Decoder[Recorded], block: bytes, before: int, 
         events = decoder.decode_lines(block)
         if len(events) == block.count(b"\n") + (1 if block else 0):
             return events
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     return _one_by_one(block, before, name)
 
@@ -162,7 +163,7 @@ def _one_by_one(block: bytes, before: int, name: str) -> Iterator[Recorded | Non
             if isinstance(fields.get("userId"), int):
                 fields["userId"] = str(fields["userId"])
             yield msgspec.convert(fields, Recorded)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidStream(f"{name}:{number}: {error}") from error
 
 

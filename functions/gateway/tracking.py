@@ -7,6 +7,7 @@ correction: Segment's public specification of the HTTP Tracking API and of its c
 import gzip
 import io
 import uuid
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -52,7 +53,7 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
             plain = packed.read(limit + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InvalidRequest("the body says it is gzip, but cannot be unpacked", code="malformed_gzip") from error
     if len(plain) > limit:
         raise TooLarge(f"the unpacked body has more than {limit} bytes")
@@ -87,7 +88,7 @@ def read_batch(envelope: Mapping[str, Any], received: int, *, trusted: bool) -> 
             if len(msgspec.json.encode(item)) > MAX_EVENT_BYTES:
                 raise TooLarge(f"the event has more than {MAX_EVENT_BYTES} bytes")
             kind = item.get("type")
-            if kind not in TYPES:
+            if not isinstance(kind, str) or kind not in TYPES:
                 raise InvalidRequest(f"'type' must be one of {', '.join(sorted(TYPES))}", code="invalid_type")
             if isinstance(shared_context, dict) and not isinstance(item.get("context"), dict):
                 item["context"] = shared_context
