@@ -88,7 +88,9 @@ def run(
     once: Annotated[
         bool, typer.Option("--once", help="Stop after the demo story; exit 0 only if all came right.")
     ] = False,
-    port: Annotated[int | None, typer.Option(help="Port of the public endpoint; default: one that is free.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the public endpoint; default: one that is free.")
+    ] = None,
 ) -> None:
     """Start the whole system on this machine and play the demo story.
 
@@ -180,10 +182,13 @@ def customers_import(
     """
     from opportune import connection
     from opportune.customers import import_customers
+    from shared import mongodb
 
     database = connection.database(mongodb_url)
+    if site not in mongodb.pointers(database):
+        err.print(f"note: site {site!r} was never published; its customers are imported all the same", markup=False)
     with progress_bar() as bar:
-        task = bar.add_task("customers", total=None)
+        task = bar.add_task("bytes", total=None)
         result = import_customers(path, database, site, id_column=id_column, progress=lambda n: bar.advance(task, n))
     if as_json:
         print_json(
@@ -232,7 +237,7 @@ def events_send(
 ) -> None:
     """Post recorded events to a running endpoint.
 
-    Example: opportune events send shop.csv.gz --map user_id=user_id,event=event_type,timestamp=ts_ms --history
+    Example: opportune events send shop.csv.gz --key KEY --map user_id=id,event=type,timestamp=ts_ms --history
     """
     from opportune import connection, send, streams
 

@@ -50,6 +50,7 @@ def run(*, once: bool, port: int | None, console: Console) -> int:
     secret_key = secrets.token_urlsafe(24)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits it ignored
     with Stack(
         state_dir=STATE_DIR,
         port=port,

@@ -16,6 +16,12 @@ from shared.errors import InvalidDefinition, OpportuneError
 from shared.mongodb import Document
 
 
+class NotAFolder(OpportuneError):
+    """Publishing is about a whole site."""
+
+    code = "not_a_folder"
+
+
 class UnknownSite(OpportuneError):
     """A site that was never published."""
 
@@ -24,6 +30,8 @@ class UnknownSite(OpportuneError):
 
 def publish_folder(database: Database[Document], folder: Path, env: Mapping[str, str]) -> Published:
     """Load, check and publish the definitions in *folder*."""
+    if folder.is_file():
+        raise NotAFolder(f"{folder} is a file: publish the folder of the site, or all its other campaigns would end")
     definitions = files.load(folder, env)
     return publish(database, definitions, write_keys(definitions, env))
 

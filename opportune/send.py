@@ -21,6 +21,7 @@ from shared.errors import OpportuneError, Unavailable
 Message = dict[str, Any]
 
 BATCH = 100
+BATCH_BYTES = 400_000  # below the 500 KB that an endpoint takes
 RETRIED = (429, 503)
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 QUEUED_BATCHES = 8
@@ -47,7 +48,7 @@ class Sent:
         """Count one request with its *answer*."""
         self.events += events
         self.requests += 1
-        self.messages += len(answer["messages"])
+        self.messages += len(answer.get("messages", []))
         self.rejected.update(item["code"] for item in answer.get("rejected", []))
         self.round_trips_ms.append(round_trip_ms)
 
@@ -167,6 +168,7 @@ class _Lanes:
         self._progress = progress
         self._lock = threading.Lock()
         self._pending: list[list[Message]] = [[] for _ in range(count)]
+        self._bytes = [0] * count
         self._queues: list[queue.Queue[list[Message] | None]] = [queue.Queue(QUEUED_BATCHES) for _ in range(count)]
         self._threads = [threading.Thread(target=self._work, args=(q,), daemon=True) for q in self._queues]
         for thread in self._threads:
@@ -175,10 +177,12 @@ class _Lanes:
     def put(self, user: str, message: Message) -> None:
         """Add a message to the lane of *user*; waits while that lane is full."""
         lane = zlib.crc32(user.encode()) % len(self._queues)
-        self._pending[lane].append(message)
-        if len(self._pending[lane]) >= BATCH:
+        size = len(msgspec.json.encode(message))
+        if len(self._pending[lane]) >= BATCH or self._bytes[lane] + size > BATCH_BYTES:
             self._queues[lane].put(self._pending[lane])
-            self._pending[lane] = []
+            self._pending[lane], self._bytes[lane] = [], 0
+        self._pending[lane].append(message)
+        self._bytes[lane] += size
 
     def close(self) -> None:
         """Post what is left, and wait until all is posted."""

@@ -3,6 +3,8 @@
 import csv
 import gzip
 import io
+import math
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +18,9 @@ from shared.contracts import ANONYMOUS_PREFIX
 from shared.errors import OpportuneError
 
 CHUNK = 1 << 16  # more would not stay in the processor's cache
+EARLIEST, LATEST = -62_135_596_800_000, 253_402_300_799_999  # the years 1 to 9999, in ms
+LONGEST_MS = 15
+NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 
 
 class InvalidStream(OpportuneError):
@@ -120,7 +125,7 @@ def _ndjson(file: Any, name: str) -> Iterator[Recorded]:
             if not event.event:
                 raise InvalidStream(f"{event.where}: an event needs 'event', the name of what happened")
             if not event.message_id:
-                event.message_id = event.where
+                event.message_id = _place(name, number, event.at)
             yield event
         if not chunk:
             return
@@ -191,19 +196,24 @@ def _csv(file: Any, name: str, mapping: Mapping[str, str]) -> Iterator[Recorded]
         user, event = row[places["user_id"]], row[places["event"]]
         if not user or not event:
             raise InvalidStream(f"{where}: user id and event must not be empty")
-        message_id = row[places["message_id"]] if "message_id" in places else where
+        message_id = row[places["message_id"]] if "message_id" in places else _place(name, rows.line_num, at)
         attributes: dict[str, Any] = {column: typed(row[n]) for n, column in others if row[n] != ""}
         yield Recorded(user, event, message_id, attributes, at, name, rows.line_num)
 
 
+def _place(name: str, line: int, at: int) -> str:
+    """Return a message id for an event that has none: the same each time the same file is sent."""
+    return f"{name[-60:]}:{line}@{at}"
+
+
 def to_ms(stamp: str | int | None) -> int | None:
     """Return ms of an ISO-8601 time or of a number of ms; ``None`` where it is neither."""
+    if isinstance(stamp, str) and stamp.isdecimal() and len(stamp) <= LONGEST_MS:
+        stamp = int(stamp)
     if isinstance(stamp, int):
-        return stamp
+        return stamp if EARLIEST <= stamp <= LATEST else None
     if not stamp:
         return None
-    if stamp.isdecimal():
-        return int(stamp)
     try:
         parsed = datetime.fromisoformat(stamp)
     except ValueError:
@@ -214,12 +224,10 @@ def to_ms(stamp: str | int | None) -> int | None:
 
 
 def typed(text: str) -> str | int | float:
-    """Return a CSV value as a number where it looks like one."""
-    for number in (int, float):
-        try:
-            value = number(text)
-        except ValueError:
-            continue
-        if str(value) == text or (number is float and "n" not in text.lower()):
-            return value
-    return text
+    """Return a CSV value as a number where it is written like one; ``007`` and ``+31`` are none."""
+    if not NUMBER.fullmatch(text):
+        return text
+    value = float(text)
+    if not math.isfinite(value):
+        return text
+    return int(text) if text.lstrip("-").isdecimal() else value

@@ -45,7 +45,7 @@ def publish(database: Database[Document], definitions: Definitions, keys: Sequen
     """Make *definitions* live; raises `PublishConflict` when another publish was faster."""
     site = definitions.site.id
     current = mongodb.pointers(database).get(site, mongodb.Pointer(0, 0))
-    ruleset = compile_ruleset(definitions, version=current.ruleset + 1, keys=list(keys))
+    ruleset = compile_ruleset(definitions, version=_newest(database, site, current.ruleset) + 1, keys=list(keys))
     _write_sources(database, definitions)
     if current.ruleset:
         live = mongodb.ruleset(database, site, current.ruleset)
@@ -53,9 +53,8 @@ def publish(database: Database[Document], definitions: Definitions, keys: Sequen
             return Published(site, live.version, len(live.campaigns), changed=False)
     row = {"_id": f"{site}:{ruleset.version}", "site": site, "ruleset": msgspec.to_builtins(ruleset)}
     with mongodb.guarded():
-        # A row of this version without a pointer to it is what a publish that died has left: replaced.
-        database.rulesets.replace_one({"_id": row["_id"]}, row, upsert=True)
         try:
+            database.rulesets.insert_one(row)
             moved = database.control.update_one(
                 {"_id": site, "ruleset": current.ruleset} if current.ruleset else {"_id": site, "ruleset": None},
                 {"$set": {"ruleset": ruleset.version}, "$setOnInsert": {"generation": 0}},
@@ -66,6 +65,13 @@ def publish(database: Database[Document], definitions: Definitions, keys: Sequen
     if not moved.matched_count and moved.upserted_id is None:
         raise PublishConflict(f"{site} was published by somebody else just now; try again")
     return Published(site, ruleset.version, len(ruleset.campaigns), changed=True)
+
+
+def _newest(database: Database[Document], site: str, current: int) -> int:
+    """Return the highest version ever written: one that a dead publish has left is never used again."""
+    with mongodb.guarded():
+        row = database.rulesets.find_one({"site": site}, {"ruleset.version": 1}, sort=[("ruleset.version", -1)])
+    return max(current, row["ruleset"]["version"] if row else 0)
 
 
 def _write_sources(database: Database[Document], definitions: Definitions) -> None:

@@ -6,10 +6,10 @@ queue for all else). A failure half-way raises after what was decided has been h
 request, and events that were applied return their stored result.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
-from decider.activations import Note, activation, reference, write_note
+from decider.activations import FRESH_MS, Note, activation, reference, write_note
 from decider.book import Book, Rulebook
 from decider.dispatch import Dispatch
 from decider.relevance import Concern
@@ -43,7 +43,8 @@ class Decider:
     def decide(self, request: Decide) -> Decided:
         """Return one decision per event, in order."""
         decisions: list[Decision] = []
-        matched: list[tuple[Decision, Fire]] = []
+        matched: dict[str, tuple[Decision, Fire]] = {}
+        fresh: set[str] = set()
         failure: Unavailable | None = None
         for event in request.events:
             decision = Decision(event.message_id)
@@ -54,24 +55,28 @@ class Decider:
                 break
             if answer is not None:
                 decision.code, decision.message = REFUSALS.get(answer.code, (None, None))
-                matched += [(decision, fire) for fire in answer.fires]
+                for fire in answer.fires:
+                    matched.setdefault(fire.key, (decision, fire))  # a message may be in a batch twice
+                    if event.received - fire.at <= FRESH_MS:
+                        fresh.add(fire.key)
             decisions.append(decision)
         if matched:
-            contents = self.hand_over([fire for _, fire in matched], request.deadline, answerable=True)
-            for decision, fire in matched:
-                if fire.key in contents:
-                    decision.messages.append(contents[fire.key])
+            contents = self.hand_over([fire for _, fire in matched.values()], request.deadline, answerable=fresh)
+            for key, content in contents.items():
+                matched[key][0].messages.append(content)
         if failure is not None:
             raise failure
         return Decided(decisions)
 
-    def hand_over(self, fires: Sequence[Fire], deadline: int, *, answerable: bool) -> dict[str, dict[str, Any]]:
+    def hand_over(
+        self, fires: Sequence[Fire], deadline: int, *, answerable: Container[str]
+    ) -> dict[str, dict[str, Any]]:
         """Tell the Engager of *fires*, then acknowledge them; return the popups by the fires' keys.
 
         What has no effect outside (a popup, a record of what was suppressed) goes straight to it, all else by
-        the queue. *answerable*: there is an answer that a popup can come back in.
+        the queue. *answerable*: the keys of fires that an answer on its way is still fresh enough for.
         """
-        due = [(fire, activation(fire, answerable=answerable)) for fire in fires]
+        due = [(fire, activation(fire, answerable=fire.key in answerable)) for fire in fires]
         direct = [(fire, each) for fire, each in due if each.channel == "popup" or each.suppressed]
         queued = [(fire, each) for fire, each in due if each.channel != "popup" and not each.suppressed]
         contents: dict[str, dict[str, Any]] = {}

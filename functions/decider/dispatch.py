@@ -37,7 +37,7 @@ class AwsDispatch:
         """Send *activations* to the queue; raises `Unavailable` when it did not take them all."""
         for start in range(0, len(activations), BATCH):
             entries = [
-                {"Id": str(n), "MessageBody": msgspec.json.encode(activation).decode()}
+                {"Id": str(n), "MessageBody": _body(activation)}
                 for n, activation in enumerate(activations[start : start + BATCH])
             ]
             try:
@@ -46,3 +46,9 @@ class AwsDispatch:
                 raise Unavailable(f"deliveries queue: {type(error).__name__}", code="queue_unavailable") from error
             if answer.get("Failed"):
                 raise Unavailable("deliveries queue refused a message", code="queue_unavailable")
+
+
+def _body(activation: Activation) -> str:
+    """Return *activation* as JSON in characters that SQS takes: all of Unicode but U+FFFE and U+FFFF."""
+    text = msgspec.json.encode(activation).decode()
+    return text.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")

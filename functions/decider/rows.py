@@ -97,6 +97,7 @@ class Client(Protocol):
     def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any: ...
     def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any: ...
     def hget(self, name: str, key: str) -> Any: ...
+    def zadd(self, name: str, mapping: Any, *, xx: bool) -> Any: ...
     def zrem(self, name: str, *values: Any) -> Any: ...
     def pipeline(self, transaction: Any = None) -> Any: ...
 
@@ -152,6 +153,11 @@ class Rows:
             self.strike(appointment)
             return None
         return msgspec.msgpack.decode(packed, type=Fire)
+
+    def postpone(self, appointment: Appointment, until: int) -> None:
+        """Move an entry to *until* (ms), if it is still there."""
+        with self._talking() as client:
+            client.zadd(keys.agenda(appointment.partition), {appointment.member: until}, xx=True)
 
     def strike(self, appointment: Appointment) -> None:
         """Remove an entry that means nothing any more."""

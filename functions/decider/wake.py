@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from decider.activations import reference
 from decider.book import Rulebook
-from decider.decide import ATTEMPTS, GRACE_MS, Decider, row_call
+from decider.decide import ATTEMPTS, GRACE_MS, PATIENCE_MS, Decider, row_call
 from decider.rows import Appointment, Fire, RowCall, TriggerCall
 from shared.clock import Clock
 from shared.contracts import Wake, Woken
@@ -75,11 +75,35 @@ def _see_to(decider: Decider, due: list[Appointment], now: int, woken: Woken) ->
             else:
                 waiting = decider.rows.unacknowledged(appointment)
                 if waiting is not None:
+                    # Behind the others, in case it fails again: nothing may stand in the way for good.
+                    decider.rows.postpone(appointment, now + PATIENCE_MS)
                     woken.handovers += 1
                     fires.append(waiting)
     finally:
         if fires:
-            decider.hand_over(fires, now + DEADLINE_MS, answerable=False)
+            _hand_over(decider, fires, now)
+
+
+def _hand_over(decider: Decider, fires: list[Fire], now: int) -> None:
+    """Hand *fires* over together; one by one where that fails, so that one cannot hold up the others.
+
+    Two failures in a row are no bad fire but a way that is closed: the rest waits for a later wake.
+    """
+    try:
+        decider.hand_over(fires, now + DEADLINE_MS, answerable=())
+    except Unavailable:
+        if len(fires) == 1:
+            raise
+        failed = False
+        for fire in fires:
+            try:
+                decider.hand_over([fire], now + DEADLINE_MS, answerable=())
+            except Unavailable:
+                if failed:
+                    raise
+                failed = True
+            else:
+                failed = False
 
 
 def _fall_due(decider: Decider, appointment: Appointment, now: int) -> list[Fire]:

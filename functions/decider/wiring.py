@@ -16,6 +16,7 @@ from decider.rows import Client, Rows
 from decider.targets import MongoTargets
 from shared import mongodb
 from shared.clock import now_ms
+from shared.errors import OpportuneError
 from shared.invoke import LambdaInvoke, lambda_client, once
 from shared.observability import observe
 from shared.polled import Polled
@@ -56,11 +57,15 @@ def build(settings: Settings) -> Deps:
     observability = observe("decider")
     database = mongodb.database(settings.mongodb_url, settings.mongodb_database)
     library = MongoLibrary(database)
+
+    def report(error: OpportuneError) -> None:
+        observability.logger.error("rulesets not refreshed", extra={"code": error.code, "reason": error.message})
+
     pages: Polled[book.Book] = Polled(
-        lambda present: book.load(library, present),
+        lambda present: book.load(library, present, report),
         every_s=settings.poll_seconds,
         clock=now_ms,
-        on_error=lambda error: observability.logger.warning("rulesets not refreshed", extra={"code": error.code}),
+        on_error=report,
     )
     decider = Decider(
         book=pages,

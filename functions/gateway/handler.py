@@ -87,7 +87,7 @@ def create_handler(deps: Deps) -> Callable[[dict[str, Any], Any], dict[str, Any]
         response: dict[str, Any] = app.resolve(event, context)
         metrics.add_metric(name="Requests", unit=MetricUnit.Count, value=1)
         headers = response.setdefault("headers", {})
-        headers["Access-Control-Allow-Origin"] = event.get("headers", {}).get("origin", "*")
+        headers["Access-Control-Allow-Origin"] = (event.get("headers") or {}).get("origin", "*")
         headers["Vary"] = "Origin"
         return response
 

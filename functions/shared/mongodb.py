@@ -59,7 +59,10 @@ def ruleset(database: Database[Document], site: str, version: int) -> Ruleset:
         row = database.rulesets.find_one({"_id": f"{site}:{version}"})
     if row is None:
         raise Unavailable(f"ruleset {site}:{version} is not in the database", code="ruleset_missing")
-    return msgspec.convert(row["ruleset"], Ruleset)
+    try:
+        return msgspec.convert(row["ruleset"], Ruleset)
+    except msgspec.ValidationError as error:
+        raise Unavailable(f"ruleset {site}:{version} cannot be read: {error}", code="ruleset_unreadable") from error
 
 
 def targets_collection(site: str, generation: int) -> str:

@@ -69,16 +69,19 @@ class Polled(Generic[T]):
     def reload(self) -> T:
         """Load the value now, in the caller's time."""
         with self._busy:
+            begun = self._clock()
             self._value = self._load(self._value)
-            self._checked = self._clock()
+            self._checked = begun
             return self._value
 
     def _refresh(self) -> None:
         """Load the value; the lock is held, and released here, maybe in another thread than it was taken in."""
+        begun = self._clock()
         try:
             self._value = self._load(self._value)
         except OpportuneError as error:
             self._on_error(error)
         finally:
-            self._checked = self._clock()
+            # As old as its beginning: the environment may have slept for an hour in between.
+            self._checked = begun
             self._busy.release()

@@ -57,7 +57,7 @@ class Town:
         self.outbox = Outbox()
         library = MongoLibrary(database)
         self.book: Polled[book.Book] = Polled(
-            lambda present: book.load(library, present), every_s=3600, clock=lambda: 0, on_error=print
+            lambda present: book.load(library, present, print), every_s=3600, clock=lambda: 0, on_error=print
         )
         self.decider = Decider(self.book, Rows(lambda: redis), MongoTargets(database), self.outbox)
 
@@ -210,7 +210,7 @@ def test_an_environment_with_an_old_ruleset_reloads_it(town: Town, redis_client:
     town.publish([compiled(THREE_WINS, everyone=False, name="three-wins")], generation=1)
     library = MongoLibrary(town.database)
     ahead_book: Polled[book.Book] = Polled(
-        lambda present: book.load(library, present), every_s=3600, clock=lambda: 0, on_error=print
+        lambda present: book.load(library, present, print), every_s=3600, clock=lambda: 0, on_error=print
     )
     ahead = Decider(ahead_book, Rows(lambda: redis_client), MongoTargets(town.database), town.outbox)
     for n, decider in enumerate((ahead, behind)):
@@ -218,3 +218,33 @@ def test_an_environment_with_an_old_ruleset_reloads_it(town: Town, redis_client:
         (decision,) = decider.decide(Decide("demo", [event], deadline=T0)).decisions
     assert len(decision.messages) == 1
     assert town.book.get()["demo"].plan.ruleset.version == 2
+
+
+def test_a_message_twice_in_a_batch_is_one_popup(town: Town) -> None:
+    """The completing event twice in one request: one activation, one popup in the answer."""
+    for n in range(2):
+        town.win("anna", f"m{n}", at=T0 + n)
+    third = Event("anna", "game_result", "third", T0 + 2, T0 + 2, {"outcome": "win"})
+    first, again = town.decider.decide(Decide("demo", [third, third], deadline=T0)).decisions
+    assert (len(first.messages), again.messages) == (1, [])
+    assert len(town.outbox.shown) == 1
+
+
+def test_a_popup_is_not_shown_an_hour_later(town: Town) -> None:
+    """The completing event repeated after ten seconds finds nobody who could still be shown it."""
+    for n in range(2):
+        town.win("anna", f"m{n}", at=T0 + n)
+    assert len(town.win("anna", "third", at=T0 + 2)) == 1
+    assert len(town.win("anna", "third", at=T0 + 2, received=T0 + 10_002)) == 1
+    assert town.win("anna", "third", at=T0 + 2, received=T0 + 10_003) == []
+
+
+def test_a_ruleset_that_cannot_be_read_leaves_the_other_sites_alone(town: Town) -> None:
+    """Site b points at a ruleset that is not there, c at a broken one: a's events go on, and it is told."""
+    town.database.control.insert_one({"_id": "b", "ruleset": 7, "generation": 0})
+    town.database.rulesets.insert_one({"_id": "c:1", "ruleset": {"site": "c"}})
+    town.database.control.insert_one({"_id": "c", "ruleset": 1, "generation": 0})
+    told: list[str] = []
+    loaded = book.load(MongoLibrary(town.database), None, lambda error: told.append(error.code))
+    assert set(loaded) == {"demo"}
+    assert sorted(told) == ["ruleset_missing", "ruleset_unreadable"]

@@ -52,6 +52,7 @@ class Post(Outbox):
     def __init__(self) -> None:
         super().__init__()
         self.refused = self.takes = self.spent = 0
+        self.poison = ""
 
     def queue(self, activations: Sequence[Activation]) -> None:
         """Keep the activations, or fail."""
@@ -59,6 +60,8 @@ class Post(Outbox):
         if self.refused:
             self.refused -= 1
             raise Unavailable("refused")
+        if self.poison in {activation.user for activation in activations}:
+            raise Unavailable("poison")
         super().queue(activations)
 
 
@@ -80,7 +83,7 @@ class Shop(Town):
         """Return a book as it is now; it is never refreshed by itself."""
         library = MongoLibrary(self.database)
         rules: Polled[book.Book] = Polled(
-            lambda present: book.load(library, present), every_s=3600, clock=lambda: 0, on_error=print
+            lambda present: book.load(library, present, print), every_s=3600, clock=lambda: 0, on_error=print
         )
         rules.get()
         return rules
@@ -389,17 +392,30 @@ def test_a_popup_that_missed_its_answer_is_recorded_and_not_shown(make_shop: Sho
 
 
 def test_a_failing_page_does_not_stop_the_others(shop: Shop) -> None:
-    """The first hand-over fails, all others are made; what failed comes thirty seconds later."""
+    """While the queue is away a page waits, all others are made; what failed comes thirty seconds later."""
     users = [f"user-{n}" for n in range(3 * PAGE)]
     for user in users:
         shop.send(user, "add", 0)
-    shop.post.refused = 1
+    shop.post.refused = 3  # the page, and two of its fires
     with pytest.raises(Unavailable):
         shop.wake(WAIT + GRACE)
     handed = len(shop.mails())
     assert 0 < len(users) - handed <= PAGE
     assert shop.wake(WAIT + GRACE + 30 * SECOND) == Woken(0, len(users) - handed)
     assert sorted(shop.mails()) == sorted((user, WAIT) for user in users)
+
+
+def test_one_that_cannot_be_handed_over_does_not_hold_up_its_page(shop: Shop) -> None:
+    """A page that fails is handed over one by one: only the bad one waits, and it goes behind the others."""
+    users = neighbours(4)
+    for user in users:
+        shop.send(user, "add", 0)
+    shop.post.poison = users[1]
+    shop.wake(WAIT + GRACE)
+    assert sorted(user for user, _ in shop.mails()) == sorted({*users} - {users[1]})
+    shop.post.poison = ""
+    assert shop.wake(WAIT + GRACE + 30 * SECOND) == Woken(0, 1)
+    assert sorted(user for user, _ in shop.mails()) == sorted(users)
 
 
 def test_a_wake_ends_in_time_and_the_next_goes_on(shop: Shop) -> None:
@@ -425,7 +441,7 @@ def test_an_environment_that_is_behind_strikes_nothing(shop: Shop) -> None:
     assert shop.wake(MINUTE + GRACE, user="anna", decider=shop.environment(knows_nothing)) == Woken(1, 0)
     library = MongoLibrary(shop.database)
     empty: Polled[book.Book] = Polled(
-        lambda present: {} if present is None else book.load(library, present),
+        lambda present: {} if present is None else book.load(library, present, print),
         every_s=3600,
         clock=lambda: 0,
         on_error=print,
@@ -544,7 +560,7 @@ def test_a_wake_over_a_cluster(valkey_cluster: str, mongodb: Database[dict[str, 
         shop.send(user, "add", 0)
     for user in users[:50]:
         shop.send(user, "order", MINUTE)
-    shop.post.refused = 1
+    shop.post.refused = 3
     with pytest.raises(Unavailable):
         shop.wake(WAIT + GRACE)
     first = len(shop.mails())

@@ -57,7 +57,7 @@ def test_replay_prints_one_line_a_match(events: Path, tmp_path: Path) -> None:
             "campaign": "three-wins",
             "per": None,
             "at": 1767225900000,
-            "message_ids": [f"wins.ndjson:{n}" for n in (4, 5, 6)],
+            "message_ids": [f"wins.ndjson:{n}@{1767225600000 + (n - 1) * 60_000}" for n in (4, 5, 6)],
             "reason": "match",
         }
     ]
@@ -99,6 +99,8 @@ def test_publish_import_and_refresh(system: System, tmp_path: Path) -> None:
     ("arguments", "code", "says"),
     [
         (["publish", "nowhere"], 2, "nowhere"),
+        (["publish", str(ROOT / "campaigns/demo/site.yaml")], 2, "folder"),
+        (["run", "--port", "99999"], 2, "--port"),
         (["targets", "refresh", "--site", "nobody"], 2, "nobody"),
         (["events", "send", "nowhere.csv", "--key", "k"], 2, "nowhere.csv"),
         (["replay", "--campaign", "nowhere.yaml", "--events", "x.ndjson"], 2, "nowhere.yaml"),

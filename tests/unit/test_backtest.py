@@ -129,7 +129,7 @@ def test_an_unsorted_file_is_an_error_that_offers_sort(shop: Shop) -> None:
         assert "--sort" in done.stderr
         assert "events.ndjson:2" in done.stderr
     (fire,) = shop.fires("--sort")
-    assert fire["message_ids"] == ["events.ndjson:2", "events.ndjson:1", "events.ndjson:3"]
+    assert [name.split("@")[0] for name in fire["message_ids"]] == [f"events.ndjson:{n}" for n in (2, 1, 3)]
 
 
 @pytest.mark.parametrize(

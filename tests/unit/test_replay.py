@@ -146,7 +146,7 @@ def test_lines_are_read_leniently_and_in_place(tmp_path: Path) -> None:
         ("b", "é", 1000, 6),
         ("b", "e", 0, 7),
     ]
-    assert [e.message_id for e in events] == ["m", "e.ndjson:4", "e.ndjson:5", "e.ndjson:6", "e.ndjson:7"]
+    assert [e.message_id for e in events] == ["m"] + [f"e.ndjson:{e.line}@{e.at}" for e in events[1:]]
     assert events[1].attributes == {}
 
 
