@@ -8,12 +8,12 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from gateway.tracking import iso_ms
 from shared.contracts import ANONYMOUS_PREFIX
 from shared.errors import OpportuneError
 
@@ -212,15 +212,7 @@ def to_ms(stamp: str | int | None) -> int | None:
         stamp = int(stamp)
     if isinstance(stamp, int):
         return stamp if EARLIEST <= stamp <= LATEST else None
-    if not stamp:
-        return None
-    try:
-        parsed = datetime.fromisoformat(stamp)
-    except ValueError:
-        return None
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=UTC)
-    return round(parsed.timestamp() * 1000)
+    return iso_ms(stamp)
 
 
 def typed(text: str) -> str | int | float:

@@ -128,13 +128,13 @@ def read_event(
     history = _is_history(item)
     if history and not trusted:
         raise InvalidRequest("history needs a secret key", code="history_needs_secret_key")
-    original = _time(item.get("originalTimestamp")) or _time(item.get("timestamp"))
+    original = iso_ms(item.get("originalTimestamp")) or iso_ms(item.get("timestamp"))
     if history:
         if original is None:
             raise InvalidRequest("a history event needs a readable 'timestamp'", code="invalid_timestamp")
         at = min(original, received)
     else:
-        at = corrected(original, _time(item.get("sentAt") or sent), received)
+        at = corrected(original, iso_ms(item.get("sentAt") or sent), received)
     return Event(
         user=user,
         event=name,
@@ -186,7 +186,7 @@ def _is_history(item: Mapping[str, Any]) -> bool:
     return isinstance(ours, dict) and ours.get("history") is True
 
 
-def _time(value: Any) -> int | None:
+def iso_ms(value: Any) -> int | None:
     """Return ms of an ISO-8601 time; ``None`` where it cannot be read: clients send odd ones."""
     if not isinstance(value, str):
         return None

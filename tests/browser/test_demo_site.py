@@ -1,32 +1,23 @@
 """The demo site in a real browser: three clicks and the popup is there."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.system.whole import System
 
 
 @pytest.fixture(name="page")
-def _page(system: System) -> Iterator[Page]:
-    program = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
-    if program is None:
-        pytest.skip("there is no Chromium on PATH; install one (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program,
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"],
-        )
-        page = browser.new_page()
-        failures: list[str] = []
-        page.on("pageerror", lambda error: failures.append(str(error)))
-        page.on("console", lambda message: failures.append(message.text) if message.type == "error" else None)
-        page.goto(f"{system.stack.http_url}/demo/")
-        yield page
-        browser.close()
-        assert failures == []
+def _page(browser: Browser, system: System) -> Iterator[Page]:
+    page = browser.new_page()
+    failures: list[str] = []
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    page.on("console", lambda message: failures.append(message.text) if message.type == "error" else None)
+    page.goto(f"{system.stack.http_url}/demo/")
+    yield page
+    page.close()
+    assert failures == []
 
 
 def test_a_vip_sees_the_popup_after_the_third_win(page: Page) -> None:

@@ -2,12 +2,11 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from typer.testing import CliRunner
 
 from opportune import cli
@@ -53,20 +52,6 @@ def _report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["replay", *campaigns, "--events", str(events), "--html", str(report), "--json"]
     assert CliRunner().invoke(cli.app, command, catch_exceptions=False).exit_code == 0
     return report
-
-
-@pytest.fixture(name="browser", scope="module")
-def _browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
-    if program is None:
-        pytest.skip("there is no Chromium on PATH; install one (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program,
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(name="page")
