@@ -1,16 +1,18 @@
 --[[
 Drives machine.lua over recorded events, with all rows in memory.
 
-Called with (machine, programs, separated: for each trigger whether it has `per`); returns run and finish:
-  run(count, numbers, ids, id_lengths, runs, run_lengths)   a batch of entries: what one event is to one trigger.
-      numbers: packed native doubles, five for an entry: user (0: the event of the entry before), a number that
-      stands for the message id, time, trigger (from 0), bits. Texts are joined, with their lengths packed; ids
-      and runs may be nil. Returns the fires, how many events were accepted, how many had an id that was seen
-      before, and the place of an entry that is older than its user's last event, or nil
+Called with (machine, programs, separated: for each trigger whether it has `per`, concerned: for each event name
+that a trigger mentions the places of these triggers); returns run and finish:
+  run(count, names, users, digests, times, bits, ids, id_lengths, runs, run_lengths)   a block of events, as columns
+      of packed native doubles: the name (from 1), the user (from 0), a number that stands for the message id, the
+      time; then what the event is to each trigger that its name concerns, 0 for nothing. Texts are joined, with
+      their lengths packed: the message ids; the name of the run for each of the bits. Both may be nil. Returns the
+      fires, how many events were accepted, how many had an id that was seen before, and the place of an event that
+      is older than its user's last one, or nil
   finish(until)   fires the absences that are due by then: a list of fires
 A fire is {user, trigger, at, reason, per, since, ids}.
 ]]
-local machine, programs, separated = ...
+local machine, programs, separated, concerned = ...
 collectgarbage("setpause", 400) -- most of what is made stays
 local ffi = require("ffi")
 local rows = {}
@@ -54,7 +56,7 @@ local function doubles(packed) return ffi.cast("const double *", packed) end
 
 -- Read joined texts one after the other; where there are none, each is nil.
 local function reader(joined, packed_lengths)
-  if not joined then return function() end end
+  if not joined then return function() return nil end end
   local text, lengths, at, n = ffi.cast("const char *", joined), doubles(packed_lengths), 0, -1
   return function()
     n = n + 1
@@ -63,36 +65,44 @@ local function reader(joined, packed_lengths)
   end
 end
 
-local function run(count, packed, ...)
-  local numbers = doubles(packed) -- packed stays in scope: a pointer does not keep what it points to
-  local ids, id_lengths, runs, run_lengths = ...
-  local next_id, next_run = reader(ids, id_lengths), reader(runs, run_lengths)
+-- The user's row with this event in it; nil where it is a repeated one, or too old (second result).
+local function enter(user, digest, at)
+  local row = rows[user]
+  if not row then
+    row = { time = at, seen = {}, place = 0 }
+    rows[user] = row
+  end
+  if is_repeated(row, digest, at) then return nil, false end
+  if at < row.time then return nil, true end
+  row.time = at
+  return row
+end
+
+local function run(count, ...)
+  local columns = { ... } -- in scope to the end: a pointer does not keep what it points to
+  local names, users, digests = doubles(columns[1]), doubles(columns[2]), doubles(columns[3])
+  local times, bits = doubles(columns[4]), doubles(columns[5])
+  local next_id, next_run = reader(columns[6], columns[7]), reader(columns[8], columns[9])
   local fires, accepted, repeated = {}, 0, 0
-  local user, row
-  for i = 0, count - 1 do
-    local entry = numbers + 5 * i
-    local at, id, per = entry[2], next_id(), next_run() or ""
-    if entry[0] ~= 0 then
-      user = entry[0]
-      row = rows[user]
-      if not row then
-        row = { time = at, seen = {}, place = 0 }
-        rows[user] = row
+  local n = 0
+  for place = 0, count - 1 do
+    local user, at, id = users[place], times[place], next_id()
+    local triggers = concerned[names[place]]
+    local row, known = nil, false
+    for i = 1, #triggers do
+      local per = next_run() or ""
+      if bits[n] ~= 0 and not known then
+        if not row then
+          local is_old
+          row, is_old = enter(user, digests[place], at)
+          if is_old then return fires, accepted, repeated, place end
+          known = not row
+          if known then repeated = repeated + 1 else accepted = accepted + 1 end
+        end
+        local fire = row and advance(row, triggers[i], bits[n], per, at, id)
+        if fire then fires[#fires + 1] = report(user, triggers[i], per, fire) end
       end
-      if is_repeated(row, entry[1], at) then
-        repeated = repeated + 1
-        row = nil
-      elseif at < row.time then
-        return fires, accepted, repeated, i
-      else
-        accepted = accepted + 1
-        row.time = at
-      end
-    end
-    if row then
-      local trigger = entry[3] + 1
-      local fire = advance(row, trigger, entry[4], per, at, id)
-      if fire then fires[#fires + 1] = report(user, trigger, per, fire) end
+      n = n + 1
     end
   end
   return fires, accepted, repeated, nil

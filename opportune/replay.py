@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,7 +15,7 @@ from shared.errors import OpportuneError
 from shared.ruleset import Campaign, Ruleset
 
 NOTHING = (None, None)
-BATCH = 256  # entries that cross into Lua together
+BATCH = 256  # events that cross into Lua together
 
 
 class UnsortedEvents(OpportuneError):
@@ -50,8 +51,8 @@ class Replay:
         ruleset = Ruleset(site="replay", version=1, keys=[], campaigns=list(campaigns))
         self._plan = Plan(ruleset)
         self.campaigns = [campaign.id for campaign in campaigns]
-        self._users: dict[str, int] = {}
-        self._names: list[str] = [""]
+        self._names = {name: number for number, name in enumerate(self._plan.candidates, start=1)}
+        self._users = _Numbers()
         self.events = 0
         self.relevant = 0
         self.duplicates = 0
@@ -62,53 +63,40 @@ class Replay:
         separated = lua.table_from([bool(campaign.trigger.per) for campaign in campaigns])
         self._ids = ids
         self._has_per = any(campaign.trigger.per for campaign in campaigns)
-        self._run, self._finish = load(machine, programs, separated)
+        concerned = [[each.number + 1 for each in candidates] for candidates in self._plan.candidates.values()]
+        self._run, self._finish = load(machine, programs, separated, lua.table_from(concerned, recursive=True))
 
     def run(self, events: Iterable[Recorded]) -> Iterator[Fire]:
         """Apply *events* in order and yield the matches; they come a few hundred events later."""
-        candidates_of, users, names = self._plan.candidates.get, self._users, self._names
-        count = 0
-        # An entry is an event and what it is to one trigger: five numbers, the event, the name of the run.
-        entries: list[Recorded] = []
-        numbers, runs = array("d"), list[str]()
-        for event in events:
-            count += 1
-            candidates = candidates_of(event.event)
-            if candidates is None:
-                continue
-            user = users.get(event.user)
-            if user is None:
-                user = users[event.user] = len(names)
-                names.append(event.user)
-            attributes = event.attributes
-            for _, number, bits_of, per in candidates:
-                bits = bits_of(attributes)
-                run = run_name(per, attributes) if per else ""
-                if bits and run is not None:
-                    numbers.extend((user, hash(event.message_id), event.at, number, bits))
-                    entries.append(event)
-                    if self._has_per:
-                        runs.append(run)
-                    user = 0
-            if len(entries) >= BATCH:
-                self.events, count = self.events + count, 0
-                yield from self._apply(entries, numbers, runs)
-                entries, numbers, runs = [], array("d"), []
-        self.events += count
-        yield from self._apply(entries, numbers, runs)
+        names, events = self._names, iter(events)
+        while block := list(islice(events, BATCH)):
+            self.events += len(block)
+            yield from self._apply([event for event in block if event.event in names])
 
-    def _apply(self, entries: list[Recorded], numbers: "array[float]", runs: list[str]) -> list[Fire]:
+    def _apply(self, events: list[Recorded]) -> list[Fire]:
+        candidates, names, users = self._plan.candidates, self._names, self._users
+        pairs = [(event.attributes, candidate) for event in events for candidate in candidates[event.event]]
+        bits = [candidate.bits_of(attributes) for attributes, candidate in pairs]
+        runs: list[str] = []
+        if self._has_per:
+            named = [run_name(each.per, attributes) if each.per else "" for attributes, each in pairs]
+            runs = [name or "" for name in named]
+            bits = [0 if name is None else each for name, each in zip(named, bits, strict=True)]
         fires, accepted, repeated, unsorted = self._run(
-            len(entries),
-            numbers.tobytes(),
-            *(_packed([event.message_id for event in entries]) if self._ids else NOTHING),
+            len(events),
+            _doubles([names[event.event] for event in events]),
+            _doubles([users[event.user] for event in events]),
+            _doubles([hash(event.message_id) for event in events]),
+            _doubles([event.at for event in events]),
+            _doubles(bits),
+            *(_packed([event.message_id for event in events]) if self._ids else NOTHING),
             *(_packed(runs) if self._has_per else NOTHING),
         )
         self.relevant += accepted + repeated
         self.duplicates += repeated
         if unsorted is not None:
             raise UnsortedEvents(
-                f"{entries[unsorted].where}: this event is older than the one before it of the same user; "
+                f"{events[unsorted].where}: this event is older than the one before it of the same user; "
                 "sort the file by time, or let --sort do it"
             )
         return [self._read(fire) for fire in fires.values()]
@@ -121,7 +109,7 @@ class Replay:
     def _read(self, fire: Any) -> Fire:
         user, trigger, at, reason, per, since, ids = fire.values()
         return Fire(
-            user=self._names[user],
+            user=self._users.names[int(user)],
             campaign=self.campaigns[trigger],
             per=per or None,
             at=int(at),
@@ -129,6 +117,24 @@ class Replay:
             reason=reason,
             since=int(since),
         )
+
+
+class _Numbers(dict[str, int]):
+    """A number for each name, from 0, and the names in this order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __missing__(self, name: str) -> int:
+        self[name] = number = len(self.names)
+        self.names.append(name)
+        return number
+
+
+def _doubles(numbers: Iterable[float]) -> bytes:
+    """Return *numbers* as native doubles."""
+    return array("d", numbers).tobytes()
 
 
 def _packed(texts: list[str]) -> tuple[bytes, bytes]:
