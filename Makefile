@@ -10,13 +10,13 @@ export SAM_CLI_TELEMETRY := 0
 usable = $(shell test "$$(cat $(1)/.installed 2>/dev/null)" = "$(CURDIR)" && $(1)/bin/python -c '' 2>/dev/null && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types bench test-deep verify-live build deploy lock clean .venv .venv-sam python3.13
+.PHONY: help run test lint format types bench test-deep test-chaos verify-live build deploy lock clean .venv .venv-sam python3.13
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: .venv ## Start the whole system here and play the demo (ONCE=1: stop after it; PORT=n)
-	@$(VENV_PYTHON) -m opportune run $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
+run: .venv ## Start the whole system here and play the demo (ONCE=1: stop after it; PORT=n; SPEED=n: clock n times as fast)
+	@$(VENV_PYTHON) -m opportune run $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(SPEED),--speed $(SPEED))
 
 test: .venv .venv-sam lint types ## Lint, types and all tests (ARGS="-k word": for pytest)
 	$(VENV_PYTHON) -m pytest $(ARGS)
@@ -37,6 +37,9 @@ bench: .venv ## Measure, each figure beside its floor; writes benchmarks/results
 
 test-deep: .venv ## A million random patterns against the oracle (PAIRS=n)
 	$(VENV_PYTHON) -m pytest tests/property --timeout 0 --pairs $(or $(PAIRS),1000000)
+
+test-chaos: .venv ## Random faults under traffic, then the check (MINUTES=10, SEED=n)
+	$(VENV_PYTHON) -m tests.faults.chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 verify-live: .venv ## Compare live matches, replay and oracle on recorded events (DATA=path)
 	$(VENV_PYTHON) -m tests.verify_live $(DATA)

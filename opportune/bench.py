@@ -173,7 +173,7 @@ def _state_store(folder: Path, rounds: int) -> list[Figure]:
         rows = Rows(lambda: client)
         campaign = compile_campaign(Campaign.model_validate(THREE_WINS))
         plan = Plan(Ruleset(site="bench", version=1, keys=[], campaigns=[campaign]))
-        ((_, bits, per),) = plan.concerns("game_result", {"outcome": "loss"})
+        ((_, bits, per, _),) = plan.concerns("game_result", {"outcome": "loss"})
         trigger = TriggerCall(
             campaign.trigger.key, everyone=True, bits=bits, per=per, program=campaign.trigger.program, ref=[], note="[]"
         )

@@ -1,27 +1,15 @@
 """The command line."""
 
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 
-from shared.errors import OpportuneError
-
-F = TypeVar("F", bound=Callable[..., Any])
+from opportune.commands import people
+from opportune.commands.frame import Json, MongoUrl, command, err, out, print_json, progress_bar
 
 app = typer.Typer(
     help="Answer a customer at the opportune moment.",
@@ -35,52 +23,9 @@ events_app = typer.Typer(help="Recorded events.", no_args_is_help=True)
 app.add_typer(customers_app, name="customers")
 app.add_typer(targets_app, name="targets")
 app.add_typer(events_app, name="events")
+app.add_typer(people.app)
 
-out = Console()
-err = Console(stderr=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-MongoUrl = Annotated[str | None, typer.Option("--mongodb-url", help="MongoDB; default: the running local stack's.")]
 Map = Annotated[str, typer.Option("--map", help="Columns of a CSV: user_id=COLUMN,event=COLUMN,timestamp=COLUMN.")]
-
-
-def command(group: typer.Typer, name: str) -> Callable[[F], F]:
-    """Register a command that turns every expected error into one line and exit code 2."""
-
-    def register(function: F) -> F:
-        @wraps(function)
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return function(*args, **kwargs)
-            except OpportuneError as error:
-                err.print(f"[red]error[/red] [bold]{error.code}[/bold]: ", end="")
-                err.print(error.message, markup=False, highlight=False)
-                raise typer.Exit(2) from None
-            except KeyboardInterrupt:
-                err.print("stopped")
-                raise typer.Exit(130) from None
-
-        group.command(name)(guarded)
-        return function
-
-    return register
-
-
-def progress_bar() -> Progress:
-    """Return the progress bar of everything that may take over two seconds."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=err,
-    )
-
-
-def print_json(value: Any) -> None:
-    """Print *value* as one line of JSON."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
 
 
 @command(app, "run")
@@ -91,6 +36,9 @@ def run(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of the public endpoint; default: one that is free.")
     ] = None,
+    speed: Annotated[
+        float, typer.Option(min=1, max=3600, help="How many times as fast as yours the system's clock runs.")
+    ] = 1.0,
 ) -> None:
     """Start the whole system on this machine and play the demo story.
 
@@ -98,7 +46,28 @@ def run(
     """
     from opportune import demo
 
-    raise typer.Exit(demo.run(once=once, port=port, console=out))
+    raise typer.Exit(demo.run(once=once, port=port, speed=speed, console=out))
+
+
+@command(app, "outbox")
+def outbox(
+    url: Annotated[str | None, typer.Option(help="Endpoint; default: the running local stack's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List what the local system has sent: e-mails, texts, pushes, webhooks. None of it leaves this machine.
+
+    Example: opportune outbox
+    """
+    from opportune import connection
+    from opportune import outbox as messages
+
+    endpoint = connection.endpoint(url)
+    sent = messages.fetch(endpoint)
+    if as_json:
+        print_json(sent)
+    else:
+        out.print(messages.table(sent) if sent else "nothing was sent yet")
+        out.print(f"in full: {endpoint}/outbox", highlight=False)
 
 
 @command(app, "check")

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from opportune import publishing, story
 from opportune.connection import STATE_DIR
+from opportune.local.accepted import Channel
 from opportune.local.stack import Stack
 from opportune.send import Endpoint
 from shared import mongodb
@@ -36,16 +37,16 @@ class StackWitness:
         """Return the ledger's rows of *user* and *campaign*."""
         return list(self._database.activations.find({"user": user, "campaign": campaign}))
 
-    def mails(self, address: str) -> list[dict[str, Any]]:
-        """Return the mails in the outbox for *address*."""
-        return [mail for mail in self._stack.outbox() if address in mail["to"]]
+    def arrived(self, channel: Channel, to: str) -> int:
+        """Return how many messages of *channel* were accepted for *to*, or speak of it."""
+        return sum(any(to in text for text in (*each.to, each.text)) for each in self._stack.accepted(channel))
 
     def settle(self) -> None:
         """Wait until the queue of deliveries is empty."""
         self._stack.drain()
 
 
-def run(*, once: bool, port: int | None, console: Console) -> int:
+def run(*, once: bool, port: int | None, speed: float = 1.0, console: Console) -> int:
     """Start, tell the story, serve; return the exit code."""
     secret_key = secrets.token_urlsafe(24)
     stopping = threading.Event()
@@ -57,6 +58,7 @@ def run(*, once: bool, port: int | None, console: Console) -> int:
         demo_dir=DEMO_SITE,
         keys={SECRET_KEY_VARIABLE: secret_key},
         ses_identities=("casino.example",),
+        speed=speed,
         progress=lambda label, state: console.print(f"  [dim]{label}[/dim] {state}", highlight=False),
     ) as stack:
         database = mongodb.database(stack.mongodb_url, "opportune")
@@ -73,6 +75,7 @@ def run(*, once: bool, port: int | None, console: Console) -> int:
             return 0 if passed else 1
         console.print(f"\n  demo site   [bold]{stack.http_url}/demo/[/bold]")
         console.print(f"  endpoint    {stack.http_url}/v1/track   (write key {PUBLIC_KEY})")
+        console.print(f"  outbox      {stack.http_url}/outbox")
         console.print("  Ctrl-C stops everything.")
         try:
             while not stopping.wait(0.5):

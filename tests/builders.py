@@ -57,7 +57,7 @@ def call_for(
 ) -> RowCall:
     """Return the row call of one event (a win, unless said otherwise) for one campaign."""
     plan = Plan(Ruleset(site="demo", version=1, keys=[], campaigns=[campaign]))
-    ((_, bits, per),) = plan.concerns(event, WON if attributes is None else attributes)
+    ((_, bits, per, _),) = plan.concerns(event, WON if attributes is None else attributes)
     call = RowCall(
         site="demo",
         user=user,
@@ -84,3 +84,8 @@ def call_for(
     for name, value in changes.items():
         setattr(call, name, value)
     return call
+
+
+def tell(message: str, *, extra: dict[str, Any]) -> None:
+    """Log as a function's logger would, to standard output."""
+    print(message, extra)

@@ -4,24 +4,20 @@ The Engager renders with the same filters and tags; what is refused here would f
 every customer.
 """
 
-import html
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 import liquid
 from liquid.exceptions import LiquidError
 from liquid.static_analysis import TemplateAnalysis
 
-from console.definitions_content import Content, EmailContent
-from console.definitions_errors import suggestion
+from console.content_urls import check_link, check_webhook
+from console.definitions_content import Content, PopupContent, PushContent, WebhookContent
+from console.definitions_errors import join, suggestion
 
 ROOTS = ("customer", "event", "site", "campaign")
-URL_SCHEMES = frozenset({"http", "https", "mailto", "tel"})
-# What a browser drops before it looks for the scheme: "java\nscript:" is "javascript:" to it.
-_IGNORED_IN_URL = re.compile(r"[\x00-\x20\x7f]+")
-_SCHEME = re.compile(r"([^/?#:]*):")
-_CONSTANT_ERRORS = (LiquidError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
+Kind = Literal["text", "link", "webhook"]
 
 
 class ContentProblem(NamedTuple):
@@ -48,8 +44,8 @@ def check_content(content: Content) -> list[ContentProblem]:
     environment = _Environment()
     return [
         ContentProblem(field, *_position(text, index), message)
-        for field, text in _texts(content)
-        for index, message in _check(text, environment, is_url=field.endswith("url"))
+        for field, text, kind in _texts(content)
+        for index, message in _check(text, environment, kind)
     ]
 
 
@@ -57,26 +53,34 @@ def reads(content: Content) -> set[str]:
     """Return the names of the event's attributes that *content* uses; for content that has been checked."""
     environment = _Environment()
     names: set[str] = set()
-    for _, text in _texts(content):
+    for _, text, _ in _texts(content):
         used = environment.from_string(text).analyze(include_partials=False).globals.get("event", ())
         names.update(str(each.segments[1]) for each in used if len(each.segments) > 1)
     return names
 
 
-def _texts(content: Content) -> Iterator[tuple[str, str]]:
-    if isinstance(content, EmailContent):
-        fields = {"subject": content.subject, "html": content.html, "text": content.text}
-    else:
-        fields = {"title": content.title, "body": content.body}
-        for number, action in enumerate(content.actions):
-            fields[f"actions[{number}].label"] = action.label
-            fields[f"actions[{number}].url"] = action.url
-    for name, text in fields.items():
-        if text:
-            yield name, text
+def _texts(content: Content) -> Iterator[tuple[str, str, Kind]]:
+    """Yield field, text and kind of every text in *content*."""
+    links: tuple[str, ...] = ("url",) if isinstance(content, PushContent) else ()
+    if isinstance(content, PopupContent):
+        links = tuple(f"actions[{number}].url" for number in range(len(content.actions)))
+    for field, text in _leaves(content.model_dump(mode="json")):
+        is_webhook = isinstance(content, WebhookContent) and field == "url"
+        yield field, text, "webhook" if is_webhook else "link" if field in links else "text"
 
 
-def _check(text: str, environment: liquid.Environment, *, is_url: bool) -> Iterator[tuple[int, str]]:
+def _leaves(value: Any, field: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, str) and value:
+        yield field, value
+    elif isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from _leaves(each, join(field, name))
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from _leaves(each, f"{field}[{number}]")
+
+
+def _check(text: str, environment: liquid.Environment, kind: Kind) -> Iterator[tuple[int, str]]:
     """Yield index in *text* and message of each problem."""
     try:
         template = environment.from_string(text)
@@ -92,8 +96,10 @@ def _check(text: str, environment: liquid.Environment, *, is_url: bool) -> Itera
             for span in spans:
                 yield span.index, f"unknown filter '{name}'" + suggestion(name, environment.filters)
     yield from _check_variables(analysis)
-    if is_url:
-        yield from _check_url(text, template, analysis)
+    if kind == "link":
+        yield from check_link(text, template, analysis)
+    elif kind == "webhook":
+        yield from check_webhook(text)
 
 
 def _about_syntax(error: LiquidError, text: str, environment: liquid.Environment) -> tuple[int, str]:
@@ -120,23 +126,6 @@ def _check_variables(analysis: TemplateAnalysis) -> Iterator[tuple[int, str]]:
                     variable.span.index,
                     f"'{root}' needs an attribute: write {root}.name; only what is named is passed on",
                 )
-
-
-def _check_url(text: str, template: liquid.BoundTemplate, analysis: TemplateAnalysis) -> Iterator[tuple[int, str]]:
-    """Check as much of a URL as does not depend on the customer or the event."""
-    start = re.split(r"\{[{%]", text, maxsplit=1)[0]
-    if not analysis.globals and not analysis.tags and ".." not in text:  # neither loops nor ranges
-        try:
-            start = template.render()
-        except _CONSTANT_ERRORS:
-            yield 0, "this URL cannot be rendered"
-            return
-    scheme = _SCHEME.match(_IGNORED_IN_URL.sub("", html.unescape(start)))
-    if scheme and scheme[1].lower() not in URL_SCHEMES:
-        yield (
-            0,
-            f"a URL must not start with '{scheme[1]}:': write http(s), mailto, tel or a path such as /boost",
-        )
 
 
 def _position(text: str, index: int) -> tuple[int, int]:

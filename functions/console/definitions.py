@@ -5,23 +5,20 @@ what is wrong and where; ``Definitions`` also checks what one definition says ab
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Collection, Iterator, Sequence
+from typing import Annotated, Any, Self
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
-from console.content import check_content
-from console.definitions_content import Action, EmailContent, PopupContent
+from console.content_urls import webhook_host
+from console.definitions_campaign import Campaign
+from console.definitions_content import Action, EmailContent, PopupContent, PushContent, SmsContent, WebhookContent
+from console.definitions_delivery import Goal, Limits, Variant
 from console.definitions_errors import Complaints, InvalidDefinitions, suggestion, validate
 from console.definitions_model import Definition, Name, identifier
 from console.definitions_site import Key, Sender, Site
-from console.definitions_trigger import Matcher, Step, Trigger, Unless, never_fires
+from console.definitions_times import QuietHours, Schedule
+from console.definitions_trigger import Matcher, Step, Trigger, Unless
 from shared import conditions
 from shared.errors import InvalidDefinition
 
@@ -30,16 +27,24 @@ __all__ = [
     "Campaign",
     "Definitions",
     "EmailContent",
+    "Goal",
     "InvalidDefinitions",
     "Key",
+    "Limits",
     "Matcher",
     "PopupContent",
+    "PushContent",
+    "QuietHours",
+    "Schedule",
     "Sender",
     "Site",
+    "SmsContent",
     "Step",
     "TargetGroup",
     "Trigger",
     "Unless",
+    "Variant",
+    "WebhookContent",
     "cross_check",
     "validate",
 ]
@@ -80,73 +85,6 @@ class TargetGroup(Definition):
         if (self.rule is None) == (self.list is None):
             raise Complaints(("", "needs either 'rule' (a condition on customers) or 'list' (user ids)"))
         return self
-
-
-def _targets(value: Any) -> tuple[str, ...] | Literal["everyone"]:
-    if value == "everyone":
-        return "everyone"
-    if isinstance(value, str):
-        raise Complaints(("", f"must be a list of target groups, or everyone: write [{value}]"))
-    if not isinstance(value, list | tuple) or not value:
-        raise Complaints(("", "must be a list of target groups such as [vip-players], or everyone"))
-    for number, name in enumerate(value):
-        if not isinstance(name, str) or not name:
-            raise Complaints((f"[{number}]", "must be the id of a target group"))
-        if name == "everyone":
-            raise Complaints((f"[{number}]", "everyone includes all groups: write 'targets: everyone'"))
-    return tuple(value)
-
-
-class Campaign(Definition):
-    """Trigger, target groups, channel and content."""
-
-    example = "id: three-wins, name: Three wins"
-    not_offered: ClassVar[Mapping[str, str]] = {
-        "sequence": "the pattern stands in 'trigger': indent it below 'trigger:'"
-    }
-
-    id: Annotated[str, identifier(64)]
-    name: Name
-    targets: Annotated[tuple[str, ...] | Literal["everyone"], BeforeValidator(_targets)]
-    trigger: Trigger
-    channel: Literal["popup", "email"]
-    content: PopupContent | EmailContent
-
-    @field_validator("trigger")
-    @classmethod
-    def _check_trigger(cls, trigger: Trigger) -> Trigger:
-        found = list(never_fires(trigger))
-        if found:
-            raise Complaints(*found)
-        return trigger
-
-    @field_validator("channel", mode="before")
-    @classmethod
-    def _check_channel(cls, value: Any, info: ValidationInfo) -> Any:
-        if value in ("sms", "push", "webhook"):
-            raise Complaints(("", f"the channel {value} does not exist yet: write popup or email"))
-        trigger = info.data.get("trigger")
-        if value == "popup" and trigger is not None and trigger.unless is not None:
-            message = "an absence ('unless') has no answer that a popup could come back in; use channel email"
-            raise Complaints(("", message))
-        return value
-
-    @field_validator("content", mode="before")
-    @classmethod
-    def _check_content(cls, value: Any, info: ValidationInfo) -> Any:
-        channel = info.data.get("channel")
-        if channel is None:
-            raise Complaints  # nothing to add: the channel is refused, and without one all may be right
-        content = (PopupContent if channel == "popup" else EmailContent).model_validate(value)
-        found = check_content(content)
-        if found:
-            raise Complaints(
-                *(
-                    (each.field, f"{each.message} (line {each.line}, column {each.column} of the text)")
-                    for each in found
-                )
-            )
-        return content
 
 
 class Definitions(Definition):
@@ -194,7 +132,23 @@ def cross_check(
             if name not in known:
                 hint = suggestion(name, known) or f"; known: {', '.join(sorted(known)) or 'none'}"
                 found.append((f"campaigns[{number}].targets[{position}]", f"there is no target group '{name}'{hint}"))
-        if campaign.channel == "email" and site is not None and site.sender is None:
-            message = "e-mails need a sender: add 'sender' with 'address' and 'name' to the site"
-            found.append((f"campaigns[{number}].channel", message))
+        if site is not None:
+            found += [(f"campaigns[{number}].{field}", message) for field, message in _missing(site, campaign)]
     return found
+
+
+def _missing(site: Site, campaign: Campaign) -> Iterator[tuple[str, str]]:
+    """Yield field and message of what *campaign* needs and *site* does not have."""
+    if campaign.channel == "email" and site.sender is None:
+        yield "channel", "e-mails need a sender: add 'sender' with 'address' and 'name' to the site"
+    if campaign.quiet_hours in ("hold", "drop") and site.quiet_hours is None:
+        message = f"the site has no quiet hours to {campaign.quiet_hours} in: write 'from' and 'to' here, or there"
+        yield "quiet_hours", message
+    for field, content in campaign.contents.items():
+        if isinstance(content, WebhookContent):
+            host = webhook_host(content.url)
+            hosts = site.webhooks.hosts if site.webhooks else ()
+            if host is not None and host not in hosts:
+                known = suggestion(host, hosts) or f"; known: {', '.join(hosts) or 'none'}"
+                message = f"webhooks may not go to '{host}': add it to 'hosts' of 'webhooks' in the site"
+                yield f"{field}.url", message + known

@@ -21,6 +21,7 @@ from console.definitions_errors import Complaints, suggestion
 
 UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 LONGEST_MS = 90 * UNITS_MS["d"]
+WHOLE = 10_000  # the parts that a share is counted in
 _DIGITS = 12
 
 
@@ -86,6 +87,24 @@ def format_duration(value: int | None) -> str | None:
     return f"{value // UNITS_MS[unit]}{unit}"
 
 
+def parse_share(value: Any) -> int:
+    """Return a share such as ``10%`` or ``2.5%`` in parts of 10,000: more than none, and less than all."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise Complaints(("", f"{value} has no unit: write a percentage such as 10%"))
+    found = re.fullmatch(r"([0-9]{1,3})(?:\.([0-9]{1,2}))?%", value) if isinstance(value, str) else None
+    if not found:
+        raise Complaints(("", f"{value!r} is not a share: write a percentage such as 10% or 2.5%"))
+    parts = int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
+    if not 0 < parts < WHOLE:
+        raise Complaints(("", f"{value} is not possible here: write more than 0% and less than 100%"))
+    return parts
+
+
+def format_share(parts: int | None) -> str | None:
+    """Return parts of 10,000 as they are written in a file."""
+    return None if parts is None else f"{parts / 100:g}%"
+
+
 def one_or_more(value: Any) -> Any:
     """Return a single name as a list of one."""
     if isinstance(value, str):
@@ -116,3 +135,4 @@ Names = Annotated[tuple[Name, ...], BeforeValidator(one_or_more), Field(min_leng
 Duration = Annotated[
     int, BeforeValidator(parse_duration), PlainSerializer(format_duration, return_type=str, when_used="json")
 ]
+Share = Annotated[int, BeforeValidator(parse_share), PlainSerializer(format_share, return_type=str, when_used="json")]

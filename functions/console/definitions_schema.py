@@ -10,86 +10,15 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from console.definitions_model import Definition, format_duration, one_or_more, parse_duration
+from console.definitions_forms import CONDITION, FORMS, OPERAND_FORMS, RULES, SCALAR
+from console.definitions_model import Definition, format_duration, one_or_more, parse_duration, parse_share
 from console.definitions_words import EXAMPLES, OPERATORS, WORDS
-from shared.conditions_operands import MAX_LIST, OPERANDS
+from shared.conditions_operands import OPERANDS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _DURATION: JsonSchemaValue = {"type": "string", "pattern": "^0*[1-9][0-9]*[smhd]$"}
-_TEXT: JsonSchemaValue = {"type": "string", "minLength": 1}
-_SCALAR: JsonSchemaValue = {"type": ["string", "number", "boolean"]}
-_ORDERED: JsonSchemaValue = {"type": ["string", "number"]}
-_SCALARS: JsonSchemaValue = {"type": "array", "items": _SCALAR, "minItems": 1, "maxItems": MAX_LIST}
-_OPERANDS: dict[str, JsonSchemaValue] = {
-    **dict.fromkeys(("gt", "gte", "lt", "lte"), _ORDERED),
-    **dict.fromkeys(("in", "not_in"), _SCALARS),
-    **dict.fromkeys(("starts_with", "ends_with", "matches"), _TEXT),
-    "between": {"type": "array", "items": _ORDERED, "minItems": 2, "maxItems": 2},
-    "exists": {"type": "boolean"},
-}
-_CONDITION: JsonSchemaValue = {"$ref": "#/$defs/Condition"}
-
-# What the models check by functions of their own, which say nothing to pydantic's schema.
-_FORMS: dict[str, JsonSchemaValue] = {
-    "Campaign.id": {"pattern": "^[a-z0-9-]{1,64}$"},
-    "Campaign.targets": {"anyOf": [{"const": "everyone"}, {"type": "array", "items": _TEXT, "minItems": 1}]},
-    "TargetGroup.id": {"pattern": "^[a-z0-9-]{1,64}$"},
-    "TargetGroup.rule": {**_CONDITION, "minProperties": 1},
-    "Site.id": {"pattern": "^[a-z0-9-]{1,32}$"},
-    "Key.key": {"pattern": r"^\S{8,200}$"},
-    "Key.sha256": {"pattern": "^[0-9a-f]{64}$"},
-    "Key.from_env": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
-    "Sender.address": {"pattern": r"^[^@\s]{1,64}@[^@\s]+\.[A-Za-z]{2,}$"},
-    **{f"{model}.where": _CONDITION for model in ("Matcher", "Step", "Unless")},
-}
-
-
-def _when(field: str, value: Any, then: JsonSchemaValue) -> JsonSchemaValue:
-    return {"if": {"properties": {field: {"const": value}}, "required": [field]}, "then": then}
-
-
-def _content(name: str, **others: JsonSchemaValue) -> JsonSchemaValue:
-    return {"properties": {"content": {"$ref": f"#/$defs/{name}"}, **others}}
-
-
-def _exactly_one(*fields: str) -> JsonSchemaValue:
-    return {"oneOf": [{"required": [field]} for field in fields]}
-
-
-_REPEATED: JsonSchemaValue = {"properties": {"times": {"minimum": 2}}, "required": ["times"]}
-# What one field of a definition says about another.
-_RULES: dict[str, JsonSchemaValue] = {
-    "Campaign": {
-        "allOf": [
-            _when("channel", "popup", _content("PopupContent", trigger={"not": {"required": ["unless"]}})),
-            _when("channel", "email", _content("EmailContent")),
-        ]
-    },
-    "Trigger": {
-        **_exactly_one("sequence", "all_of"),
-        "if": {
-            "anyOf": [
-                {"required": ["all_of"]},
-                {"properties": {"sequence": {"minItems": 2}}, "required": ["sequence"]},
-                {"properties": {"sequence": {"contains": _REPEATED}}, "required": ["sequence"]},
-            ]
-        },
-        "then": {"required": ["within"]},
-    },
-    "Step": {
-        "allOf": [
-            _when("consecutive", value=True, then=_REPEATED),
-            {"if": {"required": ["inner"]}, "then": _REPEATED},
-        ]
-    },
-    "TargetGroup": _exactly_one("rule", "list"),
-    "EmailContent": {"anyOf": [{"required": ["text"]}, {"required": ["html"]}]},
-    "Key": {
-        **_exactly_one("key", "sha256", "from_env"),
-        **_when("kind", "secret", {"not": {"required": ["key"]}}),
-    },
-}
+_SHARE: JsonSchemaValue = {"type": "string", "pattern": r"^[0-9]{1,2}(\.[0-9]{1,2})?%$"}
 
 
 def schema(model: type[Definition]) -> dict[str, Any]:
@@ -98,14 +27,19 @@ def schema(model: type[Definition]) -> dict[str, Any]:
     parts = made.get("$defs", {})
     for part in (made, *parts.values()):
         _complete(part)
-    if _refers(made, _CONDITION["$ref"]):
+    if _refers(made, CONDITION["$ref"]):
         made["$defs"] = {"Condition": _condition(), **parts}
     return {"$schema": DIALECT, **made}
 
 
 def words(model: str, field: str) -> str | None:
     """Return the sentence about *field*, as it is written, of *model*; ``None`` where there is none yet."""
-    return WORDS.get(f"{model}.{field}") or WORDS.get(f"Matcher.{field}")
+    return next((found for name in _kin(model) if (found := WORDS.get(f"{name}.{field}"))), None)
+
+
+def _kin(model: str) -> tuple[str, ...]:
+    """Return *model* and those whose fields it has, too."""
+    return (model, "QuietHours") if model == "SiteQuietHours" else (model, "Matcher")
 
 
 class _AsWritten(GenerateJsonSchema):
@@ -115,6 +49,8 @@ class _AsWritten(GenerateJsonSchema):
         function = schema["function"]["function"]
         if function is parse_duration:
             return dict(_DURATION)
+        if function is parse_share:
+            return dict(_SHARE)
         written = super().function_before_schema(schema)
         if function is one_or_more:
             return {"anyOf": [written["items"], {**written, "minItems": 1}]}
@@ -129,7 +65,9 @@ class _AsWritten(GenerateJsonSchema):
         default = schema.get("default")
         if default in (None, (), ""):
             return written
-        return {**written, "default": format_duration(default) if written == _DURATION else default}
+        if written == _DURATION:
+            return {**written, "default": format_duration(default)}
+        return {**written, "default": list(default) if isinstance(default, tuple) else default}
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
         return False
@@ -139,16 +77,16 @@ def _complete(part: JsonSchemaValue) -> None:
     model = part["title"]
     part["description"] = WORDS.get(model, part.get("description", ""))
     for field, written in part["properties"].items():
-        form = _FORMS.get(f"{model}.{field}", {})
+        form = FORMS.get(f"{model}.{field}", {})
         known = {} if form.keys() & {"$ref", "anyOf"} else written
         if "anyOf" in known:
             known = {name: value for name, value in known.items() if name != "minLength"}  # it was the list's
         described = {
             "description": words(model, field),
-            "examples": EXAMPLES.get(f"{model}.{field}") or EXAMPLES.get(f"Matcher.{field}"),
+            "examples": next((found for name in _kin(model) if (found := EXAMPLES.get(f"{name}.{field}"))), None),
         }
         part["properties"][field] = {**{k: v for k, v in described.items() if v}, **known, **form}
-    part.update(_RULES.get(model, {}))
+    part.update(RULES.get(model, {}))
 
 
 def _refers(value: Any, target: str) -> bool:
@@ -158,8 +96,8 @@ def _refers(value: Any, target: str) -> bool:
 
 
 def _condition() -> JsonSchemaValue:
-    operators = {name: {"description": OPERATORS.get(name, ""), **_OPERANDS.get(name, _SCALAR)} for name in OPERANDS}
-    some = {"type": "array", "items": {**_CONDITION, "minProperties": 1}, "minItems": 1}
+    operators = {name: {"description": OPERATORS.get(name, ""), **OPERAND_FORMS.get(name, SCALAR)} for name in OPERANDS}
+    some = {"type": "array", "items": {**CONDITION, "minProperties": 1}, "minItems": 1}
     return {
         "title": "Condition",
         "description": WORDS["Condition"],
@@ -169,7 +107,7 @@ def _condition() -> JsonSchemaValue:
         },
         "additionalProperties": {
             "anyOf": [
-                _SCALAR,
+                SCALAR,
                 {"type": "object", "properties": operators, "additionalProperties": False, "minProperties": 1},
             ]
         },

@@ -1,13 +1,18 @@
-"""The site, its write keys and its sender, as they are written."""
+"""The site, as it is written: its write keys and its sender, and what holds for all its campaigns."""
 
 import re
-import zoneinfo
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, StrictInt, ValidationInfo, field_validator, model_validator
 
-from console.definitions_errors import Complaints, suggestion
-from console.definitions_model import Definition, Name, identifier
+from console.content_urls import HOST
+from console.definitions_delivery import MOST_TIMES
+from console.definitions_errors import Complaints
+from console.definitions_model import Definition, Duration, Name, identifier
+from console.definitions_times import SiteQuietHours, zone
+from shared import conditions
+from shared.errors import InvalidDefinition
 
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}")
 
@@ -63,22 +68,99 @@ class Sender(Definition):
         return value
 
 
+class Cap(Definition):
+    """At most ``max`` within any ``per`` (ms)."""
+
+    example = "max: 3, per: 24h"
+    not_offered: ClassVar[Mapping[str, str]] = {"times": "here the number is called 'max'", "within": "write 'per'"}
+
+    max: Annotated[StrictInt, Field(ge=1, le=MOST_TIMES)]
+    per: Duration
+
+
+class Caps(Definition):
+    """What one customer may get from all campaigns together, per channel and of all channels."""
+
+    example = "popup: {max: 3, per: 24h}"
+
+    popup: Cap | None = None
+    email: Cap | None = None
+    sms: Cap | None = None
+    push: Cap | None = None
+    webhook: Cap | None = None
+    total: Cap | None = None
+
+
+def _attribute(name: str) -> str:
+    try:
+        conditions.check_attribute(name, field="")
+    except InvalidDefinition as error:
+        raise Complaints((error.field, error.message)) from None
+    return name
+
+
+Attribute = Annotated[Name, AfterValidator(_attribute)]
+
+
+class Consent(Definition):
+    """The attribute of customers that must be true, per channel."""
+
+    example = "sms: sms_consent"
+    not_offered: ClassVar[Mapping[str, str]] = {
+        "popup": "a popup is shown to whoever is on the page anyway; 'targets' says to whom"
+    }
+
+    email: Attribute | None = None
+    sms: Attribute | None = None
+    push: Attribute | None = None
+    webhook: Attribute | None = None
+
+
+Rate = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
+
+
+class Rates(Definition):
+    """How many may be sent in a minute, per channel."""
+
+    example = "email: 600"
+    not_offered: ClassVar[Mapping[str, str]] = {"popup": "a popup is an answer, and an answer cannot wait for a minute"}
+
+    email: Rate | None = None
+    sms: Rate | None = None
+    push: Rate | None = None
+    webhook: Rate | None = None
+
+
+def _host(name: str) -> str:
+    if not HOST.fullmatch(name.lower()):
+        hint = "write the name alone, such as hooks.example.com"
+        raise Complaints(("", f"'{name}' is not the name of a host: {hint}"))
+    return name.lower()
+
+
+class Webhooks(Definition):
+    """Where webhooks may go."""
+
+    example = "hosts: [hooks.example.com]"
+
+    hosts: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], Field(min_length=1, max_length=100)]
+
+
 class Site(Definition):
     """One website or app, with its write keys."""
 
     example = "id: shop, name: The shop"
+    not_offered: ClassVar[Mapping[str, str]] = {
+        "limits": "limits are those of one campaign: write them there; 'caps' are about all campaigns together"
+    }
 
     id: Annotated[str, identifier(32)]
     name: Name
-    timezone: str = "UTC"
+    timezone: Annotated[str, zone()] = "UTC"
     keys: Annotated[tuple[Key, ...], Field(min_length=1)]
     sender: Sender | None = None
-
-    @field_validator("timezone")
-    @classmethod
-    def _check_timezone(cls, value: str) -> str:
-        known = zoneinfo.available_timezones() | {"UTC"}
-        if value not in known:
-            hint = suggestion(value, known) or ": write an IANA name such as Europe/Vienna"
-            raise Complaints(("", f"unknown time zone '{value}'{hint}"))
-        return value
+    caps: Caps | None = None
+    quiet_hours: SiteQuietHours | None = None
+    consent: Consent | None = None
+    sends_per_minute: Rates | None = None
+    webhooks: Webhooks | None = None

@@ -79,7 +79,10 @@ def _write_sources(database: Database[Document], definitions: Definitions) -> No
     with mongodb.guarded():
         database.sites.replace_one(
             {"_id": site},
-            {"_id": site, **definitions.site.model_dump(mode="json", exclude={"id", "keys"})},
+            {
+                "_id": site,
+                **definitions.site.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"id", "keys"}),
+            },
             upsert=True,
         )
         for campaign in definitions.campaigns:

@@ -10,10 +10,8 @@ from typing import Any
 import msgspec
 
 from decider.rows import Fire
-from shared.contracts import Activation
+from shared.contracts import Activation, Conversion
 from shared.ruleset import Campaign
-
-FRESH_MS = 10_000
 
 
 class Note(msgspec.Struct, array_like=True):
@@ -43,12 +41,12 @@ def write_note(note: Note) -> str:
 
 def activation(fire: Fire, *, answerable: bool) -> Activation:
     """Return the activation of *fire*. *answerable*: an answer is on its way that a popup can come back in."""
-    campaign, ruleset, channel, trigger = fire.ref
-    site, user = msgspec.json.decode(fire.key, type=list[str])[:2]
+    campaign, ruleset, channel, _ = fire.ref
+    site, user, *_ = _names(fire)
     note = _decode_note(fire.note)
-    last = note.message_id if fire.reason == "match" else str(fire.at)
+    unanswered = "unanswered" if channel == "popup" and not answerable else None
     return Activation(
-        id=activation_id(site, user, f"{trigger}{fire.per}", last),
+        id=_id(fire),
         site=site,
         user=user,
         campaign=campaign,
@@ -59,24 +57,29 @@ def activation(fire: Fire, *, answerable: bool) -> Activation:
         message_id=note.message_id,
         attributes=note.attributes,
         per=fire.per or None,
-        suppressed=_suppression(fire, note, channel, answerable=answerable),
+        suppressed=fire.gate or unanswered,
+        due=fire.due,
     )
 
 
-def _suppression(fire: Fire, note: Note, channel: str, *, answerable: bool) -> str | None:
-    if note.history:
-        return "history"
-    if channel != "popup":
-        return None
-    if fire.reason != "match" or note.received - note.at > FRESH_MS:
-        return "stale"  # whoever was offline then is not shown now what was meant for then
-    return None if answerable else "unanswered"
+def conversion(fire: Fire) -> Conversion:
+    """Return which activation has reached its goal, of a fire whose reason is ``goal``."""
+    return Conversion(_id(fire), fire.at)
+
+
+def _names(fire: Fire) -> list[str]:
+    return msgspec.json.decode(fire.key, type=list[str])
+
+
+def _id(fire: Fire) -> str:
+    site, user, trigger, per, last, *_ = _names(fire)
+    return activation_id(site, user, f"{trigger}{per}", last)
 
 
 def activation_id(site: str, user: str, trigger: str, last: str) -> str:
     """Return the id of an activation: 32 hex digits, the same for the same match, whoever computes it.
 
-    *trigger* is the key of its trigger and run, *last* the id of the completing event, or the deadline. The
+    *trigger* is the key of its trigger and run, *last* stands for the completing event, or is the deadline. The
     campaign's version is no part of it: an absence that falls due while new content is being published is the
     same absence, by whichever version it is noticed first.
     """

@@ -2,20 +2,26 @@
 
 For each event: which triggers does it concern (no call), what does it do to the user's row (one Redis
 command), and who is told (one call to the Engager for all popups and records of the request, one to the
-queue for all else). A failure half-way raises after what was decided has been handed over; the caller repeats the
-request, and events that were applied return their stored result.
+queue for all else, a doorbell for each that is delayed). A failure half-way raises after what was decided has been
+handed over; the caller repeats the request, and events that were applied return their stored result.
+
+What is delayed is the agenda's to hand over, never this call's, nor a repetition's: between the two it may have been
+cancelled, and only the state store knows.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
-from decider.activations import FRESH_MS, Note, activation, reference, write_note
+import msgspec
+
+from decider.activations import Note, activation, conversion, reference, write_note
 from decider.book import Book, Rulebook
-from decider.dispatch import Dispatch
+from decider.dispatch import LONGEST_HOP_S, Dispatch
+from decider.policy import FRESH_MS, closed
 from decider.relevance import Concern
 from decider.rows import Fire, Outcome, RowAnswer, RowCall, Rows, TriggerCall
 from decider.targets import Targets
-from shared.contracts import Decide, Decided, Decision, Event
+from shared.contracts import Decide, Decided, Decision, Event, Ring
 from shared.errors import Unavailable
 from shared.polled import Polled
 
@@ -32,13 +38,16 @@ REFUSALS = {
 
 
 class Decider:
-    """Decides events of any site."""
+    """Decides events of any site. *tell* logs what people should know: a sentence, and ``extra`` fields."""
 
-    def __init__(self, book: Polled[Book], rows: Rows, targets: Targets, dispatch: Dispatch) -> None:
+    def __init__(
+        self, book: Polled[Book], rows: Rows, targets: Targets, dispatch: Dispatch, tell: Callable[..., None]
+    ) -> None:
         self.book = book
         self.rows = rows
-        self._targets = targets
-        self._dispatch = dispatch
+        self.targets = targets
+        self.dispatch = dispatch
+        self._tell = tell
 
     def decide(self, request: Decide) -> Decided:
         """Return one decision per event, in order."""
@@ -55,7 +64,9 @@ class Decider:
                 break
             if answer is not None:
                 decision.code, decision.message = REFUSALS.get(answer.code, (None, None))
-                for fire in answer.fires:
+                for campaign in answer.evicted:
+                    self._tell("a run had to go: a user has too many", extra={"campaign": campaign})
+                for fire in self.set_aside(request.site, answer.fires, event.received):
                     matched.setdefault(fire.key, (decision, fire))  # a message may be in a batch twice
                     if event.received - fire.at <= FRESH_MS:
                         fresh.add(fire.key)
@@ -76,22 +87,47 @@ class Decider:
         What has no effect outside (a popup, a record of what was suppressed) goes straight to it, all else by
         the queue. *answerable*: the keys of fires that an answer on its way is still fresh enough for.
         """
-        due = [(fire, activation(fire, answerable=fire.key in answerable)) for fire in fires]
+        reached = [fire for fire in fires if fire.reason == "goal"]
+        due = [(fire, activation(fire, answerable=fire.key in answerable)) for fire in fires if fire.reason != "goal"]
         direct = [(fire, each) for fire, each in due if each.channel == "popup" or each.suppressed]
         queued = [(fire, each) for fire, each in due if each.channel != "popup" and not each.suppressed]
         contents: dict[str, dict[str, Any]] = {}
         done: list[Fire] = []
         try:
             if queued:
-                self._dispatch.queue([each for _, each in queued])
+                self.dispatch.queue([each for _, each in queued])
                 done += [fire for fire, _ in queued]
-            if direct:
-                contents = self._dispatch.engage([each for _, each in direct], deadline)
-                done += [fire for fire, _ in direct]
+            if direct or reached:
+                contents = self.dispatch.engage(
+                    [each for _, each in direct], [conversion(fire) for fire in reached], deadline
+                )
+                done += [fire for fire, _ in direct] + reached
         finally:
             if done:
                 self.rows.acknowledge(done)
+        for fire in fires:
+            if fire.gate and fire.due - fire.at > LONGEST_HOP_S * 1000:
+                self.dispatch.silence(fire.key)
         return {fire.key: contents[each.id] for fire, each in direct if each.id in contents}
+
+    def set_aside(self, site: str, fires: Sequence[Fire], now: int) -> list[Fire]:
+        """Return those of *fires* that are to be handed over; hang a doorbell for each that is delayed."""
+        for fire in fires:
+            if fire.is_delayed and fire.due > now:
+                self._ring(site, fire, now)
+        return [fire for fire in fires if not fire.is_delayed]
+
+    def _ring(self, site: str, fire: Fire, now: int) -> None:
+        # Without a bell, a wake finds it within a minute after it is due.
+        rules = self.book.get().get(site)
+        campaign = rules.plan.by_trigger.get(fire.ref[3]) if rules else None
+        lost = activation(fire, answerable=False)
+        if campaign is None or not campaign.send_if_lost:
+            lost = msgspec.structs.replace(lost, suppressed="state_lost", attributes={})
+        try:
+            self.dispatch.ring(Ring(key=fire.key, born=fire.born, lost=lost), now)
+        except Unavailable as error:
+            self._tell("no doorbell: a wake will find what is delayed", extra={"code": error.code})
 
     def call_row(self, call: RowCall, rules: Rulebook) -> RowAnswer | None:
         """Make *call*, and once more with the user's targets where the row asks for them.
@@ -101,7 +137,7 @@ class Decider:
         answer = self.rows.apply(call)
         if answer.code is Outcome.TARGETS_UNKNOWN:
             plan = rules.plan
-            known = self._targets.campaigns(call.site, rules.generation, call.user) if plan.has_groups else []
+            known = self.targets.campaigns(call.site, rules.generation, call.user) if plan.has_groups else []
             live = plan.ruleset.campaigns
             call.targets = [each.trigger.key for each in live if each.id in known and not each.everyone]
             call.keep = call.targets + [each.trigger.key for each in live if each.everyone]
@@ -153,9 +189,12 @@ def _event_call(site: str, event: Event, rules: Rulebook, concerns: Sequence[Con
                 per=per,
                 program=campaign.trigger.program,
                 ref=reference(campaign, rules.plan.ruleset.version),
-                note=_note(event, campaign.reads),
+                note=_note(event, campaign.reads) if bits else "",
+                policy=rules.plan.policies[campaign.id],
+                watch=watch,
+                closed=closed(campaign, site, event.user, event.received, event) if bits else None,
             )
-            for campaign, bits, per in concerns
+            for campaign, bits, per, watch in concerns
         ],
     )
 

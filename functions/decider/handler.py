@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 from aws_lambda_powertools.metrics import MetricUnit
 
-from decider import book
+from decider import book, people
 from decider.decide import Decider
-from decider.wake import wake
+from decider.stats import Stats
+from decider.wake import answer_bell, wake
 from shared.clock import Clock
-from shared.contracts import VERSION, Decide, DeciderRequest, Wake
-from shared.errors import InvalidRequest
+from shared.contracts import VERSION, AskCatalogue, Decide, DeciderRequest, ForgetUser, Look, Ring, Wake, Woken
+from shared.errors import InvalidRequest, OpportuneError
 from shared.observability import Observability
 
 
@@ -21,6 +22,7 @@ class Deps:
     """What the handler works with."""
 
     decider: Decider
+    stats: Stats
     clock: Clock
     observability: Observability
 
@@ -32,19 +34,56 @@ def create_handler(deps: Deps) -> Callable[[dict[str, Any], Any], Any]:
     @logger.inject_lambda_context
     @metrics.log_metrics(capture_cold_start_metric=True)
     def handler(event: dict[str, Any], context: Any) -> Any:  # noqa: ARG001 - Lambda's signature
+        if "Records" in event:
+            return answer_bells(event["Records"], deps)
         request = read(event)
         metrics.add_metric(name="Requests", unit=MetricUnit.Count, value=1)
         if isinstance(request, Decide):
             metrics.add_metric(name="Events", unit=MetricUnit.Count, value=len(request.events))
-            return msgspec.to_builtins(deps.decider.decide(request))
-        if isinstance(request, Wake):
-            woken = wake(deps.decider, request, deps.clock)
-            metrics.add_metric(name="AbsencesFired", unit=MetricUnit.Count, value=woken.absences)
-            metrics.add_metric(name="HandoversRepeated", unit=MetricUnit.Count, value=woken.handovers)
-            return msgspec.to_builtins(woken)
-        return msgspec.to_builtins(book.catalogue(deps.decider.book.get()))
+        return msgspec.to_builtins(ANSWERS[type(request)](request, deps))
 
     return handler
+
+
+def answer_bells(records: list[dict[str, Any]], deps: Deps) -> dict[str, Any]:
+    """See to the doorbells in messages of their queue; name those that have to ring again."""
+    failed = []
+    for record in records:
+        try:
+            try:
+                ring = msgspec.json.decode(record["body"], type=Ring)
+            except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+                raise InvalidRequest(f"not a doorbell: {type(error).__name__}") from error
+            _woken(answer_bell(deps.decider, ring, deps.clock), deps)
+        except OpportuneError as error:
+            extra = {"code": error.code, "sqs_message_id": record["messageId"]}
+            deps.observability.logger.warning("doorbell handed back to the queue", extra=extra)
+            failed.append({"itemIdentifier": record["messageId"]})
+    return {"batchItemFailures": failed}
+
+
+def _wake(request: Wake, deps: Deps) -> Woken:
+    try:
+        return _woken(wake(deps.decider, request, deps.clock), deps)
+    finally:
+        deps.stats.drain(range(request.first, request.last + 1))
+
+
+def _woken(woken: Woken, deps: Deps) -> Woken:
+    metrics = deps.observability.metrics
+    metrics.add_metric(name="AbsencesFired", unit=MetricUnit.Count, value=woken.absences)
+    metrics.add_metric(name="HandoversRepeated", unit=MetricUnit.Count, value=woken.handovers)
+    return woken
+
+
+ANSWERS: dict[type, Callable[[Any, Deps], Any]] = {
+    Decide: lambda request, deps: deps.decider.decide(request),
+    AskCatalogue: lambda _, deps: book.catalogue(deps.decider.book.get()),
+    Wake: _wake,
+    Ring: lambda request, deps: _woken(answer_bell(deps.decider, request, deps.clock), deps),
+    Look: lambda request, deps: people.look(deps.decider, request),
+    ForgetUser: lambda request, deps: people.forget(deps.decider, request),
+}
 
 
 def read(event: dict[str, Any]) -> DeciderRequest:

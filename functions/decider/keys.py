@@ -31,6 +31,11 @@ def unacknowledged(number: int) -> str:
     return f"{{p{number}}}:act"
 
 
+def counters(number: int) -> str:
+    """Return the key of a partition's counters."""
+    return f"{{p{number}}}:n"
+
+
 def message_digest(message_id: str) -> bytes:
     """Return the 8 bytes by which a row remembers a message id."""
     return hashlib.blake2b(message_id.encode(), digest_size=8).digest()

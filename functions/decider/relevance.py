@@ -1,13 +1,14 @@
 """Which triggers an event concerns, and what it is to each: the ruleset as a lookup by event name."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
+from decider.policy import policy
 from shared import conditions
-from shared.ruleset import Campaign, Ruleset
+from shared.ruleset import Campaign, Matcher, Ruleset
 
 DAY_MS = 86_400_000
 LONGEST_RUN_NAME = 96
@@ -15,9 +16,17 @@ LONGEST_RUN_NAME = 96
 Predicate = Callable[[Mapping[str, Any]], bool]
 
 
-# A trigger that an event concerns: the campaign, what the event is to its trigger (the bits that
-# ``machine.lua`` understands), and the name of the run it belongs to.
-Concern = tuple[Campaign, int, str]
+class Concern(NamedTuple):
+    """A campaign that an event concerns.
+
+    ``bits``: what the event is to its trigger, as ``machine.lua`` understands it. ``per``: the run it belongs to.
+    ``watch``: what it is to earlier activations, as ``gates.lua`` understands it.
+    """
+
+    campaign: Campaign
+    bits: int
+    per: str
+    watch: int = 0
 
 
 class Candidate(NamedTuple):
@@ -32,6 +41,13 @@ class Candidate(NamedTuple):
     per: list[str]
 
 
+class Watcher(NamedTuple):
+    """A campaign whose earlier activations an event may cancel or convert; fields as in `Candidate`."""
+
+    campaign: Campaign
+    bits_of: Callable[[Mapping[str, Any]], int]
+
+
 class Plan:
     """A ruleset, ready to be asked about events."""
 
@@ -39,21 +55,33 @@ class Plan:
         self.ruleset = ruleset
         self.by_trigger = {campaign.trigger.key: campaign for campaign in ruleset.campaigns}
         self.has_groups = any(not campaign.everyone for campaign in ruleset.campaigns)
-        horizon = max((campaign.trigger.horizon for campaign in ruleset.campaigns), default=0)
+        self.policies = {campaign.id: policy(campaign, ruleset.caps) for campaign in ruleset.campaigns}
+        horizon = max(
+            (max(campaign.trigger.horizon, self.policies[campaign.id].horizon) for campaign in ruleset.campaigns),
+            default=0,
+        )
         self.ttl_ms = horizon + 2 * DAY_MS
         self.candidates: dict[str, list[Candidate]] = {}
+        self._watchers: dict[str, list[Watcher]] = {}
         self._reads: dict[str, set[str]] = {}
         for number, campaign in enumerate(ruleset.campaigns):
-            self._add(campaign, number)
+            trigger = campaign.trigger
+            for name, bits_of in self._compiled(trigger.matchers, trigger.per, campaign.reads):
+                candidate = Candidate(campaign, number, bits_of, trigger.per)
+                self.candidates.setdefault(name, []).append(candidate)
+            for name, bits_of in self._compiled(campaign.watchers, trigger.per):
+                self._watchers.setdefault(name, []).append(Watcher(campaign, bits_of))
 
-    def _add(self, campaign: Campaign, number: int) -> None:
-        trigger = campaign.trigger
-        for name in {event for matcher in trigger.matchers for event in matcher.events}:
+    def _compiled(
+        self, matchers: Sequence[Matcher], *read: Sequence[str]
+    ) -> Iterator[tuple[str, Callable[[Mapping[str, Any]], int]]]:
+        """Yield each event name of *matchers* and the function from attributes to bits; note what is *read*."""
+        for name in {event for matcher in matchers for event in matcher.events}:
             always = 0
             tests: list[tuple[Predicate, int]] = []
             reads = self._reads.setdefault(name, set())
-            reads.update(trigger.per, campaign.reads)
-            for matcher in trigger.matchers:
+            reads.update(*read)
+            for matcher in matchers:
                 if name not in matcher.events:
                     continue
                 if matcher.where:
@@ -62,21 +90,29 @@ class Plan:
                     reads.update(conditions.attributes(condition))
                 else:
                     always |= matcher.bits
-            candidate = Candidate(campaign, number, _bits_of(always, tests), trigger.per)
-            self.candidates.setdefault(name, []).append(candidate)
+            yield name, _bits_of(always, tests)
 
     def catalogue(self) -> dict[str, list[str]]:
         """Return each event name that a live trigger mentions with the attributes that are read of it."""
         return {name: sorted(attribute.split(".", 1)[0] for attribute in reads) for name, reads in self._reads.items()}
 
     def concerns(self, event: str, attributes: Mapping[str, Any]) -> list[Concern]:
-        """Return the triggers that *event* means anything to; none for most events."""
+        """Return the campaigns that *event* means anything to; none for most events."""
         found: list[Concern] = []
         for campaign, _, bits_of, per in self.candidates.get(event, ()):
             bits = bits_of(attributes)
             run = run_name(per, attributes) if per else ""
             if bits and run is not None:
-                found.append((campaign, bits, run))
+                found.append(Concern(campaign, bits, run))
+        for campaign, bits_of in self._watchers.get(event, ()):
+            watch = bits_of(attributes)
+            if watch:
+                place = next((n for n, each in enumerate(found) if each.campaign is campaign), None)
+                if place is not None:
+                    found[place] = found[place]._replace(watch=watch)
+                else:  # an order without a cart's id is about all carts
+                    per = campaign.trigger.per
+                    found.append(Concern(campaign, 0, (run_name(per, attributes) if per else "") or "", watch))
         return found
 
 

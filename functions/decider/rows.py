@@ -3,18 +3,19 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from decider import keys
+from decider.policy import Policy
 from decider.scripts import Script
 from shared.errors import Unavailable
 
 
 class Outcome(IntEnum):
-    """The return codes of ``decide-3.lua``."""
+    """The return codes of ``decide-4.lua``."""
 
     DECIDED = 0
     SEEN = 1
@@ -24,10 +25,11 @@ class Outcome(IntEnum):
     HISTORY_TOO_LATE = -3
 
 
-class TriggerCall(msgspec.Struct):
+class TriggerCall(msgspec.Struct, omit_defaults=True):
     """One trigger that the event concerns. ``ref`` and ``note`` come back, untouched, in the fires.
 
-    ``program``: ``None`` in a tick whose trigger is not live any more.
+    ``program``: ``None`` in a tick whose trigger is not live any more. ``watch``: what the event is to earlier
+    activations; ``closed``: the gate that would stop a match.
     """
 
     key: str
@@ -37,10 +39,13 @@ class TriggerCall(msgspec.Struct):
     program: dict[str, Any] | None
     ref: list[Any]
     note: str
+    policy: Policy = msgspec.field(default_factory=Policy)
+    watch: int = 0
+    closed: str | None = None
 
 
 class RowCall(msgspec.Struct, omit_defaults=True):
-    """What ``decide-3.lua`` takes: see its header."""
+    """What ``decide-4.lua`` takes: see its header."""
 
     site: str
     user: str
@@ -62,7 +67,8 @@ class RowCall(msgspec.Struct, omit_defaults=True):
 class Fire(msgspec.Struct, array_like=True):
     """A match: which trigger (``ref``), when it was completed, when its first event was, of which run.
 
-    ``key`` acknowledges it.
+    ``key`` acknowledges it. ``reason``: match, absence, or goal: that is no match, but the end of an earlier one.
+    ``gate``: what stopped it, or empty. ``due``: later than ``at`` where it is delayed; ``born``: see the script.
     """
 
     key: str
@@ -72,14 +78,30 @@ class Fire(msgspec.Struct, array_like=True):
     since: int
     per: str
     note: str
+    gate: str = ""
+    due: int = 0
+    born: str = ""
+
+    @property
+    def is_delayed(self) -> bool:
+        """Return whether it is for the agenda, not for whoever decided it, to hand this over."""
+        return not self.gate and self.due > self.at
 
 
 class RowAnswer(msgspec.Struct):
-    """What ``decide-3.lua`` returns: see its header."""
+    """What ``decide-4.lua`` returns: see its header."""
 
     code: Outcome
     fires: list[Fire]
     at: int
+    evicted: list[str] = []
+
+
+class Taken(msgspec.Struct, array_like=True):
+    """What ``take-4.lua`` returns: the fire, ``None`` where there is nothing to take; and of which state."""
+
+    fire: Fire | Literal[False]
+    born: str
 
 
 class Appointment(NamedTuple):
@@ -97,7 +119,7 @@ class Client(Protocol):
     def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any: ...
     def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any: ...
     def hget(self, name: str, key: str) -> Any: ...
-    def zadd(self, name: str, mapping: Any, *, xx: bool) -> Any: ...
+    def hincrby(self, name: str, key: str, amount: int) -> Any: ...
     def zrem(self, name: str, *values: Any) -> Any: ...
     def pipeline(self, transaction: Any = None) -> Any: ...
 
@@ -108,18 +130,18 @@ class Rows:
     def __init__(self, connect: Callable[[], Client]) -> None:
         self._connect = connect
         self._client: Client | None = None
-        self._decide = Script("decide-3.lua")
+        self._decide = Script("decide-4.lua")
         self._acknowledge = Script("acknowledge-2.lua")
+        self._take = Script("take-4.lua")
+        self._drain = Script("drain-1.lua")
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(RowAnswer).decode
+        self._taken = msgspec.msgpack.Decoder(Taken).decode
 
     def apply(self, call: RowCall) -> RowAnswer:
         """Apply one event, or a tick, to a user's row; raises `Unavailable` when what happened is not known."""
-        number = keys.partition(call.site, call.user)
-        row = keys.row(number, call.site, call.user)
-        names = (row, keys.agenda(number), keys.unacknowledged(number))
         digest = b"" if call.tick else keys.message_digest(call.message_id)
-        return self._decode(self._run(self._decide, *names, self._encode(call), digest))
+        return self._decode(self.run(self._decide, *_keys(call.site, call.user), self._encode(call), digest))
 
     def acknowledge(self, fires: Iterable[Fire]) -> None:
         """Note that *fires* have been handed over: one command per partition."""
@@ -128,7 +150,7 @@ class Rows:
             site, user = msgspec.json.decode(fire.key, type=list[str])[:2]
             by_partition.setdefault(keys.partition(site, user), []).append(fire.key)
         for number, known in by_partition.items():
-            self._run(self._acknowledge, keys.agenda(number), keys.unacknowledged(number), *known)
+            self.run(self._acknowledge, keys.agenda(number), keys.unacknowledged(number), *known)
 
     def due(self, partitions: Sequence[int], now: int, most: int) -> list[Appointment]:
         """Return what is due by *now* (ms) in the agendas of *partitions*, at most *most* of each."""
@@ -144,27 +166,35 @@ class Rows:
                 appointments.append(Appointment(number, kind, names, member))
         return appointments
 
-    def unacknowledged(self, appointment: Appointment) -> Fire | None:
-        """Return the fire of a handover that still waits; one that is not there any more leaves the agenda."""
-        (key,) = appointment.names
-        with self._talking() as client:
-            packed = client.hget(keys.unacknowledged(appointment.partition), key)
-        if packed is None:
-            self.strike(appointment)
-            return None
-        return msgspec.msgpack.decode(packed, type=Fire)
+    def take(self, key: str, now: int, patience: int) -> Taken:
+        """Take the fire *key*, if it still waits and is due by *now* (ms); see ``take-4.lua``."""
+        site, user = msgspec.json.decode(key, type=list[str])[:2]
+        return self._taken(self.run(self._take, *_keys(site, user), key, now, patience))
 
-    def postpone(self, appointment: Appointment, until: int) -> None:
-        """Move an entry to *until* (ms), if it is still there."""
+    def drain(self, partitions: Iterable[int]) -> Iterator[tuple[int, list[Any]]]:
+        """Take the counters of *partitions* away; yield the partition and ``[[day, site, campaign, what], number]``."""
         with self._talking() as client:
-            client.zadd(keys.agenda(appointment.partition), {appointment.member: until}, xx=True)
+            pipeline = client.pipeline(transaction=False)
+            numbers = list(partitions)
+            for number in numbers:
+                pipeline.hlen(keys.counters(number))
+            lengths = pipeline.execute()
+        for number, length in zip(numbers, lengths, strict=True):
+            if length > 1:
+                yield number, msgspec.msgpack.decode(self.run(self._drain, keys.counters(number)))
+
+    def count(self, partition: int, name: str, by: int) -> None:
+        """Add to a counter of *partition*."""
+        with self._talking() as client:
+            client.hincrby(keys.counters(partition), name, by)
 
     def strike(self, appointment: Appointment) -> None:
         """Remove an entry that means nothing any more."""
         with self._talking() as client:
             client.zrem(keys.agenda(appointment.partition), appointment.member)
 
-    def _run(self, script: Script, *keys_and_arguments: Any) -> Any:
+    def run(self, script: Script, *keys_and_arguments: Any) -> Any:
+        """Run *script*; raises `Unavailable` when what happened is not known."""
         with self._talking() as client:
             try:
                 return client.evalsha(script.sha, script.keys, *keys_and_arguments)
@@ -179,3 +209,9 @@ class Rows:
             yield self._client
         except (RedisError, RedisClusterException) as error:
             raise Unavailable(f"state store: {type(error).__name__}", code="state_unavailable") from error
+
+
+def _keys(site: str, user: str) -> tuple[str, str, str, str]:
+    """Return the keys of a user: his row, and agenda, unacknowledged activations and counters of his partition."""
+    number = keys.partition(site, user)
+    return keys.row(number, site, user), keys.agenda(number), keys.unacknowledged(number), keys.counters(number)

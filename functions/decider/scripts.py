@@ -1,8 +1,9 @@
-"""The Lua scripts, composed: ``machine.lua`` is the prologue of the scripts that move the machine."""
+"""The Lua scripts, composed: the pure ``machine.lua`` and ``gates.lua`` are the prologue of those that call Redis."""
 
 import hashlib
 from pathlib import Path
 
+PURE = ("machine", "gates")
 _LUA = Path(__file__).parent / "lua"
 
 
@@ -17,5 +18,6 @@ class Script:
     def __init__(self, name: str) -> None:
         self.name = name
         self.keys = int(name.removesuffix(".lua").rsplit("-", 1)[1])
-        self.text = f"local machine = (function()\n{source('machine.lua')}\nend)()\n{source(name)}"
+        prologue = "".join(f"local {pure} = (function()\n{source(f'{pure}.lua')}\nend)()\n" for pure in PURE)
+        self.text = prologue + source(name)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()

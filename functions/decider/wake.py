@@ -1,4 +1,4 @@
-"""Seeing to what is due: absences whose deadline has passed, matches that nobody has acknowledged.
+"""Seeing to what is due: absences whose deadline has passed, activations delayed until now, or not acknowledged.
 
 The agenda only says where to look; the user's row decides. So a wake that comes late, twice, or beside
 another one is harmless:
@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from decider.activations import reference
 from decider.book import Rulebook
 from decider.decide import ATTEMPTS, GRACE_MS, PATIENCE_MS, Decider, row_call
+from decider.policy import Policy, closed
 from decider.rows import Appointment, Fire, RowCall, TriggerCall
 from shared.clock import Clock
-from shared.contracts import Wake, Woken
+from shared.contracts import Ring, Wake, Woken
 from shared.errors import Unavailable
 
 PARTITIONS_AT_ONCE = 128
@@ -55,6 +56,26 @@ def wake(decider: Decider, request: Wake, clock: Clock) -> Woken:
     return woken
 
 
+def answer_bell(decider: Decider, ring: Ring, clock: Clock) -> Woken:
+    """See to the one delayed activation that *ring* names.
+
+    Where nothing of it is left in the state that it was written to, it has been seen to. Where that state is gone,
+    the Engager hears what to do then: mostly, to record that it was lost.
+    """
+    now = clock()
+    taken = decider.rows.take(ring.key, now, PATIENCE_MS)
+    if taken.fire:
+        _hand_over(decider, [taken.fire], now)
+        return Woken(0, 1)
+    if taken.born == ring.born or ring.lost.due > now:
+        return Woken(0, 0)
+    if ring.lost.suppressed:
+        decider.dispatch.engage([ring.lost], [], now + DEADLINE_MS)
+    else:
+        decider.dispatch.queue([ring.lost])
+    return Woken(0, 1)
+
+
 def _in_turn(request: Wake, now: int) -> Iterator[list[int]]:
     """Yield the partitions, beginning anywhere: none is always the one that there is no time for."""
     asked = range(request.first, request.last + 1)
@@ -71,12 +92,11 @@ def _see_to(decider: Decider, due: list[Appointment], now: int, woken: Woken) ->
             if appointment.kind == "absence":
                 fired = _fall_due(decider, appointment, now)
                 woken.absences += len(fired)
-                fires += fired
+                fires += decider.set_aside(appointment.names[0], fired, now)
             else:
-                waiting = decider.rows.unacknowledged(appointment)
-                if waiting is not None:
-                    # Behind the others, in case it fails again: nothing may stand in the way for good.
-                    decider.rows.postpone(appointment, now + PATIENCE_MS)
+                (key,) = appointment.names
+                waiting = decider.rows.take(key, now, PATIENCE_MS).fire
+                if waiting:
                     woken.handovers += 1
                     fires.append(waiting)
     finally:
@@ -139,6 +159,8 @@ def _tick(appointment: Appointment, rules: Rulebook, now: int) -> RowCall:
                 program=campaign.trigger.program if campaign else None,
                 ref=reference(campaign, rules.plan.ruleset.version) if campaign else [],
                 note="",
+                policy=rules.plan.policies[campaign.id] if campaign else Policy(),
+                closed=closed(campaign, site, user, now, None) if campaign else None,
             )
         ],
     )

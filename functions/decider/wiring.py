@@ -1,5 +1,6 @@
 """Builds the Decider from its settings: the only place that creates its clients."""
 
+from functools import cache
 from typing import Any, cast
 
 import boto3
@@ -10,12 +11,12 @@ from redis.retry import Retry
 
 from decider import book
 from decider.decide import Decider
-from decider.dispatch import AwsDispatch
+from decider.dispatch import AwsDispatch, Doorbells
 from decider.handler import Deps
 from decider.rows import Client, Rows
+from decider.stats import Stats
 from decider.targets import MongoTargets
 from shared import mongodb
-from shared.clock import now_ms
 from shared.errors import OpportuneError
 from shared.invoke import LambdaInvoke, lambda_client, once
 from shared.observability import observe
@@ -64,17 +65,30 @@ def build(settings: Settings) -> Deps:
     pages: Polled[book.Book] = Polled(
         lambda present: book.load(library, present, report),
         every_s=settings.poll_seconds,
-        clock=now_ms,
+        clock=settings.clock,
         on_error=report,
     )
+    rows = Rows(lambda: redis_client(settings.redis_url, cluster=settings.redis_cluster))
+    tell = observability.logger.warning
     decider = Decider(
         book=pages,
-        rows=Rows(lambda: redis_client(settings.redis_url, cluster=settings.redis_cluster)),
+        rows=rows,
         targets=MongoTargets(database),
         dispatch=AwsDispatch(
             LambdaInvoke(lambda_client(read_timeout_s=ENGAGER_TIMEOUT_S), settings.engager_function),
             boto3.client("sqs", config=once(read_timeout_s=2)),
             settings.deliveries_queue_url,
+            # Only long delays need it: made with the first of them.
+            cache(lambda: boto3.client("scheduler", config=once(read_timeout_s=2))),
+            Doorbells(
+                settings.doorbells_queue_url,
+                settings.doorbells_queue_arn,
+                settings.schedule_group,
+                settings.schedule_role_arn,
+                settings.schedules_dead_arn,
+            ),
         ),
+        tell=tell,
     )
-    return Deps(decider=decider, clock=now_ms, observability=observability)
+    stats = Stats(rows, database.stats, settings.clock, tell)
+    return Deps(decider=decider, stats=stats, clock=settings.clock, observability=observability)

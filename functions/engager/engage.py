@@ -1,105 +1,142 @@
-"""Execute an activation: record it, render it, deliver it by its channel."""
+"""Execute an activation: record it, pass it through the gates, render it, deliver it by its channel.
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+    popup    gates ─▶ render ─▶ keep: the content is the effect
+    others   gates ─▶ render, prepare ─▶ ceiling ─▶ claim ─▶ the provider's one call ─▶ settle
+               └─ hold: the ledger keeps it, and a sweep begins again from the gates
 
-from engager.email import Mail, compose
-from engager.outcome import Content, Outcome, State, Undeliverable
+Everything that can fail by itself comes before the claim: between claim and answer lies only the call.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from engager import gates
+from engager.ceilings import next_minute
+from engager.gates import Case, Hold, Stop
+from engager.outcome import Content, Held, Outcome, State, Undeliverable, due, recorded
 from engager.popup import popup
-from engager.render import Templates
+from engager.ports import Ports
 from engager.rulesets import Brief
+from engager.variants import variant_of, with_content
 from shared.contracts import Activation
 from shared.errors import Unavailable
+from shared.ruleset import Variant
+
+POPUP = "popup"
+# A receiver of its own choice: the only channel whose receiver is not the customer.
+TO_OTHERS = frozenset({"webhook"})
+TRY_AGAIN_MS = 60_000
 
 
-class Ledger(Protocol):
-    """The record of every activation; see `engager.ledger`."""
-
-    def claim(self, activation: Activation, state: State = State.SENDING, reason: str | None = None) -> bool: ...
-    def settle(self, activation_id: str, outcome: Outcome) -> None: ...
-    def keep(self, activation: Activation, content: Content) -> Content | None: ...
-    def suppress(self, activations: Sequence[Activation]) -> None: ...
-
-
-class Briefs(Protocol):
-    """Campaign and sender of an activation."""
-
-    def brief(self, activation: Activation) -> Brief: ...
-
-
-class Customers(Protocol):
-    """What is known of a user; ``None`` for an unknown one."""
-
-    def attributes(self, site: str, user: str) -> dict[str, Any] | None: ...
-
-
-SendEmail = Callable[[Mail], Outcome]
-
-
-@dataclass(frozen=True)
-class Ports:
-    """What activations are executed with."""
-
-    rulesets: Briefs
-    customers: Customers
-    ledger: Ledger
-    templates: Templates
-    send_email: SendEmail
-
-
-def engage(activation: Activation, ports: Ports) -> Outcome:
+def engage(activation: Activation, ports: Ports, held: Held | None = None) -> Outcome:
     """Execute *activation* and return the outcome; a repeat of it delivers nothing again.
 
-    Raises `Unavailable` where it must be tried again later: the database is away, the provider throttles.
+    *held*: what the sweep has found; whoever claims it first delivers it. Raises `Unavailable` where it must be
+    tried again later: the database is away, the provider throttles.
     """
     if activation.suppressed:
         ports.ledger.suppress([activation])
-        return Outcome(State.SUPPRESSED, activation.suppressed)
+        return Outcome(recorded(activation), activation.suppressed)
     try:
-        return CHANNELS.get(activation.channel, _refuse)(activation, ports)
+        return _show(activation, ports) if activation.channel == POPUP else _send(activation, ports, held)
     except Undeliverable as error:
-        taken = ports.ledger.claim(activation, State.FAILED_FINAL, error.code)
-        return Outcome(State.FAILED_FINAL if taken else None, error.code)
+        return _stop(activation, Stop(State.FAILED_FINAL, error.code), ports, held)
 
 
 def _show(activation: Activation, ports: Ports) -> Outcome:
+    paused = ports.controls.of(activation.site).stops(activation)
     brief = ports.rulesets.brief(activation)
     customer = ports.customers.attributes(activation.site, activation.user) or {}
-    content = popup(activation, _render(activation, brief, customer, ports))
-    kept = ports.ledger.keep(activation, content)
+    case = Case(ports.clock(), activation, brief.campaign, due(activation), customer, paused)
+    verdict = gates.judge_popup(case)
+    if isinstance(verdict, Stop):
+        return _stop(activation, verdict, ports)
+    variant = variant_of(brief.campaign, activation.site, activation.user)
+    content = popup(activation, _render(activation, brief, variant, customer, ports))
+    kept = ports.ledger.keep(activation, content, variant.id if variant else None)
     return Outcome(State.SENT if kept is content else None, content=kept)
 
 
-def _send(activation: Activation, ports: Ports) -> Outcome:
-    # Everything that can fail by itself comes before the claim: between claim and answer lies only the call.
+def _send(activation: Activation, ports: Ports, held: Held | None) -> Outcome:
+    (known,) = ports.forgotten.without_names([activation])
+    if known.suppressed:
+        return _stop(known, Stop(recorded(known), known.suppressed), ports, held)
     brief = ports.rulesets.brief(activation)
+    prepare = ports.outward.get(activation.channel)
+    if prepare is None:
+        raise Undeliverable(f"channel {activation.channel} is not offered", code="no_channel")
     customer = ports.customers.attributes(activation.site, activation.user)
-    if customer is None:
+    if customer is None and activation.channel not in TO_OTHERS:
         raise Undeliverable("nobody knows this user", code="no_customer")
-    content = _render(activation, brief, customer, ports)
-    mail = compose(activation.id, brief.sender, customer.get("email"), content)
-    if not ports.ledger.claim(activation):
+    since = held.since if held else due(activation)
+    verdict = gates.judge(_case(activation, brief, customer or {}, since, ports))
+    if isinstance(verdict, Stop):
+        return _stop(activation, verdict, ports, held)
+    if isinstance(verdict, Hold):
+        return _hold(activation, verdict, ports, held)
+    variant = variant_of(brief.campaign, activation.site, activation.user)
+    call = prepare(activation, brief, customer or {}, _render(activation, brief, variant, customer or {}, ports))
+    now = ports.clock()
+    if brief.rate is not None and not ports.ceilings.take(activation.site, activation.channel, brief.rate, now):
+        return _hold(activation, Hold("ceiling", next_minute(now), since), ports, held)
+    if not ports.ledger.claim(activation, variant=variant.id if variant else None, held=held):
         return Outcome(None)
-    outcome = ports.send_email(mail)
-    ports.ledger.settle(activation.id, outcome)
-    if outcome.state is State.FAILED_RETRYABLE:
-        raise Unavailable("the provider takes no e-mail now", code="provider_throttled")
-    return outcome
+    return _settle(activation, call(), ports, held)
 
 
-def _refuse(activation: Activation, ports: Ports) -> Outcome:  # noqa: ARG001 - one signature for all channels
-    raise Undeliverable(f"channel {activation.channel} is not offered", code="no_channel")
+def _settle(activation: Activation, outcome: Outcome, ports: Ports, held: Held | None) -> Outcome:
+    if outcome.state is not State.FAILED_RETRYABLE:
+        ports.ledger.settle(activation.id, outcome)
+        return outcome
+    if held is None:
+        ports.ledger.settle(activation.id, outcome)
+        raise Unavailable("the provider takes nothing now", code="provider_throttled")
+    # No message of the queue stands behind it any more: the ledger is where it waits.
+    reason = outcome.reason or "provider_throttled"
+    ports.ledger.put_off(held._replace(until=ports.clock() + TRY_AGAIN_MS), reason)
+    return Outcome(State.HELD, reason)
 
 
-def _render(activation: Activation, brief: Brief, customer: Mapping[str, Any], ports: Ports) -> Content:
+def _case(activation: Activation, brief: Brief, customer: Mapping[str, Any], since: int, ports: Ports) -> Case:
+    site, user, channel = activation.site, activation.user, activation.channel
+    control = ports.controls.of(site)
+    is_target = True
+    if due(activation) > activation.at and not brief.campaign.everyone:
+        is_target = ports.targets.is_target(site, control.generation, user, activation.campaign)
+    return Case(
+        now=ports.clock(),
+        activation=activation,
+        campaign=brief.campaign,
+        since=since,
+        customer=customer,
+        paused=control.stops(activation),
+        opted_out=ports.opt_outs.has(site, user, channel),
+        consent=brief.consent,
+        is_target=is_target,
+    )
+
+
+def _stop(activation: Activation, stop: Stop, ports: Ports, held: Held | None = None) -> Outcome:
+    taken = ports.ledger.claim(activation, stop.state, stop.reason, held=held)
+    return Outcome(stop.state if taken else None, stop.reason)
+
+
+def _hold(activation: Activation, hold: Hold, ports: Ports, seen: Held | None) -> Outcome:
+    kept = ports.ledger.hold(Held(activation, hold.until, hold.since), hold.reason, seen=seen)
+    return Outcome(State.HELD if kept else None, hold.reason)
+
+
+def _render(
+    activation: Activation, brief: Brief, variant: Variant | None, customer: Mapping[str, Any], ports: Ports
+) -> Content:
+    site: dict[str, Any] = {"id": activation.site}
+    if activation.channel != POPUP:
+        site["unsubscribe_url"] = ports.unsubscribe_url(activation.site, activation.user, activation.channel)
     variables = {
-        "customer": customer,
+        "customer": {"id": activation.user, **customer},
         "event": activation.attributes,
-        "site": {"id": activation.site},
+        "site": site,
         "campaign": {"id": brief.campaign.id, "name": brief.campaign.name},
     }
-    return ports.templates.render(activation.site, activation.ruleset, brief.campaign, variables)
-
-
-CHANNELS: dict[str, Callable[[Activation, Ports], Outcome]] = {"popup": _show, "email": _send}
+    campaign = with_content(brief.campaign, variant)
+    return ports.templates.render(activation.site, activation.ruleset, campaign, variables)

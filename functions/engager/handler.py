@@ -1,7 +1,11 @@
-"""The Engager's Lambda handler: popups on a synchronous call, everything else from the queue."""
+"""The Engager's Lambda handler: popups and records on a synchronous call, everything else from the queue.
+
+And what comes by itself: the sweep of every minute, what SES reports by EventBridge, and the request to forget a user.
+"""
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,37 +15,50 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from engager.engage import Ports, engage
-from engager.outcome import Outcome, State
+from engager import feedback
+from engager.engage import POPUP, engage
+from engager.feedback import Noted
+from engager.outcome import Outcome, State, recorded
+from engager.ports import Ports
+from engager.sweep import Sweeper, Swept, sweep
 from shared.clock import Clock
-from shared.contracts import VERSION, Activation, Engage, Engaged
+from shared.contracts import VERSION, Activation, Conversion, Engage, Engaged, ForgetUser, Sweep
 from shared.errors import InvalidRequest, OpportuneError, Unavailable
 from shared.observability import Observability
 
 # What one delivery takes when its provider is slow: rather hand a message back than be killed in the middle.
-RESERVE_MS = 8_000
+RESERVE_MS = 14_000
 
 COUNTED: dict[State | None, str] = {
     State.SENT: "ActivationsSent",
     State.FAILED_FINAL: "ActivationsFailed",
     State.UNKNOWN: "ActivationsUnknown",
     State.SUPPRESSED: "ActivationsSuppressed",
+    State.HELD_OUT: "ActivationsHeldOut",
+    State.DROPPED_LATE: "ActivationsDroppedLate",
+    State.HELD: "ActivationsHeld",
     None: "ActivationsRepeated",
 }
 
 Handler = Callable[[dict[str, Any], Any], Any]
 
 
+EngagerRequest = Engage | Sweep | ForgetUser
+
+
 @dataclass(frozen=True)
 class Deps:
     """What the handler works with.
 
-    ``within(seconds)`` bounds the database's time inside a ``with``; ``settle_stale`` names interrupted
-    deliveries and returns how many.
+    ``convert`` marks conversions, ``note`` takes what SES reports, ``forget`` erases a user (site, user) and returns
+    how many rows that changed, by kind. ``within(seconds)`` bounds the database's time inside a ``with``.
     """
 
     ports: Ports
-    settle_stale: Callable[[], int]
+    sweeper: Sweeper
+    convert: Callable[[Sequence[Conversion]], None]
+    note: Callable[[dict[str, Any]], Noted]
+    forget: Callable[[str, str], dict[str, int]]
     within: Callable[[float], AbstractContextManager[Any]]
     clock: Clock
     observability: Observability
@@ -76,23 +93,30 @@ def create_handler(deps: Deps) -> Handler:
     @logger.inject_lambda_context
     @metrics.log_metrics(capture_cold_start_metric=True)
     def handler(event: dict[str, Any], context: Any) -> Any:
-        received = event.get("Records") or event.get("activations") or []
-        _count("ActivationsReceived", len(received), deps)
+        _count("Requests", 1, deps)
         if "Records" in event:
             return _deliver(event, context, deps)
-        return msgspec.to_builtins(_show(read(event), deps))
+        if event.get("source") == feedback.SOURCE:
+            return _note(event, deps)
+        request = read(event)
+        if isinstance(request, Sweep):
+            return msgspec.to_builtins(_sweep(context, deps))
+        if isinstance(request, ForgetUser):
+            return deps.forget(request.site, request.user)
+        return msgspec.to_builtins(_show(request, deps))
 
     bound: Handler = handler  # the decorators lose the type
     return bound
 
 
-def read(event: dict[str, Any]) -> Engage:
+def read(event: dict[str, Any]) -> EngagerRequest:
     """Return the request in *event*; raises `InvalidRequest` where it is none, or of another version."""
     try:
-        request = msgspec.convert(event, Engage)
+        request = msgspec.convert(event, EngagerRequest)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"not a request to the Engager: {error}") from error
-    for version in (request.v, *(activation.v for activation in request.activations)):
+    activations = request.activations if isinstance(request, Engage) else []
+    for version in (request.v, *(activation.v for activation in activations)):
         _check_version(version)
     return request
 
@@ -114,14 +138,16 @@ def _check_version(version: int) -> None:
 
 
 def _show(request: Engage, deps: Deps) -> Engaged:
+    _count("ActivationsReceived", len(request.activations), deps)
     left_ms = request.deadline - deps.clock()
     if left_ms <= 0:
         raise Unavailable("the deadline has passed", code="deadline_passed")
     contents: dict[str, dict[str, Any]] = {}
     with deps.within(left_ms / 1000):
-        recorded = _record_suppressed(request.activations, deps)
+        done = _record_suppressed(request.activations, deps)
+        deps.convert(request.conversions)
         for activation in request.activations:
-            if activation.id in recorded:
+            if activation.id in done:
                 continue
             outcome = _engage(activation, deps)
             if outcome.content is not None:
@@ -130,12 +156,13 @@ def _show(request: Engage, deps: Deps) -> Engaged:
 
 
 def _deliver(event: dict[str, Any], context: Any, deps: Deps) -> Any:
-    recorded = _record_suppressed(_readable(event["Records"]), deps)
+    _count("ActivationsReceived", len(event["Records"]), deps)
+    done = _record_suppressed(_readable(event["Records"]), deps)
     begun: list[str] = []
 
     def deliver(record: SQSRecord) -> None:
         activation = read_activation(record.body)
-        if activation.id in recorded:
+        if activation.id in done:
             return
         # The first one goes ahead in any case: with a short timeout nothing would ever be sent otherwise.
         if begun and context.get_remaining_time_in_millis() < RESERVE_MS:
@@ -143,11 +170,26 @@ def _deliver(event: dict[str, Any], context: Any, deps: Deps) -> Any:
         begun.append(activation.id)
         _engage(activation, deps)
 
-    answer = process_partial_response(
+    return process_partial_response(
         event=event, record_handler=deliver, processor=_Batch(deps.observability), context=context
     )
-    _settle_stale(deps)
-    return answer
+
+
+def _sweep(context: Any, deps: Deps) -> Swept:
+    swept = sweep(deps.sweeper, deps.ports, lambda: context.get_remaining_time_in_millis() >= RESERVE_MS)
+    names = {state.value if state else "none": name for state, name in COUNTED.items()}
+    for state, count in swept.outcomes.items():
+        _count(names[state], count, deps)
+    _count(COUNTED[State.UNKNOWN], swept.interrupted, deps)
+    _count("Held", swept.held, deps)
+    _count("UnknownOld", swept.unknown_old, deps)
+    return swept
+
+
+def _note(event: dict[str, Any], deps: Deps) -> dict[str, Any]:
+    noted = deps.note(event)
+    _count(f"Emails{noted.event}".replace(" ", "") if noted.known else "FeedbackIgnored", 1, deps)
+    return noted._asdict()
 
 
 def _readable(records: Iterable[dict[str, Any]]) -> Iterator[Activation]:
@@ -160,8 +202,12 @@ def _readable(records: Iterable[dict[str, Any]]) -> Iterator[Activation]:
 def _record_suppressed(activations: Iterable[Activation], deps: Deps) -> set[str]:
     """Write all suppressed ones of *activations* at once and return their ids."""
     suppressed = {activation.id: activation for activation in activations if activation.suppressed}
-    deps.ports.ledger.suppress(list(suppressed.values()))
-    _count(COUNTED[State.SUPPRESSED], len(suppressed), deps)
+    # A popup is matched in the very request that records it; all else may have been on its way for days.
+    popups = [activation for activation in suppressed.values() if activation.channel == POPUP]
+    others = [activation for activation in suppressed.values() if activation.channel != POPUP]
+    deps.ports.ledger.suppress(popups + deps.ports.forgotten.without_names(others))
+    for state, count in Counter(recorded(activation) for activation in suppressed.values()).items():
+        _count(COUNTED[state], count, deps)
     return set(suppressed)
 
 
@@ -174,13 +220,6 @@ def _engage(activation: Activation, deps: Deps) -> Outcome:
             extra={"activation": activation.id, "state": outcome.state, "reason": outcome.reason},
         )
     return outcome
-
-
-def _settle_stale(deps: Deps) -> None:
-    try:
-        _count(COUNTED[State.UNKNOWN], deps.settle_stale(), deps)
-    except Unavailable as error:
-        deps.observability.logger.warning("stale deliveries not settled", extra={"code": error.code})
 
 
 def _count(name: str, value: int, deps: Deps) -> None:

@@ -6,24 +6,34 @@
 A killed A leaves `sending`. Nobody can say whether the provider has accepted, so after twice the
 Engager's timeout the row becomes `unknown`; it never becomes "not sent". Only `failed_retryable`,
 where the provider has said no, may go back to `sending`, and a compare-and-set lets one do it.
+
+    hold ──▶ `held` ──(sweep: compare-and-set on `until`)──▶ `sending` | `suppressed` | `dropped_late` | `held`
+
+A held row is the sweep's alone: it keeps the whole activation in ``held`` until it is settled, and a
+copy of its message changes nothing.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+from pymongo import UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
-from engager.outcome import Content, Outcome, State
+from engager.outcome import Content, Held, Outcome, State, due, recorded
 from shared.clock import Clock
 from shared.contracts import Activation
 from shared.mongodb import Document, guarded
 
 ENGAGER_TIMEOUT = timedelta(seconds=30)
 STALE_AFTER = 2 * ENGAGER_TIMEOUT
-SWEEP_EVERY = timedelta(minutes=1)
 DUPLICATE_KEY = 11000
+# Reasons that come after the match: what is still held can be called back.
+CALLED_BACK = frozenset({"cancelled", "goal", "state_lost"})
+NO_LONGER_HELD = {"held": "", "until": ""}
+UNSETTLED = [State.SENDING.value, State.UNKNOWN.value]
 
 
 class MongoLedger:
@@ -35,24 +45,57 @@ class MongoLedger:
     def __init__(self, rows: Collection[Document], clock: Clock) -> None:
         self._rows = rows.with_options(write_concern=WriteConcern("majority"))
         self._clock = clock
-        self._swept: datetime | None = None
 
-    def claim(self, activation: Activation, state: State = State.SENDING, reason: str | None = None) -> bool:
-        """Take *activation* over in *state*; return ``False`` where it is somebody else's, or done."""
+    def claim(
+        self,
+        activation: Activation,
+        state: State = State.SENDING,
+        reason: str | None = None,
+        *,
+        variant: str | None = None,
+        held: Held | None = None,
+    ) -> bool:
+        """Take *activation* over in *state*; return ``False`` where it is somebody else's, or done.
+
+        *held*: as the sweep has found it. ``attempts`` counts the claims for sending.
+        """
         changes: Document = {"state": state.value, "updated": self._now()}
         if reason is not None:
             changes["reason"] = reason
+        if variant is not None:
+            changes["variant"] = variant
+        attempt = {"attempts": 1} if state is State.SENDING else {}
         with guarded():
-            if self._insert(activation, changes):
+            if held is None and self._insert(activation, changes | attempt):
                 return True
-            retried = self._rows.update_one(
-                {"_id": activation.id, "state": State.FAILED_RETRYABLE.value},
-                {"$set": changes, **({} if reason else {"$unset": {"reason": ""}}), "$inc": {"attempts": 1}},
-            )
-            if retried.modified_count:
+            unset = {} if reason else {"reason": ""}
+            if state is not State.SENDING:
+                unset |= NO_LONGER_HELD
+            update = {"$set": changes, **({"$unset": unset} if unset else {}), **({"$inc": attempt} if attempt else {})}
+            if self._rows.update_one(self._takeable(activation.id, held), update).modified_count:
                 return True
-            self._rows.update_one({"_id": activation.id, **self._stale()}, self._interrupted())
+            self._rows.update_one({"_id": activation.id, **stale(self._now())}, interrupted(self._now()))
             return False
+
+    def hold(self, held: Held, reason: str, *, seen: Held | None = None) -> bool:
+        """Keep an activation to be delivered later; return ``False`` where it is somebody else's, or done.
+
+        *seen*: as the sweep has found it, where it was held before.
+        """
+        changes = self._waiting(held, reason)
+        with guarded():
+            if seen is None and self._insert(held.activation, changes):
+                return True
+            return bool(
+                self._rows.update_one(self._takeable(held.activation.id, seen), {"$set": changes}).modified_count
+            )
+
+    def put_off(self, held: Held, reason: str) -> None:
+        """Hold an activation again that was claimed and that the provider has refused for now."""
+        with guarded():
+            self._rows.update_one(
+                {"_id": held.activation.id, "state": {"$in": UNSETTLED}}, {"$set": self._waiting(held, reason)}
+            )
 
     def settle(self, activation_id: str, outcome: Outcome) -> None:
         """Write down what came of a claimed activation.
@@ -66,54 +109,55 @@ class MongoLedger:
             changes["provider_id"] = outcome.provider_id
         if outcome.reason is not None:
             changes["reason"] = outcome.reason
+        unset = NO_LONGER_HELD | ({} if outcome.reason else {"reason": ""})
         with guarded():
             self._rows.update_one(
-                {"_id": activation_id, "state": {"$in": [State.SENDING.value, State.UNKNOWN.value]}},
-                {"$set": changes, **({} if outcome.reason else {"$unset": {"reason": ""}})},
+                {"_id": activation_id, "state": {"$in": UNSETTLED}}, {"$set": changes, "$unset": unset}
             )
 
-    def keep(self, activation: Activation, content: Content) -> Content | None:
+    def keep(self, activation: Activation, content: Content, variant: str | None = None) -> Content | None:
         """Store a popup's *content* as sent, or return the content stored before (``None``: no popup)."""
+        values: Document = {"state": State.SENT.value, "content": content, "updated": self._now()}
+        if variant is not None:
+            values["variant"] = variant
         with guarded():
-            if self._insert(activation, {"state": State.SENT.value, "content": content, "updated": self._now()}):
+            if self._insert(activation, values):
                 return content
             row = self._rows.find_one({"_id": activation.id}, {"content": 1})
         return row.get("content") if row else None
 
     def suppress(self, activations: Sequence[Activation]) -> None:
-        """Record *activations* that a gate has stopped, all in one write; repeats change nothing."""
+        """Record *activations* that a gate has stopped, all in one write; repeats change nothing.
+
+        One that was called back in time, while it is held, is stopped there; in any other state it stays as it is.
+        """
         if not activations:
             return
-        rows = [
-            self._row(activation, {"state": State.SUPPRESSED.value, "reason": activation.suppressed})
-            for activation in activations
-        ]
+        values = {each.id: {"state": recorded(each).value, "reason": each.suppressed} for each in activations}
         with guarded():
-            try:
-                self._rows.insert_many(rows, ordered=False)
-            except BulkWriteError as error:
-                failures = error.details or {}
-                written = all(one["code"] == DUPLICATE_KEY for one in failures.get("writeErrors", []))
-                if not written or failures.get("writeConcernErrors"):
-                    raise
+            known = self._insert_many([self._row(each, values[each.id]) for each in activations])
+            late = [
+                UpdateOne(
+                    {"_id": name, "state": State.HELD.value},
+                    {"$set": values[name] | {"updated": self._now()}, "$unset": NO_LONGER_HELD},
+                )
+                for name in known
+                if values[name]["reason"] in CALLED_BACK
+            ]
+            if late:
+                self._rows.bulk_write(late, ordered=False)
 
-    def settle_stale(self) -> int:
-        """Turn rows that were interrupted while sending into `unknown`; return how many.
-
-        Looks at most once a minute. Needed where a killed Engager's message was acknowledged by another
-        copy of it, so that no redelivery comes to find the row.
-        """
-        now = self._now()
-        if self._swept is not None and now - self._swept < SWEEP_EVERY:
-            return 0
-        self._swept = now
-        with guarded():
-            self._rows.create_index(
-                [("state", 1), ("updated", 1)],
-                name="sending",
-                partialFilterExpression={"state": State.SENDING.value},
-            )
-            return self._rows.update_many(self._stale(), self._interrupted()).modified_count
+    def _insert_many(self, rows: list[Document]) -> set[str]:
+        """Insert *rows* and return the ids of those that were there already."""
+        try:
+            self._rows.insert_many(rows, ordered=False)
+        except BulkWriteError as error:
+            failures = error.details or {}
+            errors = failures.get("writeErrors", [])
+            if failures.get("writeConcernErrors") or any(one["code"] != DUPLICATE_KEY for one in errors):
+                raise
+            return {one["op"]["_id"] for one in errors}
+        return set()
 
     def _insert(self, activation: Activation, values: Document) -> bool:
         try:
@@ -133,18 +177,42 @@ class MongoLedger:
             "event": activation.event,
             "message_id": activation.message_id,
             "per": activation.per,
-            "at": datetime.fromtimestamp(activation.at / 1000, UTC),
+            "at": moment(activation.at),
+            "due": moment(due(activation)),
             "created": self._now(),
             **values,
         }
 
-    def _stale(self) -> Document:
-        return {"state": State.SENDING.value, "updated": {"$lt": self._now() - STALE_AFTER}}
+    def _takeable(self, activation_id: str, held: Held | None) -> Document:
+        if held is None:
+            return {"_id": activation_id, "state": State.FAILED_RETRYABLE.value}
+        return {"_id": activation_id, "state": State.HELD.value, "until": moment(held.until)}
 
-    def _interrupted(self) -> Document:
+    def _waiting(self, held: Held, reason: str) -> Document:
         return {
-            "$set": {"state": State.UNKNOWN.value, "reason": "interrupted", "updated": self._now()},
+            "state": State.HELD.value,
+            "reason": reason,
+            "until": moment(held.until),
+            # Encoded: what a site's events say may have names that a document must not have.
+            "held": {"activation": msgspec.json.encode(held.activation), "since": held.since},
+            "updated": self._now(),
         }
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock() / 1000, UTC)
+        return moment(self._clock())
+
+
+def stale(now: datetime) -> Document:
+    """Return the filter of rows whose sender must be dead."""
+    return {"state": State.SENDING.value, "updated": {"$lt": now - STALE_AFTER}}
+
+
+def interrupted(now: datetime) -> Document:
+    """Return the update that names such a row: nobody can say what became of it."""
+    changes = {"state": State.UNKNOWN.value, "reason": "interrupted", "updated": now}
+    return {"$set": changes, "$unset": NO_LONGER_HELD}
+
+
+def moment(ms: int) -> datetime:
+    """Return a time in ms as MongoDB keeps it."""
+    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from shared.contracts import Activation
 from shared.errors import OpportuneError
 
 Content = dict[str, Any]
@@ -17,6 +18,9 @@ class State(StrEnum):
     FAILED_FINAL = "failed_final"
     UNKNOWN = "unknown"
     SUPPRESSED = "suppressed"
+    HELD_OUT = "held_out"
+    DROPPED_LATE = "dropped_late"
+    HELD = "held"
 
 
 class Outcome(NamedTuple):
@@ -32,7 +36,28 @@ class Outcome(NamedTuple):
     content: Content | None = None
 
 
+class Held(NamedTuple):
+    """An activation that waits in the ledger.
+
+    ``until``: ms, when to look at it again. ``since``: ms, from when it counts as late.
+    """
+
+    activation: Activation
+    until: int
+    since: int
+
+
 class Undeliverable(OpportuneError):
     """An activation that can never be delivered; ``code`` is the reason that the ledger keeps."""
 
     code = "undeliverable"
+
+
+def due(activation: Activation) -> int:
+    """Return when (ms) *activation* is to be delivered: at once, or after its delay."""
+    return activation.due or activation.at
+
+
+def recorded(activation: Activation) -> State:
+    """Return the state of *activation* where a gate of the Decider has stopped it."""
+    return State.HELD_OUT if activation.suppressed == "holdout" else State.SUPPRESSED

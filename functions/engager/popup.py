@@ -13,15 +13,55 @@ IGNORED_IN_URL = re.compile(r"[\x00-\x20\x7f]+")
 SCHEME = re.compile(r"([^/?#:]*):")
 
 
-def popup(activation: Activation, rendered: Content) -> Content:
-    """Return the content that the tag paints: id, campaign, layout, title, body, actions.
+# What a popup is made of. Nothing that runs, loads a page, takes input, or reaches out of the popup's box.
+TAGS = frozenset(
+    {
+        "a",
+        "abbr",
+        "b",
+        "blockquote",
+        "br",
+        "center",
+        "code",
+        "div",
+        "em",
+        "figcaption",
+        "figure",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+    }
+    | {"h4", "h5", "h6", "hr", "i", "img", "li", "mark", "ol", "p", "pre", "s", "small", "span", "strong", "sub", "sup"}
+    | {"table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul"}
+)
+ATTRIBUTES = {
+    "*": frozenset({"class", "dir", "lang", "style", "title"}),
+    "a": frozenset({"href"}),
+    "img": frozenset({"alt", "height", "src", "width"}),
+    "ol": frozenset({"start"}),
+    "td": frozenset({"align", "colspan", "rowspan", "valign", "width"}),
+    "th": frozenset({"align", "colspan", "rowspan", "scope", "valign", "width"}),
+}
+# None of them takes an address or a position: a style neither calls home nor covers the page.
+STYLES = frozenset(
+    {"background-color", "border", "border-color", "border-radius", "border-style", "border-width", "color"}
+    | {"display", "font-family", "font-size", "font-style", "font-weight", "gap", "height", "letter-spacing"}
+    | {"line-height", "margin", "margin-bottom", "margin-left", "margin-right", "margin-top", "max-width", "padding"}
+    | {"padding-bottom", "padding-left", "padding-right", "padding-top", "text-align", "text-decoration"}
+    | {"text-transform", "vertical-align", "white-space", "width"}
+)
 
-    Raises `Undeliverable` for an action whose URL came out with a scheme that runs code.
+
+def popup(activation: Activation, rendered: Content) -> Content:
+    """Return the content that the tag paints: id, campaign, layout, title, body, actions, and ``html`` if there is any.
+
+    ``html`` is sanitised. Raises `Undeliverable` for an action whose URL came out with a scheme that runs code.
     """
     actions = rendered.get("actions") or []
     for action in actions:
         check_url(action.get("url") or "")
-    return {
+    content = {
         "id": activation.id,
         "campaign": activation.campaign,
         "layout": rendered.get("layout") or DEFAULT_LAYOUT,
@@ -29,6 +69,24 @@ def popup(activation: Activation, rendered: Content) -> Content:
         "body": rendered.get("body") or "",
         "actions": actions,
     }
+    if rendered.get("html"):
+        content["html"] = sanitised(rendered["html"])
+    return content
+
+
+def sanitised(markup: str) -> str:
+    """Return *markup* without whatever could run code, load a page, take input or cover the site's own page."""
+    import nh3  # noqa: PLC0415 - most popups have no HTML
+
+    return nh3.clean(
+        markup,
+        tags=set(TAGS),
+        clean_content_tags={"script", "style", "template", "title"},
+        attributes={tag: set(names) for tag, names in ATTRIBUTES.items()},
+        url_schemes=set(URL_SCHEMES),
+        filter_style_properties=set(STYLES),
+        link_rel="noopener noreferrer",
+    )
 
 
 def check_url(url: str) -> None:

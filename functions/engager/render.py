@@ -15,7 +15,7 @@ from liquid.exceptions import LiquidError, ResourceLimitError
 from engager.outcome import Content, Undeliverable
 from shared.ruleset import Campaign
 
-HTML_FIELDS = frozenset({"html"})
+WITH_HTML = frozenset({"popup", "email"})  # channels whose content has a field `html`
 TEMPLATES_KEPT = 512
 LOOP_LIMIT = 10_000
 OUTPUT_LIMIT_BYTES = 512 * 1024
@@ -71,7 +71,7 @@ class Templates:
         try:
             part = self._parsed.get(key)
             if part is None:
-                part = self._parse(campaign.content, self._plain)
+                part = self._fields(campaign)
                 if len(self._parsed) >= TEMPLATES_KEPT:
                     self._parsed.pop(next(iter(self._parsed)), None)
                 self._parsed[key] = part
@@ -83,12 +83,17 @@ class Templates:
             ) from error
         return rendered
 
+    def _fields(self, campaign: Campaign) -> Part:
+        html = "html" if campaign.channel in WITH_HTML else None
+        parts = {
+            name: self._parse(value, self._escaped if name == html else self._plain)
+            for name, value in campaign.content.items()
+        }
+        return lambda variables: {name: part(variables) for name, part in parts.items()}
+
     def _parse(self, value: Any, environment: liquid.Environment) -> Part:
         if isinstance(value, Mapping):
-            parts = {
-                name: self._parse(each, self._escaped if name in HTML_FIELDS else environment)
-                for name, each in value.items()
-            }
+            parts = {name: self._parse(each, environment) for name, each in value.items()}
             return lambda variables: {name: part(variables) for name, part in parts.items()}
         if isinstance(value, list | tuple):
             items = [self._parse(each, environment) for each in value]

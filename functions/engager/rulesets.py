@@ -1,6 +1,6 @@
 """Rulesets and their campaigns; a version is immutable, so it is read once and kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,27 +12,40 @@ VERSIONS_KEPT = 32
 
 
 class Brief(NamedTuple):
-    """What an activation is to be executed with."""
+    """What an activation is to be executed with.
+
+    ``consent``: the customer's attribute that must be true; ``rate``: most sends per minute; both of the
+    activation's channel, ``None`` where the site has no such rule.
+    """
 
     campaign: Campaign
     sender: Sender | None
+    webhook_hosts: Sequence[str] = ()
+    consent: str | None = None
+    rate: int | None = None
 
 
 class Rulesets:
     """The campaigns of the ruleset versions in use; *load* reads one version and raises if there is none."""
 
     def __init__(self, load: Callable[[str, int], Ruleset]) -> None:
-        def indexed(site: str, version: int) -> tuple[Sender | None, dict[str, Campaign]]:
+        def indexed(site: str, version: int) -> tuple[Ruleset, dict[str, Campaign]]:
             ruleset = load(site, version)
-            return ruleset.sender, {campaign.id: campaign for campaign in ruleset.campaigns}
+            return ruleset, {campaign.id: campaign for campaign in ruleset.campaigns}
 
         self._version = lru_cache(maxsize=VERSIONS_KEPT)(indexed)
 
     def brief(self, activation: Activation) -> Brief:
         """Return the campaign of *activation* as it was when the match was decided."""
-        sender, campaigns = self._version(activation.site, activation.ruleset)
+        ruleset, campaigns = self._version(activation.site, activation.ruleset)
         if activation.campaign not in campaigns:
             raise Undeliverable(
                 f"ruleset {activation.ruleset} has no campaign {activation.campaign}", code="no_campaign"
             )
-        return Brief(campaigns[activation.campaign], sender)
+        return Brief(
+            campaigns[activation.campaign],
+            ruleset.sender,
+            ruleset.webhook_hosts,
+            ruleset.consent.get(activation.channel),
+            ruleset.rates.get(activation.channel),
+        )

@@ -1,22 +1,30 @@
 """Builds the Engager from its settings: the only place that creates its clients."""
 
-from functools import cache
+from functools import cache, partial
 
 import pymongo
 from pymongo.database import Database
 
+from engager import channels
+from engager.backlog import Backlog
+from engager.ceilings import Ceilings
+from engager.controls import Controls
+from engager.conversions import Conversions
 from engager.customers import MongoCustomers
-from engager.email import Mail
-from engager.engage import Ports, SendEmail
+from engager.feedback import Feedback
+from engager.forget import Forgotten, forget
 from engager.handler import Deps
+from engager.indexes import index
 from engager.ledger import MongoLedger
-from engager.outcome import Outcome
+from engager.ports import Ports
 from engager.render import Templates
 from engager.rulesets import Rulesets
+from engager.sweep import Sweeper
+from engager.targets import MongoTargets
 from shared import mongodb
-from shared.clock import now_ms
 from shared.mongodb import Document
 from shared.observability import observe
+from shared.optouts import OptOuts
 from shared.settings import Settings
 
 
@@ -27,32 +35,35 @@ def build(settings: Settings) -> Deps:
 
 def assemble(settings: Settings, database: Database[Document]) -> Deps:
     """Return everything the handler needs, on a *database* of the caller's."""
-    ledger = MongoLedger(database.activations, now_ms)
-    return Deps(
-        ports=Ports(
-            rulesets=Rulesets(lambda site, version: mongodb.ruleset(database, site, version)),
-            customers=MongoCustomers(database.customers),
-            ledger=ledger,
-            templates=Templates(),
-            send_email=ses(settings.ses_configuration_set),
-        ),
-        settle_stale=ledger.settle_stale,
-        within=pymongo.timeout,
-        clock=now_ms,
-        observability=observe("engager"),
+    clock, observability = settings.clock, observe("engager")
+    conversions = Conversions(database.activations, database.conversions, clock)
+    opt_outs = OptOuts(database.optouts, clock)
+    ports = Ports(
+        rulesets=Rulesets(lambda site, version: mongodb.ruleset(database, site, version)),
+        customers=MongoCustomers(database.customers),
+        ledger=MongoLedger(database.activations, clock),
+        templates=Templates(),
+        outward=channels.outward(settings),
+        controls=Controls(database, every_s=settings.poll_seconds, clock=clock, observability=observability),
+        opt_outs=opt_outs,
+        targets=MongoTargets(database),
+        ceilings=Ceilings(database.ceilings),
+        forgotten=Forgotten(database.forgotten, settings.signing_secret),
+        unsubscribe_url=partial(channels.unsubscribe_url, settings),
+        clock=clock,
     )
-
-
-def ses(configuration_set: str) -> SendEmail:
-    """Return the way to SES; its client, half a second of cold start, is made with the first e-mail."""
-
-    @cache
-    def mailer() -> SendEmail:
-        from engager.email_ses import SesMailer, ses_client  # noqa: PLC0415 - popups never need boto3
-
-        return SesMailer(ses_client(), configuration_set)
-
-    def send(mail: Mail) -> Outcome:
-        return mailer()(mail)
-
-    return send
+    return Deps(
+        ports=ports,
+        sweeper=Sweeper(
+            backlog=Backlog(database.activations, clock),
+            catch_up=conversions.catch_up,
+            index=cache(partial(index, database)),
+            tell=observability.logger.warning,
+        ),
+        convert=conversions.mark,
+        note=Feedback(database.activations, opt_outs, clock),
+        forget=partial(forget, database, settings.signing_secret),
+        within=pymongo.timeout,
+        clock=clock,
+        observability=observability,
+    )

@@ -2,7 +2,6 @@
 
 from gateway.decisions import Decisions, ask_catalogue
 from gateway.handler import Deps
-from shared.clock import now_ms
 from shared.contracts import Catalogue
 from shared.invoke import LambdaInvoke, lambda_client
 from shared.observability import observe
@@ -18,11 +17,11 @@ def build(settings: Settings) -> Deps:
     catalogue: Polled[Catalogue] = Polled(
         lambda _: ask_catalogue(decider),
         every_s=settings.poll_seconds,
-        clock=now_ms,
+        clock=settings.clock,
         on_error=lambda error: observability.logger.warning("catalogue not refreshed", extra={"code": error.code}),
     )
     return Deps(
-        decisions=Decisions(decider, catalogue, now_ms, settings.gateway_timeout_ms),
-        clock=now_ms,
+        decisions=Decisions(decider, catalogue, settings.clock, settings.gateway_timeout_ms),
+        clock=settings.clock,
         observability=observability,
     )

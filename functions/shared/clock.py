@@ -9,3 +9,12 @@ Clock = Callable[[], int]
 def now_ms() -> int:
     """Return the wall clock in whole milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+def parse(text: str) -> Clock:
+    """Return the clock of ``START_MS,SPEED``: it ran with the wall clock until START_MS, and faster since."""
+    start_text, speed_text = text.split(",")
+    start, speed = int(start_text), float(speed_text)
+    if start <= 0 or speed <= 0:
+        raise ValueError("must be greater than 0")
+    return lambda: int(start + (now_ms() - start) * speed)

@@ -55,14 +55,27 @@ class Wake(msgspec.Struct, tag="wake", tag_field="type"):
 
 
 class Woken(msgspec.Struct):
-    """What a wake came to: absences that fired, matches that were handed over again."""
+    """What a wake came to: absences that fired, activations that were handed over (delayed ones, or again)."""
 
     absences: int
     handovers: int
     v: int = VERSION
 
 
-DeciderRequest = Decide | AskCatalogue | Wake
+class Look(msgspec.Struct, tag="look", tag_field="type"):
+    """Command line → Decider: what is stored of this user?"""
+
+    site: str
+    user: str
+    v: int = VERSION
+
+
+class ForgetUser(msgspec.Struct, tag="forget", tag_field="type"):
+    """Command line → Decider, → Engager: erase all that is stored of this user."""
+
+    site: str
+    user: str
+    v: int = VERSION
 
 
 class Decision(msgspec.Struct, omit_defaults=True):
@@ -110,8 +123,9 @@ class Catalogue(msgspec.Struct):
 class Activation(msgspec.Struct, omit_defaults=True):
     """Decider → Engager: execute campaign ``campaign`` of ruleset ``ruleset`` for ``user``.
 
-    ``id`` is deterministic: the same match always has the same id. ``at``: when the match was
-    completed. ``attributes``: those of the completing event that the content uses.
+    ``id`` is deterministic: the same match always has the same id. ``at``: when the match was completed;
+    ``due``: when it is to be delivered, later than that where the campaign has a delay.
+    ``attributes``: those of the completing event that the content uses.
     ``suppressed``: the gate that stopped it; such an activation is recorded, never delivered.
     """
 
@@ -127,14 +141,47 @@ class Activation(msgspec.Struct, omit_defaults=True):
     attributes: dict[str, Any] = {}
     per: str | None = None
     suppressed: str | None = None
+    due: int = 0
     v: int = VERSION
 
 
-class Engage(msgspec.Struct):
-    """Decider → Engager, synchronously: render popups, record what is suppressed; answer by ``deadline``."""
+class Conversion(msgspec.Struct):
+    """The goal of the activation ``id`` was reached, at ``at``."""
+
+    id: str
+    at: int
+
+
+class Ring(msgspec.Struct, tag="ring", tag_field="type"):
+    """Doorbell → Decider: the delayed activation ``key`` is due.
+
+    ``born``: of the state that it was written to; another one has lost it. ``lost``: what to tell the Engager then.
+    """
+
+    key: str
+    born: str
+    lost: Activation
+    v: int = VERSION
+
+
+DeciderRequest = Decide | AskCatalogue | Wake | Ring | Look | ForgetUser
+
+
+class Engage(msgspec.Struct, tag="engage", tag_field="type"):
+    """Decider → Engager, synchronously: render popups, record what is suppressed or converted.
+
+    ``deadline``: answer by then.
+    """
 
     activations: list[Activation]
     deadline: int
+    conversions: list[Conversion] = []
+    v: int = VERSION
+
+
+class Sweep(msgspec.Struct, tag="sweep", tag_field="type"):
+    """Schedule → Engager, every minute: see to what is held and to what was interrupted."""
+
     v: int = VERSION
 
 

@@ -38,10 +38,75 @@ class Trigger(msgspec.Struct, omit_defaults=True):
     per: list[str] = []
 
 
+class Quota(msgspec.Struct):
+    """At most ``max`` within any ``per`` ms."""
+
+    max: int
+    per: int
+
+
+class Limits(msgspec.Struct, omit_defaults=True):
+    """How often one user may activate a campaign: not again within ``again_after`` ms, and within a quota."""
+
+    again_after: int = 0
+    max: Quota | None = None
+
+
+class Schedule(msgspec.Struct, omit_defaults=True):
+    """When a campaign may activate.
+
+    ``begin``, ``end``: ms, the end excluded. ``days``: 0 is Monday; none: every day. ``start``, ``stop``: minutes
+    of the day, the stop excluded; a stop that is not after the start is on the next day. ``zone``: an IANA name,
+    or ``user`` for the customer's own.
+    """
+
+    zone: str
+    begin: int | None = None
+    end: int | None = None
+    days: list[int] = []
+    start: int = 0
+    stop: int = 1440
+
+
+class QuietHours(msgspec.Struct, omit_defaults=True):
+    """Minutes of the day from ``start`` to ``stop`` (excluded) in which nothing is sent.
+
+    ``zone`` as in `Schedule`; ``fallback``: for customers whose zone nobody knows; without one, their messages
+    are held. ``drop``: what falls into them is dropped instead of held.
+    """
+
+    start: int
+    stop: int
+    zone: str
+    fallback: str = ""
+    drop: bool = False
+
+
+class Variant(msgspec.Struct):
+    """One version of a campaign's content, given to users by ``weight``."""
+
+    id: str
+    weight: int
+    content: dict[str, Any]
+
+
+class Goal(msgspec.Struct):
+    """What an activation is for: the goal's event within ``within`` ms marks it converted."""
+
+    within: int
+
+
+CANCEL, GOAL = 1, 2  # what the bits of a campaign's watchers mean
+
+
 class Campaign(msgspec.Struct, omit_defaults=True):
     """A compiled campaign. ``version`` changes with anything in it; ``everyone`` needs no targets.
 
-    ``reads``: attributes of the completing event that the content uses.
+    ``reads``: attributes of the completing event that the content uses. ``watchers``: events after the match,
+    with the bits ``CANCEL`` and ``GOAL``. ``holdout``: users in 10,000 whose activations are only recorded.
+    ``delay``, ``max_lateness``: ms. ``cancel_on_goal``: a goal reached meanwhile cancels what is delayed.
+    ``send_if_lost``: a delayed activation whose state was lost is sent all the same.
+    ``variants``: where there are any, ``content`` is empty.
     """
 
     id: str
@@ -53,6 +118,18 @@ class Campaign(msgspec.Struct, omit_defaults=True):
     everyone: bool = False
     groups: list[str] = []
     reads: list[str] = []
+    priority: int = 0
+    schedule: Schedule | None = None
+    holdout: int = 0
+    limits: Limits | None = None
+    delay: int = 0
+    max_lateness: int = 3_600_000
+    watchers: list[Matcher] = []
+    goal: Goal | None = None
+    cancel_on_goal: bool = True
+    quiet_hours: QuietHours | None = None
+    send_if_lost: bool = False
+    variants: list[Variant] = []
 
 
 class Sender(msgspec.Struct, omit_defaults=True):
@@ -63,11 +140,20 @@ class Sender(msgspec.Struct, omit_defaults=True):
 
 
 class Ruleset(msgspec.Struct, omit_defaults=True):
-    """All live campaigns of ``site``, version ``version`` (1, 2, 3 …)."""
+    """All live campaigns of ``site``, version ``version`` (1, 2, 3 …).
+
+    ``caps``: per channel, or ``total`` for all together, what one user may get. ``consent``: the customer's
+    attribute that must be true, per channel. ``rates``: sends per minute, per channel.
+    ``webhook_hosts``: where webhooks may go.
+    """
 
     site: str
     version: int
     keys: list[WriteKey]
     campaigns: list[Campaign]
     sender: Sender | None = None
+    caps: dict[str, Quota] = {}
+    consent: dict[str, str] = {}
+    rates: dict[str, int] = {}
+    webhook_hosts: list[str] = []
     format: int = 1

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared import secrets
+from shared.clock import Clock, now_ms
+from shared.clock import parse as parse_clock
 from shared.errors import InvalidSettings
 
 GATEWAY, DECIDER, ENGAGER, REFRESHER = "gateway", "decider", "engager", "refresher"
+PREFERENCES = "preferences"
+EVERY_FUNCTION = (GATEWAY, DECIDER, ENGAGER, REFRESHER, PREFERENCES)
 
 
 def _positive(text: str) -> int:
@@ -23,13 +27,17 @@ def _positive(text: str) -> int:
 
 @dataclass(frozen=True)
 class Setting:
-    """One environment variable: who reads it, how it is parsed, what it means."""
+    """One environment variable: who reads it, how it is parsed, what it means.
+
+    ``local``: for the local stack and tests only; no deployed function has it.
+    """
 
     name: str
     parse: Callable[[str], Any]
     help: str
     used_by: tuple[str, ...]
     default: Any = None
+    local: bool = False
 
     @property
     def attribute(self) -> str:
@@ -41,6 +49,18 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("OPPORTUNE_DECIDER_FUNCTION", str, "name or ARN of the Decider (its alias)", (GATEWAY,)),
     Setting("OPPORTUNE_ENGAGER_FUNCTION", str, "name or ARN of the Engager (its alias)", (DECIDER,)),
     Setting("OPPORTUNE_DELIVERIES_QUEUE_URL", str, "URL of the SQS queue of deliveries", (DECIDER,)),
+    Setting(
+        "OPPORTUNE_DOORBELLS_QUEUE_URL",
+        str,
+        "URL of the SQS queue whose messages wake the Decider when a delayed activation is due",
+        (DECIDER,),
+    ),
+    Setting("OPPORTUNE_DOORBELLS_QUEUE_ARN", str, "ARN of that queue: the target of one-time schedules", (DECIDER,)),
+    Setting("OPPORTUNE_SCHEDULE_GROUP", str, "EventBridge Scheduler group of one-time schedules", (DECIDER,)),
+    Setting("OPPORTUNE_SCHEDULE_ROLE_ARN", str, "role with which these schedules send to the queue", (DECIDER,)),
+    Setting(
+        "OPPORTUNE_SCHEDULES_DEAD_ARN", str, "ARN of the queue for schedules that could not be carried out", (DECIDER,)
+    ),
     Setting("OPPORTUNE_REDIS_URL", str, "address of the Redis state store, redis:// or rediss://", (DECIDER,)),
     Setting(
         "OPPORTUNE_REDIS_CLUSTER",
@@ -54,20 +74,20 @@ SETTINGS: tuple[Setting, ...] = (
         secrets.resolve,
         "address of MongoDB, mongodb:// or mongodb+srv://; or the ARN (arn:aws:secretsmanager:…) of the "
         "secret that holds it, which is then read once, at start",
-        (DECIDER, ENGAGER, REFRESHER),
+        (DECIDER, ENGAGER, REFRESHER, PREFERENCES),
     ),
     Setting(
         "OPPORTUNE_MONGODB_DATABASE",
         str,
         "database that holds all collections",
-        (DECIDER, ENGAGER, REFRESHER),
+        (DECIDER, ENGAGER, REFRESHER, PREFERENCES),
         default="opportune",
     ),
     Setting(
         "OPPORTUNE_POLL_SECONDS",
         _positive,
-        "age in seconds after which rulesets, targets generation and catalogue are looked up again",
-        (GATEWAY, DECIDER),
+        "age in seconds after which rulesets, targets generation, catalogue and pauses are looked up again",
+        (GATEWAY, DECIDER, ENGAGER),
         default=10,
     ),
     Setting(
@@ -78,6 +98,35 @@ SETTINGS: tuple[Setting, ...] = (
         default=5000,
     ),
     Setting("OPPORTUNE_SES_CONFIGURATION_SET", str, "SES configuration set of all e-mails", (ENGAGER,), default=""),
+    Setting(
+        "OPPORTUNE_SIGNING_SECRET",
+        secrets.resolve,
+        "what links to unsubscribe and webhooks are signed with: 32 characters or more, or the ARN of the secret "
+        "that holds them",
+        (ENGAGER, PREFERENCES),
+    ),
+    Setting(
+        "OPPORTUNE_PREFERENCES_URL",
+        str,
+        "public address of the pages where customers unsubscribe, https://",
+        (ENGAGER,),
+    ),
+    Setting(
+        "OPPORTUNE_WEBHOOK_SINK",
+        str,
+        "an address that gets all webhooks instead of their own",
+        (ENGAGER,),
+        default="",
+        local=True,
+    ),
+    Setting(
+        "OPPORTUNE_CLOCK",
+        parse_clock,
+        "a clock that runs faster, as START_MS,SPEED",
+        EVERY_FUNCTION,
+        default=now_ms,
+        local=True,
+    ),
 )
 
 
@@ -89,6 +138,11 @@ class Settings:
     decider_function: str = ""
     engager_function: str = ""
     deliveries_queue_url: str = ""
+    doorbells_queue_url: str = ""
+    doorbells_queue_arn: str = ""
+    schedule_group: str = ""
+    schedule_role_arn: str = ""
+    schedules_dead_arn: str = ""
     redis_url: str = ""
     redis_cluster: bool = False
     mongodb_url: str = ""
@@ -96,6 +150,10 @@ class Settings:
     poll_seconds: int = 10
     gateway_timeout_ms: int = 5000
     ses_configuration_set: str = ""
+    signing_secret: str = ""
+    preferences_url: str = ""
+    webhook_sink: str = ""
+    clock: Clock = now_ms
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], function: str) -> "Settings":

@@ -10,10 +10,12 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from console import compile_delivery
 from console.compile import compile_campaign
-from console.definitions import Campaign
+from console.definitions import Campaign, Site
 from opportune import files, streams
 from opportune.backtest import report, summary
+from opportune.backtest.gates import Gates, Live
 from opportune.backtest.result import Backtest, Span
 from opportune.backtest.tally import Tally
 from opportune.explain import explanation, table
@@ -47,12 +49,13 @@ class Request:
     as_json: bool = False
 
 
-def load(paths: Sequence[Path], env: Mapping[str, str]) -> list[Campaign]:
-    """Return the campaigns of files and folders, by id; the same one may be in several of them."""
-    found: dict[str, Campaign] = {}
+def load(paths: Sequence[Path], env: Mapping[str, str]) -> list[tuple[Campaign, Site]]:
+    """Return the campaigns of files and folders, by id, with their sites; the same one may be in several of them."""
+    found: dict[str, tuple[Campaign, Site]] = {}
     for path in paths:
-        for campaign in files.load(path, env).campaigns:
-            if found.setdefault(campaign.id, campaign) != campaign:
+        definitions = files.load(path, env)
+        for campaign in definitions.campaigns:
+            if found.setdefault(campaign.id, (campaign, definitions.site))[0] != campaign:
                 raise InvalidDefinition(f"{path}: another campaign has the id '{campaign.id}' too, and it differs")
     if not found:
         raise InvalidDefinition(f"there is no campaign in {', '.join(str(path) for path in paths)}")
@@ -62,11 +65,12 @@ def load(paths: Sequence[Path], env: Mapping[str, str]) -> list[Campaign]:
 def run(request: Request, *, out: Console, err: Console) -> int:
     """Replay and print what is wanted; return the exit code: 1 for a user who has no events."""
     _check(request)
-    campaigns = load(request.campaigns, {})
+    loaded = load(request.campaigns, {})
+    campaigns = [campaign for campaign, _ in loaded]
     with _progress_bar(err, shown=not (request.as_json and out.is_terminal)) as progress:
         recording = _Recording(request, progress)
         if request.user is None:
-            backtest = _replay(campaigns, recording, as_json=request.as_json)
+            backtest = _replay(loaded, recording, as_json=request.as_json)
         else:
             seen = explanation.gather(recording.events(), request.user, in_order=request.in_order)
     if request.user is not None:
@@ -128,14 +132,15 @@ class _Recording:
         return self._progress.track(events, description="in order of time")
 
 
-def _replay(campaigns: Sequence[Campaign], recording: _Recording, *, as_json: bool) -> Backtest:
+def _replay(loaded: Sequence[tuple[Campaign, Site]], recording: _Recording, *, as_json: bool) -> Backtest:
     """Replay, adding up and (*as_json*) printing the matches as they happen."""
-    replay = Replay([compile_campaign(campaign) for campaign in campaigns])
-    tallies = {campaign.id: Tally() for campaign in campaigns}
+    live = [Live(compile_campaign(campaign, site), site.id, compile_delivery.caps(site)) for campaign, site in loaded]
+    replay, gates = Replay([each.campaign for each in live]), Gates(live)
+    tallies = {each.campaign.id: Tally() for each in live}
 
     def count(fires: Iterable[Fire]) -> None:
-        for fire in fires:
-            tallies[fire.campaign].add(fire)
+        for fire, gate in gates.judge(fires):
+            tallies[fire.campaign].add(fire, gate)
             if as_json:
                 sys.stdout.write(fire.as_json() + "\n")
 
@@ -143,7 +148,7 @@ def _replay(campaigns: Sequence[Campaign], recording: _Recording, *, as_json: bo
     count(replay.finish(recording.until))
     return Backtest(
         name=recording.path.name,
-        campaigns=campaigns,
+        campaigns=[campaign for campaign, _ in loaded],
         tallies=tallies,
         span=recording.span,
         until=recording.until,

@@ -58,14 +58,18 @@ def _overview(backtest: Backtest) -> Table:
     table.add_column("campaign", overflow="fold")
     for column in ("matches", "users", "per user", "p10", "median", "p90"):
         table.add_column(column, justify="right")
+    gated = any(tally.stopped for tally in backtest.tallies.values())
+    if gated:
+        table.add_column("stopped by")
     for campaign in backtest.campaigns:
         tally = backtest.tallies[campaign.id]
+        stopped = [", ".join(f"{gate} {number:,}" for gate, number in sorted(tally.stopped.items()))] if gated else []
         if not tally.matches:
-            table.add_row(Text(campaign.id), "0", "0", *["–"] * 4)
+            table.add_row(Text(campaign.id), "0", "0", *["–"] * 4, *stopped)
             continue
         per_user = f"{tally.matches / len(tally.users):.2f}"
         times = [about(tally.took.quantile(share)) for share in (0.1, 0.5, 0.9)]
-        table.add_row(Text(campaign.id), f"{tally.matches:,}", f"{len(tally.users):,}", per_user, *times)
+        table.add_row(Text(campaign.id), f"{tally.matches:,}", f"{len(tally.users):,}", per_user, *times, *stopped)
     return table
 
 

@@ -122,18 +122,24 @@ class Matched:
 
 @dataclass
 class Tally:
-    """The matches of one campaign; ``absences``: how many of them were fired by a deadline."""
+    """The matches of one campaign; ``absences``: how many of them were fired by a deadline.
+
+    ``stopped``: how many each gate would have stopped.
+    """
 
     matches: int = 0
     absences: int = 0
+    stopped: Counter[str] = field(default_factory=Counter)
     users: dict[str, Matched] = field(default_factory=dict)
     times: Timeline = field(default_factory=Timeline)
     took: Spread = field(default_factory=Spread)
 
-    def add(self, fire: Fire) -> None:
-        """Count a match."""
+    def add(self, fire: Fire, gate: str | None = None) -> None:
+        """Count a match, which *gate* would have stopped."""
         self.matches += 1
         self.absences += fire.reason == "absence"
+        if gate is not None:
+            self.stopped[gate] += 1
         self.times.add(fire.at)
         self.took.add(fire.at - fire.since)
         matched = self.users.get(fire.user)

@@ -4,7 +4,7 @@ import msgspec
 
 from console.compile import compile_campaign
 from console.definitions import Campaign
-from decider.relevance import Plan
+from decider.relevance import Concern, Plan
 from opportune.explain import words
 from opportune.explain.model import Entry, Explained, Match, Progress
 from opportune.explain.reasons import Story
@@ -41,7 +41,7 @@ class Teller:
 
     def is_relevant(self, event: Recorded) -> bool:
         """Return whether the event means anything to the campaign."""
-        return bool(self._plan.concerns(event.event, event.attributes))
+        return bool(self._concerns(self._plan, event))
 
     def tell(self, event: Recorded, late_ms: int, *, repeated: bool) -> None:
         """Add an event to the story."""
@@ -57,9 +57,9 @@ class Teller:
         self._entries.append(entry)
         if late_ms:
             entry.effects.append(self._late(late_ms))
-        for _, bits, _ in self._any_run.concerns(event.event, event.attributes):
-            entry.roles = self._roles(bits)
-        concerns = self._plan.concerns(event.event, event.attributes)
+        for concern in self._concerns(self._any_run, event):
+            entry.roles = self._roles(concern.bits)
+        concerns = self._concerns(self._plan, event)
         if not entry.roles:
             entry.status = "irrelevant"
             entry.why_not = self._unmet(event)
@@ -72,8 +72,12 @@ class Teller:
             entry.status = "duplicate"
             entry.effects.append(f"duplicate: the message id {event.message_id} came before, and counts once")
         else:
-            ((_, bits, per),) = concerns
-            self._apply(entry, event, bits, per)
+            (concern,) = concerns
+            self._apply(entry, event, concern.bits, concern.per)
+
+    def _concerns(self, plan: Plan, event: Recorded) -> list[Concern]:
+        """Return what *event* is to the trigger; what it is to earlier activations is no matter of a replay."""
+        return [each for each in plan.concerns(event.event, event.attributes) if each.bits]
 
     def end(self, until: int) -> Explained:
         """Run the clock on to *until* (ms) and return the story."""

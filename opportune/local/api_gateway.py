@@ -5,8 +5,9 @@ import binascii
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -15,6 +16,7 @@ import msgspec
 from opportune.local.aws import ACCOUNT
 from opportune.local.environments import Answer
 from opportune.local.errors import LocalStackError, Throttled
+from opportune.local.http_server import Answer as Page
 from opportune.local.http_server import HttpServer, Request, Response
 from opportune.local.static_site import serve_file
 
@@ -26,11 +28,25 @@ Invoke = Callable[[bytes], Answer]
 
 
 class ApiGateway:
-    """Serve *invoke* (the Gateway's pool) over HTTP, and *demo_dir* below ``/demo/``."""
+    """Serve *invoke* (the Gateway's pool) over HTTP, and *demo_dir* below ``/demo/``.
 
-    def __init__(self, invoke: Invoke, *, port: int | None, demo_dir: Path | None) -> None:
+    *functions*: others that answer all requests below a path, such as ``/unsubscribe`` (on AWS they have an API of
+    their own); *pages*: what the laptop alone has, by its path, to be read.
+    """
+
+    def __init__(
+        self,
+        invoke: Invoke,
+        *,
+        port: int | None,
+        demo_dir: Path | None,
+        functions: Mapping[str, Invoke] = MappingProxyType({}),
+        pages: Mapping[str, Page] = MappingProxyType({}),
+    ) -> None:
         self._invoke = invoke
         self._demo_dir = demo_dir
+        self._functions = functions
+        self._pages = pages
         self._server = HttpServer(
             self._answer,
             port=port,
@@ -50,13 +66,16 @@ class ApiGateway:
 
     def _answer(self, request: Request) -> Response:
         path = request.target.partition("?")[0]
-        if self._demo_dir is not None and request.method in ("GET", "HEAD"):
+        reads = request.method in ("GET", "HEAD")
+        if reads and path in self._pages:
+            return self._pages[path](request)
+        if reads and self._demo_dir is not None:
             if path in ("/", DEMO[:-1]):
                 return Response(302, headers=[("Location", DEMO)])
             if path.startswith(DEMO):
                 return serve_file(self._demo_dir, path[len(DEMO) :])
         try:
-            answer = self._invoke(msgspec.json.encode(to_event(request)))
+            answer = self._function(path)(msgspec.json.encode(to_event(request)))
         except Throttled:
             return _told(503, "unavailable", "Service Unavailable")
         except LocalStackError as error:
@@ -64,6 +83,11 @@ class ApiGateway:
         if answer.error:
             return _told(500, "internal_error", "Internal Server Error")
         return to_response(answer.payload)
+
+    def _function(self, path: str) -> Invoke:
+        """Return the function that answers requests to the undecoded *path*."""
+        first = "/" + path[1:].partition("/")[0]
+        return self._functions.get(first, self._invoke)
 
 
 def to_event(request: Request) -> dict[str, Any]:

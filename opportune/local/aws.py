@@ -1,32 +1,35 @@
-"""SQS and SES on the laptop: moto's server as a child process, and the resources in it.
+"""SQS, SES, SNS and EventBridge Scheduler on the laptop: moto's server as a child process, and the resources in it.
 
-``python -m opportune.local.aws`` serves on a port of the system's choice and prints it.
+``python -m opportune.local.aws [START_MS,SPEED]`` serves on a port of the system's choice and prints it. The
+argument is the clock of the functions, where that is not the wall clock.
 """
 
-import http.client
 import json
 import logging
 import os
 import sys
-import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from typing import Any
-from urllib.parse import urlsplit
 
 import botocore.session
 from botocore.config import Config
 
+from opportune.local import accepted
 from opportune.local.children import Children
-from opportune.local.errors import LocalStackError
 from opportune.local.ports import HOST
+from shared import clock
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 ACCESS_KEY = SECRET_KEY = "local"
 DELIVERIES, DEAD_LETTERS = "deliveries", "deliveries-dead"
+DOORBELLS, DEAD_DOORBELLS = "doorbells", "doorbells-dead"
+DEAD_SCHEDULES = "schedules-dead"
+SCHEDULE_GROUP = "opportune"
+# Nobody looks at it here: the stand-in has no rights.
+SCHEDULE_ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/schedules"
+PUSH_APPLICATION = "opportune"
 MAX_RECEIVE_COUNT = 5
 VISIBILITY_TIMEOUT_S = 30
 
@@ -40,11 +43,18 @@ class Resources:
     queue_url: str
     queue_arn: str
     dead_letter_url: str
+    doorbells_url: str
+    doorbells_arn: str
+    dead_doorbells_url: str
+    dead_schedules_url: str
+    dead_schedules_arn: str
+    schedule_group: str
 
 
-def start(children: Children) -> str:
-    """Start the AWS stand-in and return its URL."""
-    child = children.start("aws", [sys.executable, "-m", "opportune.local.aws"], piped=True)
+def start(children: Children, clock_text: str = "") -> str:
+    """Start the AWS stand-in and return its URL; *clock_text*: of the functions, ``START_MS,SPEED``."""
+    arguments = [clock_text] if clock_text else []
+    child = children.start("aws", [sys.executable, "-m", "opportune.local.aws", *arguments], piped=True)
     # Ends with the port, or with the end of the process: never hangs.
     line = child.stdout.readline()
     if not line.strip().isdigit():
@@ -54,18 +64,44 @@ def start(children: Children) -> str:
 
 
 def create_resources(aws_url: str, identities: Iterable[str] = ()) -> Resources:
-    """Create the queue of deliveries, its dead-letter queue, and the SES *identities*."""
+    """Create the queues, the group of one-time schedules, and the SES *identities*."""
     sqs = client("sqs", aws_url)
-    dead_letter_url = sqs.create_queue(QueueName=DEAD_LETTERS)["QueueUrl"]
-    redrive = {"deadLetterTargetArn": _arn(DEAD_LETTERS), "maxReceiveCount": MAX_RECEIVE_COUNT}
-    queue_url = sqs.create_queue(
-        QueueName=DELIVERIES,
-        Attributes={"VisibilityTimeout": str(VISIBILITY_TIMEOUT_S), "RedrivePolicy": json.dumps(redrive)},
-    )["QueueUrl"]
+
+    def queue(name: str, dead: str) -> tuple[str, str]:
+        """Create a queue and its dead-letter queue; return the URLs of both."""
+        dead_url = sqs.create_queue(QueueName=dead)["QueueUrl"]
+        redrive = {"deadLetterTargetArn": queue_arn(dead), "maxReceiveCount": MAX_RECEIVE_COUNT}
+        attributes = {"VisibilityTimeout": str(VISIBILITY_TIMEOUT_S), "RedrivePolicy": json.dumps(redrive)}
+        return sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"], dead_url
+
+    queue_url, dead_letter_url = queue(DELIVERIES, DEAD_LETTERS)
+    doorbells_url, dead_doorbells_url = queue(DOORBELLS, DEAD_DOORBELLS)
+    dead_schedules_url = sqs.create_queue(QueueName=DEAD_SCHEDULES)["QueueUrl"]
+    client("scheduler", aws_url).create_schedule_group(Name=SCHEDULE_GROUP)
     ses = client("sesv2", aws_url)
     for identity in identities:
         ses.create_email_identity(EmailIdentity=identity)
-    return Resources(queue_url=queue_url, queue_arn=_arn(DELIVERIES), dead_letter_url=dead_letter_url)
+    return Resources(
+        queue_url=queue_url,
+        queue_arn=queue_arn(DELIVERIES),
+        dead_letter_url=dead_letter_url,
+        doorbells_url=doorbells_url,
+        doorbells_arn=queue_arn(DOORBELLS),
+        dead_doorbells_url=dead_doorbells_url,
+        dead_schedules_url=dead_schedules_url,
+        dead_schedules_arn=queue_arn(DEAD_SCHEDULES),
+        schedule_group=SCHEDULE_GROUP,
+    )
+
+
+def push_endpoint(aws_url: str, token: str) -> str:
+    """Return the ARN of the SNS platform end point of a device, known by its *token*; made where it is not there."""
+    sns = client("sns", aws_url)
+    application = sns.create_platform_application(
+        Name=PUSH_APPLICATION, Platform="GCM", Attributes={"PlatformCredential": SECRET_KEY}
+    )["PlatformApplicationArn"]
+    made: str = sns.create_platform_endpoint(PlatformApplicationArn=application, Token=token)["EndpointArn"]
+    return made
 
 
 def client(service: str, aws_url: str, *, read_timeout_s: float = 30) -> Any:
@@ -95,70 +131,54 @@ def client(service: str, aws_url: str, *, read_timeout_s: float = 30) -> Any:
 
 
 def outbox(aws_url: str) -> list[Mail]:
-    """Return the mails that SES accepted: ``to`` (list), from, subject, text, html, headers; oldest first.
+    """Return the mails that SES accepted, oldest first.
 
-    Mails sent raw come first, then those sent in parts, which have no headers and no text part.
+    Keys: ``to`` (list), from, subject, text, html, headers, at, id, activation; see `Accepted`. What was not sent
+    raw has no headers.
     """
-    ses = _moto_data(aws_url).get("ses", {})
-    mails = [_parsed(message) for message in ses.get("RawMessage", ())]
-    mails += [
-        {
-            "to": list(message["destinations"].get("ToAddresses") or ()),
-            "from": message["source"],
-            "subject": message["subject"],
-            "text": "",
-            "html": message["body"],
-            "headers": {},
-        }
-        for message in ses.get("Message", ())
-    ]
-    return mails
+    return [mail(each) for each in accepted.fetch(aws_url) if each.channel == "email"]
 
 
-def _parsed(message: Mapping[str, Any]) -> Mail:
-    parsed: EmailMessage = message_from_bytes(message["raw_data"].encode(), policy=policy.default)
+def mail(message: accepted.Accepted) -> Mail:
+    """Return an accepted e-mail as `outbox` gives it."""
     return {
-        # The stand-in repeats the destinations of raw mails.
-        "to": list(dict.fromkeys(message["destinations"])),
-        "from": str(parsed["From"] or message["source"]),
-        "subject": str(parsed["Subject"] or ""),
-        "text": _part(parsed, "plain"),
-        "html": _part(parsed, "html"),
-        "headers": {name: str(value) for name, value in parsed.items()},
+        "to": message.to,
+        "from": message.sender,
+        "subject": message.subject,
+        "text": message.text,
+        "html": message.html,
+        "headers": message.headers,
+        "at": message.at,
+        "id": message.id,
+        "activation": message.activation,
     }
 
 
-def _part(message: EmailMessage, kind: str) -> str:
-    part = message.get_body((kind,))
-    return str(part.get_content()) if part is not None else ""
-
-
-def _moto_data(aws_url: str) -> dict[str, Any]:
-    address = urlsplit(aws_url)
-    connection = http.client.HTTPConnection(address.hostname or HOST, address.port, timeout=10)
-    try:
-        connection.request("GET", "/moto-api/data.json")
-        data: dict[str, Any] = json.loads(connection.getresponse().read())
-        return data
-    except (OSError, http.client.HTTPException) as error:
-        raise LocalStackError(f"the AWS stand-in at {aws_url} does not answer: {error}") from error
-    finally:
-        connection.close()
-
-
-def _arn(queue: str) -> str:
-    return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"
+def queue_arn(name: str) -> str:
+    """Return the ARN of a queue of the stand-in."""
+    return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
 
 
 def main() -> None:
     """Serve until the process is stopped."""
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - a second of import, in the child only
+    # A second of import, in the child only.
+    from moto.moto_server.werkzeug_app import (  # noqa: PLC0415
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server  # noqa: PLC0415
+
+    from opportune.local.recorder import Recorder  # noqa: PLC0415
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
-    server.start()
-    print(server.get_host_and_port()[1], flush=True)
-    threading.Event().wait()
+    functions_clock, speed = clock.now_ms, 1.0
+    if len(sys.argv) > 1:
+        functions_clock, speed = clock.parse(sys.argv[1]), float(sys.argv[1].partition(",")[2])
+    app = Recorder(DomainDispatcherApplication(create_backend_app), functions_clock, speed=speed)
+    server = make_server(HOST, 0, app, threaded=True, request_handler=MotoRequestHandler)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
 
 
 if __name__ == "__main__":

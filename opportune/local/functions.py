@@ -1,14 +1,16 @@
 """The functions of the local stack: limits as in the template, environment as Lambda gives it."""
 
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import shared.settings
-from opportune.local.aws import ACCESS_KEY, ACCOUNT, REGION, SECRET_KEY
+from opportune.local.aws import ACCESS_KEY, ACCOUNT, REGION, SCHEDULE_ROLE_ARN, SECRET_KEY, Resources
 from opportune.local.environments import Function
-from shared.settings import DECIDER, ENGAGER, GATEWAY, REFRESHER, SETTINGS
+from shared.settings import DECIDER, ENGAGER, GATEWAY, PREFERENCES, REFRESHER, SETTINGS
 
+GATEWAY_TIMEOUT_MS = 5000
 FUNCTIONS_DIR = Path(shared.settings.__file__).resolve().parents[1]
 
 FUNCTIONS: Mapping[str, Function] = MappingProxyType(
@@ -18,8 +20,46 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
         ENGAGER: Function("engager.app.handler", timeout_s=30),
         # Runs once a day: nothing waits for its start.
         REFRESHER: Function("refresher.app.handler", timeout_s=300, warm=0),
+        # Called when a customer follows a link in a mail.
+        PREFERENCES: Function("preferences.app.handler", timeout_s=10, warm=0),
     }
 )
+
+
+def settings(
+    made: Resources,
+    *,
+    redis_url: str,
+    mongodb_url: str,
+    http_url: str,
+    webhook_sink: str,
+    poll_seconds: int,
+    clock_text: str,
+    speed: float,
+) -> dict[str, str]:
+    """Return the settings of all functions, by variable; what links and webhooks are signed with is new each time.
+
+    *http_url*: of the HTTP front; *poll_seconds*: of the wall clock; *clock_text*: START_MS,SPEED or empty, with the
+    same *speed*. What the functions measure by their own clock is that much longer.
+    """
+    return {
+        "OPPORTUNE_DECIDER_FUNCTION": DECIDER,
+        "OPPORTUNE_ENGAGER_FUNCTION": ENGAGER,
+        "OPPORTUNE_DELIVERIES_QUEUE_URL": made.queue_url,
+        "OPPORTUNE_DOORBELLS_QUEUE_URL": made.doorbells_url,
+        "OPPORTUNE_DOORBELLS_QUEUE_ARN": made.doorbells_arn,
+        "OPPORTUNE_SCHEDULE_GROUP": made.schedule_group,
+        "OPPORTUNE_SCHEDULE_ROLE_ARN": SCHEDULE_ROLE_ARN,
+        "OPPORTUNE_SCHEDULES_DEAD_ARN": made.dead_schedules_arn,
+        "OPPORTUNE_REDIS_URL": redis_url,
+        "OPPORTUNE_MONGODB_URL": mongodb_url,
+        "OPPORTUNE_POLL_SECONDS": str(max(1, round(poll_seconds * speed))),
+        "OPPORTUNE_GATEWAY_TIMEOUT_MS": str(max(1, round(GATEWAY_TIMEOUT_MS * speed))),
+        "OPPORTUNE_SIGNING_SECRET": secrets.token_urlsafe(48),
+        "OPPORTUNE_PREFERENCES_URL": http_url,
+        "OPPORTUNE_WEBHOOK_SINK": webhook_sink,
+        "OPPORTUNE_CLOCK": clock_text,
+    }
 
 
 def environment(

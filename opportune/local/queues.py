@@ -63,10 +63,15 @@ class QueueMapping:
             if not visible and not in_flight and not self._busy:
                 return
             if time.monotonic() > deadline:
+                name = self._queue_arn.rpartition(":")[2]
                 raise LocalStackError(
-                    f"the queue was not empty after {timeout_s:g} s: {visible} waiting, {in_flight} in flight"
+                    f"the queue {name} was not empty after {timeout_s:g} s: {visible} waiting, {in_flight} in flight"
                 )
             time.sleep(0.02)
+
+    def empty(self) -> bool:
+        """Say whether no message is visible, in flight or being handled; delayed ones do not count."""
+        return not any(self._counts()) and not self._busy
 
     def _counts(self) -> tuple[int, int]:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]

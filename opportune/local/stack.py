@@ -3,26 +3,26 @@
 import contextlib
 import os
 import shutil
-import signal
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, Self, TypeVar
 
-from opportune.local import aws, mongod, state_file, valkey
+from opportune.local import accepted, aws, mongod, outbox_page, state_file, valkey
+from opportune.local.accepted import Accepted, Channel
 from opportune.local.api_gateway import ApiGateway
 from opportune.local.children import Children, sweep_dead_runs
 from opportune.local.environments import Function, Pool
 from opportune.local.errors import LocalStackError
-from opportune.local.functions import FUNCTIONS, FUNCTIONS_DIR, environment
+from opportune.local.functions import FUNCTIONS, FUNCTIONS_DIR, environment, settings
 from opportune.local.lambda_endpoint import LambdaEndpoint
-from opportune.local.queues import QueueMapping
-from opportune.local.schedules import Schedule
+from opportune.local.sources import Sources
 from opportune.local.state_file import running
-from shared.settings import DECIDER, ENGAGER, GATEWAY
+from opportune.local.termination import sigterm_as_exit
+from opportune.local.webhook_sink import WebhookSink
+from shared import clock
+from shared.settings import GATEWAY, PREFERENCES
 
 __all__ = ["Stack", "running"]
 
@@ -41,8 +41,9 @@ class Stack:
     *redis_url*, *mongodb_url*: use these servers and start none; *extra_env* is added to every
     function's environment; *ses_identities*: addresses and domains that may send; *keys*: write keys by
     the variable that definitions name, for the command line to find; *wake_s*: seconds between wakes;
-    *progress* is told ``(label, state)``, from any thread but never from two at once. Raises
-    `LocalStackError` if a part does not start, the port is taken, or a stack runs in *state_dir*.
+    *speed*: how much faster than the wall clock the functions' clock runs, from now on: `clock`; *progress* is told
+    ``(label, state)``, from any thread but never from two at once. Raises `LocalStackError` if a part does not
+    start, the port is taken, or a stack runs in *state_dir*.
     """
 
     http_url: str
@@ -52,6 +53,9 @@ class Stack:
     mongodb_url: str
     queue_url: str
     dead_letter_url: str
+    doorbells_url: str
+    dead_doorbells_url: str
+    dead_schedules_url: str
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class Stack:
         mongodb_url: str | None = None,
         poll_seconds: int = 1,
         wake_s: float = 1.0,
+        speed: float = 1.0,
         keys: Mapping[str, str] | None = None,
         ses_identities: Iterable[str] = ("example.com",),
         functions: Mapping[str, Function] = FUNCTIONS,
@@ -72,6 +77,9 @@ class Stack:
         self.state_dir = state_dir.resolve()
         self.run_dir = self.state_dir / f"run-{os.getpid()}"
         self.logs_dir = self.state_dir / "logs"
+        self.speed = speed
+        self._clock_text = "" if speed == 1 else f"{clock.now_ms()},{speed:g}"
+        self.clock = clock.parse(self._clock_text) if self._clock_text else clock.now_ms
         self._port = port
         self._demo_dir = demo_dir
         self._extra_env = dict(extra_env or {})
@@ -90,8 +98,8 @@ class Stack:
         self._pools: dict[str, Pool] = {}
         self._lambda: LambdaEndpoint | None = None
         self._http: ApiGateway | None = None
-        self._queue: QueueMapping | None = None
-        self._wakes: Schedule | None = None
+        self._sink: WebhookSink | None = None
+        self._sources: Sources | None = None
         self._signals = contextlib.ExitStack()
 
     def start(self) -> None:
@@ -110,13 +118,13 @@ class Stack:
     def stop(self) -> None:
         """Stop all parts and remove the run's data; the logs stay. May be called again at any time."""
         with self._stop_lock:
-            for part in (self._wakes, self._queue, self._http, self._lambda, *self._pools.values()):
+            for part in (self._sources, self._http, self._lambda, self._sink, *self._pools.values()):
                 if part is not None:
                     part.stop()
             if self._children is not None:
                 self._children.stop()
-            if self._queue is not None:
-                self._queue.join(2.0)
+            if self._sources is not None:
+                self._sources.join(2.0)
             if self._claimed:
                 shutil.rmtree(self.run_dir, ignore_errors=True)
                 state_file.release(self.state_dir)
@@ -124,27 +132,30 @@ class Stack:
                 self._tell("local stack", "stopped")
 
     def drain(self, timeout_s: float = 30.0) -> None:
-        """Wait until all deliveries and asynchronous invocations are done.
+        """Wait until all deliveries, doorbells that rang and asynchronous invocations are done.
 
         Raises `LocalStackError` after *timeout_s* seconds. Delayed messages are not waited for.
         """
-        if self._lambda is None or self._queue is None:
+        if self._sources is None:
             raise LocalStackError("the local stack is not running")
-        deadline = time.monotonic() + timeout_s
-        while True:
-            if not self._lambda.drain(max(0.0, deadline - time.monotonic())):
-                raise LocalStackError(f"asynchronous invocations still ran after {timeout_s:g} s")
-            self._queue.drain(max(0.0, deadline - time.monotonic()))
-            # A delivery may have started another asynchronous invocation.
-            if self._lambda.drain(0.0):
-                return
+        self._sources.drain(timeout_s)
 
     def outbox(self) -> list[aws.Mail]:
         """Return the mails that SES accepted, see `opportune.local.aws.outbox`."""
         return aws.outbox(self.aws_url)
 
+    def accepted(self, channel: Channel | None = None) -> list[Accepted]:
+        """Return what was accepted of all channels, or of one, oldest first; the last 200 of the webhooks."""
+        sink = self._sink.accepted() if self._sink is not None else []
+        found = [each for each in (*accepted.fetch(self.aws_url), *sink) if channel in (None, each.channel)]
+        return sorted(found, key=lambda each: each.at)
+
+    def push_endpoint(self, token: str) -> str:
+        """Return the ARN of the push end point of the device with *token*."""
+        return aws.push_endpoint(self.aws_url, token)
+
     def __enter__(self) -> Self:
-        self._signals.enter_context(_sigterm_as_exit())
+        self._signals.enter_context(sigterm_as_exit())
         try:
             self.start()
         except BaseException:
@@ -163,7 +174,14 @@ class Stack:
         # Ports first: a busy one is reported before anything slow has begun.
         self._lambda = LambdaEndpoint(self._pools)
         self.lambda_url = self._lambda.url
-        self._http = ApiGateway(self._gateway, port=self._port, demo_dir=self._demo_dir)
+        self._sink = WebhookSink(self.clock)
+        self._http = ApiGateway(
+            self._gateway,
+            port=self._port,
+            demo_dir=self._demo_dir,
+            functions={"/unsubscribe": self._preferences},
+            pages=outbox_page.pages(self.accepted, speed=self.speed),
+        )
         self.http_url = self._http.url
         with ThreadPoolExecutor(max_workers=8) as executor:
             resources = executor.submit(self._timed, "AWS stand-ins", self._start_aws)
@@ -177,40 +195,42 @@ class Stack:
             made = resources.result()
             self.redis_url, self.mongodb_url = redis_url.result(), mongodb_url.result()
             self.queue_url, self.dead_letter_url = made.queue_url, made.dead_letter_url
-            self._pools.update(self._make_pools(children))
+            self.doorbells_url, self.dead_doorbells_url = made.doorbells_url, made.dead_doorbells_url
+            self.dead_schedules_url = made.dead_schedules_url
+            self._pools.update(self._make_pools(children, made))
             self._lambda.start()
+            self._sink.start()
             warm = [(name, pool) for name, pool in self._pools.items() if pool.function.warm]
             self._all([executor.submit(self._timed, f"function {n}", p.warm_up) for n, p in warm])
-        if ENGAGER in self._pools:
-            sqs = aws.client("sqs", self.aws_url)
-            self._queue = QueueMapping(sqs, made.queue_url, made.queue_arn, self._pools[ENGAGER].invoke)
-            self._queue.start()
-        if DECIDER in self._pools:
-            self._wakes = Schedule(self._pools[DECIDER].invoke, b'{"type": "wake"}', every_s=self._wake_s)
-            self._wakes.start()
+        self._sources = Sources(
+            made, self._pools, self._lambda, aws_url=self.aws_url, clock=self.clock, every_s=self._wake_s
+        )
+        self._sources.start()
         self._http.start()
         state_file.publish(self.state_dir, self._where())
         self._tell("HTTP", "ready")
 
     def _start_aws(self) -> aws.Resources:
-        self.aws_url = aws.start(self._running_children())
+        self.aws_url = aws.start(self._running_children(), self._clock_text)
         return aws.create_resources(self.aws_url, self._ses_identities)
 
-    def _make_pools(self, children: Children) -> dict[str, Pool]:
-        settings = {
-            "OPPORTUNE_DECIDER_FUNCTION": DECIDER,
-            "OPPORTUNE_ENGAGER_FUNCTION": ENGAGER,
-            "OPPORTUNE_DELIVERIES_QUEUE_URL": self.queue_url,
-            "OPPORTUNE_REDIS_URL": self.redis_url,
-            "OPPORTUNE_MONGODB_URL": self.mongodb_url,
-            "OPPORTUNE_POLL_SECONDS": str(self._poll_seconds),
-        }
+    def _make_pools(self, children: Children, made: aws.Resources) -> dict[str, Pool]:
+        given = settings(
+            made,
+            redis_url=self.redis_url,
+            mongodb_url=self.mongodb_url,
+            http_url=self.http_url,
+            webhook_sink=self._sink.url if self._sink is not None else "",
+            poll_seconds=self._poll_seconds,
+            clock_text=self._clock_text,
+            speed=self.speed,
+        )
         pools = {}
         for name, function in self._functions.items():
             env = environment(
                 name,
                 function,
-                settings=settings,
+                settings=given,
                 aws_url=self.aws_url,
                 lambda_url=self.lambda_url,
                 extra=self._extra_env,
@@ -220,6 +240,11 @@ class Stack:
 
     def _gateway(self, payload: bytes) -> Any:
         return self._pools[GATEWAY].invoke(payload)
+
+    def _preferences(self, payload: bytes) -> Any:
+        if PREFERENCES not in self._pools:
+            raise LocalStackError(f"this local stack has no function {PREFERENCES}")
+        return self._pools[PREFERENCES].invoke(payload)
 
     def _running_children(self) -> Children:
         if self._children is None:
@@ -259,26 +284,10 @@ class Stack:
             "mongodb_url",
             "queue_url",
             "dead_letter_url",
+            "doorbells_url",
+            "dead_doorbells_url",
+            "dead_schedules_url",
         )
         folders = {"run_dir": str(self.run_dir), "logs_dir": str(self.logs_dir)}
-        return {name: getattr(self, name) for name in urls} | folders | {"keys": self._keys}
-
-
-@contextlib.contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """Make SIGTERM leave through the context managers; only where nobody else handles it."""
-
-    def leave(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    ):
-        yield
-        return
-    signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        told = {"keys": self._keys, "clock": self._clock_text}
+        return {name: getattr(self, name) for name in urls} | folders | told

@@ -13,11 +13,11 @@ from decider.decide import Decider
 from decider.rows import Rows
 from decider.targets import MongoTargets
 from decider.wiring import MongoLibrary
-from shared.contracts import Activation, Decide, Event
+from shared.contracts import Activation, Conversion, Decide, Event, Ring
 from shared.errors import Unavailable
 from shared.polled import Polled
 from shared.ruleset import Ruleset
-from tests.builders import THREE_WINS, compiled
+from tests.builders import THREE_WINS, compiled, tell
 
 T0 = 1_790_000_000_000
 FIND_OPERATIONS = ("query", "getmore", "insert", "update", "delete")
@@ -30,9 +30,14 @@ class Outbox:
         self.shown: list[Activation] = []
         self.recorded: list[Activation] = []
         self.queued: list[Activation] = []
+        self.converted: list[Conversion] = []
+        self.rings: list[Ring] = []
+        self.silenced: list[str] = []
         self.broken = False
 
-    def engage(self, activations: Sequence[Activation], deadline: int) -> dict[str, dict[str, Any]]:
+    def engage(
+        self, activations: Sequence[Activation], conversions: Sequence[Conversion], deadline: int
+    ) -> dict[str, dict[str, Any]]:
         """Return a popup for each activation that is not suppressed."""
         assert deadline
         if self.broken:
@@ -40,11 +45,21 @@ class Outbox:
         self.recorded += [activation for activation in activations if activation.suppressed]
         shown = [activation for activation in activations if not activation.suppressed]
         self.shown += shown
+        self.converted += conversions
         return {activation.id: {"id": activation.id} for activation in shown}
 
     def queue(self, activations: Sequence[Activation]) -> None:
         """Keep the activations."""
         self.queued += activations
+
+    def ring(self, ring: Ring, now: int) -> None:
+        """Keep the doorbell."""
+        assert ring.lost.due > now
+        self.rings.append(ring)
+
+    def silence(self, key: str) -> None:
+        """Keep the key."""
+        self.silenced.append(key)
 
 
 class Town:
@@ -59,7 +74,7 @@ class Town:
         self.book: Polled[book.Book] = Polled(
             lambda present: book.load(library, present, print), every_s=3600, clock=lambda: 0, on_error=print
         )
-        self.decider = Decider(self.book, Rows(lambda: redis), MongoTargets(database), self.outbox)
+        self.decider = Decider(self.book, Rows(lambda: redis), MongoTargets(database), self.outbox, tell)
 
     def publish(self, campaigns: Sequence[Any], *, generation: int) -> None:
         """Make *campaigns* the current ruleset."""
@@ -205,14 +220,14 @@ def test_a_changed_trigger_starts_anew_and_an_unchanged_one_goes_on(town: Town) 
 
 def test_an_environment_with_an_old_ruleset_reloads_it(town: Town, redis_client: Redis) -> None:
     """A function that is behind notices by the row, reloads, and decides by the new rules."""
-    behind = Decider(town.book, Rows(lambda: redis_client), MongoTargets(town.database), town.outbox)
+    behind = Decider(town.book, Rows(lambda: redis_client), MongoTargets(town.database), town.outbox, tell)
     town.win("anna", "1")
     town.publish([compiled(THREE_WINS, everyone=False, name="three-wins")], generation=1)
     library = MongoLibrary(town.database)
     ahead_book: Polled[book.Book] = Polled(
         lambda present: book.load(library, present, print), every_s=3600, clock=lambda: 0, on_error=print
     )
-    ahead = Decider(ahead_book, Rows(lambda: redis_client), MongoTargets(town.database), town.outbox)
+    ahead = Decider(ahead_book, Rows(lambda: redis_client), MongoTargets(town.database), town.outbox, tell)
     for n, decider in enumerate((ahead, behind)):
         event = Event("anna", "game_result", f"n{n}", T0 + n, T0 + n, {"outcome": "win"})
         (decision,) = decider.decide(Decide("demo", [event], deadline=T0)).decisions

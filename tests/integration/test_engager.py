@@ -9,7 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email import message_from_string
 from email.policy import default
@@ -17,47 +17,28 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgspec
-import pymongo
 import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
-from engager.customers import MongoCustomers
-from engager.email_ses import SesMailer, ses_client
-from engager.engage import Ports
+from engager import channels
+from engager.email_ses import ses_client
 from engager.handler import Deps, create_handler
 from engager.ledger import STALE_AFTER, MongoLedger
 from engager.outcome import Outcome, State
-from engager.render import Templates
-from engager.rulesets import Rulesets
 from engager.wiring import assemble
-from shared import mongodb as shared_mongodb
 from shared.contracts import Activation, Engage
 from shared.errors import Unavailable
-from shared.observability import observe
 from shared.ruleset import Campaign, Ruleset, Sender, Trigger
 from shared.settings import ENGAGER, Settings
+from tests.unit.lambdas import Context
 
 NOW = 1_790_000_000_000
 STALE_MS = int(STALE_AFTER.total_seconds() * 1000)
 TIMEOUT_S = 0.5
 KEYS = {"region_name": "eu-central-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
 Db = Database[dict[str, Any]]
-
-
-@dataclass
-class Context:
-    """What Lambda passes besides the payload."""
-
-    function_name: str = "engager"
-    memory_limit_in_mb: int = 256
-    invoked_function_arn: str = "arn"
-    aws_request_id: str = "r1"
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Return plenty."""
-        return 30_000
 
 
 @dataclass
@@ -145,16 +126,18 @@ def _site(mongodb: Db) -> Db:
 
 def deps(database: Db, ses_url: str, *, now: int = NOW, configuration_set: str = "") -> Deps:
     """Return an Engager on *database* and the SES at *ses_url*, at the time *now*."""
-    ledger = MongoLedger(database.activations, lambda: now)
-    client = ses_client(read_timeout_s=TIMEOUT_S, endpoint_url=ses_url, **KEYS)
-    ports = Ports(
-        rulesets=Rulesets(lambda site, version: shared_mongodb.ruleset(database, site, version)),
-        customers=MongoCustomers(database.customers),
-        ledger=ledger,
-        templates=Templates(),
-        send_email=SesMailer(client, configuration_set),
+    settings = Settings(
+        function=ENGAGER,
+        ses_configuration_set=configuration_set,
+        signing_secret="s" * 32,
+        preferences_url="https://p.example",
+        clock=lambda: now,
     )
-    return Deps(ports, ledger.settle_stale, pymongo.timeout, lambda: now, observe("engager"))
+    given = assemble(settings, database)
+    outward = channels.outward(
+        settings, client=lambda _: ses_client(read_timeout_s=TIMEOUT_S, endpoint_url=ses_url, **KEYS)
+    )
+    return replace(given, ports=replace(given.ports, outward=outward))
 
 
 def activation(name: str = "a1", campaign: str = "mail", user: str = "ada", **changes: Any) -> Activation:
@@ -194,7 +177,9 @@ def test_an_email_arrives_as_mime(site: Db, aws: Any) -> None:
         "Hi Ada & Co",
     )
     contents = [part.get_content().strip() for part in message.iter_parts()]
-    assert contents == ["Book for Ada & Co", "<p>Book for Ada &amp; Co</p>"]
+    for content, text in zip(contents, ("Book for Ada & Co", "<p>Book for Ada &amp; Co</p>"), strict=True):
+        assert content.startswith(text)
+    assert all("https://p.example/unsubscribe/" in content for content in contents)
     assert row(site)["state"] == "sent"
 
 
@@ -213,6 +198,8 @@ def test_the_row_tells_the_whole_story(site: Db, ses: FakeSes) -> None:
         "message_id": "m1",
         "per": '["c1"]',
         "at": datetime.fromtimestamp((NOW - 1500) / 1000, UTC),
+        "due": datetime.fromtimestamp((NOW - 1500) / 1000, UTC),
+        "attempts": 1,
         "created": now,
         "updated": now,
         "state": "sent",
@@ -224,7 +211,7 @@ def test_ses_gets_tag_and_configuration_set(site: Db, ses: FakeSes) -> None:
     """Events of SES come back with the activation's id, through the configuration set."""
     deliver(deps(site, ses.url, configuration_set="opportune"), activation())
     (request,) = ses.requests
-    assert request["EmailTags"] == [{"Name": "activation_id", "Value": "a1"}]
+    assert {"Name": "activation_id", "Value": "a1"} in request["EmailTags"]
     assert request["ConfigurationSetName"] == "opportune"
     assert request["Destination"] == {"ToAddresses": ["ada@example.com"]}
     assert b"Subject: Hi Ada & Co" in base64.b64decode(request["Content"]["Raw"]["Data"])
@@ -279,7 +266,7 @@ def test_a_throttled_email_is_sent_once_later(site: Db, ses: FakeSes, refusal: t
     assert deliver(given, activation()) == []
     assert deliver(given, activation()) == []
     assert len(ses.requests) == 3
-    assert (row(site)["state"], row(site)["attempts"]) == ("sent", 2)
+    assert (row(site)["state"], row(site)["attempts"]) == ("sent", 3)
     assert "reason" not in row(site)
 
 
@@ -333,21 +320,24 @@ def test_an_interrupted_send_becomes_unknown(site: Db, ses: FakeSes) -> None:
 
 
 def test_interrupted_sends_are_found_without_redelivery(site: Db, ses: FakeSes) -> None:
-    """Any later batch names what is stale; rows in other states are not touched."""
+    """A sweep names what is stale; rows in other states are not touched."""
     dead = MongoLedger(site.activations, lambda: NOW)
     for name in ("a1", "a2"):
         assert dead.claim(activation(name))
     dead.settle("a2", Outcome(State.SENT))
     late = deps(site, ses.url, now=NOW + STALE_MS + 1)
     assert deliver(late, activation("a3")) == []
+    swept = create_handler(late)({"type": "sweep"}, Context())
+    assert swept["interrupted"] == 1
     assert [row(site, name)["state"] for name in ("a1", "a2", "a3")] == ["unknown", "sent", "sent"]
 
 
-def test_the_one_who_knows_corrects_unknown(site: Db) -> None:
+def test_the_one_who_knows_corrects_unknown(site: Db, ses: FakeSes) -> None:
     """A slow Engager that was taken for dead still settles its own activation."""
     slow = MongoLedger(site.activations, lambda: NOW)
     assert slow.claim(activation())
-    assert MongoLedger(site.activations, lambda: NOW + STALE_MS + 1).settle_stale() == 1
+    create_handler(deps(site, ses.url, now=NOW + STALE_MS + 1))({"type": "sweep"}, Context())
+    assert (row(site)["state"], row(site)["reason"]) == ("unknown", "interrupted")
     slow.settle("a1", Outcome(State.SENT, provider_id="p1"))
     assert (row(site)["state"], row(site)["provider_id"]) == ("sent", "p1")
     assert "reason" not in row(site)
@@ -417,14 +407,17 @@ def watched(database: Db, writes: Writes) -> Iterator[Db]:
 
 
 def test_a_popup_costs_one_majority_write(site: Db) -> None:
-    """A popup is two reads the first time and one after, and one insert that waits for a majority."""
+    """A popup is one read, of the customer, and one insert that waits for a majority; ruleset and pauses are known."""
     writes = Writes()
     with watched(site, writes) as database:
+        database.command("ping")
+        writes.commands.clear()
         given = deps(database, "http://127.0.0.1:9")
         for name in ("a1", "a2"):
             request = Engage([activation(name, "pop")], NOW + 5_000)
             create_handler(given)(msgspec.to_builtins(request), Context())
-    assert writes.commands[:5] == [
+    assert [each for each in writes.commands if each[0] != "endSessions"] == [
+        ("find", None),
         ("find", None),
         ("find", None),
         ("insert", "majority"),
@@ -441,8 +434,7 @@ def test_nothing_is_sent_without_the_ledger(site: Db, ses: FakeSes) -> None:
         with MongoClient[dict[str, Any]]("127.0.0.1", port, serverSelectionTimeoutMS=200) as away:
             given = deps(site, ses.url)
             ledger = MongoLedger(away["x"].activations, lambda: NOW)
-            ports = Ports(given.ports.rulesets, given.ports.customers, ledger, Templates(), given.ports.send_email)
-            broken = Deps(ports, ledger.settle_stale, given.within, given.clock, given.observability)
+            broken = replace(given, ports=replace(given.ports, ledger=ledger))
             assert deliver(broken, activation()) == ["a1"]
             popup = msgspec.to_builtins(Engage([activation(campaign="pop")], NOW + 300))
             with pytest.raises(Unavailable):
@@ -452,7 +444,12 @@ def test_nothing_is_sent_without_the_ledger(site: Db, ses: FakeSes) -> None:
 
 def test_the_wiring_builds_a_working_engager(site: Db) -> None:
     """Settings are all it takes; a popup needs neither SES nor credentials."""
-    env = {"OPPORTUNE_MONGODB_URL": "mongodb://127.0.0.1", "OPPORTUNE_MONGODB_DATABASE": site.name}
+    env = {
+        "OPPORTUNE_MONGODB_URL": "mongodb://127.0.0.1",
+        "OPPORTUNE_MONGODB_DATABASE": site.name,
+        "OPPORTUNE_SIGNING_SECRET": "s" * 32,
+        "OPPORTUNE_PREFERENCES_URL": "https://p.example",
+    }
     built = assemble(Settings.from_env(env, ENGAGER), site)
     request = msgspec.to_builtins(Engage([activation(campaign="pop")], int(time.time() * 1000) + 5_000))
     answer = create_handler(built)(request, Context())

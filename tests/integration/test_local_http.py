@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from opportune.local.api_gateway import MOST_BODY_BYTES, ApiGateway, to_response
 from opportune.local.environments import Answer
 from opportune.local.errors import LocalStackError, Throttled
+from opportune.local.http_server import Response
 
 
 class RecordingGateway:
@@ -265,3 +267,35 @@ def test_stop_closes_open_connections(front: ApiGateway, connection: http.client
         _call(connection, "GET", "/x")
     with pytest.raises(OSError, match="refused"):
         http.client.HTTPConnection(front.url.removeprefix("http://"), timeout=1).request("GET", "/x")
+
+
+def test_paths_of_other_functions_and_pages(gateway: RecordingGateway) -> None:
+    """What is below a function's path goes to it, with every method; a page is read; all else is the Gateway's."""
+    preferences = RecordingGateway()
+    front = ApiGateway(
+        gateway,
+        port=None,
+        demo_dir=None,
+        functions={"/unsubscribe": preferences},
+        pages={"/outbox": lambda _: Response(200, b"page")},
+    )
+    front.start()
+    connection = http.client.HTTPConnection(front.url.removeprefix("http://"), timeout=5)
+    try:
+        for method, path in [
+            ("GET", "/unsubscribe/a%2Fb?c=d"),
+            ("POST", "/unsubscribe/token"),
+            ("GET", "/unsubscribe"),
+        ]:
+            _call(connection, method, path)
+            assert preferences.event["rawPath"] == unquote(path.partition("?")[0])
+            assert preferences.event["requestContext"]["http"]["method"] == method
+        assert gateway.event == {}
+        assert _call(connection, "GET", "/outbox?x=1")[2] == b"page"
+        assert gateway.event == {}
+        for method, path in [("POST", "/outbox"), ("GET", "/unsubscribed/x")]:
+            _call(connection, method, path)
+            assert gateway.event["rawPath"] == path
+    finally:
+        connection.close()
+        front.stop()

@@ -172,30 +172,22 @@ def test_poison_messages_end_in_the_dead_letter_queue(aws_url: str, resources: a
     assert dead["Body"] == "poison"
 
 
-def test_outbox_shows_accepted_mails(aws_url: str, resources: aws.Resources) -> None:
-    """Raw and simple mails are read back with decoded subject, both parts and headers."""
-    ses = aws.client("sesv2", aws_url)
-    raw = (
-        b"From: =?utf-8?q?Caf=C3=A9?= <shop@example.com>\r\nTo: ann@site.test\r\n"
-        b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nList-Unsubscribe: <https://example.com/u>\r\n"
-        b"MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n"
-        b"--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nHello \xc3\xa4\r\n"
-        b"--b\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>Hello</p>\r\n--b--\r\n"
-    )
-    ses.send_email(
-        FromEmailAddress="shop@example.com",
-        Destination={"ToAddresses": ["ann@site.test"]},
-        Content={"Raw": {"Data": raw}},
-    )
-    ses.send_email(
-        FromEmailAddress="shop@example.com",
-        Destination={"ToAddresses": ["bob@site.test"]},
-        Content={"Simple": {"Subject": {"Data": "s"}, "Body": {"Html": {"Data": "<p>h</p>"}}}},
-    )
-    mail, simple = aws.outbox(aws_url)
-    assert mail["to"] == ["ann@site.test"]
-    assert mail["from"] == "Café <shop@example.com>"
-    assert mail["subject"] == "Grüße"
-    assert (mail["text"].strip(), mail["html"].strip()) == ("Hello ä", "<p>Hello</p>")
-    assert mail["headers"]["List-Unsubscribe"] == "<https://example.com/u>"
-    assert (simple["to"], simple["subject"], simple["html"]) == (["bob@site.test"], "s", "<p>h</p>")
+def test_empty_is_told_without_waiting(aws_url: str, resources: aws.Resources, mapping: Start) -> None:
+    """A message that waits or is in work counts, one that is delayed does not."""
+    begun, finish = threading.Event(), threading.Event()
+
+    def rule(_: list[dict[str, Any]]) -> Answer:
+        begun.set()
+        finish.wait(10)
+        return _failures()
+
+    queue = mapping(RecordingEngager(rule))
+    assert queue.empty()
+    _send(aws_url, resources, "slow")
+    assert begun.wait(10)
+    assert not queue.empty()
+    finish.set()
+    queue.drain(10)
+    sqs = aws.client("sqs", aws_url)
+    sqs.send_message(QueueUrl=resources.queue_url, MessageBody="delayed", DelaySeconds=900)
+    assert queue.empty()

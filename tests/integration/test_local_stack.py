@@ -10,11 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
+from typer.testing import CliRunner
 
+from opportune import cli, outbox
 from opportune.local import aws, state_file
 from opportune.local.environments import Function
 from opportune.local.errors import LocalStackError
@@ -33,10 +37,22 @@ def gateway(event, context):
 
 def decider(event, context):
     queue = os.environ["OPPORTUNE_DELIVERIES_QUEUE_URL"]
-    boto3.client("sqs").send_message(QueueUrl=queue, MessageBody=event["to"])
+    if event.get("type") == "wake":
+        return {}
+    for to in [record["body"] for record in event["Records"]] if "Records" in event else [event["to"]]:
+        boto3.client("sqs").send_message(QueueUrl=queue, MessageBody=to)
     return {name: value for name, value in os.environ.items() if name.startswith("OPPORTUNE_")}
 
+def preferences(event, context):
+    told = {name: value for name, value in os.environ.items() if name.startswith("OPPORTUNE_")}
+    return {"statusCode": 200, "body": json.dumps({"path": event["rawPath"], **told})}
+
 def engager(event, context):
+    if event.get("type") == "sweep":
+        boto3.client("sns").publish(PhoneNumber="+14155550100", Message="swept")
+        return {}
+    if "Records" not in event:
+        return {name: value for name, value in os.environ.items() if name.startswith("OPPORTUNE_")}
     for record in event["Records"]:
         boto3.client("sesv2").send_email(
             FromEmailAddress="shop@example.com",
@@ -73,7 +89,8 @@ def handlers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _functions(handlers: Path) -> dict[str, Function]:
     env = {"PYTHONPATH": str(handlers)}
     return {
-        name: Function(f"stack_handlers.{name}", timeout_s=8, env=env) for name in ("gateway", "decider", "engager")
+        name: Function(f"stack_handlers.{name}", timeout_s=8, env=env)
+        for name in ("gateway", "decider", "engager", "preferences")
     }
 
 
@@ -104,6 +121,112 @@ def test_a_request_travels_through_all_functions(stack: Stack) -> None:
     assert settings["OPPORTUNE_POLL_SECONDS"] == "1"
     assert settings["OPPORTUNE_EXTRA"] == "1"
     assert "OPPORTUNE_DECIDER_FUNCTION" not in settings, "only the Gateway is told that"
+
+
+def test_each_function_gets_what_it_declares(stack: Stack) -> None:
+    """Doorbells and schedules for the Decider; links, webhooks and one secret for Engager and Preferences."""
+    _, decider = _post(stack, "/v1/track", "eve@site.test")
+    assert decider["OPPORTUNE_DOORBELLS_QUEUE_URL"] == stack.doorbells_url
+    assert decider["OPPORTUNE_DOORBELLS_QUEUE_ARN"].endswith(":doorbells")
+    assert decider["OPPORTUNE_SCHEDULES_DEAD_ARN"].endswith(":schedules-dead")
+    assert decider["OPPORTUNE_SCHEDULE_GROUP"]
+    assert decider["OPPORTUNE_SCHEDULE_ROLE_ARN"]
+    assert "OPPORTUNE_SIGNING_SECRET" not in decider
+    engager = json.loads(
+        aws.client("lambda", stack.lambda_url).invoke(FunctionName="engager", Payload=b"{}")["Payload"].read()
+    )
+    assert engager["OPPORTUNE_PREFERENCES_URL"] == stack.http_url
+    assert engager["OPPORTUNE_WEBHOOK_SINK"].startswith(f"http://{HOST}:")
+    _, preferences = _post(stack, "/unsubscribe/token?x=1", "")
+    assert preferences["path"] == "/unsubscribe/token"
+    assert len(preferences["OPPORTUNE_SIGNING_SECRET"]) >= 32
+    assert preferences["OPPORTUNE_SIGNING_SECRET"] == engager["OPPORTUNE_SIGNING_SECRET"]
+    assert not any(told["OPPORTUNE_CLOCK"] for told in (decider, engager, preferences))
+    stack.drain(20)
+
+
+def test_a_doorbell_wakes_the_decider_and_a_drain_waits_for_it(stack: Stack) -> None:
+    """Doorbell → Decider → delivery → Engager: all of it is done when the drain returns; what is delayed is not."""
+    sqs = aws.client("sqs", stack.aws_url)
+    for delay_s, to in [(0, "rung@site.test"), (900, "delayed@site.test")]:
+        sqs.send_message(QueueUrl=stack.doorbells_url, MessageBody=to, DelaySeconds=delay_s)
+    stack.drain(20)
+    receivers = [mail["to"] for mail in stack.outbox()]
+    assert ["rung@site.test"] in receivers
+    assert ["delayed@site.test"] not in receivers
+
+
+def test_the_engager_sweeps(stack: Stack) -> None:
+    """Every second; what it then sends is in the outbox."""
+    deadline = time.monotonic() + 20
+    while not stack.accepted("sms"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert stack.accepted("sms")[0].text == "swept"
+
+
+def test_the_outbox_has_all_channels(stack: Stack) -> None:
+    """Mail, push and webhook, in order of time: in the stack, on its page, and on the command line."""
+    _post(stack, "/v1/track", "zoe@site.test")
+    stack.drain(20)
+    endpoint = stack.push_endpoint("device")
+    aws.client("sns", stack.aws_url).publish(TargetArn=endpoint, Message="knock, knock")
+    engager = json.loads(
+        aws.client("lambda", stack.lambda_url).invoke(FunctionName="engager", Payload=b"{}")["Payload"].read()
+    )
+    with urlopen(Request(engager["OPPORTUNE_WEBHOOK_SINK"], b"[markup]", method="POST"), timeout=10):
+        pass
+    sent = [message for message in stack.accepted() if message.channel != "sms"]
+    assert [message.channel for message in sent[-3:]] == ["email", "push", "webhook"]
+    assert (sent[-3].to, sent[-2].text, sent[-1].text) == (["zoe@site.test"], "knock, knock", "[markup]")
+    with urlopen(f"{stack.http_url}/outbox", timeout=10) as answer:
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert "knock, knock" in answer.read().decode()
+    told = CliRunner().invoke(cli.app, ["outbox", "--url", stack.http_url, "--json"], catch_exceptions=False)
+    listed = [each for each in json.loads(told.stdout) if each["channel"] != "sms"]
+    assert [each["channel"] for each in listed[-3:]] == ["email", "push", "webhook"]
+    table = outbox.table(sent)
+    assert table.row_count == len(sent)
+    shown = CliRunner().invoke(cli.app, ["outbox", "--url", stack.http_url], catch_exceptions=False)
+    assert shown.exit_code == 0
+    assert "[markup]" in shown.stdout
+    assert f"{stack.http_url}/outbox" in shown.stdout
+    assert CliRunner().invoke(cli.app, ["outbox", "--url", stack.aws_url]).exit_code == 2
+
+
+def test_a_fast_clock_is_everywhere(stack: Stack, handlers: Path, tmp_path: Path) -> None:
+    """At speed 600 a schedule that is due in ten minutes rings within seconds; functions and outbox have that clock."""
+    functions = {name: function for name, function in _functions(handlers).items() if name in ("decider", "engager")}
+    begun = time.monotonic()
+    with Stack(
+        state_dir=tmp_path, functions=functions, redis_url=stack.redis_url, mongodb_url=stack.mongodb_url, speed=600
+    ) as fast:
+        told = running(tmp_path)
+        assert told is not None
+        payload = json.dumps({"to": "now@site.test"}).encode()
+        answer = aws.client("lambda", fast.lambda_url).invoke(FunctionName="decider", Payload=payload)
+        settings = json.loads(answer["Payload"].read())
+        assert settings["OPPORTUNE_CLOCK"] == told["clock"]
+        assert settings["OPPORTUNE_CLOCK"].endswith(",600")
+        assert settings["OPPORTUNE_POLL_SECONDS"] == "600"
+        due = fast.clock() + 600_000
+        aws.client("scheduler", fast.aws_url).create_schedule(
+            Name="bell",
+            GroupName=settings["OPPORTUNE_SCHEDULE_GROUP"],
+            ScheduleExpression=f"at({datetime.fromtimestamp(due / 1000, UTC):%Y-%m-%dT%H:%M:%S})",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            ActionAfterCompletion="DELETE",
+            Target={
+                "Arn": settings["OPPORTUNE_DOORBELLS_QUEUE_ARN"],
+                "RoleArn": settings["OPPORTUNE_SCHEDULE_ROLE_ARN"],
+                "Input": "bell@site.test",
+            },
+        )
+        while not (rung := [mail for mail in fast.outbox() if mail["to"] == ["bell@site.test"]]):
+            assert time.monotonic() < begun + 60
+            time.sleep(0.05)
+        # The schedule itself knows only whole seconds.
+        assert due - 1000 <= rung[0]["at"] <= fast.clock()
 
 
 def test_other_programs_find_the_running_stack(stack: Stack) -> None:

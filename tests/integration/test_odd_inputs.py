@@ -19,7 +19,7 @@ from shared.contracts import Decide, Event, Wake
 from shared.errors import InvalidRequest
 from shared.polled import Polled
 from shared.ruleset import Ruleset
-from tests.builders import compiled
+from tests.builders import compiled, tell
 from tests.integration.test_decider import Outbox
 
 T0 = 1_790_000_000_000
@@ -100,7 +100,7 @@ def test_odd_names_are_found_again(redis_client: Redis, odd: str) -> None:
     site = book.Rulebook(Plan(Ruleset("demo", 1, [], [CARTS])), 1)
     pages: Polled[book.Book] = Polled(lambda _: {"demo": site}, every_s=3600, clock=lambda: 0, on_error=print)
     outbox = Outbox()
-    decider = Decider(pages, Rows(lambda: redis_client), Nobody(), outbox)
+    decider = Decider(pages, Rows(lambda: redis_client), Nobody(), outbox, tell)
     agenda = keys.agenda(keys.partition("demo", odd))
     waiting = []
     for n, name in enumerate(("cart", "order", "cart")):

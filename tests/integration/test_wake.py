@@ -27,7 +27,7 @@ from shared.contracts import Activation, Decide, Event, Wake, Woken
 from shared.errors import Unavailable
 from shared.polled import Polled
 from shared.ruleset import Campaign
-from tests.builders import compiled
+from tests.builders import compiled, tell
 from tests.integration.test_decider import Outbox, Town
 from tests.integration.test_rows import together
 
@@ -77,7 +77,7 @@ class Shop(Town):
 
     def environment(self, rules: Polled[book.Book]) -> Decider:
         """Return a Decider as another environment of the function would have it."""
-        return Decider(rules, Rows(lambda: self.redis), MongoTargets(self.database), self.post)
+        return Decider(rules, Rows(lambda: self.redis), MongoTargets(self.database), self.post, tell)
 
     def a_book(self) -> Polled[book.Book]:
         """Return a book as it is now; it is never refreshed by itself."""
@@ -545,7 +545,7 @@ def test_a_database_that_goes_away_leaves_the_rest_due(make_shop: ShopMaker) -> 
 
     going = GoingAway(shop.database)
     with pytest.raises(Unavailable):
-        shop.wake(WAIT + GRACE, decider=Decider(shop.book, Rows(lambda: shop.redis), going, shop.post))
+        shop.wake(WAIT + GRACE, decider=Decider(shop.book, Rows(lambda: shop.redis), going, shop.post, tell))
     assert len(shop.mails()) == 4
     assert shop.wake(WAIT + GRACE) == Woken(6, 0)
     assert sorted(shop.mails()) == sorted((user, WAIT) for user in users)
@@ -575,6 +575,6 @@ def test_a_store_that_is_away_is_unavailable(shop: Shop) -> None:
     """With one server or a cluster, a wake fails as one that can be repeated."""
     for cluster in (False, True):
         rows = Rows(partial(connect, "redis://127.0.0.1:1", cluster=cluster))
-        nowhere = Decider(shop.book, rows, MongoTargets(shop.database), shop.post)
+        nowhere = Decider(shop.book, rows, MongoTargets(shop.database), shop.post, tell)
         with pytest.raises(Unavailable, match="state store"):
             wake(nowhere, Wake(), lambda: T0)

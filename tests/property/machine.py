@@ -78,7 +78,7 @@ class Machine:
             time = max(time, event.at)
             if not concerns:
                 continue
-            _, bits, name = concerns[0]
+            _, bits, name, _ = concerns[0]
             state = states.get(name)
             if state is not None and store:
                 flat = machine.freeze(program, state)

@@ -1,8 +1,9 @@
-"""What no linter asks of the template: no cycles, nothing unlogged, nothing lost, no needless right."""
+"""What no linter asks of the template: no cycles, nothing unlogged, nothing lost."""
 
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -10,15 +11,14 @@ import msgspec
 import pytest
 
 from opportune.local.functions import FUNCTIONS
-from shared.contracts import DeciderRequest, Wake
+from shared.contracts import DeciderRequest, Sweep, Wake
 from shared.observability import NAMESPACE
-from tests.template.conftest import ROOT, Template, listed, referred
+from tests.template.conftest import ROOT, Node, Template, listed, referred
 
-# AWS's own policies, attached by SAM to every function of a kind; their resource is "*".
-MANAGED = {
-    "AWSLambdaBasicExecutionRole",  # write logs
-    "AWSLambdaVPCAccessExecutionRole",  # make network interfaces; EC2 knows no narrower right
-    "AWSLambdaSQSQueueExecutionRole",  # poll queues
+# Of a request: nothing that says who, from where, or with which link.
+LOGGED = {
+    *("requestId", "requestTime", "httpMethod", "status", "responseLatency", "integrationLatency"),
+    *("error", "integrationErrorMessage"),
 }
 
 
@@ -52,6 +52,14 @@ def test_every_log_group_is_ours_and_forgets(template: Template) -> None:
     assert sorted(used) == sorted(groups)
 
 
+def asynchronous(template: Template) -> Iterator[Node]:
+    """Yield every target of a schedule or a rule: both call and do not wait."""
+    for schedule in template.of_type("AWS::Scheduler::Schedule").values():
+        yield schedule["Target"]
+    for rule in template.of_type("AWS::Events::Rule").values():
+        yield from rule["Targets"]
+
+
 def dead_letter_queues(template: Template) -> set[str]:
     """Return the queues where lost work ends up; fail where it would vanish."""
     dead: set[str] = set()
@@ -61,9 +69,13 @@ def dead_letter_queues(template: Template) -> set[str]:
         dead |= set(referred(redrive["deadLetterTargetArn"]))
     for schedule in template.of_type("AWS::Scheduler::Schedule").values():
         dead |= set(referred(schedule["Target"]["DeadLetterConfig"]["Arn"]))
-        (alias,) = referred(schedule["Target"]["Arn"])
+    for rule in template.of_type("AWS::Events::Rule").values():
+        for target in rule["Targets"]:
+            dead |= set(referred(target["DeadLetterConfig"]["Arn"]))
+    for target in asynchronous(template):
+        (alias,) = referred(target["Arn"])
         (function,) = referred(template.resources[alias]["Properties"]["FunctionName"])
-        # The scheduler calls asynchronously: what fails then fails inside Lambda.
+        # What fails then fails inside Lambda.
         failures = [
             config["DestinationConfig"]["OnFailure"]["Destination"]
             for config in template.of_type("AWS::Lambda::EventInvokeConfig").values()
@@ -102,6 +114,21 @@ def test_schedules_may_write_to_their_dead_letter_queue(template: Template) -> N
         assert schedule["Target"]["DeadLetterConfig"]["Arn"] in allowed
 
 
+def test_rules_may_write_to_their_dead_letter_queue(template: Template) -> None:
+    """The queue takes messages of EventBridge, of these rules alone; otherwise they would vanish silently."""
+    rules = template.of_type("AWS::Events::Rule")
+    assert rules
+    for name, rule in rules.items():
+        (queue,) = referred(rule["Targets"][0]["DeadLetterConfig"]["Arn"])
+        (policy,) = (p for p in template.of_type("AWS::SQS::QueuePolicy").values() if p["Queues"] == [{"Ref": queue}])
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+        assert (statement["Effect"], statement["Action"]) == ("Allow", "sqs:SendMessage")
+        assert list(referred(statement["Resource"])) == [queue]
+        assert list(referred(statement["Condition"]["ArnEquals"]["aws:SourceArn"])) == [name]
+        assert statement["Condition"]["StringEquals"]["aws:SourceAccount"] == {"Ref": "AWS::AccountId"}
+
+
 def test_every_function_has_an_alarm_on_its_errors(template: Template) -> None:
     """Any failed invocation of any function is told."""
     alarmed = {
@@ -131,29 +158,23 @@ def test_alarms_on_our_own_metrics_name_existing_ones(template: Template) -> Non
         assert any(f'"{alarm["MetricName"]}"' in path.read_text() for path in folder.glob("*.py"))
 
 
-def test_no_right_is_wider_than_its_use(template: Template) -> None:
-    """No statement has a wildcard, neither in its actions nor in its resources."""
-    statements = list(template.statements())
-    assert statements
-    for role, statement in statements:
-        assert statement["Effect"] == "Allow"
-        assert not any("*" in action for action in listed(statement["Action"])), role
-        assert "*" not in str(statement["Resource"]), role
-
-
-def test_only_known_managed_policies(template: Template) -> None:
-    """Roles have no managed policies but those that SAM attaches to every function."""
-    for role in template.of_type("AWS::IAM::Role").values():
-        for arn in role.get("ManagedPolicyArns", ()):
-            assert str(arn).rsplit("/", 1)[1].rstrip("'}") in MANAGED
-
-
-def test_the_gateway_may_only_call_the_decider(template: Template) -> None:
-    """The public edge has one right, and it is not to touch data."""
-    rights = [statement for role, statement in template.statements() if role == "GatewayFunctionRole"]
-    assert [(listed(r["Action"]), r["Resource"]) for r in rights] == [
-        (["lambda:InvokeFunction"], {"Ref": template.alias("decider")})
-    ]
+def test_what_became_of_mails_comes_back(template: Template) -> None:
+    """All mails have the configuration set; its events go to the default bus, and those of this set to the Engager."""
+    (events,) = template.of_type("AWS::SES::ConfigurationSetEventDestination").values()
+    (configuration,) = template.of_type("AWS::SES::ConfigurationSet")
+    assert events["ConfigurationSetName"] == {"Ref": configuration}
+    destination = events["EventDestination"]
+    assert destination["Enabled"] is True
+    assert set(destination["MatchingEventTypes"]) == {"send", "delivery", "reject", "bounce", "complaint"}
+    assert "event-bus/default" in str(destination["EventBridgeDestination"]["EventBusArn"])
+    (rule,) = template.of_type("AWS::Events::Rule").values()
+    assert "EventBusName" not in rule
+    mine = {"mail": {"tags": {"ses:configuration-set": [{"Ref": configuration}]}}}
+    assert rule["EventPattern"] == {"source": ["aws.ses"], "detail": mine}
+    (target,) = rule["Targets"]
+    assert target["Arn"] == {"Ref": template.alias("engager")}
+    sends = template.functions["engager"]["Environment"]["Variables"]["OPPORTUNE_SES_CONFIGURATION_SET"]
+    assert sends == {"Ref": configuration}
 
 
 @pytest.mark.parametrize(("caller", "called"), [("gateway", "decider"), ("decider", "engager")])
@@ -171,14 +192,18 @@ def test_inner_calls_use_aliases(template: Template, caller: str, called: str) -
 
 
 def test_every_event_reaches_an_alias(template: Template) -> None:
-    """API, queue and schedule call aliases too, so that a version is switched everywhere at once."""
+    """APIs, queues, schedules and rules call aliases too, so that a version is switched everywhere at once."""
     aliases = {template.alias(name) for name in template.functions}
-    (api,) = template.of_type("AWS::ApiGatewayV2::Api").values()
-    (route,) = api["Body"]["paths"].items()
-    assert route[0] == "$default"
-    targets = [list(referred(route[1]))]
-    targets += [list(referred(s["FunctionName"])) for s in template.of_type("AWS::Lambda::EventSourceMapping").values()]
-    targets += [list(referred(s["Target"]["Arn"])) for s in template.of_type("AWS::Scheduler::Schedule").values()]
+    routes = {name: api["Body"]["paths"] for name, api in template.of_type("AWS::ApiGatewayV2::Api").items()}
+    called = {
+        (api, path): set(referred(route)) & aliases for api, paths in routes.items() for path, route in paths.items()
+    }
+    assert called == {
+        ("Api", "$default"): {template.alias("gateway")},
+        ("PreferencesApi", "/unsubscribe/{token}"): {template.alias("preferences")},
+    }
+    targets = [list(referred(s["FunctionName"])) for s in template.of_type("AWS::Lambda::EventSourceMapping").values()]
+    targets += [list(referred(target["Arn"])) for target in asynchronous(template)]
     for target in targets:
         assert aliases & set(target), target
 
@@ -189,15 +214,18 @@ def test_a_changed_setting_publishes_a_version(template: Template) -> None:
     assert all(function["Properties"]["AutoPublishAliasAllProperties"] for function in functions.values())
 
 
-def test_the_decider_is_woken_every_minute(template: Template) -> None:
-    """The schedule's input is a wake that the Decider understands, for all partitions."""
+def test_decider_and_engager_are_woken_every_minute(template: Template) -> None:
+    """The schedules' inputs are a wake and a sweep as the two understand them, the wake for all partitions."""
     inputs = {
-        schedule["ScheduleExpression"]: schedule["Target"]["Input"]
+        alias: (schedule["ScheduleExpression"], schedule["Target"]["Input"])
         for schedule in template.of_type("AWS::Scheduler::Schedule").values()
         if "Input" in schedule["Target"]
+        for alias in referred(schedule["Target"]["Arn"])
     }
-    assert inputs.keys() == {"rate(1 minute)"}
-    assert msgspec.json.decode(inputs["rate(1 minute)"], type=DeciderRequest) == Wake()
+    assert inputs.keys() == {template.alias("decider"), template.alias("engager")}
+    assert {expression for expression, _ in inputs.values()} == {"rate(1 minute)"}
+    assert msgspec.json.decode(inputs[template.alias("decider")][1], type=DeciderRequest) == Wake()
+    assert msgspec.json.decode(inputs[template.alias("engager")][1], type=Sweep) == Sweep()
 
 
 def test_messages_stay_hidden_for_six_timeouts(template: Template) -> None:
@@ -211,18 +239,12 @@ def test_messages_stay_hidden_for_six_timeouts(template: Template) -> None:
         assert template.resources[queue]["Properties"]["VisibilityTimeout"] >= 6 * timeout
 
 
-def test_the_address_of_mongodb_is_nowhere_in_clear(template: Template) -> None:
-    """Environments hold the secret's ARN, and who has it may read that secret and no other."""
-    arn = {"Ref": "MongoDbSecretArn"}
-    for name, function in template.functions.items():
-        needs = function["Environment"]["Variables"].get("OPPORTUNE_MONGODB_URL")
-        allowed = [
-            statement["Resource"]
-            for role, statement in template.statements()
-            if role == f"{name.title()}FunctionRole" and statement["Action"] == "secretsmanager:GetSecretValue"
-        ]
-        assert needs in (None, arn)
-        assert allowed == ([arn] if needs else [])
+def test_no_link_is_logged(template: Template) -> None:
+    """Neither API writes paths or queries: they hold tokens and keys."""
+    formats = [stage["AccessLogSettings"]["Format"] for stage in template.of_type("AWS::ApiGatewayV2::Stage").values()]
+    assert len(formats) == 2
+    for text in formats:
+        assert set(re.findall(r"\$context\.(\w+)", text)) <= LOGGED
 
 
 def test_whoever_deploys_is_told_what_each_parameter_means(template: Template) -> None:

@@ -8,16 +8,17 @@ from typing import Any
 
 @dataclass
 class Context:
-    """A Lambda context with time left."""
+    """A Lambda context with time left: ``remaining_ms`` until the timeout."""
 
     function_name: str = "test"
     memory_limit_in_mb: int = 512
     invoked_function_arn: str = "arn:aws:lambda:eu-central-1:123456789012:function:test"
     aws_request_id: str = "0d5c2a52-3a4e-4b63-8a2e-6d6d6e6f7071"
+    remaining_ms: int = 30_000
 
     def get_remaining_time_in_millis(self) -> int:
         """Return ms until the timeout."""
-        return 5000
+        return self.remaining_ms
 
 
 def http_event(

@@ -258,9 +258,11 @@ def test_unknown_fields_have_a_suggestion() -> None:
         ("sequence[0].event", "is missing"),
         ("sequence[0].times", "must be 1 or more"),
     ]
-    ((field, message),) = complaints(Campaign, CAMPAIGN | {"holdout": "10%"})
-    assert field == "holdout"
-    assert message == "unknown field 'holdout'; known here: id, name, targets, trigger, channel, content"
+    ((field, message),) = complaints(Site, SITE | {"pigeons": 2})
+    assert field == "pigeons"
+    assert message.startswith("unknown field 'pigeons'; known here: id, name, timezone, keys, sender, caps, ")
+    ((field, message),) = complaints(Campaign, CAMPAIGN | {"holdoot": "10%"})
+    assert (field, message) == ("holdoot", "unknown field 'holdoot', did you mean 'holdout'?")
 
 
 @pytest.mark.parametrize(
@@ -275,7 +277,8 @@ def test_unknown_fields_have_a_suggestion() -> None:
         ({"targets": []}, "targets", "such as [vip-players], or everyone"),
         ({"targets": ["vip", "everyone"]}, "targets[1]", "write 'targets: everyone'"),
         ({"targets": ["vip", 5]}, "targets[1]", "the id of a target group"),
-        ({"channel": "sms"}, "channel", "does not exist yet"),
+        ({"channel": "sms"}, "content", "is content of the channel popup; that of sms has 'text'"),
+        ({"channel": "mms"}, "channel", "write popup, email, sms, push or webhook, did you mean 'sms'?"),
         ({"channel": "popups"}, "channel", "did you mean 'popup'?"),
         ({"sequence": []}, "sequence", "indent it below 'trigger:'"),
         ({"content": "Hi"}, "content", "must be a map of fields"),

@@ -7,36 +7,46 @@ from typing import Any
 
 import pytest
 
-from engager.email import compose
+from engager.email import Mail, compose
 from engager.outcome import Undeliverable
 from engager.plaintext import plaintext
+from shared.contracts import Activation
 from shared.ruleset import Sender
 
 SENDER = Sender("hello@shop.example", "Shop")
+URL = "https://abcdefghij.execute-api.eu-central-1.amazonaws.com/unsubscribe/" + "dG9rZW4_-" * 20
+
+
+def mail(content: dict[str, Any], to: Any = "ada@example.com", sender: Sender | None = SENDER, url: str = URL) -> Mail:
+    """Return the e-mail of an activation."""
+    activation = Activation("a1", "shop", "ada", "cart", 1, "email", 0, "Order", "m1")
+    return compose(activation, sender, to, content, url)
 
 
 def composed(content: dict[str, Any], to: Any = "ada@example.com", sender: Sender = SENDER) -> EmailMessage:
     """Return the e-mail as a reader's program parses it."""
-    return message_from_bytes(compose("a1", sender, to, content).mime, policy=default)
+    return message_from_bytes(mail(content, to, sender).mime, policy=default)
+
+
+def part(message: EmailMessage, kind: str) -> str:
+    """Return the text of the part *kind*, html or plain."""
+    body = message.get_body((kind,))
+    assert body is not None
+    return str(body.get_content()).replace("\r\n", "\n")
 
 
 def test_html_and_text_are_alternatives() -> None:
     """Both parts come, the text first, so that the richest one a reader knows is shown."""
-    message = composed({"subject": "S", "html": "<p>Hallo ☀</p>", "text": "Hallo"})
+    message = composed({"subject": "S", "html": f"<p>Hallo ☀ {URL}</p>", "text": "Hallo"})
     assert message.get_content_type() == "multipart/alternative"
     assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
-    html = message.get_body(("html",))
-    assert html is not None
-    assert html.get_content().strip() == "<p>Hallo ☀</p>"
+    assert part(message, "html").strip() == f"<p>Hallo ☀ {URL}</p>"
 
 
 def test_text_is_derived_from_html() -> None:
     """An e-mail written as HTML alone has a text part all the same."""
-    text = composed({"subject": "S", "html": "<p>Hi</p><p><a href='https://x.example/'>Go</a></p>"}).get_body(
-        ("plain",)
-    )
-    assert text is not None
-    assert text.get_content().split() == ["Hi", "Go", "(https://x.example/)"]
+    message = composed({"subject": "S", "html": "<p>Hi</p><p><a href='https://x.example/'>Go</a></p>"})
+    assert part(message, "plain").split() == ["Hi", "Go", "(https://x.example/)", "Unsubscribe", f"({URL})"]
 
 
 def test_text_alone_is_a_plain_message() -> None:
@@ -82,13 +92,13 @@ def test_line_breaks_cannot_add_headers(break_: str) -> None:
 def test_only_exactly_one_address_is_one(address: Any) -> None:
     """Several addresses, names, breaks and other types are refused, not guessed at."""
     with pytest.raises(Undeliverable) as refused:
-        compose("a1", SENDER, address, {"subject": "S", "text": "x"})
+        mail({"subject": "S", "text": "x"}, address)
     assert refused.value.code == "invalid_address"
 
 
 def test_a_domain_beyond_ascii_is_encoded() -> None:
     """An address at an internationalised domain is reachable."""
-    assert compose("a1", SENDER, "ada@käse.example", {"text": "x"}).to == "ada@xn--kse-qla.example"
+    assert mail({"text": "x"}, "ada@käse.example").to == "ada@xn--kse-qla.example"
 
 
 @pytest.mark.parametrize(
@@ -103,13 +113,13 @@ def test_a_domain_beyond_ascii_is_encoded() -> None:
 def test_what_is_missing_has_its_own_reason(sender: Sender | None, to: Any, code: str) -> None:
     """Without a sender or an address nothing is composed."""
     with pytest.raises(Undeliverable) as refused:
-        compose("a1", sender, to, {"text": "x"})
+        mail({"text": "x"}, to, sender)
     assert refused.value.code == code
 
 
 def test_everything_is_seven_bit_with_short_lines() -> None:
     """No relay has a reason to re-encode the message, whatever is in it."""
-    mime = compose("a1", SENDER, "a@b.example", {"subject": "ü" * 300, "html": "ü" * 5000, "text": "x" * 5000}).mime
+    mime = mail({"subject": "ü" * 300, "html": "ü" * 5000, "text": "x" * 5000}).mime
     assert mime.isascii()
     assert max(len(line) for line in mime.split(b"\r\n")) <= 998
 
@@ -122,3 +132,59 @@ def test_plaintext_reads_like_the_page() -> None:
         "<a href='https://x.example/'>https://x.example/</a><script>x()</script><img alt='Logo'></body>"
     )
     assert plaintext(html) == "Big news\n\nHello Ada,\nlook & see\n\n- one\n\n- two\n\nhttps://x.example/Logo\n"
+
+
+def test_mail_programs_get_a_way_out_in_one_click() -> None:
+    """Both headers of RFC 8058 are there, each in one line and unencoded, however long the link is."""
+    lines = mail({"subject": "S", "text": "x"}).mime.split(b"\r\n")
+    assert f"List-Unsubscribe: <{URL}>".encode() in lines
+    assert b"List-Unsubscribe-Post: List-Unsubscribe=One-Click" in lines
+    message = composed({"subject": "S", "text": "x"})
+    assert message["List-Unsubscribe"] == f"<{URL}>"
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        ("<p>Hi</p>", "<p>Hi</p>LINK"),
+        ("<html><body><p>Hi</p></body></html>", "<html><body><p>Hi</p>LINK</body></html>"),
+        ("<HTML><BODY>Hi</BODY\n></HTML>", "<HTML><BODY>HiLINK</BODY\n></HTML>"),
+        ("<p>Hi</p></html>", "<p>Hi</p>LINK</html>"),
+        (f"<a href='{URL}'>No more</a>", f"<a href='{URL}'>No more</a>"),
+    ],
+)
+def test_people_see_a_way_out(html: str, expected: str) -> None:
+    """A page without the link gets one as the last thing in it; one that has it stays as it is."""
+    link = f'<p style="font-size:12px"><a href="{URL}">Unsubscribe</a></p>'
+    content = part(composed({"subject": "S", "html": html, "text": f"x {URL}"}), "html")
+    assert content.rstrip("\n") == expected.replace("LINK", link)
+
+
+def test_readers_of_plain_text_see_it_too() -> None:
+    """A text without the link gets a line with it, and only one."""
+    assert part(composed({"subject": "S", "text": "Hi\n\n"}), "plain").split("\n") == [
+        "Hi",
+        "",
+        f"Unsubscribe: {URL}",
+        "",
+    ]
+    assert part(composed({"subject": "S", "text": f"Stop: {URL}"}), "plain") == f"Stop: {URL}\n"
+    both = composed({"subject": "S", "html": "<p>Hi</p>", "text": "Hi"})
+    assert part(both, "plain").count(URL) == part(both, "html").count(URL) == 1
+
+
+def test_a_link_that_fits_into_no_line_is_refused() -> None:
+    """A line of an e-mail has an end, and an e-mail without the header must not leave."""
+    with pytest.raises(Undeliverable) as refused:
+        mail({"text": "x"}, url="https://x.example/" + "y" * 950)
+    assert refused.value.code == "long_url"
+    longest = "https://x.example/" + "y" * 932
+    assert max(len(line) for line in mail({"text": "x"}, url=longest).mime.split(b"\r\n")) <= 998
+
+
+def test_tags_have_only_what_ses_takes() -> None:
+    """The activation, its campaign and its site come back with every event of SES, in letters that it allows."""
+    assert mail({"text": "x"}).tags == {"activation_id": "a1", "campaign": "cart", "site": "shop"}
+    odd = Activation("a:1/ü", "s h", "u", "c" * 300, 1, "email", 0, "Order", "m1")
+    tags = compose(odd, SENDER, "ada@example.com", {"text": "x"}, URL).tags
+    assert tags == {"activation_id": "a_1__", "campaign": "c" * 256, "site": "s_h"}

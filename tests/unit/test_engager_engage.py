@@ -1,200 +1,172 @@
-"""The use case: what is recorded, what is delivered, and what is never delivered again."""
+"""The use case: what is recorded, what is delivered, what waits, and what is never delivered again."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from engager.email import Mail
-from engager.engage import Ports, engage
-from engager.outcome import Content, Outcome, State
-from engager.render import Templates
+from engager.controls import Control
+from engager.engage import engage
+from engager.outcome import Content, Held, Outcome, State
+from engager.ports import Ports
 from engager.rulesets import Rulesets
 from shared.contracts import Activation
 from shared.errors import Unavailable
-from shared.ruleset import Campaign, Ruleset, Sender, Trigger
+from shared.ruleset import Campaign, QuietHours, Ruleset, Schedule, Sender, Trigger, Variant
+from tests.unit.engager_ports import NOW, World
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+# NOW is 2026-09-21, 14:13 UTC.
+QUIET = QuietHours(start=13 * 60, stop=15 * 60, zone="user")
+CHANNELS = {
+    "pop": "popup",
+    "quietpop": "popup",
+    "unsafe": "popup",
+    "self": "popup",
+    "many": "popup",
+    "push": "push",
+    "hook": "webhook",
+}
 
 
-@dataclass
-class FakeLedger:
-    """A ledger in a dict: state and reason, or content, by activation id."""
-
-    rows: dict[str, tuple[State, str | None]] = field(default_factory=dict)
-    contents: dict[str, Content] = field(default_factory=dict)
-
-    def claim(self, activation: Activation, state: State = State.SENDING, reason: str | None = None) -> bool:
-        """Take a new, or refused, activation."""
-        if activation.id in self.rows and self.rows[activation.id][0] is not State.FAILED_RETRYABLE:
-            return False
-        self.rows[activation.id] = (state, reason)
-        return True
-
-    def settle(self, activation_id: str, outcome: Outcome) -> None:
-        """Write the outcome down."""
-        assert outcome.state is not None
-        self.rows[activation_id] = (outcome.state, outcome.reason)
-
-    def keep(self, activation: Activation, content: Content) -> Content | None:
-        """Store the first content."""
-        self.rows.setdefault(activation.id, (State.SENT, None))
-        return self.contents.setdefault(activation.id, content)
-
-    def suppress(self, activations: Sequence[Activation]) -> None:
-        """Record suppressions."""
-        for activation in activations:
-            self.rows.setdefault(activation.id, (State.SUPPRESSED, activation.suppressed))
-
-
-@dataclass
-class FakeCustomers:
-    """Known customers by user id."""
-
-    known: dict[str, dict[str, Any]]
-
-    def attributes(self, site: str, user: str) -> dict[str, Any] | None:  # noqa: ARG002 - one site
-        """Return what is known."""
-        return self.known.get(user)
-
-
-@dataclass
-class FakeMailer:
-    """Answers with one outcome after the other, the last one for good."""
-
-    outcomes: list[Outcome]
-    sent: list[Mail] = field(default_factory=list)
-
-    def __call__(self, mail: Mail) -> Outcome:
-        """Take the mail."""
-        self.sent.append(mail)
-        return self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
-
-
-def campaign(name: str, channel: str, content: Content) -> Campaign:
-    """Return a campaign."""
+def campaign(name: str, content: Content, **values: Any) -> Campaign:
+    """Return a campaign for everyone."""
     trigger = Trigger(key="k", program={}, matchers=[], horizon=0)
-    return Campaign(id=name, version="1", name=name, trigger=trigger, channel=channel, content=content)
+    values = {"everyone": True, **values}
+    return Campaign(name, "1", name, trigger, CHANNELS.get(name, "email"), content, **values)
 
 
+MAIL = {"subject": "Hi {{ customer.name }}", "text": "{{ event.item }} {{ site.unsubscribe_url }}"}
 RULESET = Ruleset(
     "demo",
     1,
     [],
     [
-        campaign("pop", "popup", {"title": "Hi {{ customer.name }}, {{ event.item }}"}),
-        campaign("mail", "email", {"subject": "Hi {{ customer.name }}", "text": "{{ event.item }}"}),
-        campaign("broken", "email", {"subject": "x", "text": "{{ 1 | divided_by: 0 }}"}),
-        campaign("unsafe", "popup", {"actions": [{"label": "x", "url": "{{ event.link }}"}]}),
-        campaign("push", "push", {"title": "x"}),
-        campaign("self", "popup", {"title": "{{ campaign.name }} of {{ campaign.id }} on {{ site.id }}"}),
+        campaign("pop", {"title": "Hi {{ customer.name }}, {{ event.item }}"}),
+        campaign("quietpop", {"title": "Psst"}, quiet_hours=QuietHours(780, 900, "UTC", drop=True)),
+        campaign("mail", MAIL),
+        campaign("groups", MAIL, everyone=False),
+        campaign("quiet", MAIL, quiet_hours=QUIET),
+        campaign("hours", MAIL, schedule=Schedule("user", start=8 * 60, stop=12 * 60)),
+        campaign("broken", {"subject": "x", "text": "{{ 1 | divided_by: 0 }}"}),
+        campaign("unsafe", {"actions": [{"label": "x", "url": "{{ event.link }}"}]}),
+        campaign("push", {"title": "x"}),
+        campaign("hook", {"url": "https://x.example"}),
+        campaign("self", {"title": "{{ campaign.name }} of {{ campaign.id }} on {{ site.id }}"}),
+        campaign("many", {}, variants=[Variant("a", 1, {"title": "A"}), Variant("b", 1, {"title": "B"})]),
+        campaign("both", {}, variants=[Variant("a", 1, {**MAIL}), Variant("b", 1, {**MAIL, "subject": "B"})]),
     ],
     Sender("hello@shop.example"),
 )
 
 
-def ports(*outcomes: Outcome) -> Ports:
-    """Return ports with Ada as the only customer with an address, and Bob without one."""
-    return Ports(
-        rulesets=Rulesets(lambda _site, _version: RULESET),
-        customers=FakeCustomers({"ada": {"name": "Ada", "email": "ada@example.com"}, "bob": {"name": "Bob"}}),
-        ledger=FakeLedger(),
-        templates=Templates(),
-        send_email=FakeMailer(list(outcomes) or [Outcome(State.SENT, provider_id="p1")]),
-    )
+def world(*outcomes: Outcome, **values: Any) -> World:
+    """Return a world with Ada as the only customer with a name, and Bob without one."""
+    given = World(known={"ada": {"name": "Ada", "timezone": "UTC"}, "bob": {}}, **values)
+    if outcomes:
+        given.outcomes = list(outcomes)
+    return given
+
+
+def run(
+    given: World, name: str = "mail", held: Held | None = None, ruleset: Ruleset = RULESET, **changes: Any
+) -> Outcome:
+    """Engage an activation of the campaign *name*."""
+    return engage(activation(name, **changes), given.ports(ruleset), held)
 
 
 def activation(name: str = "mail", user: str = "ada", **changes: Any) -> Activation:
-    """Return an activation of the campaign *name*."""
-    channel = {"pop": "popup", "unsafe": "popup", "self": "popup", "push": "push"}.get(name, "email")
-    values: dict[str, Any] = {"attributes": {"item": "Book"}, **changes}
-    return Activation("a1", "demo", user, name, 1, channel, 1_000, "Order", "m1", **values)
-
-
-def rows(given: Ports) -> dict[str, tuple[State, str | None]]:
-    """Return the rows of the fake ledger."""
-    assert isinstance(given.ledger, FakeLedger)
-    return given.ledger.rows
-
-
-def sent(given: Ports) -> list[Mail]:
-    """Return what the fake mailer took."""
-    assert isinstance(given.send_email, FakeMailer)
-    return given.send_email.sent
+    """Return an activation of the campaign *name*, matched a second ago."""
+    values: dict[str, Any] = {"attributes": {"item": "Book"}, "at": NOW - 1000, **changes}
+    return Activation(
+        "a1", "demo", user, name, 1, CHANNELS.get(name, "email"), event="Order", message_id="m1", **values
+    )
 
 
 def test_a_popup_is_rendered_and_kept() -> None:
     """The content names customer and item, and stands in the ledger as sent."""
-    given = ports()
-    outcome = engage(activation("pop"), given)
+    given = world()
+    outcome = run(given, "pop")
     assert outcome.state is State.SENT
     assert outcome.content is not None
     assert outcome.content["title"] == "Hi Ada, Book"
-    assert rows(given) == {"a1": (State.SENT, None)}
+    assert given.ledger.rows == {"a1": (State.SENT, None)}
 
 
 def test_a_repeated_popup_is_the_stored_one() -> None:
     """A retried event gets the popup of the first time, though the customer has changed since."""
-    given = ports()
-    first = engage(activation("pop"), given)
-    again = engage(activation("pop", attributes={"item": "Lamp"}), given)
+    given = world()
+    first = run(given, "pop")
+    again = run(given, "pop", attributes={"item": "Lamp"})
     assert again == Outcome(None, content=first.content)
 
 
 def test_content_may_name_campaign_and_site() -> None:
     """The variables `campaign` and `site` are there beside customer and event."""
-    outcome = engage(activation("self"), ports())
+    outcome = run(world(), "self")
     assert outcome.content is not None
     assert outcome.content["title"] == "self of self on demo"
 
 
 def test_a_popup_for_a_stranger_has_an_empty_customer() -> None:
     """A visitor nobody knows sees the popup without his name."""
-    outcome = engage(activation("pop", user="anon:1"), ports())
+    outcome = run(world(), "pop", user="anon:1")
     assert outcome.content is not None
     assert outcome.content["title"] == "Hi , Book"
 
 
 def test_an_email_is_sent_once_and_settled() -> None:
-    """The mail goes to the customer's address with the activation's id, and the ledger says sent."""
-    given = ports()
-    assert engage(activation(), given) == Outcome(State.SENT, provider_id="p1")
-    assert engage(activation(), given) == Outcome(None)
-    assert [(mail.activation, mail.to) for mail in sent(given)] == [("a1", "ada@example.com")]
-    assert rows(given) == {"a1": (State.SENT, None)}
+    """The content is rendered with a way out of the channel, and the ledger says sent."""
+    given = world()
+    assert run(given) == Outcome(State.SENT, provider_id="p1")
+    assert run(given) == Outcome(None)
+    assert given.sent == [("a1", {"subject": "Hi Ada", "text": "Book https://p.example/demo/ada/email"})]
+    assert given.ledger.rows == {"a1": (State.SENT, None)}
 
 
-@pytest.mark.parametrize("state", [State.SENDING, State.SENT, State.UNKNOWN, State.FAILED_FINAL, State.SUPPRESSED])
+@pytest.mark.parametrize(
+    "state",
+    [
+        State.SENDING,
+        State.SENT,
+        State.UNKNOWN,
+        State.FAILED_FINAL,
+        State.SUPPRESSED,
+        State.HELD,
+        State.HELD_OUT,
+        State.DROPPED_LATE,
+    ],
+)
 def test_a_row_in_any_other_state_stops_the_email(state: State) -> None:
     """Whoever wrote the row has, or had, the activation: nothing is sent, nothing is changed."""
-    given = ports()
-    rows(given)["a1"] = (state, None)
-    assert engage(activation(), given).state is None
-    assert not sent(given)
-    assert rows(given) == {"a1": (state, None)}
+    given = world()
+    given.ledger.rows["a1"] = (state, None)
+    assert run(given).state is None
+    assert not given.sent
+    assert given.ledger.rows == {"a1": (state, None)}
 
 
 def test_a_throttled_email_is_tried_again() -> None:
     """A throttle is an error for the queue; the next try sends the mail and settles it."""
-    given = ports(Outcome(State.FAILED_RETRYABLE, "ThrottlingException"), Outcome(State.SENT))
+    given = world(Outcome(State.FAILED_RETRYABLE, "ThrottlingException"), Outcome(State.SENT))
     with pytest.raises(Unavailable):
-        engage(activation(), given)
-    assert rows(given) == {"a1": (State.FAILED_RETRYABLE, "ThrottlingException")}
-    assert engage(activation(), given).state is State.SENT
-    assert len(sent(given)) == 2
+        run(given)
+    assert given.ledger.rows == {"a1": (State.FAILED_RETRYABLE, "ThrottlingException")}
+    assert run(given).state is State.SENT
+    assert len(given.sent) == 2
 
 
 def test_an_unknown_outcome_is_no_error_and_never_sent_again() -> None:
     """Where nobody knows what became of the mail, the queue is done with it."""
-    given = ports(Outcome(State.UNKNOWN, "ReadTimeoutError"))
-    assert engage(activation(), given).state is State.UNKNOWN
-    assert engage(activation(), given).state is None
-    assert len(sent(given)) == 1
+    given = world(Outcome(State.UNKNOWN, "ReadTimeoutError"))
+    assert run(given).state is State.UNKNOWN
+    assert run(given).state is None
+    assert len(given.sent) == 1
 
 
 @pytest.mark.parametrize(
     ("name", "user", "changes", "reason"),
     [
-        ("mail", "bob", {}, "no_address"),
         ("mail", "eve", {}, "no_customer"),
         ("broken", "ada", {}, "template_error"),
         ("gone", "ada", {}, "no_campaign"),
@@ -204,19 +176,252 @@ def test_an_unknown_outcome_is_no_error_and_never_sent_again() -> None:
 )
 def test_what_can_never_be_delivered_is_final(name: str, user: str, changes: dict[str, Any], reason: str) -> None:
     """Each such activation ends in the ledger with its reason, and nothing leaves the house."""
-    given = ports()
-    assert engage(activation(name, user, **changes), given) == Outcome(State.FAILED_FINAL, reason)
-    assert rows(given) == {"a1": (State.FAILED_FINAL, reason)}
-    assert not sent(given)
+    given = world()
+    assert run(given, name, user=user, **changes) == Outcome(State.FAILED_FINAL, reason)
+    assert given.ledger.rows == {"a1": (State.FAILED_FINAL, reason)}
+    assert not given.sent
+
+
+def test_a_webhook_needs_no_customer() -> None:
+    """Its receiver is another: what a visitor does whom nobody knows may be told as well."""
+    given = world()
+    assert run(given, "hook", user="anon:1").state is State.SENT
 
 
 @pytest.mark.parametrize("name", ["pop", "mail", "push"])
-def test_a_suppressed_activation_is_only_recorded(name: str) -> None:
+@pytest.mark.parametrize(("gate", "state"), [("cap", State.SUPPRESSED), ("holdout", State.HELD_OUT)])
+def test_a_suppressed_activation_is_only_recorded(name: str, gate: str, state: State) -> None:
     """Of any channel: one row with the gate's name, nothing rendered, nothing delivered."""
-    given = ports()
-    assert engage(activation(name, suppressed="cap"), given) == Outcome(State.SUPPRESSED, "cap")
-    assert rows(given) == {"a1": (State.SUPPRESSED, "cap")}
-    assert not sent(given)
+    given = world()
+    assert run(given, name, suppressed=gate) == Outcome(state, gate)
+    assert given.ledger.rows == {"a1": (state, gate)}
+    assert not given.sent
+
+
+@pytest.mark.parametrize("paused", ["*", "channel:email", "campaign:mail"])
+def test_a_pause_holds_an_email_for_a_minute(paused: str) -> None:
+    """Of the site, the channel or the campaign; it counts as late from when it was due."""
+    given = world(control=Control(frozenset({paused})))
+    assert run(given) == Outcome(State.HELD, "paused")
+    assert given.ledger.held["a1"][1:] == (NOW + MINUTE, NOW - 1000)
+    assert not given.sent
+
+
+def test_a_pause_of_something_else_stops_nothing() -> None:
+    """Another channel and another campaign."""
+    given = world(control=Control(frozenset({"channel:popup", "campaign:pop"})))
+    assert run(given).state is State.SENT
+
+
+@pytest.mark.parametrize(
+    ("name", "control", "reason"),
+    [("pop", Control(frozenset({"*"})), "paused"), ("quietpop", Control(), "quiet_hours")],
+)
+def test_a_popup_cannot_wait(name: str, control: Control, reason: str) -> None:
+    """Paused, or in quiet hours, it is suppressed."""
+    given = world(control=control)
+    assert run(given, name) == Outcome(State.SUPPRESSED, reason)
+    assert given.ledger.rows == {"a1": (State.SUPPRESSED, reason)}
+
+
+def test_nobody_opts_out_of_popups() -> None:
+    """An opt-out is of messages that come by themselves."""
+    given = world(opted_out={("ada", "popup")})
+    assert run(given, "pop").state is State.SENT
+
+
+def test_what_comes_too_late_is_dropped() -> None:
+    """An hour after it was due, unless the campaign says otherwise; to the millisecond."""
+    given = world()
+    assert run(given, at=NOW - 2 * HOUR, due=NOW - HOUR, user="ada").state is State.SENT
+    late = world()
+    assert run(late, at=NOW - HOUR - 1) == Outcome(State.DROPPED_LATE, "max_lateness")
+    assert late.ledger.rows == {"a1": (State.DROPPED_LATE, "max_lateness")}
+    assert not late.sent
+
+
+def test_an_opt_out_suppresses() -> None:
+    """Of this channel."""
+    assert run(world(opted_out={("ada", "sms")})).state is State.SENT
+    assert run(world(opted_out={("ada", "email")})) == Outcome(State.SUPPRESSED, "opt_out")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "sent"),
+    [
+        ({"ok": {"mail": True}}, True),
+        ({"ok": {"mail": "true"}}, False),
+        ({"ok": {"mail": 1}}, False),
+        ({"ok": True}, False),
+        ({}, False),
+    ],
+)
+def test_consent_must_be_true(attributes: dict[str, Any], sent: bool) -> None:
+    """Nothing but a true value of the site's attribute is consent; dots reach into objects."""
+    ruleset = Ruleset("demo", 1, [], RULESET.campaigns, RULESET.sender, consent={"email": "ok.mail"})
+    given = world()
+    given.known["ada"] = attributes
+    outcome = run(given, ruleset=ruleset)
+    assert outcome == (Outcome(State.SENT, provider_id="p1") if sent else Outcome(State.SUPPRESSED, "consent"))
+
+
+@pytest.mark.parametrize(
+    ("name", "delay", "targets", "state"),
+    [
+        ("groups", HOUR, set(), State.SUPPRESSED),
+        ("groups", HOUR, {("ada", "groups")}, State.SENT),
+        ("groups", 0, set(), State.SENT),
+        ("mail", HOUR, set(), State.SENT),
+    ],
+)
+def test_a_delayed_one_must_still_be_a_target(
+    name: str, delay: int, targets: set[tuple[str, str]], state: State
+) -> None:
+    """Asked again only where time has passed, and where there are targets at all."""
+    given = world(target_of=targets)
+    outcome = run(given, name, at=NOW - delay, due=NOW)
+    assert outcome.state is state
+    assert outcome.reason == (None if state is State.SENT else "recheck")
+
+
+def test_quiet_hours_hold_until_they_end() -> None:
+    """Until 15:00 on the customer's clocks; only from then on it counts as late."""
+    given = world()
+    end = NOW - NOW % HOUR + HOUR
+    assert run(given, "quiet") == Outcome(State.HELD, "quiet_hours")
+    assert given.ledger.held["a1"][1:] == (end, end)
+    held = given.ledger.held["a1"]
+    given.now = end + HOUR
+    assert run(given, "quiet", held).state is State.SENT
+
+
+def test_without_a_zone_quiet_hours_hold_too() -> None:
+    """Never fail open: looked at again every hour, until a day and the lateness that is allowed are over."""
+    given = world()
+    given.known["ada"]["timezone"] = "Europe/Atlantis"
+    looks = 0
+    outcome = run(given, "quiet")
+    while outcome.state is State.HELD and looks < 48:
+        looks += 1
+        held = given.ledger.held["a1"]
+        assert held.until == given.now + HOUR
+        given.now = held.until
+        outcome = run(given, "quiet", held)
+    assert (looks, outcome) == (25, Outcome(State.DROPPED_LATE, "max_lateness"))
+    assert not given.sent
+
+
+def test_a_schedule_in_the_customers_zone_is_about_the_match() -> None:
+    """It was open when the match was completed, whatever the clocks say when it is delivered."""
+    given = world()
+    given.known["ada"]["timezone"] = "America/New_York"  # 10:13 there
+    assert run(given, "hours").state is State.SENT
+    given = world()  # 14:13 in UTC
+    assert run(given, "hours") == Outcome(State.SUPPRESSED, "schedule")
+    assert run(world(), "hours", user="bob") == Outcome(State.SUPPRESSED, "schedule")
+
+
+def test_a_ceiling_holds_until_the_next_minute() -> None:
+    """What finds no place in this minute waits for the next one."""
+    ruleset = Ruleset("demo", 1, [], RULESET.campaigns, RULESET.sender, rates={"email": 1})
+    given = world(places=0)
+    assert run(given, ruleset=ruleset) == Outcome(State.HELD, "ceiling")
+    assert given.ledger.held["a1"][1:] == (NOW - NOW % MINUTE + MINUTE, NOW - 1000)
+    given.places = 1
+    assert run(given, held=given.ledger.held["a1"], ruleset=ruleset).state is State.SENT
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"control": Control(frozenset({"*"}))}, "paused"),
+        ({}, "max_lateness"),
+        ({"now": NOW}, "opt_out"),
+        ({"now": NOW, "opted_out": set()}, "consent"),
+        ({"now": NOW, "opted_out": set(), "known": {"ada": {"ok": True}}}, "recheck"),
+        (
+            {"now": NOW, "opted_out": set(), "known": {"ada": {"ok": True}}, "target_of": {("ada", "all")}},
+            "quiet_hours",
+        ),
+        (
+            {
+                "now": NOW,
+                "opted_out": set(),
+                "known": {"ada": {"ok": True, "timezone": "Asia/Tokyo"}},
+                "target_of": {("ada", "all")},
+            },
+            "ceiling",
+        ),
+    ],
+)
+def test_the_first_gate_that_closes_gives_the_reason(values: dict[str, Any], reason: str) -> None:
+    """All are closed; opened one by one they show their order."""
+    everything = campaign("all", MAIL, everyone=False, quiet_hours=QUIET)
+    ruleset = Ruleset("demo", 1, [], [everything], consent={"email": "ok"}, rates={"email": 1})
+    closed: dict[str, Any] = {
+        "known": {"ada": {}},
+        "opted_out": {("ada", "email")},
+        "now": NOW + 3 * HOUR,
+        "places": 0,
+    }
+    given = World(**{**closed, **values})
+    assert run(given, "all", ruleset=ruleset, at=NOW - HOUR, due=NOW).reason == reason
+
+
+def test_a_forgotten_user_gets_nothing_and_is_not_named() -> None:
+    """The row says why, and no longer who."""
+    given = world(forgotten={"ada"})
+    assert run(given) == Outcome(State.SUPPRESSED, "forgotten")
+    assert given.ledger.users == {"a1": "forgotten:x"}
+    assert not given.sent
+
+
+def test_a_held_one_that_is_throttled_waits_in_the_ledger() -> None:
+    """No message stands behind it, so it is held for another minute, with the same lateness."""
+    given = world(Outcome(State.FAILED_RETRYABLE, "Throttling"), Outcome(State.SENT))
+    held = given.hold(activation(), until=NOW, since=NOW - 5)
+    assert run(given, held=held) == Outcome(State.HELD, "Throttling")
+    assert given.ledger.held["a1"] == Held(activation(), NOW + MINUTE, NOW - 5)
+    assert run(given, held=given.ledger.held["a1"]).state is State.SENT
+
+
+def test_what_a_sweep_has_seen_may_be_gone() -> None:
+    """Another sweep was faster: nothing is sent, nothing is changed."""
+    given = world()
+    seen = given.hold(activation(), until=NOW)
+    given.hold(activation(), until=NOW + MINUTE)
+    assert run(given, held=seen).state is None
+    assert not given.sent
+    assert given.ledger.rows["a1"] == (State.HELD, "paused")
+
+
+def test_a_user_always_gets_the_same_variant() -> None:
+    """Popup and row say the same, and of many users each variant has about its share."""
+    titles: dict[str, int] = {}
+    for number in range(400):
+        given = world()
+        content = run(given, "many", user=f"u{number}").content
+        assert content is not None
+        assert content["title"] == str(given.ledger.variants["a1"]).upper()
+        assert run(world(), "many", user=f"u{number}").content == content
+        titles[content["title"]] = titles.get(content["title"], 0) + 1
+    assert 150 < titles["A"] < 250
+    assert sum(titles.values()) == 400
+
+
+def test_templates_of_variants_are_kept_apart() -> None:
+    """Two users, one set of templates, two subjects; the row of an e-mail names the variant too."""
+    given = world()
+    ports: Ports = given.ports(RULESET)
+    subjects = set()
+    for number in range(20):
+        given.known[f"u{number}"] = {"name": "N"}
+        given.ledger.rows.clear()
+        engage(activation("both", f"u{number}"), ports)
+        subject = given.sent[-1][1]["subject"]
+        assert subject == {"a": "Hi N", "b": "B"}[given.ledger.variants["a1"] or ""]
+        subjects.add(subject)
+    assert len(subjects) == 2
 
 
 def test_a_ruleset_version_is_read_once() -> None:

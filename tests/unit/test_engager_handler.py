@@ -1,4 +1,4 @@
-"""The handler: two shapes of payload, partial batch answers, deadlines, and logs without people in them."""
+"""The handler: every shape of payload, partial batch answers, deadlines, and logs without people in them."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -9,16 +9,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from engager.email import Mail
-from engager.engage import Ports
+from engager.controls import Control
+from engager.feedback import Noted
 from engager.handler import Deps, create_handler
-from engager.outcome import Content, Outcome, State
-from engager.render import Templates
-from engager.rulesets import Rulesets
-from shared.contracts import Activation, Engage
+from engager.outcome import State
+from engager.sweep import Sweeper
+from shared.contracts import Activation, Conversion, Engage, ForgetUser, Sweep
 from shared.errors import InvalidRequest, Unavailable
 from shared.observability import observe
 from shared.ruleset import Campaign, Ruleset, Sender, Trigger
+from tests.unit.engager_ports import NOW, World
+from tests.unit.lambdas import Context
 
 TRIGGER = Trigger(key="k", program={}, matchers=[], horizon=0)
 RULESET = Ruleset(
@@ -28,71 +29,20 @@ RULESET = Ruleset(
     [
         Campaign("pop", "1", "Pop", TRIGGER, "popup", {"title": "Hi"}),
         Campaign("mail", "1", "Mail", TRIGGER, "email", {"subject": "Hi", "text": "x"}),
+        Campaign("other", "1", "Other", TRIGGER, "email", {"subject": "Hi", "text": "x"}),
     ],
     Sender("hello@shop.example"),
 )
 
 
 @dataclass
-class Context:
-    """What Lambda passes besides the payload."""
+class Lab:
+    """A world, and what the handler did besides; ``told``: what was logged of sweeps."""
 
-    remaining_ms: int = 30_000
-    function_name: str = "engager"
-    memory_limit_in_mb: int = 256
-    invoked_function_arn: str = "arn"
-    aws_request_id: str = "r1"
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Return the time left."""
-        return self.remaining_ms
-
-
-@dataclass
-class World:
-    """All ports in one: counts writes, and fails for the users named in ``failing``."""
-
-    failing: dict[str, Exception] = field(default_factory=dict)
-    states: dict[str, State] = field(default_factory=dict)
-    bulks: list[int] = field(default_factory=list)
+    world: World = field(default_factory=lambda: World(known={"ada": {}, "bob": {}}))
     within: list[float] = field(default_factory=list)
-    stale: Exception | None = None
-
-    def claim(self, activation: Activation, state: State = State.SENDING, reason: str | None = None) -> bool:  # noqa: ARG002
-        """Take an activation."""
-        self.states[activation.id] = state
-        return True
-
-    def settle(self, activation_id: str, outcome: Outcome) -> None:
-        """Settle it."""
-        assert outcome.state is not None
-        self.states[activation_id] = outcome.state
-
-    def keep(self, activation: Activation, content: Content) -> Content | None:
-        """Keep a popup."""
-        self.states[activation.id] = State.SENT
-        return content
-
-    def suppress(self, activations: Sequence[Activation]) -> None:
-        """Record suppressions in one write."""
-        self.bulks.append(len(activations))
-        self.states.update({activation.id: State.SUPPRESSED for activation in activations})
-
-    def attributes(self, site: str, user: str) -> dict[str, Any] | None:  # noqa: ARG002 - one site
-        """Return a customer, or fail."""
-        if user in self.failing:
-            raise self.failing[user]
-        return {"email": f"{user}@example.com"}
-
-    def send(self, mail: Mail) -> Outcome:  # noqa: ARG002 - always sent
-        """Send a mail."""
-        return Outcome(State.SENT)
-
-    def settle_stale(self) -> int:
-        """Find nothing stale, or fail."""
-        if self.stale:
-            raise self.stale
-        return 0
+    converted: list[Conversion] = field(default_factory=list)
+    told: list[dict[str, Any]] = field(default_factory=list)
 
     @contextmanager
     def limit(self, seconds: float) -> Iterator[None]:
@@ -100,11 +50,27 @@ class World:
         self.within.append(seconds)
         yield
 
+    def convert(self, conversions: Sequence[Conversion]) -> None:
+        """Note conversions."""
+        self.converted += conversions
 
-def handle(world: World, event: dict[str, Any], context: Context | None = None) -> Any:
+    def tell(self, _: str, extra: dict[str, Any]) -> None:
+        """Note what is logged."""
+        self.told.append(extra)
+
+
+def handle(lab: Lab, event: dict[str, Any], context: Context | None = None) -> Any:
     """Call the handler as Lambda does: with JSON types only, both ways."""
-    ports = Ports(Rulesets(lambda _s, _v: RULESET), world, world, Templates(), world.send)
-    deps = Deps(ports, world.settle_stale, world.limit, lambda: 1_000_000, observe("engager"))
+    deps = Deps(
+        ports=lab.world.ports(RULESET),
+        sweeper=Sweeper(lab.world, lambda: 2, lambda: None, lab.tell),
+        convert=lab.convert,
+        note=lambda _: Noted("Send", known=True),
+        forget=lambda site, user: {f"{site}:{user}": 1},
+        within=lab.limit,
+        clock=lambda: NOW,
+        observability=observe("engager"),
+    )
     answer = create_handler(deps)(json.loads(json.dumps(event)), context or Context())
     return json.loads(json.dumps(answer))
 
@@ -112,7 +78,12 @@ def handle(world: World, event: dict[str, Any], context: Context | None = None) 
 def activation(name: str, campaign: str = "mail", user: str = "ada", suppressed: str | None = None) -> Activation:
     """Return an activation."""
     channel = "popup" if campaign == "pop" else "email"
-    return Activation(name, "demo", user, campaign, 1, channel, 1_000, "Order", "m1", suppressed=suppressed)
+    return Activation(name, "demo", user, campaign, 1, channel, NOW, "Order", "m1", suppressed=suppressed)
+
+
+def states(lab: Lab) -> dict[str, State]:
+    """Return the states in the ledger."""
+    return {name: state for name, (state, _) in lab.world.ledger.rows.items()}
 
 
 def batch(*bodies: Activation | str) -> dict[str, Any]:
@@ -131,7 +102,7 @@ def failed(answer: dict[str, Any]) -> list[str]:
     return [item["itemIdentifier"] for item in answer["batchItemFailures"]]
 
 
-def engage(*activations: Activation, deadline: int = 1_001_500) -> dict[str, Any]:
+def engage(*activations: Activation, deadline: int = NOW + 1_500) -> dict[str, Any]:
     """Return a synchronous request."""
     request: dict[str, Any] = msgspec.to_builtins(Engage(list(activations), deadline))
     return request
@@ -139,27 +110,27 @@ def engage(*activations: Activation, deadline: int = 1_001_500) -> dict[str, Any
 
 def test_a_synchronous_call_answers_with_contents() -> None:
     """Each popup's content comes back under its activation's id; suppressed ones are only recorded."""
-    world = World()
-    answer = handle(world, engage(activation("a1", "pop"), activation("a2", "pop", suppressed="cap")))
+    lab = Lab()
+    answer = handle(lab, engage(activation("a1", "pop"), activation("a2", "pop", suppressed="cap")))
     assert list(answer["contents"]) == ["a1"]
     assert answer["contents"]["a1"]["title"] == "Hi"
-    assert world.states == {"a1": State.SENT, "a2": State.SUPPRESSED}
+    assert states(lab) == {"a1": State.SENT, "a2": State.SUPPRESSED}
 
 
 def test_the_deadline_bounds_the_database() -> None:
     """What is left until the deadline is the time the database gets, in seconds."""
-    world = World()
-    handle(world, engage(activation("a1", "pop")))
-    assert world.within == [1.5]
+    lab = Lab()
+    handle(lab, engage(activation("a1", "pop")))
+    assert lab.within == [1.5]
 
 
 def test_work_past_its_deadline_is_refused() -> None:
     """Nobody waits for the answer any more, so nothing is begun."""
-    world = World()
+    lab = Lab()
     with pytest.raises(Unavailable) as refused:
-        handle(world, engage(activation("a1", "pop"), deadline=1_000_000))
+        handle(lab, engage(activation("a1", "pop"), deadline=NOW))
     assert refused.value.code == "deadline_passed"
-    assert not world.states
+    assert not states(lab)
 
 
 @pytest.mark.parametrize(
@@ -168,22 +139,23 @@ def test_work_past_its_deadline_is_refused() -> None:
 def test_what_is_no_request_is_refused(event: dict[str, Any]) -> None:
     """Another shape, or another version of the contract, is the caller's error."""
     with pytest.raises(InvalidRequest):
-        handle(World(), event)
+        handle(Lab(), event)
 
 
 def test_a_batch_is_delivered() -> None:
     """All records done: nothing goes back to the queue."""
-    world = World()
-    assert failed(handle(world, batch(activation("a1"), activation("a2", "pop")))) == []
-    assert world.states == {"a1": State.SENT, "a2": State.SENT}
+    lab = Lab()
+    assert failed(handle(lab, batch(activation("a1"), activation("a2", "pop")))) == []
+    assert states(lab) == {"a1": State.SENT, "a2": State.SENT}
 
 
 def test_poison_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
     """Bad JSON, wrong types, another version, a bug and an outage each hand back one record only."""
-    world = World(failing={"eve": Unavailable("away"), "bug": KeyError("ada@example.com")})
+    lab = Lab()
+    lab.world.failing = {"eve": Unavailable("away"), "bug": KeyError("ada@example.com")}
     other = msgspec.structs.replace(activation("a5"), v=9)
     answer = handle(
-        world,
+        lab,
         batch(
             "{not json ada@example.com",
             activation("a1"),
@@ -197,15 +169,17 @@ def test_poison_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
         ),
     )
     assert failed(answer) == ["s0", "s2", "s3", "s4", "s5", "s6", "s7"]
-    assert world.states == {"a1": State.SENT, "a2": State.SENT}
+    assert states(lab) == {"a1": State.SENT, "a2": State.SENT}
     assert len(caplog.records) == len(failed(answer))
     assert "ada@example.com" not in str([vars(record) for record in caplog.records])
 
 
 def test_failures_are_logged_with_code_and_message_id(caplog: pytest.LogCaptureFixture) -> None:
     """An operator finds why a message came back, without a customer's data."""
+    lab = Lab()
+    lab.world.failing = {"eve": Unavailable("away", code="database_unavailable")}
     handle(
-        World(failing={"eve": Unavailable("away", code="database_unavailable")}),
+        lab,
         batch(activation("a1", user="eve")),
     )
     logged = [(vars(record)["code"], vars(record)["sqs_message_id"]) for record in caplog.records]
@@ -214,26 +188,97 @@ def test_failures_are_logged_with_code_and_message_id(caplog: pytest.LogCaptureF
 
 def test_a_whole_batch_that_fails_is_still_a_partial_answer() -> None:
     """Every record goes back by name; the function itself does not fail."""
-    assert failed(handle(World(), batch("x", "y"))) == ["s0", "s1"]
+    assert failed(handle(Lab(), batch("x", "y"))) == ["s0", "s1"]
 
 
 def test_suppressed_activations_of_a_batch_are_one_write() -> None:
     """Many suppressions cost one round trip, next to what has to be delivered."""
-    world = World()
+    lab = Lab()
     many = [activation(f"a{n}", suppressed="holdout") for n in range(5)]
-    assert failed(handle(world, batch(*many, activation("b1")))) == []
-    assert world.bulks == [5]
-    assert world.states["b1"] is State.SENT
+    assert failed(handle(lab, batch(*many, activation("b1")))) == []
+    assert lab.world.ledger.bulks == [5]
+    assert states(lab)["b1"] is State.SENT
 
 
 def test_too_little_time_hands_the_rest_back() -> None:
     """Near the function's timeout nothing is begun any more; the first record always is."""
-    world = World()
-    answer = handle(world, batch(activation("a1"), activation("a2"), activation("a3")), Context(remaining_ms=2_000))
+    lab = Lab()
+    answer = handle(lab, batch(activation("a1"), activation("a2"), activation("a3")), Context(remaining_ms=2_000))
     assert failed(answer) == ["s1", "s2"]
-    assert list(world.states) == ["a1"]
+    assert list(states(lab)) == ["a1"]
 
 
-def test_a_failing_sweep_harms_no_delivery() -> None:
-    """Naming stale deliveries is housekeeping; its failure is logged and the batch stands."""
-    assert failed(handle(World(stale=Unavailable("away")), batch(activation("a1")))) == []
+def test_a_request_is_known_by_its_type() -> None:
+    """Engage, sweep and forget; each has its answer."""
+    lab = Lab()
+    assert handle(lab, msgspec.to_builtins(ForgetUser("demo", "ada"))) == {"demo:ada": 1}
+    swept = handle(lab, msgspec.to_builtins(Sweep()))
+    assert swept == {"interrupted": 0, "converted": 2, "outcomes": {}, "failed": 0, "held": 0, "unknown_old": 3}
+    event = {"source": "aws.ses", "detail-type": "Email Sent", "detail": {}}
+    assert handle(lab, event) == {"event": "Send", "known": True, "opted_out": None}
+
+
+def test_conversions_come_with_activations() -> None:
+    """All of a request at once, also where it has nothing else."""
+    lab = Lab()
+    given = [Conversion("a1", 5), Conversion("a2", 6)]
+    handle(lab, msgspec.to_builtins(Engage([], NOW + 1_000, given)))
+    assert lab.converted == given
+
+
+def test_records_of_the_forgotten_name_nobody() -> None:
+    """What was on its way when a user was forgotten is recorded under a pseudonym; a popup's record is of now."""
+    lab = Lab()
+    lab.world.forgotten = {"ada"}
+    handle(lab, engage(activation("a1", suppressed="cancelled"), activation("a2", user="bob", suppressed="holdout")))
+    assert lab.world.ledger.rows == {"a1": (State.SUPPRESSED, "cancelled"), "a2": (State.HELD_OUT, "holdout")}
+    assert lab.world.ledger.users == {"a1": "forgotten:x", "a2": "bob"}
+
+
+def test_a_sweep_releases_what_is_due() -> None:
+    """Through all gates again; what was sent and what is held is counted."""
+    lab = Lab()
+    for name in ("a1", "a2", "a3"):
+        lab.world.hold(activation(name), until=NOW)
+    lab.world.hold(activation("b1", "gone"), until=NOW)
+    swept = handle(lab, {"type": "sweep"})
+    assert swept["outcomes"] == {"sent": 3, "failed_final": 1}
+    assert sorted(name for name, _ in lab.world.sent) == ["a1", "a2", "a3"]
+
+
+def test_a_sweep_passes_over_what_is_paused() -> None:
+    """One look at a paused campaign closes it, however much of it is held; another campaign goes on."""
+    lab = Lab()
+    lab.world.control = Control(frozenset({"campaign:mail"}))
+    for number in range(100):
+        lab.world.hold(activation(f"a{number}"), until=NOW)
+    lab.world.hold(activation("b1", "other"), until=NOW)
+    swept = handle(lab, {"type": "sweep"})
+    assert swept["outcomes"]["sent"] == 1
+    assert swept["outcomes"]["held"] <= 16
+    assert swept["held"] == 100
+
+
+def test_a_failing_row_goes_to_the_back() -> None:
+    """It harms no other one, is logged without a person, and is given up after a day."""
+    lab = Lab()
+    lab.world.failing = {"bug": KeyError("ada@example.com"), "eve": Unavailable("away", code="ruleset_missing")}
+    lab.world.hold(activation("a1", user="bug"), until=NOW)
+    lab.world.hold(activation("a2", user="eve"), until=NOW)
+    lab.world.hold(activation("a3", user="bug"), until=NOW, since=NOW - 86_400_001)
+    lab.world.hold(activation("b1"), until=NOW)
+    swept = handle(lab, {"type": "sweep"})
+    assert (swept["outcomes"], swept["failed"]) == ({"sent": 1}, 3)
+    assert lab.world.ledger.rows["a1"] == (State.HELD, "KeyError")
+    assert lab.world.ledger.rows["a2"] == (State.HELD, "ruleset_missing")
+    assert lab.world.ledger.held["a1"][1:] == (NOW + 60_000, NOW)
+    assert lab.world.ledger.rows["a3"] == (State.FAILED_FINAL, "KeyError")
+    assert "ada@example.com" not in str(lab.told)
+
+
+def test_a_sweep_ends_in_time() -> None:
+    """Near the function's timeout nothing is begun; what is held stays held."""
+    lab = Lab()
+    lab.world.hold(activation("a1"), until=NOW)
+    assert handle(lab, {"type": "sweep"}, Context(remaining_ms=2_000))["outcomes"] == {}
+    assert states(lab) == {"a1": State.HELD}

@@ -3,7 +3,7 @@
 import pytest
 
 from engager.outcome import Undeliverable
-from engager.popup import check_url, popup
+from engager.popup import check_url, popup, sanitised
 from shared.contracts import Activation
 
 
@@ -56,3 +56,51 @@ def test_urls_that_run_code_are_refused(url: str) -> None:
     with pytest.raises(Undeliverable) as refused:
         popup(activation(), {"actions": [{"label": "x", "url": url}]})
     assert refused.value.code == "unsafe_url"
+
+
+def test_html_comes_beside_the_fields() -> None:
+    """A popup of HTML has it in its own field, sanitised; one without has no such field."""
+    content = popup(activation(), {"title": "T", "html": "<p onclick='x()'>Hi <b>Ada</b></p>"})
+    assert content["html"] == "<p>Hi <b>Ada</b></p>"
+    assert content["title"] == "T"
+    assert "html" not in popup(activation(), {"title": "T", "html": ""})
+
+
+@pytest.mark.parametrize(
+    ("markup", "left"),
+    [
+        ("<script>alert(1)</script>Hi", "Hi"),
+        ("<style>body{display:none}</style>Hi", "Hi"),
+        ("<img src=x onerror=alert(1)>", '<img src="x">'),
+        ("<svg onload=alert(1)><circle/></svg>", ""),
+        ("<math><mi xlink:href='javascript:x'>Hi</mi></math>", ""),
+        ("<iframe src='https://evil.example/'></iframe>", ""),
+        ("<object data=x></object><embed src=x>", ""),
+        ("<form action=/x><input name=p><button>Go</button></form>", "Go"),
+        ("<base href='https://evil.example/'><meta http-equiv=refresh content=0><link rel=stylesheet href=x>", ""),
+        ("<a href='java\nscript:alert(1)'>x</a>", '<a rel="noopener noreferrer">x</a>'),
+        ("<a href='data:text/html,x'>x</a>", '<a rel="noopener noreferrer">x</a>'),
+        ("<img src='data:image/svg+xml,x' alt=a>", '<img alt="a">'),
+        ("<p id=root name=x data-x=1>Hi</p>", "<p>Hi</p>"),
+        ("<!-- x --><b>Hi", "<b>Hi</b>"),
+        ("<div style='position:fixed;top:0;color:red;background:url(https://evil.example/)'>x</div>", None),
+    ],
+)
+def test_what_could_do_harm_is_gone(markup: str, left: str | None) -> None:
+    """Scripts, frames, forms, handlers, addresses that run code, and styles that cover the page or call home."""
+    expected = '<div style="color:red">x</div>' if left is None else left
+    assert sanitised(markup) == expected
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        '<h2 class="big">50 %</h2><p style="color:red;text-align:center">now</p>',
+        '<a href="/boost" rel="noopener noreferrer">Take</a>',
+        '<img src="https://cdn.shop.example/a.png" alt="A" width="10">',
+        "<table><tbody><tr><td>1</td></tr></tbody></table><ul><li>a</li></ul><br><hr>",
+    ],
+)
+def test_ordinary_markup_stays(markup: str) -> None:
+    """Texts, links, pictures, lists, tables and simple styles are what a popup is made of."""
+    assert sorted(sanitised(markup)) == sorted(markup)

@@ -108,3 +108,11 @@ def test_templates_are_parsed_once_per_version() -> None:
     assert templates.render("demo", 1, second, {}) == {"title": "one"}
     assert templates.render("demo", 2, second, {}) == {"title": "two"}
     assert templates.render("other", 1, second, {}) == {"title": "two"}
+
+
+def test_the_link_to_unsubscribe_is_a_variable() -> None:
+    """`site.unsubscribe_url` comes out as it is, in HTML too."""
+    url = "https://x.example/unsubscribe/a-B_9"
+    content = {"html": "<a href='{{ site.unsubscribe_url }}'>x</a>", "text": "{{ site.unsubscribe_url }}"}
+    rendered = Templates().render("demo", 1, campaign(**content), {"site": {"unsubscribe_url": url}})
+    assert rendered == {"html": f"<a href='{url}'>x</a>", "text": url}

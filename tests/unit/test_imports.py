@@ -21,6 +21,7 @@ BANNED = {
     "decider": {"pydantic", "liquid", "console", "opportune"},
     "engager": {"redis", "console", "opportune"},
     "refresher": {"redis", "liquid", "console", "opportune"},
+    "preferences": {"redis", "pydantic", "liquid", "re2", "boto3", "console", "opportune"},
 }
 
 

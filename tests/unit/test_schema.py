@@ -39,6 +39,8 @@ CAMPAIGN: dict[str, Any] = {
 }
 EMAIL: dict[str, Any] = {"channel": "email", "content": {"subject": "Hello", "text": "Hello"}}
 STEP = {"event": "a"}
+HOURS = {"from": "22:00", "to": "08:00"}
+VARIANTS = [{"id": name, "weight": 2, "content": CAMPAIGN["content"]} for name in "ab"]
 
 
 def fits(value: Any, part: dict[str, Any], root: dict[str, Any]) -> bool:
@@ -73,7 +75,7 @@ def _keyword(word: str, value: Any, part: dict[str, Any], root: dict[str, Any]) 
             return not isinstance(value, str) or _bounded(word, len(value), wanted)
         case "minItems" | "maxItems":
             return not isinstance(value, list) or _bounded(word, len(value), wanted)
-        case "minProperties":
+        case "minProperties" | "maxProperties":
             return not isinstance(value, dict) or _bounded(word, len(value), wanted)
         case "minimum" | "maximum":
             return not _is(value, "number") or _bounded(word, value, wanted)
@@ -81,6 +83,8 @@ def _keyword(word: str, value: Any, part: dict[str, Any], root: dict[str, Any]) 
             return not isinstance(value, list) or all(fits(each, wanted, root) for each in value)
         case "contains":
             return not isinstance(value, list) or any(fits(each, wanted, root) for each in value)
+        case "propertyNames":
+            return not isinstance(value, dict) or all(fits(each, wanted, root) for each in value)
         case "required":
             return not isinstance(value, dict) or all(name in value for name in wanted)
         case "properties":
@@ -88,8 +92,11 @@ def _keyword(word: str, value: Any, part: dict[str, Any], root: dict[str, Any]) 
                 fits(value[name], each, root) for name, each in wanted.items() if name in value
             )
         case "additionalProperties":
-            others = [value[name] for name in value if name not in part["properties"]] if _is(value, "object") else []
-            return not others if wanted is False else all(fits(each, wanted, root) for each in others)
+            known = part.get("properties", {})
+            others = [value[name] for name in value if name not in known] if _is(value, "object") else []
+            if isinstance(wanted, bool):
+                return wanted or not others
+            return all(fits(each, wanted, root) for each in others)
     raise AssertionError(f"{word} is no keyword that this test knows")
 
 
@@ -175,6 +182,35 @@ def test_what_the_language_can_say_is_valid() -> None:
         {"trigger": {"sequence": [STEP | {"where": {"any_of": {"x": 1}}}]}},
         {"trigger": {"sequence": [STEP | {"where": {"none_of": [{}]}}]}},
         {"trigger": {"sequence": [STEP | {"where": None}]}},
+        {"delay": "30m"},
+        {"quiet_hours": "hold"},
+        {"quiet_hours": HOURS},
+        {"quiet_hours": HOURS | {"then": "drop", "fallback": "UTC"}},
+        {"quiet_hours": HOURS | {"then": "drop", "from": "25:00"}},
+        {"holdout": 10},
+        {"holdout": "100%"},
+        {"priority": 5000},
+        {"limits": {}},
+        {"limits": {"max": {"times": 51, "per": "1d"}}},
+        {"schedule": {}},
+        {"schedule": {"timezone": "user"}},
+        {"schedule": {"from": "1.12.2026"}},
+        {"schedule": {"days": ["monday"]}},
+        {"schedule": {"hours": "9-21"}},
+        {"goal": {"within": "1d"}},
+        {"goal": STEP | {"where": {"x": {"over": 5}}}},
+        {"content": {"title": "x", "body": "x", "html": "x"}},
+        {"variants": VARIANTS},
+        {"until_seen": True},
+        EMAIL | {"cancel_on": [STEP]},
+        EMAIL | {"cancel_on_goal": False, "goal": STEP},
+        EMAIL | {"if_state_lost": "send"},
+        {"channel": "sms", "content": {"text": "x" * 1601}},
+        {"channel": "sms", "content": {"title": "x"}},
+        {"channel": "push", "content": {"title": "x", "body": "x", "data": {"n": 5}}},
+        {"channel": "webhook", "content": {"url": "http://h.example/"}},
+        {"channel": "webhook", "content": {"url": "https://{{ event.host }}/"}},
+        {"channel": "webhook", "content": {"url": "https://h.example/", "body": "x"}},
     ],
     ids=str,
 )
@@ -184,6 +220,30 @@ def test_mistakes_in_campaigns_are_found(change: dict[str, Any]) -> None:
     assert not accepts("campaign", CAMPAIGN | change)
     with pytest.raises(InvalidDefinitions):
         validate(Campaign, CAMPAIGN | change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"holdout": "2.5%", "priority": -1, "limits": {"max": {"times": 3, "per": "30d"}}, "goal": STEP},
+        {"schedule": {"from": "2026-12-01", "to": "2026-12-24T18:00", "days": "mon", "hours": "21:00-03:00"}},
+        {"quiet_hours": HOURS | {"then": "drop", "timezone": "user", "fallback": "UTC"}, "max_lateness": "30s"},
+        {"quiet_hours": "ignore"},
+        {"content": {"title": "x", "html": "<b>x</b>"}},
+        EMAIL | {"delay": "30m", "cancel_on": [STEP], "cancel_on_goal": False, "goal": STEP, "if_state_lost": "send"},
+        EMAIL | {"quiet_hours": "hold"},
+        {"channel": "sms", "content": {"text": "x"}},
+        {"channel": "push", "content": {"title": "x", "body": "x", "url": "/x", "data": {"n": "x"}}},
+        {"channel": "webhook", "content": {"url": "https://h.example/{{ event.x }}", "body": {"a": [1, {"b": "x"}]}}},
+        {"content": ..., "variants": VARIANTS},
+    ],
+    ids=str,
+)
+def test_what_a_campaign_may_say_is_valid(change: dict[str, Any]) -> None:
+    """For the schema, and for the check."""
+    campaign = {name: value for name, value in (CAMPAIGN | change).items() if value is not ...}
+    assert accepts("campaign", campaign)
+    validate(Campaign, campaign)
 
 
 def test_groups_and_sites() -> None:
@@ -197,14 +257,24 @@ def test_groups_and_sites() -> None:
         with pytest.raises(InvalidDefinitions):
             validate(TargetGroup, {"id": "vip", **group})
     public = {"kind": "public", "key": "wk_public"}
-    site = {"id": "demo", "name": "Demo", "keys": [public, {"kind": "secret", "from_env": "KEY"}]}
+    site: dict[str, Any] = {"id": "demo", "name": "Demo", "keys": [public, {"kind": "secret", "from_env": "KEY"}]}
     assert accepts("site", site)
+    site |= {"caps": {"popup": {"max": 3, "per": "24h"}}, "quiet_hours": HOURS, "consent": {"sms": "sms_consent"}}
+    site |= {"sends_per_minute": {"email": 600}, "webhooks": {"hosts": ["h.example"]}}
+    assert accepts("site", site)
+    validate(Site, site)
     sites: list[dict[str, Any]] = [
         {"keys": []},
         {"keys": [{"kind": "secret", "key": "sk_secret"}]},
         {"keys": [public | {"from_env": "KEY"}]},
         {"keys": [{"kind": "public"}]},
         {"sender": {"address": "nobody"}},
+        {"caps": {"popup": {"max": 51, "per": "1d"}}},
+        {"caps": {"pigeon": {"max": 5, "per": "1d"}}},
+        {"quiet_hours": HOURS | {"channels": ["popup"]}},
+        {"consent": {"popup": "x"}},
+        {"sends_per_minute": {"email": 0}},
+        {"webhooks": {}},
     ]
     for change in sites:
         assert not accepts("site", site | change)

@@ -8,16 +8,22 @@ import pytest
 from ruamel.yaml import YAML
 
 from shared.errors import InvalidSettings
-from shared.settings import DECIDER, ENGAGER, GATEWAY, REFRESHER, SETTINGS, Setting, Settings
+from shared.settings import DECIDER, EVERY_FUNCTION, GATEWAY, SETTINGS, Setting, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-FUNCTIONS = (GATEWAY, DECIDER, ENGAGER, REFRESHER)
 COMPLETE = {
     "OPPORTUNE_DECIDER_FUNCTION": "decider",
     "OPPORTUNE_ENGAGER_FUNCTION": "engager",
     "OPPORTUNE_DELIVERIES_QUEUE_URL": "http://127.0.0.1/queue",
     "OPPORTUNE_REDIS_URL": "redis://127.0.0.1",
     "OPPORTUNE_MONGODB_URL": "mongodb://127.0.0.1",
+    "OPPORTUNE_DOORBELLS_QUEUE_URL": "http://127.0.0.1/doorbells",
+    "OPPORTUNE_DOORBELLS_QUEUE_ARN": "arn:aws:sqs:eu-central-1:123456789012:doorbells",
+    "OPPORTUNE_SCHEDULE_GROUP": "opportune",
+    "OPPORTUNE_SCHEDULE_ROLE_ARN": "arn:aws:iam::123456789012:role/schedules",
+    "OPPORTUNE_SCHEDULES_DEAD_ARN": "arn:aws:sqs:eu-central-1:123456789012:schedules-dead",
+    "OPPORTUNE_SIGNING_SECRET": "0123456789abcdef0123456789abcdef",
+    "OPPORTUNE_PREFERENCES_URL": "https://preferences.example",
 }
 
 
@@ -28,10 +34,10 @@ def environment(function: str) -> dict[str, Any]:
     return {**template["Globals"]["Function"]["Environment"]["Variables"], **own}
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", EVERY_FUNCTION)
 def test_the_template_gives_each_function_its_settings_and_no_other(function: str) -> None:
-    """Every setting that a function uses is in its environment; none is there that it does not read."""
-    declared = {setting.name for setting in SETTINGS if function in setting.used_by}
+    """Every setting that a function uses when deployed is in its environment; none is there that it does not read."""
+    declared = {setting.name for setting in SETTINGS if function in setting.used_by and not setting.local}
     assert {name for name in environment(function) if name.startswith("OPPORTUNE_")} == declared
 
 
@@ -46,7 +52,7 @@ def test_the_readme_lists_each_setting(setting: Setting) -> None:
     assert len(rows) == 1, f"README.md has {len(rows)} rows on {setting.name}"
     _, used_by, default, meaning = rows[0]
     assert used_by == ", ".join(function.title() for function in setting.used_by)
-    shown = "" if setting.default in (None, "") else f"`{str(setting.default).lower()}`"
+    shown = "" if setting.default in (None, "") or setting.local else f"`{str(setting.default).lower()}`"
     assert default == shown
     assert meaning
 
@@ -67,7 +73,7 @@ def test_each_setting_has_its_attribute() -> None:
             assert defaults[setting.attribute] == setting.default
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", EVERY_FUNCTION)
 def test_a_complete_environment_is_read(function: str) -> None:
     """Each function finds what it uses, and nothing else has a value from the environment."""
     settings = Settings.from_env(COMPLETE, function)

@@ -20,7 +20,7 @@ from console.compile import compile_campaign, compile_trigger
 from console.definitions import Campaign, Matcher, Step, Trigger, Unless, validate
 from console.definitions_trigger import MAX_MATCHERS
 from decider import decide, scripts
-from decider.activations import FRESH_MS
+from decider.policy import FRESH_MS
 from decider.relevance import Plan
 from opportune import files, streams
 from opportune.replay import Replay

@@ -1,12 +1,14 @@
 --[[
-Apply one event to one user's row: duplicates, effective time, targets, and every trigger it concerns.
-Or, as a tick: let the pending absence of one run fall due.
+Apply one event to one user's row: duplicates, effective time, targets, every trigger it concerns, and the gates
+that a match has to pass. Or, as a tick: let the pending absence of one run fall due.
 
 KEYS[1]   the user's row, a hash: g targets, m last effective time, d digests of recent message ids,
-          r stored results of those that fired, t:<trigger> progress
+          r stored results of those that fired, t:<trigger> progress, c what is counted and p what is open
+          (`counted` and `open` of gates.lua)
 KEYS[2]   the partition's agenda, a sorted set: due ms of ["absence", site, user, trigger, per] and of
           ["handover", key of an activation], both in JSON
 KEYS[3]   the partition's activations that nobody has acknowledged, a hash: key -> fire
+KEYS[4]   the partition's counters, a hash: [day, site, campaign, what] in JSON -> number; born: when it was made
 ARGV[1]   MessagePack of {
             site, user
             at, received ms; history: at counts as received, and must not lie before the row's last time
@@ -17,19 +19,27 @@ ARGV[1]   MessagePack of {
             targets      list of trigger keys the user is a target of, or nil: the caller has not looked
             keep         with targets: the keys of all triggers whose progress may stay
             ttl          ms the row lives on
-            triggers     list of {key, everyone, bits, per, program, ref, note}; ref and note come back.
-                         A tick has one; without a program: the caller knows no such trigger any more
+            triggers     list of {key, everyone, bits, per, program, ref, note, watch, closed, policy}
           }
+          of a trigger:  ref = {campaign, ruleset, channel, trigger} and note come back; watch: what the event is to
+          earlier activations (bits of gates.lua); closed: the gate that the caller found closed, or nil;
+          policy = {priority, delay, goal, cancel_on_goal, limits}, each may be nil.
+          A tick has one trigger; without a program: the caller knows no such trigger any more.
 ARGV[2]   8 bytes that stand for the message id; empty for a tick
-Returns   MessagePack of {code, at, fires = {[key, ref, at, reason, since, per, note]...}}; code is
-          0 decided    1 seen before: the stored fires    2 user is no target: nothing was done
+Returns   MessagePack of {code, at, fires = {[key, ref, at, reason, since, per, note, gate, due, born]...}, evicted};
+          reason: match, absence, or goal (no match: the activation `key` less its last part is converted);
+          gate: what stopped it, or empty; due: when it is to be delivered, later than `at` where it is delayed;
+          born: of the counters; evicted: campaigns that lost a run because a user had too many.
+          code 0 decided    1 seen before: the stored fires    2 user is no target: nothing was done
           -1 targets unknown: look and call again         -2 ruleset older than the row's: reload, call again
           -3 history before the row's last time: refused
 Atomic    because a message must be counted once, and of two completing events only one may fire, however
-          many callers there are:  A reads 2 wins, B reads 2 wins, A fires, B fires - cannot happen here.
-          A match and its note in the agenda are one: a caller that dies afterwards has lost nothing.
+          many callers there are:  A reads 2 wins, B reads 2 wins, A fires, B fires - cannot happen here; nor
+          A reads "2 of 3 popups", B reads "2 of 3 popups", A shows, B shows.
+          A match, its place in the caps and its note in the agenda are one: a caller that dies afterwards has
+          lost nothing.
 ]]
-local row, agenda, unacknowledged = KEYS[1], KEYS[2], KEYS[3]
+local row, agenda, unacknowledged, counters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local event, digest = cmsgpack.unpack(ARGV[1]), ARGV[2]
 local triggers = event.triggers
 
@@ -38,8 +48,9 @@ for i, trigger in ipairs(triggers) do fields[4 + i] = "t:" .. trigger.key end
 local stored = redis.call("HMGET", row, unpack(fields))
 local targets, time, seen, results = stored[1], tonumber(stored[2] or 0), stored[3] or "", stored[4] or ""
 
+local evicted_from = {}
 local function answer(code, fires)
-  return cmsgpack.pack({ code = code, fires = fires or {}, at = time })
+  return cmsgpack.pack({ code = code, fires = fires or {}, at = time, evicted = evicted_from })
 end
 
 local function hex(bytes)
@@ -63,6 +74,11 @@ end
 if not event.tick and machine.is_seen(seen, digest) then
   return answer(1, (result_of(digest)))
 end
+
+-- An event that could only cancel or convert means nothing to a user of whom nothing is open.
+local is_about_a_trigger = event.tick
+for _, trigger in ipairs(triggers) do is_about_a_trigger = is_about_a_trigger or trigger.bits > 0 end
+if not is_about_a_trigger and redis.call("HEXISTS", row, "p") == 0 then return answer(2) end
 
 -- Targets: "<generation>:<ruleset>:<key>,<key>,", or with "?" in place of the keys while nobody has looked.
 local writes = {}
@@ -126,10 +142,52 @@ end
 
 if event.history and event.at < time then return answer(-3) end
 local received = event.history and event.at or event.received
-if not event.tick then time = math.max(event.at, time) end
+if not event.tick and is_about_a_trigger then time = math.max(event.at, time) end
 
-local fires, gone = {}, {}
-for _, i in ipairs(concerned) do
+local fires, gone, passed = {}, {}, {}
+local counted, open -- read when they are needed: most events need neither
+
+local function count(trigger, what)
+  local day = math.floor(event.received / 86400000)
+  redis.call("HINCRBY", counters, cjson.encode({ day, event.site, trigger.ref[1], what }), 1)
+end
+
+local function stored_map(field)
+  local packed = redis.call("HGET", row, field)
+  return packed and cmsgpack.unpack(packed) or {}
+end
+
+-- Write a fire down to be handed over, unless it is acknowledged before.
+local function promise(report, due)
+  fires[#fires + 1] = report
+  redis.call("HSET", unacknowledged, report[1], cmsgpack.pack(report))
+  redis.call("ZADD", agenda, due or event.received + event.patience, cjson.encode({ "handover", report[1] }))
+end
+
+-- What the event is to activations before it: their goal, or the reason to cancel them.
+local function watch(trigger)
+  open = open or stored_map("p")
+  local campaign = trigger.ref[1]
+  local cancelled, converted =
+    gates.watch(open, campaign, trigger.per, trigger.watch, trigger.policy.cancel_on_goal, event.received)
+  for _, each in ipairs(cancelled) do
+    local packed = redis.call("HGET", unacknowledged, each[1])
+    if packed then
+      local report = cmsgpack.unpack(packed)
+      report[8] = each[2]
+      promise(report)
+      count(trigger, each[2])
+    end
+  end
+  for _, key in ipairs(converted) do
+    local parts = cjson.decode(key)
+    parts[6] = "goal"
+    promise({ cjson.encode(parts), trigger.ref, event.at, "goal", event.at, parts[4], "", "", 0, "" })
+    count(trigger, "converted")
+  end
+end
+
+local function advance(i)
   local trigger, field = triggers[i], fields[4 + i]
   local program, per = trigger.program, trigger.per
   local runs = {}
@@ -149,13 +207,10 @@ for _, i in ipairs(concerned) do
     fire, evicted =
       machine.advance_run(program, runs, per, trigger.bits, time, event.at, late, nil, trigger.note)
   end
-  if fire then
-    local last = fire.reason == "match" and hex(digest) or tostring(fire.at)
-    local key = cjson.encode({ event.site, event.user, trigger.key, per, last })
-    local report = { key, trigger.ref, fire.at, fire.reason, fire.since, per, fire.note }
-    fires[#fires + 1] = report
-    redis.call("HSET", unacknowledged, key, cmsgpack.pack(report))
-    redis.call("ZADD", agenda, event.received + event.patience, cjson.encode({ "handover", key }))
+  if fire then passed[#passed + 1] = { trigger = trigger, fire = fire } end
+  if evicted then
+    evicted_from[#evicted_from + 1] = trigger.ref[1]
+    count(trigger, "evicted")
   end
   if program.absent then
     local state = machine.run(runs, per)
@@ -173,6 +228,67 @@ for _, i in ipairs(concerned) do
     writes[#writes + 1] = field
     writes[#writes + 1] = cmsgpack.pack(frozen)
   elseif stored[4 + i] then
+    gone[#gone + 1] = field
+  end
+end
+
+-- The gates, for the most important match first: there is one popup at a time.
+local function decide()
+  table.sort(passed, function(a, b)
+    local first, second = a.trigger.policy.priority or 0, b.trigger.policy.priority or 0
+    return first > second or (first == second and a.trigger.ref[1] < b.trigger.ref[1])
+  end)
+  counted, open = counted or stored_map("c"), open or stored_map("p")
+  local is_shown = false
+  for _, match in ipairs(passed) do
+    local trigger, fire = match.trigger, match.fire
+    local policy, is_popup = trigger.policy, trigger.ref[3] == "popup"
+    local last = fire.reason == "match" and hex(digest) or tostring(fire.at)
+    local key = cjson.encode({ event.site, event.user, trigger.key, trigger.per, last })
+    local due = fire.at + (policy.delay or 0)
+    local is_history = cjson.decode(fire.note)[5] -- what a pending absence was set by counts, not what ended it
+    local gate = is_history and "history" or trigger.closed or gates.stops(policy.limits, counted, event.received)
+    if not gate and is_popup and is_shown then gate = "priority" end
+    local entry = { key = key, per = trigger.per, due = 0, until_ = 0 }
+    if not gate and policy.delay then entry.due = due end
+    if policy.goal and (not gate or gate == "holdout") then
+      entry.until_ = math.max(due, event.received) + policy.goal
+    end
+    if entry.due + entry.until_ > 0 and not gates.remember(open, trigger.ref[1], entry) then
+      gate = gate or "crowded"
+    end
+    local born = ""
+    if gate then
+      due = fire.at
+    else
+      is_shown = is_shown or is_popup
+      gates.count(policy.limits, counted, event.received, event.ttl)
+      if policy.delay then
+        redis.call("HSETNX", counters, "born", tostring(event.received))
+        born = redis.call("HGET", counters, "born")
+      end
+    end
+    count(trigger, gate or "activated")
+    promise(
+      { key, trigger.ref, fire.at, fire.reason, fire.since, trigger.per, fire.note, gate or "", due, born },
+      not gate and policy.delay and due or nil
+    )
+  end
+end
+
+for _, i in ipairs(concerned) do
+  if (triggers[i].watch or 0) > 0 and not event.history then watch(triggers[i]) end
+end
+for _, i in ipairs(concerned) do
+  if event.tick or triggers[i].bits > 0 then advance(i) end
+end
+if #passed > 0 then decide() end
+if open then gates.tidy(open, event.received) end
+for field, map in pairs({ c = counted, p = open }) do
+  if next(map) then
+    writes[#writes + 1] = field
+    writes[#writes + 1] = cmsgpack.pack(map)
+  else
     gone[#gone + 1] = field
   end
 end

@@ -1,0 +1,62 @@
+"""URLs in the content of a campaign: as much of them as does not depend on the customer or the event."""
+
+import html
+import re
+from collections.abc import Iterator
+
+import liquid
+from liquid.exceptions import LiquidError
+from liquid.static_analysis import TemplateAnalysis
+
+URL_SCHEMES = frozenset({"http", "https", "mailto", "tel"})
+HOST = re.compile(r"(?=.{4,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
+# What a browser drops before it looks for the scheme: "java\nscript:" is "javascript:" to it.
+_IGNORED_IN_URL = re.compile(r"[\x00-\x20\x7f]+")
+_SCHEME = re.compile(r"([^/?#:]*):")
+_LIQUID = re.compile(r"\{[{%]")
+_WHOLE_LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_CONSTANT_ERRORS = (LiquidError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
+
+
+def check_link(text: str, template: liquid.BoundTemplate, analysis: TemplateAnalysis) -> Iterator[tuple[int, str]]:
+    """Yield index in *text* and message of what is wrong with a URL that a browser or an app opens."""
+    start = _LIQUID.split(text, maxsplit=1)[0]
+    if not analysis.globals and not analysis.tags and ".." not in text:  # neither loops nor ranges
+        try:
+            start = template.render()
+        except _CONSTANT_ERRORS:
+            yield 0, "this URL cannot be rendered"
+            return
+    scheme = _SCHEME.match(_IGNORED_IN_URL.sub("", html.unescape(start)))
+    if scheme and scheme[1].lower() not in URL_SCHEMES:
+        yield (
+            0,
+            f"a URL must not start with '{scheme[1]}:': write http(s), mailto, tel or a path such as /boost",
+        )
+
+
+def check_webhook(text: str) -> Iterator[tuple[int, str]]:
+    """Yield index in *text* and message of what is wrong with the URL of a webhook."""
+    start = _LIQUID.split(text, maxsplit=1)[0]
+    if not start.lower().startswith("https://"):
+        yield 0, "a webhook's URL starts with https://, such as https://hooks.example.com/opportune"
+        return
+    authority = re.split(r"[/?#\\]", start[8:], maxsplit=1)[0]
+    if len(authority) == len(start[8:]) < len(text[8:]):
+        yield len(start), "Liquid may stand in the path and the query only: write the host, a '/', and then Liquid"
+    elif "@" in authority:
+        yield 8, "a webhook's URL has no user or password in it: its signature says who sends it"
+    elif ":" in authority:
+        yield 8, f"a webhook goes to the port of https: remove '{authority[authority.index(':') :]}'"
+    elif webhook_host(text) is None:
+        yield 8, f"'{authority}' is not the name of a host, such as hooks.example.com"
+    literal = _WHOLE_LIQUID.sub("", text)
+    if not re.fullmatch(r"[!-~]*", literal) or "#" in literal or "\\" in literal:
+        yield 0, "a webhook's URL must not have spaces, '#', '\\' or letters beyond ASCII in it: write %20 and so on"
+
+
+def webhook_host(url: str) -> str | None:
+    """Return the host of a webhook's *url*, in lower case; ``None`` where there is none that can be told."""
+    found = re.match(r"https://([^/?#\\{}\s]+)(?=[/?]|\Z)", url, re.IGNORECASE)
+    host = found[1].lower() if found else ""
+    return host if HOST.fullmatch(host) else None

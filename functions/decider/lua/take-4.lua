@@ -1,0 +1,38 @@
+--[[
+Take an activation that nobody has acknowledged, to hand it over: again, or for the first time where it was delayed.
+
+KEYS[1]   the user's row      KEYS[2]   the partition's agenda      KEYS[3]   its unacknowledged activations
+KEYS[4]   its counters
+ARGV      key of the activation, now in ms, ms after which it is handed over again if nobody acknowledges it
+Returns   MessagePack of {fire or false, born of the counters or ""}; false too where it is not due yet
+Atomic    so that an event that cancels it comes either before or after:
+          cancel, take   what is taken says that it is cancelled
+          take, cancel   the user's row says that it waits no more, and the event cancels nothing
+]]
+local row, agenda, unacknowledged, counters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local key, now, patience = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local appointment = cjson.encode({ "handover", key })
+
+local born = redis.call("HGET", counters, "born") or ""
+local packed = redis.call("HGET", unacknowledged, key)
+if not packed then
+  redis.call("ZREM", agenda, appointment)
+  return cmsgpack.pack({ false, born })
+end
+local fire = cmsgpack.unpack(packed)
+local due, is_stopped = fire[9], fire[8] ~= ""
+if due > now and not is_stopped then return cmsgpack.pack({ false, born }) end
+
+-- Behind the others, in case it fails again: nothing may stand in the way for good.
+redis.call("ZADD", agenda, now + patience, appointment)
+local open = redis.call("HGET", row, "p")
+if open then
+  open = cmsgpack.unpack(open)
+  gates.tidy(open, now, key)
+  if next(open) then
+    redis.call("HSET", row, "p", cmsgpack.pack(open))
+  else
+    redis.call("HDEL", row, "p")
+  end
+end
+return cmsgpack.pack({ fire, born })

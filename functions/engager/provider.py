@@ -1,0 +1,66 @@
+"""One call to AWS, never repeated here, and a verdict on what became of it.
+
+SES and SNS have no idempotency token. So a refusal is a refusal, a call that never left may be made again, and of
+everything else nobody can say whether the message went out.
+https://docs.aws.amazon.com/ses/latest/dg/manage-sending-quotas-errors.html
+https://docs.aws.amazon.com/sns/latest/api/CommonErrors.html
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+)
+
+from engager.outcome import Outcome, State
+from shared.invoke import once
+
+READ_TIMEOUT_S = 5.0
+THROTTLES = frozenset(
+    {"LimitExceededException", "LimitExceeded", "Throttled", "ThrottledException", "Throttling"}
+    | {"ThrottlingException", "TooManyRequests", "TooManyRequestsException", "KMSThrottling"}
+)
+NEVER_LEFT = (ConnectTimeoutError, CredentialRetrievalError, EndpointConnectionError, NoCredentialsError)
+
+
+def client(service: str, *, read_timeout_s: float = READ_TIMEOUT_S, **options: Any) -> Any:
+    """Return a client of *service* that calls once; *options* go to boto3."""
+    # A session of its own: boto3's default one must not be shared by threads while it makes clients.
+    session: Any = boto3.session.Session()
+    return session.client(service, config=once(read_timeout_s=read_timeout_s), **options)
+
+
+def attempt(call: Callable[[], Any], *, ambiguous: State = State.UNKNOWN) -> Outcome:
+    """Make *call*, which returns an answer with ``MessageId``, and return the outcome; never raises an AWS error.
+
+    *ambiguous*: the state where the message may have gone out, or not.
+    """
+    try:
+        answer = call()
+    except ClientError as error:
+        return _refusal(error, ambiguous)
+    except NEVER_LEFT as error:
+        return Outcome(State.FAILED_RETRYABLE, type(error).__name__)
+    except ParamValidationError:
+        return Outcome(State.FAILED_FINAL, "invalid_message")
+    except BotoCoreError as error:
+        return Outcome(ambiguous, type(error).__name__)
+    return Outcome(State.SENT, provider_id=answer.get("MessageId"))
+
+
+def _refusal(error: ClientError, ambiguous: State) -> Outcome:
+    code = error.response.get("Error", {}).get("Code") or "error"
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in THROTTLES or status == 429:
+        return Outcome(State.FAILED_RETRYABLE, code)
+    if 400 <= status < 500:
+        return Outcome(State.FAILED_FINAL, code)
+    return Outcome(ambiguous, code)

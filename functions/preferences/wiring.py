@@ -1,0 +1,18 @@
+"""Builds Preferences from its settings: the only place that creates its client."""
+
+from preferences.handler import Deps
+from shared import mongodb
+from shared.observability import observe
+from shared.optouts import OptOuts
+from shared.settings import Settings
+from shared.signing import check_secret
+
+
+def build(settings: Settings) -> Deps:
+    """Return everything the handler needs; nothing is connected yet. Raises `InvalidSettings` for a short secret."""
+    database = mongodb.database(settings.mongodb_url, settings.mongodb_database)
+    return Deps(
+        opt_outs=OptOuts(database.optouts),
+        secret=check_secret(settings.signing_secret),
+        observability=observe("preferences"),
+    )

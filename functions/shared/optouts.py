@@ -1,0 +1,38 @@
+"""Opt-outs: which channels a user no longer wants. One row per user; it stays when campaigns come and go."""
+
+from datetime import UTC, datetime
+
+from pymongo.collection import Collection
+from pymongo.write_concern import WriteConcern
+
+from shared.clock import Clock, now_ms
+from shared.mongodb import Document, guarded
+
+
+class OptOuts:
+    """The collection ``optouts``: ``_id`` is ``site:user``, ``channels`` says when and why, by channel.
+
+    Raises `Unavailable`: whoever cannot be asked about is not sent to.
+    """
+
+    def __init__(self, rows: Collection[Document], clock: Clock = now_ms) -> None:
+        self._rows = rows.with_options(write_concern=WriteConcern("majority"))
+        self._clock = clock
+
+    def has(self, site: str, user: str, channel: str) -> bool:
+        """Return whether *user* has opted out of *channel*."""
+        with guarded():
+            row = self._rows.find_one({"_id": f"{site}:{user}"}, {"channels": 1})
+        return row is not None and channel in row.get("channels", {})
+
+    def add(self, site: str, user: str, channel: str, reason: str) -> bool:
+        """Opt *user* out of *channel*; return whether that is new. The first reason stays."""
+        row, place = {"_id": f"{site}:{user}"}, f"channels.{channel}"
+        at = datetime.fromtimestamp(self._clock() / 1000, UTC)
+        with guarded():
+            # Two steps: an upsert that also asks for the channel would fail where two channels are added at once.
+            self._rows.update_one(row, {"$setOnInsert": {"site": site, "user": user}}, upsert=True)
+            added = self._rows.update_one(
+                {**row, place: {"$exists": False}}, {"$set": {place: {"at": at, "reason": reason}}}
+            )
+        return bool(added.modified_count)

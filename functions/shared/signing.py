@@ -1,0 +1,84 @@
+"""What is signed: links to unsubscribe, and webhooks. Each purpose and each site has a key of its own.
+
+    token = base64url( first 16 bytes of HMAC-SHA256(key, payload) + payload ), payload = site NUL channel NUL user
+
+Nobody can make a token without the secret, and a webhook's receiver, who knows his own key, can make none either.
+A token never expires: an e-mail may be opened after years, and to stop must work then too.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from typing import NamedTuple
+
+from shared.errors import InvalidSettings
+
+MIN_SECRET_LENGTH = 32
+MAC_BYTES = 16
+MAX_TOKEN_LENGTH = 2048
+_UNSUBSCRIBE, _WEBHOOK = "unsubscribe", "webhook"
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Subscription(NamedTuple):
+    """What a token stands for: the messages of one channel from a site to a user."""
+
+    site: str
+    user: str
+    channel: str
+
+
+def check_secret(secret: str) -> str:
+    """Return *secret*; raises `InvalidSettings`, without quoting it, where it is too short to be one."""
+    if len(secret) < MIN_SECRET_LENGTH:
+        raise InvalidSettings(f"OPPORTUNE_SIGNING_SECRET needs {MIN_SECRET_LENGTH} characters or more")
+    return secret
+
+
+def unsubscribe_token(secret: str, site: str, user: str, channel: str) -> str:
+    """Return the token that ends the messages of *channel* from *site* to *user*; fit for a URL's path.
+
+    It is signed, not encrypted: who holds it can read the user id. Raises `InvalidSettings`.
+    """
+    payload = f"{site}\0{channel}\0{user}".encode()
+    token = base64.urlsafe_b64encode(_mac(secret, site, payload) + payload)
+    return token.rstrip(b"=").decode()
+
+
+def read_token(secret: str, token: str) -> Subscription | None:
+    """Return what *token* stands for, ``None`` where it was not made with *secret*; raises `InvalidSettings`."""
+    if len(token) > MAX_TOKEN_LENGTH or not _TOKEN.fullmatch(token) or len(token) % 4 == 1:
+        return None
+    raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    mac, payload = raw[:MAC_BYTES], raw[MAC_BYTES:]
+    try:
+        site, channel, user = payload.decode().split("\0", 2)
+    except ValueError:  # not UTF-8, or not three parts
+        return None
+    if not hmac.compare_digest(mac, _mac(secret, site, payload)):
+        return None
+    # Unused bits at the end of a base64 text may differ: one subscription has exactly one token.
+    return Subscription(site, user, channel) if token == unsubscribe_token(secret, site, user, channel) else None
+
+
+def webhook_key(secret: str, site: str) -> str:
+    """Return the key of *site*'s webhooks, 64 hexadecimal digits: its owner puts this text into the receiver."""
+    return _key(secret, _WEBHOOK, site).hex()
+
+
+def webhook_signature(key: str, at_s: int, body: bytes) -> str:
+    """Return the value of ``Opportune-Signature``: ``t=<unix s>,v1=<hex>``, the HMAC-SHA256 of ``t.body``.
+
+    The HMAC's key is the text *key* as it is, in ASCII.
+    """
+    digest = hmac.new(key.encode(), f"{at_s}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={at_s},v1={digest}"
+
+
+def _mac(secret: str, site: str, payload: bytes) -> bytes:
+    return hmac.digest(_key(secret, _UNSUBSCRIBE, site), payload, "sha256")[:MAC_BYTES]
+
+
+def _key(secret: str, purpose: str, site: str) -> bytes:
+    return hmac.digest(check_secret(secret).encode(), f"opportune\0{purpose}\0{site}".encode(), "sha256")

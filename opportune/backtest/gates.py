@@ -1,0 +1,67 @@
+"""What the gates would have stopped, had the recorded events come in live; by the times of the events.
+
+The very ``gates.lua`` that runs live counts the caps. What needs a customer (his zone, consent, opt-out) or the
+world (pauses, ceilings) cannot be known here, and stops nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from lupa.luajit21 import LuaRuntime
+
+from decider import scripts
+from decider.policy import closed, policy
+from opportune.replay import Fire
+from shared.ruleset import Campaign, Quota
+
+LONGEST_MS = 400 * 86_400_000
+
+
+class Live(NamedTuple):
+    """A campaign as it would be live: of the site with the id ``site`` and its ``caps``."""
+
+    campaign: Campaign
+    site: str
+    caps: Mapping[str, Quota]
+
+
+class Gates:
+    """The gates of *campaigns*, and what has passed them so far; feed it fires in the order of time."""
+
+    def __init__(self, campaigns: Sequence[Live]) -> None:
+        self._lua = LuaRuntime(unpack_returned_tuples=True)
+        self._gates = self._lua.execute(scripts.source("gates.lua"))
+        self._live = {live.campaign.id: live for live in campaigns}
+        policies = {live.campaign.id: policy(live.campaign, dict(live.caps)) for live in campaigns}
+        self._priority = {name: each.priority for name, each in policies.items()}
+        self._limits = {name: self._lua.table_from(each.limits, recursive=True) for name, each in policies.items()}
+        self._has_limits = {name for name, each in policies.items() if each.limits}
+        self._counted: dict[str, Any] = {}
+
+    def judge(self, fires: Iterable[Fire]) -> Iterator[tuple[Fire, str | None]]:
+        """Yield *fires* with the name of the gate that would have stopped each; ``None``: it would have passed."""
+        for _, together in groupby(fires, key=lambda fire: (fire.user, fire.at, fire.message_ids[-1:])):
+            ordered = sorted(together, key=lambda fire: (-self._priority[fire.campaign], fire.campaign))
+            is_shown = False
+            for fire in ordered:
+                campaign, site, _ = self._live[fire.campaign]
+                is_popup = campaign.channel == "popup"
+                gate = closed(campaign, site, fire.user, fire.at, None) or self._stops(fire)
+                if gate is None and is_popup and is_shown:
+                    gate = "priority"
+                if gate is None:
+                    is_shown = is_shown or is_popup
+                    self._count(fire)
+                yield fire, gate
+
+    def _stops(self, fire: Fire) -> str | None:
+        if fire.campaign not in self._has_limits:
+            return None
+        counted = self._counted.setdefault(fire.user, self._lua.table())
+        gate: str | None = self._gates.stops(self._limits[fire.campaign], counted, fire.at)
+        return gate
+
+    def _count(self, fire: Fire) -> None:
+        if fire.campaign in self._has_limits:
+            self._gates.count(self._limits[fire.campaign], self._counted[fire.user], fire.at, LONGEST_MS)

@@ -1,0 +1,75 @@
+"""What the stand-ins for SES, SNS and the receivers of webhooks accepted, in one shape."""
+
+import http.client
+import re
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from opportune.local.errors import LocalStackError
+from opportune.local.ports import HOST
+
+PATH = "/opportune/accepted"
+Channel = Literal["email", "sms", "push", "webhook"]
+# Where the Engager puts the id: what receivers and devices tell a repeat by, and the data of an app.
+_ACTIVATION = re.compile(r"idempotency-key|aws\.sns\.mobile\.apns\.collapse_id|activation", re.IGNORECASE)
+
+
+class Accepted(msgspec.Struct, omit_defaults=True):
+    """One message that was accepted.
+
+    ``at``: milliseconds by the clock of the functions; ``to``: addresses, numbers, an end point's ARN or a URL;
+    ``id``: the provider's; ``activation``: the activation's, where the message carries it; ``subject``: of a mail,
+    the title of a push; ``text``: the text part of a mail, the words of a text or a push, the body of a webhook;
+    ``headers``: of a mail or a webhook, the attributes of a text or a push; ``payload``: of a push, for all platforms.
+    """
+
+    at: int
+    channel: Channel
+    to: list[str]
+    id: str = ""
+    activation: str = ""
+    sender: str = ""
+    subject: str = ""
+    text: str = ""
+    html: str = ""
+    headers: dict[str, str] = {}
+    payload: str = ""
+
+
+def activation(headers: dict[str, str]) -> str:
+    """Return the activation's id in the *headers* or attributes of a message, or an empty string."""
+    return next((value for name, value in headers.items() if _ACTIVATION.fullmatch(name)), "")
+
+
+def read_mail(raw: bytes) -> dict[str, Any]:
+    """Return sender, subject, text, html and headers of a *raw* mail, decoded."""
+    parsed: EmailMessage = message_from_bytes(raw, policy=policy.default)
+    return {
+        "sender": str(parsed["From"] or ""),
+        "subject": str(parsed["Subject"] or ""),
+        "text": _part(parsed, "plain"),
+        "html": _part(parsed, "html"),
+        "headers": {name: str(value) for name, value in parsed.items()},
+    }
+
+
+def fetch(aws_url: str) -> list[Accepted]:
+    """Return what the AWS stand-in accepted, oldest first."""
+    address = urlsplit(aws_url)
+    connection = http.client.HTTPConnection(address.hostname or HOST, address.port, timeout=10)
+    try:
+        connection.request("GET", PATH)
+        return msgspec.json.decode(connection.getresponse().read(), type=list[Accepted])
+    except (OSError, http.client.HTTPException) as error:
+        raise LocalStackError(f"the AWS stand-in at {aws_url} does not answer: {error}") from error
+    finally:
+        connection.close()
+
+
+def _part(message: EmailMessage, kind: str) -> str:
+    part = message.get_body((kind,))
+    return str(part.get_content()) if part is not None else ""

@@ -1,0 +1,99 @@
+"""The outbox as pages of the HTTP front: for people, and as JSON for programs."""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+
+from opportune.local.accepted import Accepted
+from opportune.local.http_server import Answer, Request, Response
+
+PATH, JSON_PATH = "/outbox", "/outbox.json"
+MOST_SHOWN = 200
+LABELS = {"email": "E-mail", "sms": "Text message", "push": "Push", "webhook": "Webhook"}
+_DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)
+# A link in a mail opens a tab of its own: inside the frame it would be blocked.
+_BASE = '<base target="_blank">'
+
+
+def pages(accepted: Callable[[], Sequence[Accepted]], *, speed: float = 1.0) -> Mapping[str, Answer]:
+    """Return the pages by path; *accepted* gives the messages, oldest first."""
+
+    def page(_: Request) -> Response:
+        nonce = secrets.token_urlsafe(12)
+        # Also holds inside the frames of mails: nothing of them is loaded from elsewhere, nothing in them runs.
+        policy = (
+            f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'nonce-{nonce}'; "
+            "connect-src 'self'; frame-ancestors 'none'; form-action 'none'"
+        )
+        headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", policy)]
+        return Response(200, render(accepted(), nonce=nonce, speed=speed).encode(), [*headers, *_PRIVATE])
+
+    def data(_: Request) -> Response:
+        body = msgspec.json.encode(accepted())
+        return Response(200, body, [("Content-Type", "application/json"), *_PRIVATE])
+
+    return {PATH: page, JSON_PATH: data}
+
+
+_PRIVATE = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
+
+
+def render(messages: Sequence[Accepted], *, nonce: str, speed: float = 1.0) -> str:
+    """Return the page with the newest 200 of *messages*, the newest on top; *nonce*: of its script."""
+    import liquid  # noqa: PLC0415 - commands that only ask whether a stack runs come by here
+
+    environment = liquid.Environment(autoescape=True, undefined=liquid.StrictUndefined)
+    template = environment.from_string(files("opportune.local").joinpath("outbox.html").read_text("utf-8"))
+    shown = list(reversed(messages))[:MOST_SHOWN]
+    count = f"{len(messages):,} messages" if len(messages) != 1 else "1 message"
+    if len(messages) > len(shown):
+        count += f", the newest {len(shown)} shown"
+    return template.render(
+        nonce=nonce, speed=f"{speed:g}", count=count, messages=[_shown(message) for message in shown]
+    )
+
+
+def _shown(message: Accepted) -> dict[str, Any]:
+    at = datetime.fromtimestamp(message.at / 1000, UTC)
+    # Neither place nor number of a message stays what it is once old ones are dropped.
+    key = hashlib.sha256(msgspec.json.encode(message)).hexdigest()[:16]
+    kind = message.channel
+    parts = {"Payload": message.payload}
+    if message.html or kind == "webhook":
+        parts["Text part" if message.html else "Body"] = message.text
+    return {
+        "key": f"m-{key}",
+        "channel": kind,
+        "label": LABELS[kind],
+        "to": ", ".join(message.to),
+        "iso": at.isoformat(timespec="seconds"),
+        "time": f"{at:%Y-%m-%d %H:%M:%S}",
+        "subject": message.subject,
+        "html": framed(message.html) if message.html else "",
+        "words": "" if message.text in parts.values() else message.text,
+        "parts": [{"title": title, "text": readable(text)} for title, text in parts.items() if text],
+        "headers_title": "Attributes" if kind in ("sms", "push") else "Headers",
+        "headers": list(message.headers.items()),
+        "activation": message.activation,
+    }
+
+
+def framed(html: str) -> str:
+    """Return the *html* of a mail, with links that open a new tab; a leading doctype stays in front."""
+    doctype = _DOCTYPE.match(html)
+    end = doctype.end() if doctype else 0
+    return html[:end] + _BASE + html[end:]
+
+
+def readable(text: str) -> str:
+    """Return JSON with line breaks and indents, and all other *text* as it is."""
+    try:
+        return msgspec.json.format(text, indent=2)
+    except msgspec.DecodeError:
+        return text

@@ -1,0 +1,56 @@
+"""A receiver of webhooks: keeps the last ones in memory, for the outbox."""
+
+from collections import deque
+
+from opportune.local.accepted import Accepted, activation
+from opportune.local.http_server import HttpServer, Request, Response
+from shared.clock import Clock
+
+MOST = 200
+MOST_BODY_BYTES = 1024 * 1024
+# Where the webhook would have gone had the sink not been in between.
+URL_HEADER = "opportune-url"
+
+
+class WebhookSink:
+    """Takes every POST on 127.0.0.1 and answers 204; checks nothing. *clock*: of the functions."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._accepted: deque[Accepted] = deque(maxlen=MOST)
+        self._server = HttpServer(
+            self._answer,
+            port=None,
+            most_body=MOST_BODY_BYTES,
+            too_large=Response(413),
+            failed=Response(500),
+        )
+        self.url = self._server.url
+
+    def start(self) -> None:
+        """Begin to serve in the background."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """Stop serving. May be called twice."""
+        self._server.stop()
+
+    def accepted(self) -> list[Accepted]:
+        """Return the last 200 webhooks, oldest first."""
+        return list(self._accepted)
+
+    def _answer(self, request: Request) -> Response:
+        if request.method != "POST":
+            return Response(405, headers=[("Allow", "POST")])
+        headers = {name.lower(): value for name, value in request.headers}
+        self._accepted.append(
+            Accepted(
+                at=self._clock(),
+                channel="webhook",
+                to=[headers.get(URL_HEADER) or self.url + request.target],
+                activation=activation(headers),
+                text=request.body.decode("utf-8", "replace"),
+                headers=headers,
+            )
+        )
+        return Response(204)

@@ -1,0 +1,52 @@
+"""`opportune outbox`: what the running local system has sent, as its stand-ins accepted it."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import msgspec
+import urllib3
+from rich.table import Table
+from rich.text import Text
+
+from opportune.local.accepted import Accepted
+from opportune.local.outbox_page import JSON_PATH
+from shared.errors import OpportuneError
+
+TIMEOUT_S = 10
+MOST_CHARACTERS = 120
+
+
+class NoOutbox(OpportuneError):
+    """There is no outbox at the address: only a local system has one."""
+
+    code = "no_outbox"
+
+
+def fetch(url: str) -> list[Accepted]:
+    """Return what the local system at *url* has sent, oldest first; raises `NoOutbox`."""
+    try:
+        with urllib3.PoolManager(retries=False, timeout=TIMEOUT_S) as pool:
+            answer = pool.request("GET", url.rstrip("/") + JSON_PATH)
+        return msgspec.json.decode(answer.data, type=list[Accepted])
+    except (urllib3.exceptions.HTTPError, msgspec.DecodeError) as error:
+        raise NoOutbox(f"no outbox at {url}: only a running local system has one, see `opportune run`") from error
+
+
+def table(messages: Iterable[Accepted]) -> Table:
+    """Return a table with a row per message: when (UTC), by which channel, to whom, what, for which activation."""
+    shown = Table()
+    for column in ("time", "channel", "to", "subject or text"):
+        shown.add_column(column)
+    shown.add_column("activation", no_wrap=True)
+    for message in messages:
+        at = datetime.fromtimestamp(message.at / 1000, UTC)
+        words = " ".join((message.subject or message.text).split())
+        # Text, not markup: whoever wrote a message may have used brackets.
+        cells = (f"{at:%m-%d %H:%M:%S}", message.channel, ", ".join(message.to), shortened(words), message.activation)
+        shown.add_row(*(Text(cell) for cell in cells))
+    return shown
+
+
+def shortened(words: str) -> str:
+    """Return *words*, cut after 120 characters."""
+    return words if len(words) <= MOST_CHARACTERS else words[: MOST_CHARACTERS - 1] + "…"

@@ -1,0 +1,34 @@
+"""The demo story: what a newcomer sees happen, sent through the public endpoint and checked."""
+
+from collections.abc import Callable, Iterator
+
+from opportune.send import Endpoint
+from opportune.story import deliveries, popups
+from opportune.story.model import Result, Teller, Witness
+from opportune.story.people import customers
+
+__all__ = ["Result", "Witness", "customers", "tell"]
+
+Chapter = Callable[[Teller, Witness, str], Result]
+CHAPTERS: tuple[Chapter, ...] = (
+    popups.three_wins,
+    popups.no_target,
+    popups.broken_run,
+    popups.too_slow,
+    popups.in_time,
+    popups.sent_twice,
+    deliveries.thank_you_mail,
+    deliveries.reminder,
+    deliveries.reminder_cancelled,
+    deliveries.capped,
+    deliveries.held_out,
+    deliveries.congratulations,
+    deliveries.told_by_webhook,
+)
+
+
+def tell(browser: Endpoint, server: Endpoint, witness: Witness, run: str) -> Iterator[Result]:
+    """Play the story and yield its results one by one. *run* makes users of repeated stories distinct."""
+    teller = Teller(browser, server)
+    for chapter in CHAPTERS:
+        yield chapter(teller, witness, run)

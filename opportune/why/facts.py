@@ -1,0 +1,106 @@
+"""What is known of one user right now: asked of the Decider, read in MongoDB."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+from pydantic import ValidationError
+from pymongo import DESCENDING
+from pymongo.database import Database
+
+from console.compile import compile_trigger
+from console.definitions import Campaign as CampaignFile
+from decider.people import Looked
+from opportune import deliveries
+from opportune.calling import ask
+from shared import conditions, mongodb
+from shared.contracts import Look
+from shared.errors import InvalidDefinition
+from shared.invoke import Invoke
+from shared.mongodb import Document, guarded
+from shared.ruleset import Campaign, Ruleset
+
+DECISIONS_READ = 500
+
+
+class Facts(NamedTuple):
+    """All of it. ``live``: the ruleset's version that the control row names; the Decider may not know it yet.
+
+    ``customer``: attributes, ``None`` where nobody knows the user. ``files``: campaigns as they were written, where
+    what was written is what runs. ``groups``: whether the user belongs to each, ``None`` where it is not defined.
+    """
+
+    site: str
+    user: str
+    now: int
+    ruleset: Ruleset
+    live: int
+    looked: Looked
+    customer: dict[str, Any] | None
+    files: dict[str, CampaignFile]
+    groups: dict[str, bool | None]
+    paused: list[str]
+    opted_out: list[str]
+    decisions: list[deliveries.Delivery]
+
+
+def read(database: Database[Document], decider: Invoke, site: str, user: str, now: int) -> Facts:
+    """Return what is known of *user* at *now* (ms); raises `Unavailable` where a part does not answer."""
+    looked = msgspec.convert(ask(decider, Look(site, user)), Looked)
+    ruleset = mongodb.ruleset(database, site, looked.ruleset)
+    name = f"{site}:{user}"
+    with guarded():
+        deliveries.index(database)
+        control = database.control.find_one({"_id": site}) or {}
+        customer = database.customers.find_one({"_id": name}, {"attributes": 1})
+        optouts = database.optouts.find_one({"_id": name}, {"channels": 1}) or {}
+        rows = database.activations.find(
+            {"site": site, "user": user}, sort=[("at", DESCENDING)], limit=DECISIONS_READ
+        ).to_list()
+        files = {row["campaign"]: row["source"] for row in database.campaigns.find({"site": site})}
+        named = sorted({group for campaign in ruleset.campaigns for group in campaign.groups})
+        groups = {group: belongs(database, site, user, group, now) for group in named}
+    return Facts(
+        site=site,
+        user=user,
+        now=now,
+        ruleset=ruleset,
+        live=control.get("ruleset", 0),
+        looked=looked,
+        customer=None if customer is None else dict(customer.get("attributes") or {}),
+        files=_as_written(ruleset.campaigns, files),
+        groups=groups,
+        paused=list(control.get("paused") or []),
+        opted_out=sorted(optouts.get("channels") or {}),
+        decisions=[deliveries.delivery(row, now) for row in rows],
+    )
+
+
+def belongs(database: Database[Document], site: str, user: str, group: str, now: int) -> bool | None:
+    """Return whether *user* belongs to *group* at *now*, as a refresh would find; ``None``: no such group."""
+    listed = {"$elemMatch": {"$eq": user}}
+    row = database.target_groups.find_one({"_id": f"{site}:{group}"}, {"rule": 1, "list": listed})
+    if row is None:
+        return None
+    if row.get("rule") is None:
+        member = {"site": site, "group": group, "user": user}
+        return bool(row.get("list")) or database.list_members.find_one({"_id": member}) is not None
+    try:
+        condition = conditions.parse(row["rule"], field=f"{group}.rule")
+    except InvalidDefinition:
+        return None
+    matching = conditions.mongo_filter(condition, prefix="attributes.", now_ms=now)
+    return database.customers.find_one({"$and": [{"_id": f"{site}:{user}"}, matching]}, {"_id": 1}) is not None
+
+
+def _as_written(campaigns: Iterable[Campaign], sources: dict[str, Any]) -> dict[str, CampaignFile]:
+    """Return the campaigns whose source has the very trigger that runs."""
+    written = {}
+    for campaign in campaigns:
+        try:
+            source = CampaignFile.model_validate(sources.get(campaign.id))
+        except ValidationError:
+            continue
+        if compile_trigger(source.trigger, campaign=campaign.id).key == campaign.trigger.key:
+            written[campaign.id] = source
+    return written

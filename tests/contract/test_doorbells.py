@@ -1,0 +1,119 @@
+"""Doorbells, as the Decider hangs them: our calls to SQS and EventBridge Scheduler."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import botocore.session
+import msgspec
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from decider.dispatch import AwsDispatch, Doorbells, schedule_name
+from shared.contracts import Activation, Ring
+from shared.errors import Unavailable
+from tests.conftest import Aws
+
+NOW = 1_790_000_000_000
+MINUTE = 60_000
+GROUP = "opportune"
+
+
+class Hall:
+    """A queue and a group of schedules, and the Decider's way to them."""
+
+    def __init__(self, aws: Aws) -> None:
+        self.sqs, self.scheduler = aws.client("sqs"), aws.client("scheduler")
+        self.url = self.sqs.create_queue(QueueName="doorbells")["QueueUrl"]
+        self.scheduler.create_schedule_group(Name=GROUP)
+        arn = "arn:aws:sqs:eu-central-1:123456789012:doorbells"
+        hall = Doorbells(self.url, arn, GROUP, "arn:aws:iam::123456789012:role/scheduler", f"{arn}-dead")
+        self.dispatch = AwsDispatch(lambda _: b"{}", self.sqs, "", lambda: self.scheduler, hall)
+
+    def schedules(self) -> list[dict[str, Any]]:
+        """Return all schedules that hang."""
+        names = [each["Name"] for each in self.scheduler.list_schedules(GroupName=GROUP)["Schedules"]]
+        return [self.scheduler.get_schedule(Name=name, GroupName=GROUP) for name in names]
+
+
+@pytest.fixture(name="hall")
+def _hall(aws: Aws) -> Hall:
+    return Hall(aws)
+
+
+def a_ring(wait_ms: int) -> Ring:
+    """Return a doorbell for an activation that is due in *wait_ms*."""
+    lost = Activation(
+        "id", "demo", "anna", "cart", 1, "email", NOW, "add", "m\uffff", suppressed="state_lost", due=NOW + wait_ms
+    )
+    return Ring(key='["demo","anna","key","","ab"]', born=str(NOW), lost=lost)
+
+
+def test_a_short_delay_is_one_hop_through_the_queue(hall: Hall) -> None:
+    """Up to 15 minutes: a message with that many seconds of delay, rounded up; no schedule."""
+    hall.dispatch.ring(a_ring(1), NOW)
+    waiting = hall.sqs.get_queue_attributes(QueueUrl=hall.url, AttributeNames=["All"])["Attributes"]
+    assert (waiting["ApproximateNumberOfMessagesDelayed"], hall.schedules()) == ("1", [])
+    hall.dispatch.ring(a_ring(0), NOW)
+    (message,) = hall.sqs.receive_message(QueueUrl=hall.url)["Messages"]
+    assert msgspec.json.decode(message["Body"], type=Ring) == a_ring(0)
+
+
+def test_a_long_delay_is_a_schedule_that_hangs_once(hall: Hall) -> None:
+    """From 15 minutes on: at the second after it is due, deleted when done; hung twice, it hangs once."""
+    ring = a_ring(15 * MINUTE + 1)
+    for _ in range(2):
+        hall.dispatch.ring(ring, NOW)
+    (schedule,) = hall.schedules()
+    due = datetime.fromtimestamp((NOW + 15 * MINUTE + 1000) / 1000, UTC)
+    assert schedule["ScheduleExpression"] == f"at({due:%Y-%m-%dT%H:%M:%S})"
+    assert schedule["ActionAfterCompletion"] == "DELETE"
+    assert schedule["Target"]["RetryPolicy"] == {"MaximumRetryAttempts": 5, "MaximumEventAgeInSeconds": 900}
+    assert schedule["Target"]["DeadLetterConfig"]["Arn"].endswith("doorbells-dead")
+    assert msgspec.json.decode(schedule["Target"]["Input"], type=Ring) == ring
+
+
+def test_silence_takes_it_down_and_does_not_mind_if_there_is_none(hall: Hall) -> None:
+    """A cancelled activation leaves no schedule; the second time there is nothing to delete."""
+    ring = a_ring(60 * MINUTE)
+    hall.dispatch.ring(ring, NOW)
+    for _ in range(2):
+        hall.dispatch.silence(ring.key)
+    assert hall.schedules() == []
+
+
+def test_names_are_what_the_scheduler_takes() -> None:
+    """At most 64 of its characters, the same for the same activation, another for another."""
+    name = schedule_name("ä" * 500)
+    assert name.isalnum()
+    assert len(name) <= 64
+    assert name == schedule_name("ä" * 500) != schedule_name("ä" * 499)
+
+
+@pytest.mark.parametrize("wait_ms", [MINUTE, 60 * MINUTE])
+def test_where_it_cannot_be_hung_that_is_said(hall: Hall, wait_ms: int) -> None:
+    """No queue and no scheduler there: `Unavailable`, once, without repeating."""
+    once = Config(connect_timeout=0.1, read_timeout=0.1, retries={"total_max_attempts": 1})
+    session = botocore.session.get_session()
+    nowhere: dict[str, Any] = {"endpoint_url": "http://127.0.0.1:9", "region_name": "eu-central-1", "config": once}
+    keys: dict[str, Any] = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
+    gone = AwsDispatch(
+        lambda _: b"{}",
+        session.create_client("sqs", **nowhere, **keys),
+        "",
+        lambda: session.create_client("scheduler", **nowhere, **keys),
+        Doorbells(hall.url, "arn:aws:sqs:eu-central-1:123456789012:doorbells", GROUP, "r" * 30, "d" * 30),
+    )
+    with pytest.raises(Unavailable) as caught:
+        gone.ring(a_ring(wait_ms), NOW)
+    assert caught.value.code == "doorbell_unavailable"
+    gone.silence("key")
+
+
+def test_a_missing_group_is_an_error_and_not_a_conflict(hall: Hall) -> None:
+    """Only a schedule that hangs already counts as hung."""
+    hall.scheduler.delete_schedule_group(Name=GROUP)
+    with pytest.raises(ClientError):
+        hall.scheduler.get_schedule_group(Name=GROUP)
+    with pytest.raises(Unavailable):
+        hall.dispatch.ring(a_ring(60 * MINUTE), NOW)

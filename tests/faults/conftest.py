@@ -1,0 +1,14 @@
+"""One lab for all trials of a session."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.system import Lab
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Return the running system that faults are done to."""
+    with Lab(tmp_path_factory.mktemp("lab")) as running:
+        yield running

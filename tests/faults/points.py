@@ -1,0 +1,124 @@
+"""What the functions under test have besides: points where they can be killed, and a clock that can be moved.
+
+Both are files in a folder, so that a test can reach into another process.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from shared.clock import now_ms
+
+FOLDER = "FAULTS_FOLDER"
+REACHED, CLOCK = "reached", "clock"
+Handler = Callable[[dict[str, Any], Any], Any]
+
+
+class Points:
+    """The points of one *function*. An armed one kills the process that reaches it, once."""
+
+    def __init__(self, folder: Path, function: str) -> None:
+        self._folder = folder
+        self._function = function
+
+    def reach(self, name: str) -> None:
+        """Die here if the point is armed; of several processes that come, one does."""
+        if self.take(name):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def take(self, name: str) -> bool:
+        """Return whether the point is armed, for whoever asks first."""
+        point = f"{self._function}.{name}"
+        try:
+            (self._folder / point).unlink()
+        except FileNotFoundError:
+            return False
+        with (self._folder / REACHED).open("a", encoding="utf-8") as file:
+            file.write(point + "\n")
+        return True
+
+    def around(self, handler: Handler, concerns: Callable[[dict[str, Any]], bool]) -> Handler:
+        """Return *handler* with points after its work, for the requests that *concerns* wants.
+
+        ``before_reply`` kills, ``failing_reply`` raises, ``spoiled_reply`` answers what no queue understands.
+        """
+
+        def handle(event: dict[str, Any], context: Any) -> Any:
+            answer = handler(event, context)
+            if not concerns(event):
+                return answer
+            self.reach("before_reply")
+            if self.take("failing_reply"):
+                raise RuntimeError("the work is done, and nobody is told")
+            return {"batchItemFailures": [{"itemIdentifier": ""}]} if self.take("spoiled_reply") else answer
+
+        return handle
+
+
+class Tripwire:
+    """Stands before *inner*: calls of the named methods pass ``before_<method>`` and ``after_<method>``."""
+
+    def __init__(self, inner: Any, points: Points, *methods: str) -> None:
+        self._inner = inner
+        self._points = points
+        self._watched = methods
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._inner, name)
+        if name not in self._watched:
+            return method
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._points.reach(f"before_{name}")
+            result = method(*arguments, **named)
+            self._points.reach(f"after_{name}")
+            return result
+
+        return call
+
+
+def arm(folder: Path, point: str) -> None:
+    """Have the next process that reaches *point* (``function.name``) die there."""
+    (folder / point).touch()
+
+
+def disarm(folder: Path) -> None:
+    """Take all points back that nobody has reached."""
+    for file in folder.iterdir():
+        if file.name.partition(".")[0] not in (REACHED, CLOCK):
+            file.unlink(missing_ok=True)
+
+
+def reached(folder: Path) -> list[str]:
+    """Return the points that somebody has died at, in order."""
+    file = folder / REACHED
+    return file.read_text(encoding="utf-8").split() if file.exists() else []
+
+
+def move(folder: Path, ms: int, function: str = "") -> None:
+    """Set how far the clocks are ahead: all of them, or additionally that of one function's host."""
+    name = f"{CLOCK}.{function}" if function else CLOCK
+    fresh = folder / f"{CLOCK}-new"
+    fresh.write_text(str(ms), encoding="utf-8")
+    fresh.replace(folder / name)
+
+
+def ahead(folder: Path, function: str = "") -> int:
+    """Return how many ms the clocks are ahead."""
+    total = 0
+    for name in {CLOCK, f"{CLOCK}.{function}" if function else CLOCK}:
+        file = folder / name
+        total += int(file.read_text(encoding="utf-8")) if file.exists() else 0
+    return total
+
+
+def moved_clock(folder: Path, function: str) -> Callable[[], int]:
+    """Return the clock of *function*'s host."""
+    return lambda: now_ms() + ahead(folder, function)
+
+
+def folder_of(env: Mapping[str, str]) -> Path:
+    """Return the folder that the test has named."""
+    return Path(env[FOLDER])

@@ -1,0 +1,116 @@
+"""The checker finds what it is there for: each case takes one good history and breaks one thing."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.faults.history import Backlog, Called, Dead, Expected, Killed, Limit, Posted, Record, Revoked, Row
+from tests.faults.invariants import check
+
+MATCH = Expected("m1", "anna", "mail")
+TAKEN = Posted("m1", "anna", 200, "", 0.1)
+CALL = Called("ses", "a1", "ok", accepted=True, began=10.0, at=10.1)
+ROW = Row("a1", "anna", "mail", "email", "m1", "sent", "", 1000)
+DONE = Backlog(0, 0, 0, 0, 0)
+GOOD: list[Record] = [MATCH, TAKEN, CALL, ROW, DONE]
+
+HOOK = replace(CALL, provider="webhook", key="a1")
+HOOK_ROW = replace(ROW, channel="webhook")
+REFUSED = Posted("m1", "anna", 503, "state_unavailable", 0.1)
+SUPPRESSED = replace(ROW, state="suppressed", reason="cap")
+DEAD = Dead("deliveries-dead", "a1", "m1", "mail")
+FORGET = Revoked("forget", "anna", at=20)
+TWICE = Limit(2, 1000, campaign="mail")
+
+
+def instead(old: Record, *new: Record) -> list[Record]:
+    """Return the good history with *new* in place of *old*."""
+    place = GOOD.index(old)
+    return [*GOOD[:place], *new, *GOOD[place + 1 :]]
+
+
+def many(count: int, apart: int, state: str = "sent") -> list[Record]:
+    """Return the history of *count* activations of one user, *apart* ms from each other."""
+    records: list[Record] = [DONE]
+    for n in range(count):
+        records += [
+            replace(MATCH, message_id=f"m{n}"),
+            replace(CALL, activation=f"a{n}"),
+            replace(ROW, activation=f"a{n}", message_id=f"m{n}", at=n * apart, state=state),
+        ]
+    return records
+
+
+CLEAN: dict[str, list[Record]] = {
+    "one e-mail": GOOD,
+    "a refused event without a decision": [MATCH, REFUSED, DONE],
+    "a refused event that was decided all the same": instead(TAKEN, REFUSED),
+    "a webhook that came twice under one key": [MATCH, TAKEN, HOOK, HOOK, HOOK_ROW, DONE],
+    "suppressed": [MATCH, TAKEN, SUPPRESSED, DONE],
+    "a dead letter instead of a row": [MATCH, TAKEN, DEAD, DONE],
+    "a dead letter of what is to be tried again": [MATCH, TAKEN, DEAD, replace(ROW, state="failed_retryable"), DONE],
+    "on its way when it was revoked": [*GOOD, Revoked("opt-out", "anna", at=10.05)],
+    "revoked on another channel": [*GOOD, Revoked("opt-out", "anna", at=9, channel="sms")],
+    "somebody else's opt-out": [*GOOD, Revoked("opt-out", "bob", at=9)],
+    "forgotten, and its row has no name": [*instead(ROW, replace(ROW, user="forgotten:1")), FORGET],
+    "ambiguous and unknown": [MATCH, TAKEN, replace(CALL, mode="reset"), replace(ROW, state="unknown"), DONE],
+    "never called and unknown": [MATCH, TAKEN, replace(ROW, state="unknown"), DONE],
+    "a popup": [MATCH, TAKEN, replace(ROW, channel="popup"), DONE],
+    "500 of a Gateway that was killed": [MATCH, replace(REFUSED, status=500), Killed("gateway", "before_reply"), DONE],
+    "as often as allowed": [TWICE, *many(2, 1)],
+    "slowly enough": [TWICE, *many(5, 500)],
+    "suppressed ones do not count": [TWICE, *[r for r in many(9, 1, "suppressed") if not isinstance(r, Called)]],
+}
+
+BROKEN: dict[str, tuple[str, list[Record]]] = {
+    "accepted twice": ("I1", instead(CALL, CALL, CALL)),
+    "accepted twice, once without an answer": ("I1", instead(CALL, replace(CALL, mode="accept_then_timeout"), CALL)),
+    "a webhook under two keys": ("I1", [MATCH, TAKEN, HOOK, replace(HOOK, key="a1-2"), HOOK_ROW, DONE]),
+    "a webhook without a key": ("I1", [MATCH, TAKEN, replace(HOOK, key=""), HOOK_ROW, DONE]),
+    "taken and forgotten": ("I2", [MATCH, TAKEN, DONE]),
+    "decided twice": ("I2", instead(ROW, ROW, replace(ROW, activation="a2", state="suppressed"))),
+    "decided out of nothing": ("I2", [TAKEN, CALL, ROW, DONE]),
+    "decided for somebody else": ("I2", instead(ROW, replace(ROW, user="bob"))),
+    "still being sent": ("I2", instead(ROW, replace(ROW, state="sending"))),
+    "held for ever": ("I2", [MATCH, TAKEN, replace(ROW, state="held"), DONE]),
+    "to be tried again, and nobody will": ("I2", [MATCH, TAKEN, replace(ROW, state="failed_retryable"), DONE]),
+    "sent after the opt-out": ("I3", [*GOOD, Revoked("opt-out", "anna", at=9)]),
+    "sent after the opt-out of its channel": ("I3", [*GOOD, Revoked("opt-out", "anna", at=9, channel="email")]),
+    "sent after it was cancelled": ("I3", [*GOOD, Revoked("cancel", "anna", at=9, activation="a1")]),
+    "forgotten, and its row has the name": ("I3", [*GOOD, FORGET]),
+    "sent after it was forgotten": ("I3", [*instead(ROW, replace(ROW, user="forgotten:1")), replace(FORGET, at=9)]),
+    "ambiguous and sent": ("I4", instead(CALL, replace(CALL, mode="accept_then_timeout"))),
+    "ambiguous and given up": ("I4", [MATCH, TAKEN, replace(CALL, mode="error", accepted=False), SUPPRESSED, DONE]),
+    "accepted and suppressed": ("I4", instead(ROW, SUPPRESSED)),
+    "accepted and unheard of": ("I4", [*GOOD, replace(CALL, activation="a2")]),
+    "sent, but never accepted": ("I4", instead(CALL, replace(CALL, mode="throttle", accepted=False))),
+    "sent, but never offered": ("I4", [MATCH, TAKEN, ROW, DONE]),
+    "500": ("I5", [MATCH, replace(REFUSED, status=500), DONE]),
+    "no answer": ("I5", [MATCH, replace(REFUSED, status=0), DONE]),
+    "refused without a code": ("I5", [MATCH, replace(REFUSED, code=""), DONE]),
+    "answered too late": ("I5", instead(TAKEN, replace(TAKEN, elapsed_s=31))),
+    "nobody looked": ("I6", GOOD[:-1]),
+    **{f"left: {n}": ("I6", instead(DONE, Backlog(*(int(n == k) for k in range(5))))) for n in range(5)},
+    "once too often": ("I7", [TWICE, *many(3, 1)]),
+    "once too often, at the very end": ("I7", [TWICE, *many(3, 499)]),
+    "once too often, nobody knows": ("I7", [TWICE, *many(3, 1, "unknown")]),
+    "too often on a channel": ("I7", [Limit(2, 1000, channel="email"), *many(3, 1)]),
+    "too often altogether": ("I7", [Limit(2, 1000), *many(3, 1)]),
+}
+
+
+@pytest.mark.parametrize("records", CLEAN.values(), ids=CLEAN)
+def test_what_is_right_passes(records: list[Record]) -> None:
+    """No violation in what is promised."""
+    assert check(records) == []
+
+
+@pytest.mark.parametrize(("invariant", "records"), BROKEN.values(), ids=BROKEN)
+def test_what_is_wrong_is_found(invariant: str, records: list[Record]) -> None:
+    """The invariant that was broken is named."""
+    assert invariant in {violation.invariant for violation in check(records)}
+
+
+def test_every_invariant_can_fail() -> None:
+    """There is a broken history for each of the seven."""
+    assert {invariant for invariant, _ in BROKEN.values()} == {f"I{n}" for n in range(1, 8)}

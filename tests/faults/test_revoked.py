@@ -1,0 +1,154 @@
+"""F32, F34: nothing is sent to whoever opted out or is forgotten, and what was held is released once."""
+
+import json
+import threading
+import time
+from typing import Any
+
+from opportune import forget
+from opportune.calling import Queues
+from shared.optouts import OptOuts
+from shared.settings import DECIDER, ENGAGER
+from tests.faults import site
+from tests.faults.history import Called
+from tests.faults.provider import SLOW_S
+from tests.faults.servers import logs
+from tests.faults.system import Lab
+from tests.faults.trial import wait_for
+
+MINUTE = site.MINUTE_MS
+
+
+def test_nothing_after_an_opt_out(lab: Lab) -> None:
+    """Whoever opts out while his e-mail is delayed does not get it; text messages are another channel."""
+    with lab.trial() as trial:
+        users = trial.users(2)
+        for user in users:
+            trial.insist(user, "trial", matches=["late"])
+        OptOuts(lab.database.optouts).add(site.SITE, users[0], "email", "link")
+        trial.revoked("opt-out", users[0], channel="email")
+        trial.insist(users[0], "text", matches=["sms"])
+        trial.wait_row("sent")
+        lab.move_on(site.LONG_DELAY_MS)
+        trial.wait_row("suppressed")
+        trial.wait_row("sent", 2)
+    assert trial.states() == [("sent", "")] * 2 + [("suppressed", "opt_out")]
+
+
+def test_what_is_paused_waits_and_is_sent_once(lab: Lab) -> None:
+    """A paused channel holds ten e-mails through three minutes of sweeps; resumed, each is sent once."""
+    with lab.trial() as trial:
+        lab.pause("channel:email")
+        lab.move_on(10_000)  # until everybody has heard of it
+        for user in trial.users(10):
+            trial.insist(user, "pay", matches=["mail"])
+        trial.wait_row("held", 10)
+        for _ in range(3):
+            lab.move_on(MINUTE)
+            time.sleep(0.6)
+        assert trial.accepted("ses") == []
+        assert trial.states() == [("held", "paused")] * 10
+    assert trial.states() == [("sent", "")] * 10
+
+
+def test_what_exceeds_the_ceiling_waits_for_a_later_minute(lab: Lab) -> None:
+    """Seventy text messages at thirty a minute: no minute has more, and all are sent once."""
+    with lab.trial(within_ms=600_000) as trial:
+        for user in trial.users(70):
+            trial.insist(user, "text", matches=["sms"])
+        wait_for(lambda: len(trial.rows()) == 70, 20)
+        assert len(trial.accepted("sms")) <= 2 * site.TEXTS_PER_MINUTE  # the minute may end meanwhile
+    assert trial.states() == [("sent", "")] * 70
+    counts = [row["count"] for row in lab.database.ceilings.find({})]
+    assert max(counts) <= site.TEXTS_PER_MINUTE
+
+
+def test_f32_many_sweeps_while_sending_is_slow(lab: Lab) -> None:
+    """Five sweeps at once over twelve held e-mails, at a provider that takes a second each: each is sent once."""
+    with lab.trial() as trial:
+        lab.pause("*")
+        lab.move_on(10_000)
+        for user in trial.users(12):
+            trial.insist(user, "pay", matches=["mail"])
+        trial.wait_row("held", 12)
+        lab.ses.mode = "slow"
+        lab.pause()
+        lab.move_on(2 * MINUTE)
+        sweeps = [threading.Thread(target=lab.function(ENGAGER), args=(b'{"type": "sweep"}',)) for _ in range(5)]
+        for sweep in sweeps:
+            sweep.start()
+        for sweep in sweeps:
+            sweep.join()
+        trial.wait_row("sent", 12)
+        time.sleep(1.5 * SLOW_S)  # for calls that should never have been made
+    assert len(trial.accepted("ses")) == 12
+
+
+def test_f32_killed_while_it_releases(lab: Lab) -> None:
+    """The sweep dies between claim and settling: that e-mail is unknown, the others are sent, all at most once."""
+    with lab.trial() as trial:
+        lab.pause("*")
+        lab.move_on(10_000)
+        for user in trial.users(6):
+            trial.insist(user, "pay", matches=["mail"])
+        trial.wait_row("held", 6)
+        trial.arm("engager.before_settle")
+        lab.pause()
+        lab.move_on(2 * MINUTE)
+        trial.wait_killed()
+    assert {state for state, _ in trial.states()} == {"sent", "unknown"}
+    assert len(trial.rows()) == 6
+
+
+def test_f34_forgotten_with_all_that_waits(lab: Lab) -> None:
+    """Sent, held, delayed and dead-lettered ones: nothing is sent any more, and no store and no log has the name."""
+    with lab.trial() as trial, lab.receives(2):
+        user = trial.user()
+        trial.insist(user, "pay", matches=["mail"])
+        trial.wait_row("sent")
+        lab.pause("channel:sms")
+        lab.move_on(10_000)
+        trial.insist(user, "text", matches=["sms"])
+        trial.insist(user, "trial", matches=["late"])
+        trial.wait_row("held")
+        poison = {"id": "x", "site": site.SITE, "user": user, "v": 99}
+        lab.sqs.send_message(QueueUrl=lab.stack.dead_letter_url, MessageBody=json.dumps(poison))
+        schedules = dict(lab.scheduler.schedules)
+        reach = forget.Reach(
+            decider=lab.function(DECIDER),
+            engager=lab.function(ENGAGER),
+            dead=Queues(lab.sqs, list(lab.dead_letter_urls())),
+            activations=lambda name, who: forget.activations(lab.database, name, who),
+            sleep=lambda _: time.sleep(0.5),
+        )
+        done = forget.forget(site.SITE, user, reach)
+        trial.revoked("forget", user)
+        assert done.done
+        assert lab.scheduler.schedules == {}
+        for schedule in schedules.values():
+            lab.sqs.send_message(QueueUrl=lab.stack.doorbells_url, MessageBody=schedule.input)
+        lab.pause()
+        lab.move_on(site.LONG_DELAY_MS)
+        wait_for(lambda: trial.backlog().queued == 0, 20)
+        trial.post(user, "pay", matches=["mail"])  # his browser does not know
+    assert len(trial.accepted("ses")) == 1
+    assert trial.accepted("sms") == []
+    # What his later event left goes with the next pass.
+    forget.erase_once(site.SITE, user, reach, ())
+    assert user not in mongodb_text(lab)
+    assert user not in redis_text(lab)
+    assert user not in logs(lab.stack.logs_dir)
+    assert trial.history.of(Called)
+
+
+def mongodb_text(lab: Lab) -> str:
+    """Return all that MongoDB holds."""
+    names = lab.database.list_collection_names()
+    return "".join(repr(row) for name in names for row in lab.database[name].find({}))
+
+
+def redis_text(lab: Lab) -> str:
+    """Return all that Valkey holds."""
+    client: Any = lab.valkey.client
+    read = {b"hash": client.hgetall, b"zset": lambda key: client.zrange(key, 0, -1), b"string": client.get}
+    return "".join(repr((key, read[client.type(key)](key))) for key in client.scan_iter())

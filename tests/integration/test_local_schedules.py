@@ -1,0 +1,198 @@
+"""One-time schedules on the laptop: carried out when due by the functions' clock, once, to their queue."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from opportune.local import aws as local_aws
+from opportune.local.schedules import OneTimeSchedules, at_ms
+from tests.conftest import Aws
+
+NOON = 1_798_200_000_000  # 2026-12-25 12:00:00 UTC
+MINUTE = 60_000
+# More than one page of what the stand-in lists at a time.
+MANY = 120
+
+
+class Desk:
+    """A group of schedules, their queue, and a clock that is set by hand."""
+
+    def __init__(self, aws: Aws) -> None:
+        self.made = local_aws.create_resources(aws.url)
+        self.scheduler = aws.client("scheduler")
+        self.sqs = aws.client("sqs")
+        self.now = NOON
+        self.schedules = OneTimeSchedules(self.scheduler, self.sqs, self.made.schedule_group, lambda: self.now)
+
+    def create(self, name: str, due: int, **options: Any) -> None:
+        """Create a schedule that is due at *due* (ms since the epoch)."""
+        target = {
+            "Arn": self.made.doorbells_arn,
+            "RoleArn": local_aws.SCHEDULE_ROLE_ARN,
+            "Input": f"ring {name}",
+            "DeadLetterConfig": {"Arn": self.made.dead_schedules_arn},
+        }
+        at = datetime.fromtimestamp(due / 1000, UTC)
+        given = {
+            "Name": name,
+            "GroupName": self.made.schedule_group,
+            "ScheduleExpression": f"at({at:%Y-%m-%dT%H:%M:%S})",
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "ActionAfterCompletion": "DELETE",
+            "Target": target,
+        }
+        self.scheduler.create_schedule(**given | options)
+
+    def names(self) -> list[str]:
+        """Return the names of the schedules that are there."""
+        pages = self.scheduler.get_paginator("list_schedules").paginate(GroupName=self.made.schedule_group)
+        return [each["Name"] for page in pages for each in page["Schedules"]]
+
+    def received(self, url: str | None = None) -> list[str]:
+        """Take the bodies of all messages of a queue, by default the doorbells."""
+        bodies: list[str] = []
+        queue = url or self.made.doorbells_url
+        while messages := self.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                bodies.append(message["Body"])
+                self.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        return bodies
+
+
+@pytest.fixture(name="desk")
+def _desk(aws: Aws) -> Desk:
+    return Desk(aws)
+
+
+def test_what_is_due_is_sent_and_deleted(desk: Desk) -> None:
+    """Not a millisecond before its time; then its input is in the queue, it is gone, and never comes again."""
+    desk.create("soon", NOON + MINUTE)
+    desk.create("later", NOON + 2 * MINUTE)
+    desk.now = NOON + MINUTE - 1
+    assert desk.schedules.look() == 0
+    assert desk.received() == []
+    desk.now = NOON + MINUTE
+    assert desk.schedules.look() == 1
+    assert desk.received() == ["ring soon"]
+    assert desk.names() == ["later"]
+    assert desk.schedules.look() == 0
+    assert desk.received() == []
+
+
+def test_what_is_long_past_is_sent_at_once(desk: Desk) -> None:
+    """A schedule whose time passed before it was made is late, not lost."""
+    desk.create("late", NOON - 24 * 60 * MINUTE)
+    assert desk.schedules.look() == 1
+    assert desk.received() == ["ring late"]
+
+
+def test_a_time_zone_is_kept(desk: Desk) -> None:
+    """13:00 in Berlin is noon in UTC in winter."""
+    berlin = {"ScheduleExpression": "at(2026-12-25T13:00:00)", "ScheduleExpressionTimezone": "Europe/Berlin"}
+    desk.create("berlin", 0, **berlin)
+    desk.now = NOON - 1
+    assert desk.schedules.look() == 0
+    desk.now = NOON
+    assert desk.schedules.look() == 1
+
+
+def test_a_cancelled_one_does_not_ring(desk: Desk) -> None:
+    """Also not when it was seen before it was deleted."""
+    desk.create("cancelled", NOON + MINUTE)
+    desk.schedules.look()
+    desk.scheduler.delete_schedule(GroupName=desk.made.schedule_group, Name="cancelled")
+    desk.now = NOON + MINUTE
+    assert desk.schedules.look() == 0
+    assert desk.received() == []
+
+
+def test_a_disabled_one_does_not_ring(desk: Desk) -> None:
+    """It stays where it is."""
+    desk.create("off", NOON, State="DISABLED")
+    assert desk.schedules.look() == 0
+    assert desk.received() == []
+    assert desk.names() == ["off"]
+
+
+def test_without_the_action_it_stays_and_rings_once(desk: Desk) -> None:
+    """AWS keeps a schedule that was carried out, unless it says that it is to be deleted."""
+    desk.create("kept", NOON, ActionAfterCompletion="NONE")
+    assert [desk.schedules.look(), desk.schedules.look()] == [1, 0]
+    assert desk.received() == ["ring kept"]
+    assert desk.names() == ["kept"]
+
+
+def test_a_new_one_under_an_old_name_rings(desk: Desk) -> None:
+    """Whoever made it anew meant it."""
+    desk.create("again", NOON)
+    desk.schedules.look()
+    desk.create("again", NOON + MINUTE)
+    desk.now = NOON + MINUTE
+    assert desk.schedules.look() == 1
+    assert desk.received() == ["ring again"] * 2
+
+
+def test_what_cannot_be_sent_is_kept_as_dead(desk: Desk) -> None:
+    """The input of a schedule for a queue that is gone lies in its dead-letter queue, and the others go on."""
+    gone = {
+        "Arn": local_aws.queue_arn("gone"),
+        "RoleArn": local_aws.SCHEDULE_ROLE_ARN,
+        "Input": "lost",
+        "DeadLetterConfig": {"Arn": desk.made.dead_schedules_arn},
+    }
+    desk.create("a-gone", NOON, Target=gone)
+    desk.create("b-fine", NOON)
+    assert desk.schedules.look() == 2
+    assert desk.received(desk.made.dead_schedules_url) == ["lost"]
+    assert desk.received() == ["ring b-fine"]
+    assert desk.names() == []
+
+
+def test_what_cannot_be_read_hinders_no_other(desk: Desk) -> None:
+    """The stand-in takes expressions that AWS refuses."""
+    desk.create("a-nonsense", NOON, ScheduleExpression="at(nonsense)")
+    desk.create("b-fine", NOON)
+    assert desk.schedules.look() == 1
+    assert desk.received() == ["ring b-fine"]
+
+
+def test_all_pages_are_looked_at(desk: Desk) -> None:
+    """The list comes in pages; none is left out."""
+    for number in range(MANY):
+        desk.create(f"n-{number:03}", NOON)
+    assert desk.schedules.look() == MANY
+    assert sorted(desk.received()) == [f"ring n-{number:03}" for number in range(MANY)]
+
+
+def test_a_stand_in_that_is_away_ends_nothing(desk: Desk) -> None:
+    """The look of this second fails; the next one is made all the same."""
+    away = local_aws.client("scheduler", "http://127.0.0.1:9")
+    OneTimeSchedules(away, desk.sqs, desk.made.schedule_group, lambda: NOON)(b"")
+    desk.create("soon", NOON)
+    desk.schedules(b"")
+    assert desk.received() == ["ring soon"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone"),
+    [("at(2026-12-25T12:00:00)", "UTC"), ("at(2026-12-25T07:00:00)", "America/New_York")],
+)
+def test_expressions_are_times(expression: str, zone: str) -> None:
+    """``at(…)`` is a time in its zone."""
+    assert at_ms(expression, zone) == NOON
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone"),
+    [
+        ("at(2026-12-25)", "UTC"),
+        ("rate(1 minute)", "UTC"),
+        ("at(2026-12-25T12:00:00", "UTC"),
+        ("at(2026-12-25T12:00:00)", "Nowhere/Else"),
+    ],
+)
+def test_what_aws_would_refuse_is_an_error(expression: str, zone: str) -> None:
+    """Neither another kind of expression nor an unknown zone is taken for a time."""
+    with pytest.raises(ValueError, match=r".+"):
+        at_ms(expression, zone)

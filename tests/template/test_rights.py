@@ -1,0 +1,114 @@
+"""Who may do what: no right is wider than its use, and no secret is in clear."""
+
+from shared.signing import MIN_SECRET_LENGTH
+from tests.template.conftest import Template, listed, referred
+
+# AWS's own policies, attached by SAM to every function of a kind; their resource is "*".
+MANAGED = {
+    "AWSLambdaBasicExecutionRole",  # write logs
+    "AWSLambdaVPCAccessExecutionRole",  # make network interfaces; EC2 knows no narrower right
+    "AWSLambdaSQSQueueExecutionRole",  # poll queues
+}
+# Statements with a wildcard, by their Sid, and what it stands for.
+WIDER = {
+    "HangDoorbellsFarAhead": "all schedules of our own group",
+    "SendTexts": "all telephone numbers: everything but what has an ARN in SNS",
+    "SendPushes": "all devices of the account",
+    "AskWhoOptedOutOfTexts": "SNS knows no narrower right",
+}
+
+
+def test_no_right_is_wider_than_its_use(template: Template) -> None:
+    """No statement has a wildcard, neither in its actions nor in its resources, but those that must have one."""
+    statements = list(template.statements())
+    assert statements
+    wider = set()
+    for role, statement in statements:
+        assert statement["Effect"] == "Allow"
+        assert not any("*" in action for action in listed(statement["Action"])), role
+        if "NotResource" in statement or "*" in str(statement["Resource"]):
+            wider.add(statement["Sid"])
+    assert wider == WIDER.keys()
+
+
+def test_the_engager_may_publish_to_no_topic(template: Template) -> None:
+    """Texts go to numbers, pushes to devices of this account; a topic is neither."""
+    rights = {s["Sid"]: s for role, s in template.statements() if "sns:Publish" in listed(s["Action"])}
+    assert rights.keys() == {"SendTexts", "SendPushes"}
+    assert rights["SendTexts"]["NotResource"] == {"Fn::Sub": "arn:${AWS::Partition}:sns:*:*:*"}
+    devices = "arn:${AWS::Partition}:sns:${AWS::Region}:${AWS::AccountId}:endpoint/*"
+    assert rights["SendPushes"]["Resource"] == {"Fn::Sub": devices}
+
+
+def test_only_the_decider_hangs_doorbells(template: Template) -> None:
+    """It makes and deletes schedules of the group, and hands the scheduler the one role that may only ring."""
+    holders = {
+        action: (role, statement)
+        for role, statement in template.statements()
+        for action in listed(statement["Action"])
+        if action.startswith(("scheduler:", "iam:"))
+    }
+    assert holders.keys() == {"scheduler:CreateSchedule", "scheduler:DeleteSchedule", "iam:PassRole"}
+    assert {role for role, _ in holders.values()} == {"DeciderFunctionRole"}
+    passing = holders["iam:PassRole"][1]
+    assert passing["Resource"] == {"Fn::GetAtt": ["ScheduleRole", "Arn"]}
+    assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}}
+    variables = template.functions["decider"]["Environment"]["Variables"]
+    assert variables["OPPORTUNE_SCHEDULE_ROLE_ARN"] == passing["Resource"]
+    (group,) = template.of_type("AWS::Scheduler::ScheduleGroup")
+    assert variables["OPPORTUNE_SCHEDULE_GROUP"] == {"Ref": group}
+    assert f":schedule/${{{group}}}/*" in str(holders["scheduler:CreateSchedule"][1]["Resource"])
+
+
+def test_the_role_of_schedules_rings_and_nothing_else(template: Template) -> None:
+    """Only the scheduler takes it, for our group; it sends to the doorbells and to the queue for what failed."""
+    (trust,) = template.of_type("AWS::IAM::Role")["ScheduleRole"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
+    (group,) = template.of_type("AWS::Scheduler::ScheduleGroup")
+    assert trust["Condition"]["StringEquals"] == {
+        "aws:SourceAccount": {"Ref": "AWS::AccountId"},
+        "aws:SourceArn": {"Fn::GetAtt": [group, "Arn"]},
+    }
+    rights = [(s["Action"], *referred(s["Resource"])) for role, s in template.statements() if role == "ScheduleRole"]
+    assert rights == [("sqs:SendMessage", "Doorbells"), ("sqs:SendMessage", "SchedulesDead")]
+    variables = template.functions["decider"]["Environment"]["Variables"]
+    assert variables["OPPORTUNE_DOORBELLS_QUEUE_ARN"] == {"Fn::GetAtt": ["Doorbells", "Arn"]}
+    assert variables["OPPORTUNE_SCHEDULES_DEAD_ARN"] == {"Fn::GetAtt": ["SchedulesDead", "Arn"]}
+
+
+def test_only_known_managed_policies(template: Template) -> None:
+    """Roles have no managed policies but those that SAM attaches to every function."""
+    for role in template.of_type("AWS::IAM::Role").values():
+        for arn in role.get("ManagedPolicyArns", ()):
+            assert str(arn).rsplit("/", 1)[1].rstrip("'}") in MANAGED
+
+
+def test_the_gateway_may_only_call_the_decider(template: Template) -> None:
+    """The public edge has one right, and it is not to touch data."""
+    rights = [statement for role, statement in template.statements() if role == "GatewayFunctionRole"]
+    assert [(listed(r["Action"]), r["Resource"]) for r in rights] == [
+        (["lambda:InvokeFunction"], {"Ref": template.alias("decider")})
+    ]
+
+
+def test_secrets_are_nowhere_in_clear(template: Template) -> None:
+    """Environments hold the secrets' ARNs, and who has one may read that secret and no other."""
+    (signing,) = template.of_type("AWS::SecretsManager::Secret")
+    secrets = {"OPPORTUNE_MONGODB_URL": {"Ref": "MongoDbSecretArn"}, "OPPORTUNE_SIGNING_SECRET": {"Ref": signing}}
+    for name, function in template.functions.items():
+        variables = function["Environment"]["Variables"]
+        assert all(variables.get(variable, arn) == arn for variable, arn in secrets.items()), name
+        allowed = [
+            arn
+            for role, statement in template.statements()
+            if role == f"{name.title()}FunctionRole" and statement["Action"] == "secretsmanager:GetSecretValue"
+            for arn in listed(statement["Resource"])
+        ]
+        assert allowed == [arn for variable, arn in secrets.items() if variable in variables], name
+
+
+def test_the_signing_secret_is_long_and_outlives_the_stack(template: Template) -> None:
+    """Links in mails must go on to work: nothing deletes the secret, and nothing short is made."""
+    (secret,) = (r for r in template.resources.values() if r["Type"] == "AWS::SecretsManager::Secret")
+    assert secret["Properties"]["GenerateSecretString"]["PasswordLength"] >= MIN_SECRET_LENGTH
+    assert (secret["DeletionPolicy"], secret["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
