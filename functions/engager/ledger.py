@@ -25,6 +25,7 @@ from pymongo.write_concern import WriteConcern
 from engager.outcome import Content, Held, Outcome, State, due, recorded
 from shared.clock import Clock
 from shared.contracts import Activation
+from shared.errors import Unavailable
 from shared.mongodb import Document, guarded
 
 ENGAGER_TIMEOUT = timedelta(seconds=30)
@@ -57,7 +58,9 @@ class MongoLedger:
     ) -> bool:
         """Take *activation* over in *state*; return ``False`` where it is somebody else's, or done.
 
-        *held*: as the sweep has found it. ``attempts`` counts the claims for sending.
+        *held*: as the sweep has found it. ``attempts`` counts the claims for sending. Raises `Unavailable` where
+        somebody else is sending it right now: the provider may refuse it yet, and then this copy is the one that is
+        left to try again.
         """
         changes: Document = {"state": state.value, "updated": self._now()}
         if reason is not None:
@@ -75,6 +78,8 @@ class MongoLedger:
             if self._rows.update_one(self._takeable(activation.id, held), update).modified_count:
                 return True
             self._rows.update_one({"_id": activation.id, **stale(self._now())}, interrupted(self._now()))
+            if held is None and self._rows.find_one({"_id": activation.id, "state": State.SENDING.value}, {"_id": 1}):
+                raise Unavailable("another delivery of it is under way", code="in_progress")
             return False
 
     def hold(self, held: Held, reason: str, *, seen: Held | None = None) -> bool:

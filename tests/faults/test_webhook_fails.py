@@ -47,10 +47,6 @@ def test_f12_a_webhook_is_repeated_under_one_key(lab: Lab, mode: Mode) -> None:
     assert [state for state, _ in trial.states()] == ["sent"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a copy that finds the first one still sending is acknowledged; refused then, nobody tries again",
-)
 def test_f12_a_copy_comes_while_the_first_is_on_its_way(lab: Lab) -> None:
     """The queue delivers a message again before its first copy has been refused: it is sent all the same."""
     with lab.trial() as trial:

@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from engager import channels
 from engager.email_ses import ses_client
+from engager.engage import engage
 from engager.handler import Deps, create_handler
 from engager.ledger import STALE_AFTER, MongoLedger
 from engager.outcome import Outcome, State
@@ -32,6 +34,7 @@ from shared.contracts import Activation, Engage
 from shared.errors import Unavailable
 from shared.ruleset import Campaign, Ruleset, Sender, Trigger
 from shared.settings import ENGAGER, Settings
+from tests.integration.test_rows import together
 from tests.unit.lambdas import Context
 
 NOW = 1_790_000_000_000
@@ -218,22 +221,19 @@ def test_ses_gets_tag_and_configuration_set(site: Db, ses: FakeSes) -> None:
 
 
 def test_the_same_email_in_many_threads_is_one_mail(site: Db, ses: FakeSes) -> None:
-    """Copies of a message that are delivered at once meet at the ledger: one sends, the others are done."""
+    """Copies of a message meet at the ledger: one sends, the others wait in the queue until that is over."""
     ses.mode = "slow"
-    given = deps(site, ses.url)
-    start = threading.Barrier(8)
-    failures: list[list[str]] = []
+    ports = deps(site, ses.url).ports
 
-    def run() -> None:
-        start.wait()
-        failures.append(deliver(given, activation()))
+    def copy(_: int) -> State | str | None:
+        try:
+            return engage(activation(), ports).state
+        except Unavailable as error:
+            return error.code
 
-    threads = [threading.Thread(target=run) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == [[]] * 8
+    states = together(8, copy)
+    assert Counter(states) == {State.SENT: 1, "in_progress": 7}
+    assert engage(activation(), ports).state is None
     assert len(ses.requests) == 1
     assert row(site)["state"] == "sent"
 
@@ -309,10 +309,10 @@ def test_an_email_to_nobody_is_final(
 
 
 def test_an_interrupted_send_becomes_unknown(site: Db, ses: FakeSes) -> None:
-    """A row left in `sending` is let alone at first, and named unknown after twice the timeout."""
+    """A row left in `sending` is let alone at first, its copy kept, and named unknown after twice the timeout."""
     dead = MongoLedger(site.activations, lambda: NOW)
     assert dead.claim(activation())
-    assert deliver(deps(site, ses.url, now=NOW + STALE_MS), activation()) == []
+    assert deliver(deps(site, ses.url, now=NOW + STALE_MS), activation()) == ["a1"]
     assert row(site)["state"] == "sending"
     assert deliver(deps(site, ses.url, now=NOW + STALE_MS + 1), activation()) == []
     assert (row(site)["state"], row(site)["reason"]) == ("unknown", "interrupted")
