@@ -1,6 +1,6 @@
 """`opportune forget`: erase a user everywhere, in passes, until one finds nothing.
 
-    Engager   tombstone, MongoDB     from here on nothing is sent any more
+    Engager   tombstone, MongoDB     from here on no message leaves the house
     Decider   row, agenda, schedules
     queues    messages of his that could not be delivered
 

@@ -8,6 +8,7 @@ Events come twice, late and in any order: every change is the same whichever com
 by the tag that its e-mail was sent with; https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-contents.html
 """
 
+import re
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +22,7 @@ from engager.outcome import State
 from shared.clock import Clock
 from shared.errors import InvalidRequest
 from shared.mongodb import Document, guarded
+from shared.signing import FORGOTTEN
 
 SOURCE = "aws.ses"
 TAG = "activation_id"
@@ -102,7 +104,8 @@ class Feedback:
         field = TIMES[detail.event_type]
         if field is not None:
             changes["$min"] = {field: happening.timestamp or now}
-        row: Document = {"_id": activation_id, "channel": CHANNEL}
+        # Somebody who was forgotten in the meantime gets no new traces.
+        row: Document = {"_id": activation_id, "channel": CHANNEL, "user": {"$not": re.compile(f"^{FORGOTTEN}:")}}
         with guarded():
             found = self._rows.find_one_and_update(
                 row, changes, {"site": 1, "user": 1, "state": 1}, return_document=ReturnDocument.AFTER

@@ -10,7 +10,6 @@ Everything may be repeated. An activation that was on its way meanwhile is writt
 being sent right now; a second pass, some seconds later, finds its row.
 """
 
-import hmac
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -23,9 +22,9 @@ from pymongo.write_concern import WriteConcern
 
 from shared.contracts import Activation
 from shared.mongodb import Document, guarded
-from shared.signing import check_secret
+from shared.signing import FORGOTTEN, pseudonym
 
-REASON = "forgotten"
+REASON = FORGOTTEN
 # What a row of the ledger keeps of an activation of somebody who is forgotten: everything else is dropped, also what
 # is written to rows one day and not known here.
 KEPT = (
@@ -35,12 +34,6 @@ KEPT = (
 )
 NOT_YET_SENT = ("held", "failed_retryable")
 BY_USER = IndexModel([("site", ASCENDING), ("user", ASCENDING), ("at", DESCENDING)], name="by_user")
-
-
-def pseudonym(secret: str, site: str, user: str) -> str:
-    """Return what stands for *user* once he is forgotten: a hash that nobody without *secret* can compute."""
-    key = hmac.digest(check_secret(secret).encode(), f"opportune\0pseudonym\0{site}".encode(), "sha256")
-    return f"{REASON}:{hmac.digest(key, user.encode(), 'sha256').hex()[:32]}"
 
 
 class Forgotten:

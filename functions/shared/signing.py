@@ -17,6 +17,7 @@ from shared.errors import InvalidSettings
 MIN_SECRET_LENGTH = 32
 MAC_BYTES = 16
 MAX_TOKEN_LENGTH = 2048
+FORGOTTEN = "forgotten"
 _UNSUBSCRIBE, _WEBHOOK = "unsubscribe", "webhook"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -34,6 +35,12 @@ def check_secret(secret: str) -> str:
     if len(secret) < MIN_SECRET_LENGTH:
         raise InvalidSettings(f"OPPORTUNE_SIGNING_SECRET needs {MIN_SECRET_LENGTH} characters or more")
     return secret
+
+
+def pseudonym(secret: str, site: str, user: str) -> str:
+    """Return what stands for *user* once he is forgotten: a hash that nobody without *secret* can compute."""
+    key = hmac.digest(check_secret(secret).encode(), f"opportune\0pseudonym\0{site}".encode(), "sha256")
+    return f"{FORGOTTEN}:{hmac.digest(key, user.encode(), 'sha256').hex()[:32]}"
 
 
 def unsubscribe_token(secret: str, site: str, user: str, channel: str) -> str:

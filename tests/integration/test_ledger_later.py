@@ -26,7 +26,8 @@ Db = Database[dict[str, Any]]
 def activation(name: str = "a1", **changes: Any) -> Activation:
     """Return an activation of an e-mail."""
     values: dict[str, Any] = {"attributes": {"item": "Book"}, "due": NOW, **changes}
-    return Activation(name, "demo", "ada", "mail", 1, "email", NOW, "Order", "m1", **values)
+    user = values.pop("user", "ada")
+    return Activation(name, "demo", user, "mail", 1, "email", NOW, "Order", "m1", **values)
 
 
 def report(kind: str, name: str = "a1", **details: Any) -> dict[str, Any]:
@@ -191,3 +192,11 @@ def test_a_ceiling_holds_under_many_threads(mongodb: Db) -> None:
     assert ceilings.take("demo", "email", 100, NOW + MINUTE)
     assert ceilings.take("demo", "sms", 100, NOW)
     assert not ceilings.take("demo", "push", 0, NOW)
+
+
+def test_a_report_about_somebody_forgotten_leaves_no_trace(books: Books) -> None:
+    """His row has a pseudonym by now: no provider's id comes to it, and no opt-out is made of it."""
+    assert books.ledger.claim(activation(user="forgotten:0123456789abcdef"))
+    assert not books.feedback(report("Bounce", bounceType="Permanent")).known
+    assert "provider_id" not in (books.database.activations.find_one() or {})
+    assert books.database.optouts.count_documents({}) == 0

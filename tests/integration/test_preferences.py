@@ -8,7 +8,7 @@ from preferences.handler import create_handler
 from preferences.wiring import build
 from shared.optouts import OptOuts
 from shared.settings import PREFERENCES, Settings
-from shared.signing import unsubscribe_token
+from shared.signing import pseudonym, unsubscribe_token
 from tests.unit.lambdas import Context, http_event
 
 SECRET = "a secret of thirty-two letters.."
@@ -55,3 +55,10 @@ def test_channels_add_up_and_repeats_change_nothing(mongodb: Database[dict[str, 
         "email": "unsubscribed",
         "sms": "unsubscribed",
     }
+
+
+def test_an_old_link_does_not_bring_back_a_forgotten_name(mongodb: Database[dict[str, Any]], mongodb_url: str) -> None:
+    """The page says done, as it is: nothing is sent to him; and nothing of him is written."""
+    mongodb.forgotten.insert_one({"_id": pseudonym(SECRET, "shop", "ada")})
+    assert visit(settings(mongodb_url, mongodb.name), "POST")["statusCode"] == 200
+    assert list(mongodb.optouts.find()) == []
