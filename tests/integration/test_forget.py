@@ -15,11 +15,12 @@ from redis import Redis
 from decider import keys, people
 from decider.dispatch import LONGEST_HOP_S, schedule_name
 from engager import forget as engager_forget
-from engager.forget import Forgotten, pseudonym
+from engager.forget import Forgotten
 from opportune import forget as erasure
 from opportune.calling import Queues
 from shared.contracts import Activation, ForgetUser, Ring, Woken
 from shared.ruleset import Campaign
+from shared.signing import pseudonym
 from tests.builders import compiled
 from tests.conftest import Aws
 from tests.integration.test_gates import ADD, HOUR, House, campaign, cart
