@@ -3,8 +3,10 @@
 import json
 import threading
 import time
+from collections import Counter
 from typing import Any
 
+from engager.sweep import THREADS
 from opportune import forget
 from opportune.calling import Queues
 from shared.optouts import OptOuts
@@ -85,19 +87,21 @@ def test_f32_many_sweeps_while_sending_is_slow(lab: Lab) -> None:
 
 
 def test_f32_killed_while_it_releases(lab: Lab) -> None:
-    """The sweep dies between claim and settling: that e-mail is unknown, the others are sent, all at most once."""
+    """The sweep dies with up to eight e-mails between claim and settling: unknown. The others are sent; each once."""
     with lab.trial() as trial:
         lab.pause("*")
         lab.move_on(10_000)
-        for user in trial.users(6):
+        for user in trial.users(20):
             trial.insist(user, "pay", matches=["mail"])
-        trial.wait_row("held", 6)
+        trial.wait_row("held", 20)
         trial.arm("engager.before_settle")
         lab.pause()
         lab.move_on(2 * MINUTE)
         trial.wait_killed()
-    assert {state for state, _ in trial.states()} == {"sent", "unknown"}
-    assert len(trial.rows()) == 6
+    states = Counter(state for state, _ in trial.states())
+    assert states.keys() == {"sent", "unknown"}
+    assert states["unknown"] <= THREADS
+    assert len(trial.rows()) == 20
 
 
 def test_f34_forgotten_with_all_that_waits(lab: Lab) -> None:
