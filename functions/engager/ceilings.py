@@ -22,7 +22,7 @@ class Ceilings:
         if most <= 0:
             return False
         minute = now // MINUTE_MS
-        place = {"_id": f"{site}:{channel}:{minute}", "count": {"$lt": most}}
+        place = {"_id": _name(site, channel, now), "count": {"$lt": most}}
         count = {"$inc": {"count": 1}}
         begun = {"$setOnInsert": {"at": datetime.fromtimestamp(minute * 60, UTC)}}
         with guarded():
@@ -32,6 +32,15 @@ class Ceilings:
                 # The row is there: full, or another one has just begun it.
                 return bool(self._rows.update_one(place, count).modified_count)
         return True
+
+    def give_back(self, site: str, channel: str, now: int) -> None:
+        """Give back a place that was taken at *now* and not used: another one was faster with the same activation."""
+        with guarded():
+            self._rows.update_one({"_id": _name(site, channel, now)}, {"$inc": {"count": -1}})
+
+
+def _name(site: str, channel: str, now: int) -> str:
+    return f"{site}:{channel}:{now // MINUTE_MS}"
 
 
 def next_minute(now: int) -> int:

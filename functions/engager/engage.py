@@ -80,6 +80,8 @@ def _send(activation: Activation, ports: Ports, held: Held | None) -> Outcome:
     if brief.rate is not None and not ports.ceilings.take(activation.site, activation.channel, brief.rate, now):
         return _hold(activation, Hold("ceiling", next_minute(now), since), ports, held)
     if not ports.ledger.claim(activation, variant=variant.id if variant else None, held=held):
+        if brief.rate is not None:
+            ports.ceilings.give_back(activation.site, activation.channel, now)
         return Outcome(None)
     return _settle(activation, call(), ports, held)
 

@@ -66,6 +66,7 @@ class Ceilings(Protocol):
     """Sends per minute: takes one of the places of this minute, if one is left."""
 
     def take(self, site: str, channel: str, most: int, now: int) -> bool: ...
+    def give_back(self, site: str, channel: str, now: int) -> None: ...
 
 
 class Forgotten(Protocol):

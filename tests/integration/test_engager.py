@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -48,7 +48,7 @@ Db = Database[dict[str, Any]]
 class FakeSes:
     """An SES endpoint that answers in ``mode``, and keeps every request that reached it.
 
-    Modes: ok, slow, stall (takes the mail, never answers in time), reset (takes it, cuts the connection),
+    Modes: ok, stall (takes the mail, never answers in time), reset (takes it, cuts the connection),
     or an HTTP status with an error code.
     """
 
@@ -70,8 +70,6 @@ class FakeSes:
             handler.close_connection = True
             handler.connection.close()
             return
-        if mode == "slow":
-            time.sleep(0.1)
         status, code = mode if isinstance(mode, tuple) else (200, "")
         answer = {"message": code} if code else {"MessageId": f"ses-{len(self.requests)}"}
         handler.send_response(status)
@@ -222,18 +220,33 @@ def test_ses_gets_tag_and_configuration_set(site: Db, ses: FakeSes) -> None:
 
 def test_the_same_email_in_many_threads_is_one_mail(site: Db, ses: FakeSes) -> None:
     """Copies of a message meet at the ledger: one sends, the others wait in the queue until that is over."""
-    ses.mode = "slow"
-    ports = deps(site, ses.url).ports
+    given = deps(site, ses.url).ports
+    turned_away: list[str] = []
+    all_others = threading.Event()
 
-    def copy(_: int) -> State | str | None:
+    def prepare(*prepared: Any) -> Callable[[], Outcome]:
+        call = given.outward["email"](*prepared)
+
+        def slow() -> Outcome:
+            assert all_others.wait(60)
+            return call()
+
+        return slow
+
+    ports = replace(given, outward={"email": prepare})
+
+    def copy(_: int) -> State | None:
         try:
             return engage(activation(), ports).state
         except Unavailable as error:
-            return error.code
+            turned_away.append(error.code)
+            if len(turned_away) == 7:
+                all_others.set()
+            return None
 
-    states = together(8, copy)
-    assert Counter(states) == {State.SENT: 1, "in_progress": 7}
-    assert engage(activation(), ports).state is None
+    assert Counter(together(8, copy)) == {State.SENT: 1, None: 7}
+    assert turned_away == ["in_progress"] * 7
+    assert engage(activation(), given).state is None
     assert len(ses.requests) == 1
     assert row(site)["state"] == "sent"
 

@@ -124,6 +124,10 @@ class World:
         self.places -= 1
         return self.places >= 0
 
+    def give_back(self, site: str, channel: str, now: int) -> None:  # noqa: ARG002 - one channel
+        """Give a place back."""
+        self.places += 1
+
     def without_names(self, activations: Sequence[Activation]) -> list[Activation]:
         """Take the names off those who are forgotten."""
         return [

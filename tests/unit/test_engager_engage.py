@@ -331,6 +331,15 @@ def test_a_ceiling_holds_until_the_next_minute() -> None:
     assert run(given, held=given.ledger.held["a1"], ruleset=ruleset).state is State.SENT
 
 
+def test_a_copy_takes_no_place_under_a_ceiling() -> None:
+    """Its place is given back: what was sent once counts once."""
+    ruleset = Ruleset("demo", 1, [], RULESET.campaigns, RULESET.sender, rates={"email": 5})
+    given = world(places=5)
+    for _ in range(3):
+        run(given, ruleset=ruleset)
+    assert given.places == 4
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
