@@ -180,7 +180,7 @@ class Rows:
                 pipeline.hlen(keys.counters(number))
             lengths = pipeline.execute()
         for number, length in zip(numbers, lengths, strict=True):
-            if length > 1:
+            if length:
                 yield number, msgspec.msgpack.decode(self.run(self._drain, keys.counters(number)))
 
     def count(self, partition: int, name: str, by: int) -> None:

@@ -48,6 +48,8 @@ class Conversions:
             ]
             if kept:
                 self._early.bulk_write(kept, ordered=False)
+            if known:  # some of them may have come between the two looks
+                self._rows.bulk_write(marks, ordered=False)
 
     def catch_up(self) -> int:
         """Mark the rows that have come since; return how many."""

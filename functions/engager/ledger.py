@@ -32,7 +32,7 @@ ENGAGER_TIMEOUT = timedelta(seconds=30)
 STALE_AFTER = 2 * ENGAGER_TIMEOUT
 DUPLICATE_KEY = 11000
 # Reasons that come after the match: what is still held can be called back.
-CALLED_BACK = frozenset({"cancelled", "goal", "state_lost"})
+CALLED_BACK = frozenset({"cancelled", "goal"})
 NO_LONGER_HELD = {"held": "", "until": ""}
 UNSETTLED = [State.SENDING.value, State.UNKNOWN.value]
 

@@ -370,6 +370,7 @@ def test_what_happened_is_counted_per_day(house: HouseMaker, mongodb: Database[d
     home = house(campaign(channel="popup"), popup=Quota(1, DAY))
     for n in range(3):
         home.send("anna", "pay", n)
+    home.send("bob", "pay", 0)  # the only counter of his partition
     rows, clock = Rows(lambda: home.redis), iter(range(100_000, 10**9, 100_000))
     unreachable = mongodb.client.get_database("stats").get_collection("x" * 250)  # a name that MongoDB refuses
     Stats(rows, unreachable, lambda: next(clock), tell).drain(range(1024))
@@ -377,7 +378,7 @@ def test_what_happened_is_counted_per_day(house: HouseMaker, mongodb: Database[d
     for _ in range(2):
         Stats(rows, mongodb.stats, lambda: next(clock), tell).drain(range(1024))
     (day,) = mongodb.stats.find()
-    assert (day["campaign"], day["activated"], day["cap"]) == ("test", 1, 2)
+    assert (day["campaign"], day["activated"], day["cap"]) == ("test", 2, 2)
 
 
 def test_evicted_runs_are_counted_and_told(house: HouseMaker, capsys: pytest.CaptureFixture[str]) -> None:
