@@ -313,6 +313,18 @@ def test_a_goal_reached_meanwhile_cancels_the_delay(house: HouseMaker) -> None:
         home.database.rulesets.delete_many({})
 
 
+def test_an_order_cancels_also_for_somebody_who_is_no_target_any_more(house: HouseMaker) -> None:
+    """The group has left him out meanwhile: his order still cancels what waits."""
+    home = house(cart(everyone=False, groups=["vip"]))
+    home.target(1, anna=["test"])
+    home.send("anna", "add", 0)
+    home.database.control.update_one({"_id": "demo"}, {"$set": {"generation": 2}})
+    home.book.reload()
+    home.send("anna", "order", MINUTE)
+    home.wake(HOUR)
+    assert (home.gates(), home.post.queued) == (["cancelled"], [])
+
+
 def test_an_absence_may_be_delayed_too(house: HouseMaker) -> None:
     """No order for 30 minutes, and ten more to think: due forty minutes after the cart."""
     trigger = {**ADD, "unless": {"event": "order", "for": "30m"}}

@@ -131,7 +131,12 @@ for i, trigger in ipairs(triggers) do
   end
 end
 
-if #concerned == 0 then
+-- Earlier activations can be cancelled and converted whether or not the user is a target still.
+local is_watched = false
+for _, trigger in ipairs(triggers) do is_watched = is_watched or (trigger.watch or 0) > 0 end
+is_watched = is_watched and redis.call("HEXISTS", row, "p") == 1
+
+if #concerned == 0 and not is_watched then
   if event.tick then redis.call("ZREM", agenda, appointment(triggers[1], triggers[1].per)) end
   if #writes > 0 then
     redis.call("HSET", row, unpack(writes))
@@ -276,8 +281,8 @@ local function decide()
   end
 end
 
-for _, i in ipairs(concerned) do
-  if (triggers[i].watch or 0) > 0 and not event.history then watch(triggers[i]) end
+for _, trigger in ipairs(is_watched and not event.history and triggers or {}) do
+  if (trigger.watch or 0) > 0 then watch(trigger) end
 end
 for _, i in ipairs(concerned) do
   if event.tick or triggers[i].bits > 0 then advance(i) end
