@@ -31,6 +31,7 @@ class StackWitness:
 
     def __init__(self, stack: Stack, database: Database[Document]) -> None:
         self._stack = stack
+        self.speed = stack.speed
         self._database = database
 
     def matches(self, user: str, campaign: str) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ def reminder(teller: Teller, witness: Witness, run: str) -> Result:
     begun = time.monotonic()
     teller.track(user, "cart_filled", item="A deck of cards")
     mails = wait_for(lambda: witness.arrived("email", f"{user}@player.example"))
-    waited = time.monotonic() - begun
+    waited = (time.monotonic() - begun) * witness.speed
     return Result(
         "a cart, and no order",
         "cart_filled",

@@ -94,6 +94,8 @@ def test_serving_ends_cleanly_on_interrupt(tmp_path: Path) -> None:
 class Deaf:
     """A witness that sees nothing."""
 
+    speed = 1.0
+
     def matches(self, user: str, campaign: str) -> list[dict[str, Any]]:
         """Return nothing."""
         return [] if user and campaign else [{}]
