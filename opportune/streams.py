@@ -14,13 +14,11 @@ from typing import Any
 
 import msgspec
 
-from gateway.tracking import iso_ms
+from gateway.times import iso_ms, to_ms
 from shared.contracts import ANONYMOUS_PREFIX
 from shared.errors import OpportuneError
 
 CHUNK = 1 << 16  # more would not stay in the processor's cache
-EARLIEST, LATEST = -62_135_596_800_000, 253_402_300_799_999  # the years 1 to 9999, in ms
-LONGEST_MS = 15
 ROWS = 256  # of a CSV file, handed on together
 KNOWN_SECONDS = 1 << 12
 FRACTIONS = {f"{ms:03}Z": ms for ms in range(1000)}  # what follows the second in most times
@@ -229,15 +227,6 @@ def _csv(file: Any, name: str, mapping: Mapping[str, str]) -> Iterator[Recorded]
 def _place(name: str, line: int, at: int) -> str:
     """Return a message id for an event that has none: the same each time the same file is sent."""
     return f"{name[-60:]}:{line}@{at}"
-
-
-def to_ms(stamp: str | int | None) -> int | None:
-    """Return ms of an ISO-8601 time or of a number of ms; ``None`` where it is neither."""
-    if isinstance(stamp, str) and stamp.isdecimal() and len(stamp) <= LONGEST_MS:
-        stamp = int(stamp)
-    if isinstance(stamp, int):
-        return stamp if EARLIEST <= stamp <= LATEST else None
-    return iso_ms(stamp)
 
 
 def typed(text: str) -> str | int | float:

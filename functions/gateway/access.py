@@ -21,7 +21,8 @@ def presented_key(authorization: str, body: Mapping[str, Any], query: Mapping[st
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() == "basic":
         try:
-            key = base64.b64decode(value, validate=True).decode().partition(":")[0]
+            # Some clients leave out the colon, some the padding.
+            key = base64.b64decode(value + "=" * (-len(value) % 4), validate=True).decode().partition(":")[0]
         except ValueError as error:  # not ASCII, not base64, not UTF-8
             raise Unauthorized("the Authorization header is not valid Basic authentication") from error
         if key:

@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.access import Access, admit
 from shared.clock import Clock
-from shared.contracts import AskCatalogue, Catalogue, Decide, Decided, Decision, Event
+from shared.contracts import AskCatalogue, Catalogue, Decide, Decided, Decision, Event, Message
 from shared.errors import Unauthorized
 from shared.invoke import Invoke
 from shared.polled import Polled
@@ -40,10 +40,13 @@ class Decisions:
                 raise
             return admit(key, renewed)
 
-    def decide(self, access: Access, events: Sequence[Event]) -> list[Decision]:
-        """Return the decisions on those *events* that a live trigger names: one call, or none at all."""
+    def decide(self, access: Access, messages: Sequence[Message]) -> list[Decision]:
+        """Return the decisions on those events among *messages* that a live trigger names: one call, or none at all."""
+        live = access.catalogue.events
         slim = [
-            _slim(event, reads) for event in events if (reads := access.catalogue.events.get(event.event)) is not None
+            _slim(message, reads)
+            for message in messages
+            if isinstance(message, Event) and (reads := live.get(message.event)) is not None
         ]
         if not slim:
             return []

@@ -1,31 +1,39 @@
-"""The tracking API's wire format (Segment's HTTP API): bodies in, events out.
+"""The tracking API's wire format (Segment's HTTP API): parsed bodies in, messages out.
 
-Pure: bytes and parsed JSON in, `Event`s and refusals out. Source of the field names and of the clock
-correction: Segment's public specification of the HTTP Tracking API and of its common fields.
+Pure. Source of the field names and of the clock correction: Segment's public specification of the HTTP
+Tracking API and of its common fields.
 """
 
-import gzip
-import io
 import uuid
-import zlib
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
-from shared.contracts import ANONYMOUS_PREFIX, Event
+from gateway.body import MAX_DEPTH, MAX_EVENT_BYTES, Body, check
+from gateway.times import corrected, to_ms
+from shared.contracts import ANONYMOUS_PREFIX, PAGE_VIEWED, SCREEN_VIEWED, Alias, Event, Group, Identify, Message
 from shared.errors import InvalidRequest, TooLarge
 
-MAX_EVENT_BYTES = 32 * 1024
-MAX_BATCH_BYTES = 500 * 1024
 MAX_BATCH_EVENTS = 2500
-MAX_DEPTH = 8
 MAX_ID_LENGTH = 256
 MAX_MESSAGE_ID_LENGTH = 100
-GZIP_MAGIC = b"\x1f\x8b"
+# An event's fields may hold MAX_DEPTH levels; the event itself is one more, and in a batch it lies two deeper.
+EVENT_LEVELS = MAX_DEPTH + 1
+BATCH_LEVELS = EVENT_LEVELS + 2
 
-TYPES = frozenset({"track", "identify", "page", "screen", "group", "alias"})
+
+class Envelope(NamedTuple):
+    """What a request says of all its items.
+
+    ``received``: ms, stamped by us. ``trusted``: it came with a secret key, which alone may send history.
+    ``sent``, ``context``: those of a batch, for items that have none.
+    """
+
+    received: int
+    trusted: bool = False
+    sent: Any = None
+    context: Mapping[str, Any] = {}
 
 
 class Refusal(NamedTuple):
@@ -38,136 +46,147 @@ class Refusal(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What a body came to: events in order, and the items that were refused."""
+    """What a body came to: messages in order, and the items that were refused."""
 
-    events: list[Event]
+    messages: list[Message]
     refusals: list[Refusal]
 
 
-def inflate(body: bytes, encoding: str, limit: int) -> bytes:
-    """Return *body* unpacked where it is gzip, by header or by its first bytes; never more than *limit*."""
-    if len(body) > limit:
-        raise TooLarge(f"the body has {len(body)} bytes, at most {limit} are taken")
-    if "gzip" not in encoding.lower() and not body.startswith(GZIP_MAGIC):
-        return body
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
-            plain = packed.read(limit + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InvalidRequest("the body says it is gzip, but cannot be unpacked", code="malformed_gzip") from error
-    if len(plain) > limit:
-        raise TooLarge(f"the unpacked body has more than {limit} bytes")
-    return plain
+def read_single(body: Body, kind: str, envelope: Envelope) -> Message:
+    """Return the message that the *body* of a call such as ``/v1/track`` is."""
+    check(body.value, "the event", EVENT_LEVELS, nul=body.nul)
+    return read_message(body.value, kind, envelope)
 
 
-def parse(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in *body*, whatever the content type said."""
-    try:
-        parsed = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"the body is not JSON: {error}", code="malformed_json") from error
-    if not isinstance(parsed, dict):
-        raise InvalidRequest("the body is JSON, but not an object", code="malformed_json")
-    return parsed
-
-
-def read_batch(envelope: Mapping[str, Any], received: int, *, trusted: bool) -> Taken:
-    """Return the events of a ``/v1/batch`` body: good items are taken, bad ones named."""
-    items = envelope.get("batch")
+def read_batch(body: Body, envelope: Envelope) -> Taken:
+    """Return the messages of a ``/v1/batch`` body: good items are taken, bad ones named."""
+    items = body.value.get("batch")
     if not isinstance(items, list):
         raise InvalidRequest("'batch' must be a list of events", code="invalid_batch")
     if len(items) > MAX_BATCH_EVENTS:
         raise TooLarge(f"the batch has {len(items)} events, at most {MAX_BATCH_EVENTS} are taken")
-    shared_context = envelope.get("context")
-    events: list[Event] = []
-    refusals: list[Refusal] = []
-    for index, item in enumerate(items):
+    suspect = body.nul or body.shape.huge or body.shape.depth > BATCH_LEVELS
+    envelope = envelope._replace(sent=body.value.get("sentAt"), context=_object(body.value, "context"))
+    taken = Taken([], [])
+    for place, item in enumerate(items):
         try:
-            if not isinstance(item, dict):
-                raise InvalidRequest("an event must be a JSON object", code="invalid_event")
-            if len(msgspec.json.encode(item)) > MAX_EVENT_BYTES:
-                raise TooLarge(f"the event has more than {MAX_EVENT_BYTES} bytes")
-            kind = item.get("type")
-            if not isinstance(kind, str) or kind not in TYPES:
-                raise InvalidRequest(f"'type' must be one of {', '.join(sorted(TYPES))}", code="invalid_type")
-            if isinstance(shared_context, dict) and not isinstance(item.get("context"), dict):
-                item["context"] = shared_context
-            event = read_event(item, kind, received, sent=envelope.get("sentAt"), trusted=trusted)
+            if suspect:
+                check(item, "the event", EVENT_LEVELS, nul=body.nul)
+            taken.messages.append(_read_item(item, envelope))
         except (InvalidRequest, TooLarge) as error:
             message_id = item.get("messageId") if isinstance(item, dict) else None
-            known = message_id if isinstance(message_id, str) else None
-            refusals.append(Refusal(index, known, error.code, error.message))
-            continue
-        if event is not None:
-            events.append(event)
-    return Taken(events, refusals)
+            known = message_id if isinstance(message_id, str) and len(message_id) <= MAX_MESSAGE_ID_LENGTH else None
+            taken.refusals.append(Refusal(place, known, error.code, error.message))
+    return taken
 
 
-def read_event(
-    item: Mapping[str, Any], kind: str, received: int, *, sent: Any = None, trusted: bool = False
-) -> Event | None:
-    """Return one item as an `Event`; ``None`` for the types that are valid but trigger nothing.
-
-    *received*: ms, stamped by us. *sent*: ``sentAt`` of the envelope, where the item has none.
-    *trusted*: the request came with a secret key, which alone may send history.
-    """
-    user = _user(item)
+def read_message(item: Mapping[str, Any], kind: str, envelope: Envelope) -> Message:
+    """Return one *item* of type *kind* as a message."""
+    context = _object(item, "context")
+    if envelope.context:
+        context = {**envelope.context, **context}
+    history = _is_history(context)
     message_id = _text(item, "messageId", MAX_MESSAGE_ID_LENGTH) or uuid.uuid4().hex
-    properties = item.get("properties")
-    if properties is None:
-        properties = {}
-    if not isinstance(properties, dict):
-        raise InvalidRequest("'properties' must be a JSON object", code="invalid_properties")
-    if _depth(properties) > MAX_DEPTH:
-        raise InvalidRequest(f"'properties' is nested deeper than {MAX_DEPTH}", code="too_deep")
+    when = {"at": _time(item, envelope, history=history), "received": envelope.received, "history": history}
+    return _READERS[kind](item, context, {"message_id": message_id, **when})
+
+
+def _read_item(item: Any, envelope: Envelope) -> Message:
+    if not isinstance(item, dict):
+        raise InvalidRequest("an event must be a JSON object", code="invalid_event")
+    if len(msgspec.json.encode(item)) > MAX_EVENT_BYTES:
+        raise TooLarge(f"the event has more than {MAX_EVENT_BYTES} bytes")
+    kind = item.get("type")
+    if not isinstance(kind, str) or kind not in _READERS:
+        raise InvalidRequest(f"'type' must be one of {', '.join(sorted(_READERS))}", code="invalid_type")
+    return read_message(item, kind, envelope)
+
+
+def _time(item: Mapping[str, Any], envelope: Envelope, *, history: bool) -> int:
+    """Return when *item* happened: rudder's clients call that originalTimestamp, Segment's timestamp."""
+    original = to_ms(item.get("originalTimestamp")) or to_ms(item.get("timestamp"))
+    if not history:
+        return corrected(original, to_ms(item.get("sentAt") or envelope.sent), envelope.received)
+    if not envelope.trusted:
+        raise InvalidRequest("history needs a secret key", code="history_needs_secret_key")
+    if original is None:
+        raise InvalidRequest("a history event needs a readable 'timestamp'", code="invalid_timestamp")
+    return min(original, envelope.received)
+
+
+def _track(item: Mapping[str, Any], _: Mapping[str, Any], common: dict[str, Any]) -> Event:
     name = _text(item, "event", MAX_ID_LENGTH)
-    if kind != "track":
-        return None
     if not name:
         raise InvalidRequest("a track call needs 'event', the name of what happened", code="no_event_name")
-    history = _is_history(item)
-    if history and not trusted:
-        raise InvalidRequest("history needs a secret key", code="history_needs_secret_key")
-    original = iso_ms(item.get("originalTimestamp")) or iso_ms(item.get("timestamp"))
-    if history:
-        if original is None:
-            raise InvalidRequest("a history event needs a readable 'timestamp'", code="invalid_timestamp")
-        at = min(original, received)
-    else:
-        at = corrected(original, iso_ms(item.get("sentAt") or sent), received)
-    return Event(
-        user=user,
-        event=name,
-        message_id=message_id,
-        at=at,
-        received=received,
-        attributes=properties,
-        history=history,
+    return Event(user=_user(item), event=name, attributes=_properties(item), **common)
+
+
+def _view(event: str) -> Callable[..., Event]:
+    def read(item: Mapping[str, Any], _: Mapping[str, Any], common: dict[str, Any]) -> Event:
+        attributes = _properties(item)
+        for field in ("name", "category"):
+            if value := _text(item, field, MAX_ID_LENGTH):
+                attributes = {**attributes, field: value}
+        return Event(user=_user(item), event=event, attributes=attributes, **common)
+
+    return read
+
+
+def _identify(item: Mapping[str, Any], context: Mapping[str, Any], common: dict[str, Any]) -> Identify:
+    user = _user(item)
+    anonymous = _anonymous(item)
+    return Identify(
+        user=user, anonymous=anonymous if anonymous != user else "", traits=_traits(item, context), **common
     )
 
 
-def corrected(original: int | None, sent: int | None, received: int) -> int:
-    """Return when an event happened by our clock: ``received - (sent - original)``, never in the future."""
-    if original is None:
-        return received
-    if sent is None:
-        return min(original, received)
-    return received - max(0, sent - original)
+def _group(item: Mapping[str, Any], _: Mapping[str, Any], common: dict[str, Any]) -> Group:
+    group = _text(item, "groupId", MAX_ID_LENGTH)
+    if not group:
+        raise InvalidRequest("a group call needs 'groupId'", code="no_group_id")
+    # What context.traits says is about the user, not about the group.
+    return Group(user=_user(item), group=group, traits=_fields(item, "traits", "invalid_traits"), **common)
+
+
+def _alias(item: Mapping[str, Any], _: Mapping[str, Any], common: dict[str, Any]) -> Alias:
+    user, previous = _text(item, "userId", MAX_ID_LENGTH), _text(item, "previousId", MAX_ID_LENGTH)
+    if not user or not previous:
+        raise InvalidRequest("an alias call needs 'userId' and 'previousId'", code="no_user_previous_id")
+    return Alias(user=_known(user), previous=_known(previous), **common)
+
+
+_READERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], dict[str, Any]], Message]] = {
+    "track": _track,
+    "page": _view(PAGE_VIEWED),
+    "screen": _view(SCREEN_VIEWED),
+    "identify": _identify,
+    "group": _group,
+    "alias": _alias,
+}
+TYPES = frozenset(_READERS)
 
 
 def _user(item: Mapping[str, Any]) -> str:
     user = _text(item, "userId", MAX_ID_LENGTH)
-    if user:
-        if user.startswith(ANONYMOUS_PREFIX):
-            raise InvalidRequest(f"'userId' must not begin with '{ANONYMOUS_PREFIX}'", code="reserved_user_id")
-        return user
+    who = _known(user) if user else _anonymous(item)
+    if not who:
+        raise InvalidRequest("an event needs 'userId' or 'anonymousId'", code="no_user_anon_id")
+    return who
+
+
+def _known(user: str) -> str:
+    if user.startswith(ANONYMOUS_PREFIX):
+        raise InvalidRequest(f"a user id must not begin with '{ANONYMOUS_PREFIX}'", code="reserved_user_id")
+    return user
+
+
+def _anonymous(item: Mapping[str, Any]) -> str:
     anonymous = _text(item, "anonymousId", MAX_ID_LENGTH)
-    if anonymous:
-        return ANONYMOUS_PREFIX + anonymous
-    raise InvalidRequest("an event needs 'userId' or 'anonymousId'", code="no_user_anon_id")
+    return ANONYMOUS_PREFIX + anonymous if anonymous else ""
 
 
 def _text(item: Mapping[str, Any], field: str, longest: int) -> str:
+    """Return a text of *item*; empty where it is absent, ``null`` or empty: clients write all three for nothing."""
     value = item.get(field)
     if value is None:
         return ""
@@ -180,39 +199,32 @@ def _text(item: Mapping[str, Any], field: str, longest: int) -> str:
     return value
 
 
-def _is_history(item: Mapping[str, Any]) -> bool:
-    context = item.get("context")
-    ours = context.get("opportune") if isinstance(context, dict) else None
+def _properties(item: Mapping[str, Any]) -> dict[str, Any]:
+    return _fields(item, "properties", "invalid_properties")
+
+
+def _traits(item: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the traits of a user: rudder's Python client puts them into the context alone."""
+    own = _fields(item, "traits", "invalid_traits")
+    inner = context.get("traits")
+    return {**inner, **own} if isinstance(inner, dict) else own
+
+
+def _fields(item: Mapping[str, Any], field: str, code: str) -> dict[str, Any]:
+    value = item.get(field)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"'{field}' must be a JSON object", code=code)
+    return value
+
+
+def _object(item: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    """Return an object that decides nothing of an event's own; what is no object there is ignored."""
+    value = item.get(field)
+    return value if isinstance(value, dict) else {}
+
+
+def _is_history(context: Mapping[str, Any]) -> bool:
+    ours = context.get("opportune")
     return isinstance(ours, dict) and ours.get("history") is True
-
-
-def iso_ms(value: Any) -> int | None:
-    """Return ms of an ISO-8601 time; ``None`` where it cannot be read: clients send odd ones."""
-    if not isinstance(value, str):
-        return None
-    try:
-        parsed = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=UTC)
-    try:
-        return round(parsed.timestamp() * 1000)
-    except (OverflowError, OSError):
-        return None
-
-
-def _depth(value: Any) -> int:
-    deepest, level = 0, [value]
-    while level:
-        deepest += 1
-        if deepest > MAX_DEPTH:
-            break
-        below: list[Any] = []
-        for part in level:
-            if isinstance(part, dict):
-                below += [v for v in part.values() if isinstance(v, dict | list)]
-            elif isinstance(part, list):
-                below += [v for v in part if isinstance(v, dict | list)]
-        level = below
-    return deepest

@@ -1,7 +1,7 @@
 """Builds the Gateway from its settings: the only place that creates its clients."""
 
 from gateway.decisions import Decisions, ask_catalogue
-from gateway.handler import Deps
+from gateway.deps import Deps
 from shared.contracts import Catalogue
 from shared.invoke import LambdaInvoke, lambda_client
 from shared.observability import observe

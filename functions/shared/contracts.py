@@ -13,6 +13,8 @@ import msgspec
 
 VERSION = 1
 ANONYMOUS_PREFIX = "anon:"
+# The events that page and screen calls are: one name for all, their ``name`` and ``category`` are attributes.
+PAGE_VIEWED, SCREEN_VIEWED = "Page Viewed", "Screen Viewed"
 
 
 class Event(msgspec.Struct, omit_defaults=True):
@@ -29,6 +31,47 @@ class Event(msgspec.Struct, omit_defaults=True):
     received: int
     attributes: dict[str, Any] = {}
     history: bool = False
+
+
+class Identify(msgspec.Struct, omit_defaults=True):
+    """A visitor says who he is, and what is known of him. ``user``, ``at``, ``received`` as in `Event`.
+
+    ``anonymous``: the visitor's row before he was known, ``anon:…``, where the call names one besides the user.
+    """
+
+    user: str
+    message_id: str
+    at: int
+    received: int
+    traits: dict[str, Any] = {}
+    anonymous: str = ""
+    history: bool = False
+
+
+class Alias(msgspec.Struct, omit_defaults=True):
+    """``previous`` was an id of ``user``: a user id or an anonymous one, as the call says it (without prefix)."""
+
+    user: str
+    previous: str
+    message_id: str
+    at: int
+    received: int
+    history: bool = False
+
+
+class Group(msgspec.Struct, omit_defaults=True):
+    """A user belongs to ``group``, of which ``traits`` are known."""
+
+    user: str
+    group: str
+    message_id: str
+    at: int
+    received: int
+    traits: dict[str, Any] = {}
+    history: bool = False
+
+
+Message = Event | Identify | Alias | Group
 
 
 class Decide(msgspec.Struct, tag="decide", tag_field="type"):

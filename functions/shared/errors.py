@@ -40,6 +40,27 @@ class TooLarge(OpportuneError):
     status = 413
 
 
+class UnsupportedBody(OpportuneError):
+    """A body that is packed in a way we do not unpack."""
+
+    code = "unsupported_encoding"
+    status = 415
+
+
+class NotFound(OpportuneError):
+    """Nothing is at this address."""
+
+    code = "not_found"
+    status = 404
+
+
+class NotAllowed(OpportuneError):
+    """Something is at this address, but not for this method."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
 class Unavailable(OpportuneError):
     """A part we depend on did not answer in time, or refused."""
 

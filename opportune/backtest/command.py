@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from console import compile_delivery
 from console.compile import compile_campaign
 from console.definitions import Campaign, Site
+from gateway.times import to_ms
 from opportune import files, streams
 from opportune.backtest import report, summary
 from opportune.backtest.gates import Gates, Live
@@ -181,7 +182,7 @@ def _explain(
 
 
 def _time(text: str) -> int:
-    at = streams.to_ms(text)
+    at = to_ms(text)
     if at is None:
         raise InvalidReplay(f"--until: {text!r} is no ISO-8601 time and no milliseconds: write 2026-01-31T12:00:00Z")
     return at

@@ -13,7 +13,7 @@ from decider.decide import Decider
 from decider.relevance import Plan
 from decider.rows import Rows
 from decider.wake import wake
-from gateway import tracking
+from gateway import body, tracking
 from opportune import streams
 from shared.contracts import Decide, Event, Wake
 from shared.errors import InvalidRequest
@@ -58,7 +58,7 @@ def read(path: Path) -> Iterator[streams.Recorded]:
 def test_corrupt_gzip_is_refused() -> None:
     """A body with gzip's first bytes and nonsense behind them is the sender's error."""
     with pytest.raises(InvalidRequest) as refused:
-        tracking.inflate(corrupt(), "gzip", tracking.MAX_EVENT_BYTES)
+        body.inflate(corrupt(), "gzip", body.MAX_EVENT_BYTES)
     assert refused.value.code == "malformed_gzip"
 
 
@@ -66,8 +66,9 @@ def test_corrupt_gzip_is_refused() -> None:
 def test_a_type_that_is_no_text_does_not_take_the_batch_with_it(kind: object) -> None:
     """The item is named, the good one beside it is taken."""
     good = {"type": "track", "userId": "anna", "event": "game_result", "messageId": "good"}
-    taken = tracking.read_batch({"batch": [{**good, "type": kind}, good]}, T0, trusted=False)
-    assert [event.message_id for event in taken.events] == ["good"]
+    sent = body.parse(json.dumps({"batch": [{**good, "type": kind}, good]}).encode())
+    taken = tracking.read_batch(sent, tracking.Envelope(T0))
+    assert [message.message_id for message in taken.messages] == ["good"]
     assert [(refusal.place, refusal.code) for refusal in taken.refusals] == [(0, "invalid_type")]
 
 

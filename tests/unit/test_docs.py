@@ -61,9 +61,9 @@ def test_opportune_commands_exist() -> None:
 
 def test_public_addresses_exist() -> None:
     """Every address below /v1 in the README is a route of the Gateway."""
-    handler = text(ROOT / "functions" / "gateway" / "handler.py")
+    routes = text(ROOT / "functions" / "gateway" / "routes.py")
     for address in set(re.findall(r"/v1/[a-z]+", text(README))):
-        assert f'"{address}' in handler, address
+        assert f'"{address}' in routes, address
 
 
 def test_no_document_knows_a_machine() -> None:

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from gateway.decisions import Decisions, ask_catalogue
-from gateway.handler import Deps, create_handler
+from gateway.deps import Deps
+from gateway.handler import create_handler
 from shared.contracts import (
     AskCatalogue,
     Catalogue,
@@ -223,6 +224,8 @@ def test_unknown_address_and_method_are_json_errors(site: Site) -> None:
     """Code and message, so that no tracker takes it for a network error."""
     status, answer = site.post("/v1/nowhere", win())
     assert (status, answer["code"]) == (404, "not_found")
+    response = site.handler(http_event("GET", "/v1/track", b""), Context())
+    assert (response["statusCode"], json.loads(response["body"])["code"]) == (405, "method_not_allowed")
 
 
 def test_every_answer_carries_cors_and_preflight_lists_the_headers(site: Site) -> None:
@@ -249,7 +252,7 @@ def test_the_key_may_come_in_body_or_query_and_the_body_packed_under_any_type(si
     [
         ({"timestamp": "2026-09-21T09:00:00.000Z", "sentAt": "2026-09-21T09:00:30.000Z"}, NOW - 30_000),
         ({"originalTimestamp": "2026-09-21T09:00:00Z", "sentAt": "2026-09-21T08:00:00Z"}, NOW),
-        ({"timestamp": "2026-9-2T00:30:08.276Z"}, NOW),
+        ({"timestamp": "2026-9-21T9:00:00.276Z", "sentAt": "2026-09-21T09:00:30Z"}, NOW - 29_724),
         ({"timestamp": "2999-01-01T00:00:00Z"}, NOW),
         ({}, NOW),
     ],
