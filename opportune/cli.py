@@ -1,14 +1,12 @@
 """The command line."""
 
-import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-import msgspec
 import typer
 from rich.table import Table
 
-from opportune.commands import people
+from opportune.commands import definitions, people
 from opportune.commands.frame import Json, MongoUrl, command, err, out, print_json, progress_bar
 
 app = typer.Typer(
@@ -23,6 +21,7 @@ events_app = typer.Typer(help="Recorded events.", no_args_is_help=True)
 app.add_typer(customers_app, name="customers")
 app.add_typer(targets_app, name="targets")
 app.add_typer(events_app, name="events")
+app.add_typer(definitions.app)
 app.add_typer(people.app)
 
 Map = Annotated[str, typer.Option("--map", help="Columns of a CSV: user_id=COLUMN,event=COLUMN,timestamp=COLUMN.")]
@@ -68,73 +67,6 @@ def outbox(
     else:
         out.print(messages.table(sent) if sent else "nothing was sent yet")
         out.print(f"in full: {endpoint}/outbox", highlight=False)
-
-
-@command(app, "check")
-def check(
-    path: Annotated[Path, typer.Argument(help="A folder of definitions, or one campaign file.")],
-    as_json: Json = False,
-) -> None:
-    """Check definitions; every problem is named by file, line and field.
-
-    Example: opportune check campaigns/demo
-    """
-    from opportune import connection, files
-
-    try:
-        definitions = files.load(path, connection.environment())
-    except files.InvalidFiles as error:
-        if as_json:
-            print_json([msgspec.to_builtins(problem) for problem in error.problems])
-        else:
-            for problem in error.problems:
-                out.print(str(problem), markup=False, highlight=False)
-            err.print(f"[red]{len(error.problems)} problem(s)[/red]")
-        raise typer.Exit(1) from None
-    if as_json:
-        print_json([])
-    else:
-        out.print(
-            f"[green]ok[/green] {len(definitions.campaigns)} campaign(s), {len(definitions.groups)} target group(s)"
-        )
-
-
-@command(app, "schema")
-def schema(
-    kind: Annotated[
-        Literal["campaign", "group", "site"], typer.Argument(help="Which files it describes.")
-    ] = "campaign",
-) -> None:
-    """Print the JSON Schema of campaign, group or site files, so that an editor can complete and check them.
-
-    Example: opportune schema campaign > campaign.schema.json
-    """
-    from opportune import schema as schemas
-
-    sys.stdout.write(schemas.text(kind))
-
-
-@command(app, "publish")
-def publish(
-    folder: Annotated[Path, typer.Argument(help="A folder of definitions.")],
-    mongodb_url: MongoUrl = None,
-    as_json: Json = False,
-) -> None:
-    """Check definitions and make them live.
-
-    Example: opportune publish campaigns/demo
-    """
-    from opportune import connection, publishing
-
-    published = publishing.publish_folder(connection.database(mongodb_url), folder, connection.environment())
-    if as_json:
-        print_json(published._asdict())
-    elif published.changed:
-        out.print(
-            f"[green]live[/green] {published.site} ruleset {published.version}, {published.campaigns} campaign(s)"
-        )
-    else:
-        out.print(f"unchanged: {published.site} ruleset {published.version} is live already")
 
 
 @command(customers_app, "import")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from pymongo.database import Database
 
+from console import publish as console
 from console.definitions import Definitions
-from console.publish import Published, publish
+from console.publish import Published
 from opportune import files
 from refresher.refresh import Refreshed, refresh
 from shared import mongodb
@@ -33,7 +34,12 @@ def publish_folder(database: Database[Document], folder: Path, env: Mapping[str,
     if folder.is_file():
         raise NotAFolder(f"{folder} is a file: publish the folder of the site, or all its other campaigns would end")
     definitions = files.load(folder, env)
-    return publish(database, definitions, write_keys(definitions, env))
+    return console.publish(database, definitions, write_keys(definitions, env))
+
+
+def roll_back(database: Database[Document], site: str, version: int | None = None) -> Published:
+    """Make an older version of the site's definitions live again; default: what was live before."""
+    return console.roll_back(database, site, version)
 
 
 def write_keys(definitions: Definitions, env: Mapping[str, str]) -> list[WriteKey]:

@@ -1,109 +1,104 @@
-"""Publish definitions: sources and compiled ruleset first, the pointer that makes them live last.
+"""Publish definitions: all of them become one version, and live together or not at all.
 
-    write sources ─▶ insert rulesets[site:n+1] (immutable) ─▶ control: ruleset n → n+1, if still n
-
-A publish that dies anywhere before the last step has changed nothing that a function reads; two at once
-cannot both move the pointer from n.
+Lists of users first, then the version, then the pointer that the functions follow: see `console.lists` and
+`console.versions`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
-from pymongo import ReplaceOne
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError
 
+from console import lists, versions
 from console.compile import compile_ruleset
-from console.definitions import Definitions
-from shared import mongodb
+from console.definitions import Definitions, TargetGroup
+from console.versions import Content, PublishConflict
+from shared import ruleset as compiled
 from shared.contracts import WriteKey
-from shared.errors import OpportuneError
 from shared.mongodb import Document
 
-INLINE_LIST = 1000  # longer lists of users go to a collection of their own
-
-
-class PublishConflict(OpportuneError):
-    """Somebody else published at the same time."""
-
-    code = "publish_conflict"
-    retryable = True
-    status = 409
+__all__ = ["PublishConflict", "Published", "content", "publish", "retargeted", "roll_back"]
 
 
 class Published(NamedTuple):
-    """What a publish came to. ``changed``: False when the current version was already the same."""
+    """What a publish came to. ``changed``: False when the current version was already the same.
+
+    ``retargeted``: ids of campaigns whose targets have to be made anew: those for target groups that are new, or
+    whose groups are, or are other ones. ``of``: the older version whose content came back, 0 for none.
+    """
 
     site: str
     version: int
     campaigns: int
     changed: bool
+    retargeted: tuple[str, ...] = ()
+    of: int = 0
 
 
 def publish(database: Database[Document], definitions: Definitions, keys: Sequence[WriteKey]) -> Published:
     """Make *definitions* live; raises `PublishConflict` when another publish was faster."""
     site = definitions.site.id
-    current = mongodb.pointers(database).get(site, mongodb.Pointer(0, 0))
-    ruleset = compile_ruleset(definitions, version=_newest(database, site, current.ruleset) + 1, keys=list(keys))
-    _write_sources(database, definitions)
-    if current.ruleset:
-        live = mongodb.ruleset(database, site, current.ruleset)
-        if msgspec.structs.replace(ruleset, version=live.version) == live:
-            return Published(site, live.version, len(live.campaigns), changed=False)
-    row = {"_id": f"{site}:{ruleset.version}", "site": site, "ruleset": msgspec.to_builtins(ruleset)}
-    with mongodb.guarded():
-        try:
-            database.rulesets.insert_one(row)
-            moved = database.control.update_one(
-                {"_id": site, "ruleset": current.ruleset} if current.ruleset else {"_id": site, "ruleset": None},
-                {"$set": {"ruleset": ruleset.version}, "$setOnInsert": {"generation": 0}},
-                upsert=not current.ruleset,
-            )
-        except DuplicateKeyError as error:
-            raise PublishConflict(f"{site} was published by somebody else just now; try again") from error
-    if not moved.matched_count and moved.upserted_id is None:
-        raise PublishConflict(f"{site} was published by somebody else just now; try again")
-    return Published(site, ruleset.version, len(ruleset.campaigns), changed=True)
+    seen = versions.live(database, site)
+    now = versions.read(database, site, seen) if seen else None
+    then = content(definitions, keys)
+    campaigns = len(then.ruleset.campaigns)
+    if now is not None and then.is_same(now):
+        return Published(site, seen, campaigns, changed=False)
+    for group in definitions.groups:
+        if group.list is not None:
+            lists.write(database, site, group.list)
+    version = versions.make_live(database, then, seen=seen)
+    return Published(site, version, campaigns, changed=True, retargeted=retargeted(now, then))
 
 
-def _newest(database: Database[Document], site: str, current: int) -> int:
-    """Return the highest version ever written: one that a dead publish has left is never used again."""
-    with mongodb.guarded():
-        row = database.rulesets.find_one({"site": site}, {"ruleset.version": 1}, sort=[("ruleset.version", -1)])
-    return max(current, row["ruleset"]["version"] if row else 0)
+def roll_back(database: Database[Document], site: str, version: int | None = None) -> Published:
+    """Bring the content of *version* back, as a new version; default: what was live before.
+
+    Write keys stay as they are now: one that was revoked must not come back with an old campaign.
+    """
+    seen, version = versions.older(database, site, version)
+    now, then = versions.read(database, site, seen), versions.read(database, site, version)
+    keys = now.source["site"]["keys"]
+    then = then._replace(
+        ruleset=msgspec.structs.replace(then.ruleset, keys=now.ruleset.keys),
+        source={**then.source, "site": {**then.source["site"], "keys": keys}},
+    )
+    campaigns = len(then.ruleset.campaigns)
+    if then.is_same(now):
+        return Published(site, seen, campaigns, changed=False, of=version)
+    made = versions.make_live(database, then, seen=seen, of=version)
+    return Published(site, made, campaigns, changed=True, retargeted=retargeted(now, then), of=version)
 
 
-def _write_sources(database: Database[Document], definitions: Definitions) -> None:
-    site = definitions.site.id
-    with mongodb.guarded():
-        database.sites.replace_one(
-            {"_id": site},
-            {
-                "_id": site,
-                **definitions.site.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"id", "keys"}),
-            },
-            upsert=True,
-        )
-        for campaign in definitions.campaigns:
-            source = campaign.model_dump(mode="json", by_alias=True, exclude_none=True)
-            database.campaigns.replace_one(
-                {"_id": f"{site}:{campaign.id}"},
-                {"site": site, "campaign": campaign.id, "source": source},
-                upsert=True,
-            )
-        for group in definitions.groups:
-            users = list(group.list or ())
-            row: Document = {"site": site, "group": group.id, "rule": group.rule, "list": None}
-            if group.list is not None and len(users) <= INLINE_LIST:
-                row["list"] = users
-            elif users:
-                database.list_members.delete_many({"_id.site": site, "_id.group": group.id})
-                database.list_members.bulk_write(
-                    [ReplaceOne({"_id": m}, {}, upsert=True) for m in _members(site, group.id, users)]
-                )
-            database.target_groups.replace_one({"_id": f"{site}:{group.id}"}, row, upsert=True)
+def content(definitions: Definitions, keys: Sequence[WriteKey]) -> Content:
+    """Return *definitions* as a version holds them; nothing is written. A list is there by its name."""
+    groups = {group.id: _group(group) for group in definitions.groups}
+    written = definitions.model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude={"groups": {"__all__": {"list"}}}
+    )
+    for group in written["groups"]:
+        if groups[group["id"]].list is not None:
+            group["list"] = groups[group["id"]].list
+    ruleset = compile_ruleset(definitions, version=0, keys=list(keys))
+    return Content(ruleset, sorted(groups.values(), key=lambda group: group.id), written)
 
 
-def _members(site: str, group: str, users: Sequence[str]) -> list[Document]:
-    return [{"site": site, "group": group, "user": user} for user in users]
+def retargeted(now: Content | None, then: Content) -> tuple[str, ...]:
+    """Return the ids of the campaigns of *then* whose targets are not those that they had in *now*."""
+    before = _audiences(now) if now else {}
+    after = _audiences(then)
+    return tuple(campaign for campaign, audience in after.items() if audience and before.get(campaign) != audience)
+
+
+def _audiences(content: Content) -> Mapping[str, dict[str, compiled.TargetGroup | None]]:
+    groups = {group.id: group for group in content.groups}
+    return {
+        campaign.id: {} if campaign.everyone else {name: groups.get(name) for name in campaign.groups}
+        for campaign in content.ruleset.campaigns
+    }
+
+
+def _group(group: TargetGroup) -> compiled.TargetGroup:
+    named = None if group.list is None else lists.name(group.list)
+    return compiled.TargetGroup(id=group.id, rule=group.rule, list=named)

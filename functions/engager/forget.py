@@ -99,9 +99,7 @@ def _untarget(database: Database[Document], site: str, user: str) -> int:
 
 
 def _unlist(database: Database[Document], site: str, user: str) -> int:
-    long = database.list_members.delete_many({"_id.site": site, "_id.user": user}).deleted_count
-    short = database.target_groups.update_many({"site": site, "list": user}, {"$pull": {"list": user}})
-    return long + short.modified_count
+    return database.list_members.delete_many({"_id.site": site, "_id.user": user}).deleted_count
 
 
 def _rename(ledger: Collection[Document], site: str, user: str, name: str) -> int:

@@ -9,7 +9,6 @@ collections of their own, and one of them gets the pointer.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from pymongo import ReturnDocument
@@ -19,7 +18,7 @@ from pymongo.write_concern import WriteConcern
 from shared import conditions, mongodb
 from shared.errors import InvalidRequest, OpportuneError
 from shared.mongodb import Document, guarded
-from shared.ruleset import Ruleset
+from shared.ruleset import Ruleset, TargetGroup
 
 
 class Refreshed(NamedTuple):
@@ -62,7 +61,7 @@ def refresh(database: Database[Document], site: str, *, now: int) -> Refreshed:
         database.drop_collection(name)  # what a refresh that died may have left
         try:
             database.create_collection(name)
-            missing = _fill(database, site, wanted, into=name, now=now)
+            missing = _fill(database, reserved, wanted, now)
             users = database[name].count_documents({})
             _switch(database, site, reserved)
         except OpportuneError:
@@ -95,35 +94,24 @@ def _campaigns_by_group(ruleset: Ruleset) -> dict[str, list[str]]:
     return dict(wanted)
 
 
-def _fill(database: Database[Document], site: str, wanted: dict[str, list[str]], *, into: str, now: int) -> list[str]:
+def _fill(database: Database[Document], reserved: _Reserved, wanted: dict[str, list[str]], now: int) -> list[str]:
     """Write the users of every group with its campaigns; return the groups that are not defined."""
-    groups = {
-        row["group"]: row
-        for row in database.target_groups.find(
-            {"_id": {"$in": [f"{site}:{group}" for group in wanted]}}, {"group": 1, "rule": 1}
-        )
-    }
-    for group, row in groups.items():
-        for source, stages in _members(site, group, row.get("rule"), now):
-            database[source].aggregate([*stages, *_merge(wanted[group], into)], allowDiskUse=True)
-    return sorted(set(wanted) - set(groups))
+    site, version = reserved.control["_id"], reserved.control["ruleset"]
+    into = mongodb.targets_collection(site, reserved.number)
+    groups = mongodb.target_groups(database, site, version)
+    for name in wanted.keys() & groups.keys():
+        source, stages = _members(site, groups[name], now)
+        database[source].aggregate([*stages, *_merge(wanted[name], into)], allowDiskUse=True)
+    return sorted(wanted.keys() - groups.keys())
 
 
-def _members(site: str, group: str, rule: Document | None, now: int) -> Iterator[tuple[str, list[Document]]]:
-    """Yield collection and stages that give the users of a group, each as the field ``user``."""
-    if rule is not None:
-        condition = conditions.parse(rule, field=f"{group}.rule")
-        matching = conditions.mongo_filter(condition, prefix="attributes.", now_ms=now)
-        yield "customers", [{"$match": {"$and": [{"site": site}, matching]}}]
-        return
-    yield (
-        "target_groups",
-        [{"$match": {"_id": f"{site}:{group}"}}, {"$unwind": "$list"}, {"$project": {"user": "$list"}}],
-    )
-    yield (
-        "list_members",
-        [{"$match": {"_id.site": site, "_id.group": group}}, {"$project": {"user": "$_id.user"}}],
-    )
+def _members(site: str, group: TargetGroup, now: int) -> tuple[str, list[Document]]:
+    """Return collection and stages that give the users of *group*, each as the field ``user``."""
+    if group.list is not None:
+        return "list_members", [{"$match": mongodb.in_list(site, group.list)}, {"$project": {"user": "$_id.user"}}]
+    condition = conditions.parse(group.rule or {}, field=f"{group.id}.rule")
+    matching = conditions.mongo_filter(condition, prefix="attributes.", now_ms=now)
+    return "customers", [{"$match": {"$and": [{"site": site}, matching]}}]
 
 
 def _merge(campaigns: list[str], into: str) -> list[Document]:

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+from bson import MaxKey, MinKey
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from shared.errors import Unavailable
-from shared.ruleset import Ruleset
+from shared.ruleset import Ruleset, TargetGroup
 
 Document = dict[str, Any]
+T = TypeVar("T")
 
 
 class Pointer(NamedTuple):
@@ -49,20 +51,40 @@ def guarded() -> Iterator[None]:
 def pointers(database: Database[Document]) -> dict[str, Pointer]:
     """Return the pointer of every site."""
     with guarded():
-        rows = list(database.control.find({}))
+        rows = list(database.control.find({}, {"ruleset": 1, "generation": 1}))
     return {row["_id"]: Pointer(row.get("ruleset", 0), row.get("generation", 0)) for row in rows}
 
 
 def ruleset(database: Database[Document], site: str, version: int) -> Ruleset:
     """Return a published ruleset; raises `Unavailable` where it is not there (yet)."""
+    return _convert(site, version, _row(database, site, version, "ruleset").get("ruleset"), Ruleset)
+
+
+def target_groups(database: Database[Document], site: str, version: int) -> dict[str, TargetGroup]:
+    """Return the target groups of a published version, by id; raises like `ruleset`."""
+    rows = _row(database, site, version, "groups").get("groups", [])
+    return {group.id: group for group in _convert(site, version, rows, list[TargetGroup])}
+
+
+def _row(database: Database[Document], site: str, version: int, part: str) -> Document:
     with guarded():
-        row = database.rulesets.find_one({"_id": f"{site}:{version}"})
+        row = database.rulesets.find_one({"_id": f"{site}:{version}"}, {part: 1})
     if row is None:
         raise Unavailable(f"ruleset {site}:{version} is not in the database", code="ruleset_missing")
+    return row
+
+
+def _convert(site: str, version: int, value: Any, form: type[T]) -> T:
     try:
-        return msgspec.convert(row["ruleset"], Ruleset)
+        return msgspec.convert(value, form)
     except msgspec.ValidationError as error:
         raise Unavailable(f"ruleset {site}:{version} cannot be read: {error}", code="ruleset_unreadable") from error
+
+
+def in_list(site: str, name: str) -> Document:
+    """Return the filter, served by the index of ``_id``, of the rows of ``list_members`` in list *name*."""
+    ends = ({"site": site, "list": name, "user": end} for end in (MinKey(), MaxKey()))
+    return {"_id": dict(zip(("$gt", "$lt"), ends, strict=True))}
 
 
 def targets_collection(site: str, generation: int) -> str:

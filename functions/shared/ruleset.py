@@ -1,7 +1,8 @@
 """The ruleset: all live campaigns of a site, compiled, versioned and immutable.
 
 Campaign files are for people; this is what the functions read. It lies in MongoDB as one document
-of the collection ``rulesets`` and is decoded once per version by each function.
+of the collection ``rulesets`` and is decoded once per version by each function. Beside it, in the same
+document, lie the target groups of that version, for whoever makes targets.
 """
 
 from typing import Any
@@ -137,6 +138,17 @@ class Sender(msgspec.Struct, omit_defaults=True):
 
     address: str
     name: str = ""
+
+
+class TargetGroup(msgspec.Struct, omit_defaults=True):
+    """A target group of a version: by ``rule`` (a condition on customers), or by ``list``, the name of a list.
+
+    A list never changes: other members are another list (`shared.mongodb.in_list`).
+    """
+
+    id: str
+    rule: dict[str, Any] | None = None
+    list: str | None = None
 
 
 class Ruleset(msgspec.Struct, omit_defaults=True):

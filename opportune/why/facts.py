@@ -18,7 +18,7 @@ from shared.contracts import Look
 from shared.errors import InvalidDefinition
 from shared.invoke import Invoke
 from shared.mongodb import Document, guarded
-from shared.ruleset import Campaign, Ruleset
+from shared.ruleset import Campaign, Ruleset, TargetGroup
 
 DECISIONS_READ = 500
 
@@ -57,9 +57,10 @@ def read(database: Database[Document], decider: Invoke, site: str, user: str, no
         rows = database.activations.find(
             {"site": site, "user": user}, sort=[("at", DESCENDING)], limit=DECISIONS_READ
         ).to_list()
-        files = {row["campaign"]: row["source"] for row in database.campaigns.find({"site": site})}
+        source = database.definitions.find_one({"_id": f"{site}:{ruleset.version}"}, {"campaigns": 1}) or {}
+        defined = mongodb.target_groups(database, site, ruleset.version)
         named = sorted({group for campaign in ruleset.campaigns for group in campaign.groups})
-        groups = {group: belongs(database, site, user, group, now) for group in named}
+        groups = {group: belongs(database, site, user, defined.get(group), now) for group in named}
     return Facts(
         site=site,
         user=user,
@@ -68,7 +69,7 @@ def read(database: Database[Document], decider: Invoke, site: str, user: str, no
         live=control.get("ruleset", 0),
         looked=looked,
         customer=None if customer is None else dict(customer.get("attributes") or {}),
-        files=_as_written(ruleset.campaigns, files),
+        files=_as_written(ruleset.campaigns, {each["id"]: each for each in source.get("campaigns", ())}),
         groups=groups,
         paused=list(control.get("paused") or []),
         opted_out=sorted(optouts.get("channels") or {}),
@@ -76,17 +77,15 @@ def read(database: Database[Document], decider: Invoke, site: str, user: str, no
     )
 
 
-def belongs(database: Database[Document], site: str, user: str, group: str, now: int) -> bool | None:
+def belongs(database: Database[Document], site: str, user: str, group: TargetGroup | None, now: int) -> bool | None:
     """Return whether *user* belongs to *group* at *now*, as a refresh would find; ``None``: no such group."""
-    listed = {"$elemMatch": {"$eq": user}}
-    row = database.target_groups.find_one({"_id": f"{site}:{group}"}, {"rule": 1, "list": listed})
-    if row is None:
+    if group is None:
         return None
-    if row.get("rule") is None:
-        member = {"site": site, "group": group, "user": user}
-        return bool(row.get("list")) or database.list_members.find_one({"_id": member}) is not None
+    if group.list is not None:
+        member = {"site": site, "list": group.list, "user": user}
+        return database.list_members.find_one({"_id": member}) is not None
     try:
-        condition = conditions.parse(row["rule"], field=f"{group}.rule")
+        condition = conditions.parse(group.rule or {}, field=f"{group.id}.rule")
     except InvalidDefinition:
         return None
     matching = conditions.mongo_filter(condition, prefix="attributes.", now_ms=now)

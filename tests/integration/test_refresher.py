@@ -9,6 +9,7 @@ import pytest
 from pymongo.database import Database
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
+from console import lists
 from refresher.handler import Deps, RefreshFailed, create_handler
 from refresher.refresh import RefreshConflict, refresh
 from shared.errors import InvalidDefinition, InvalidRequest, OpportuneError
@@ -27,16 +28,22 @@ def publish(database: Db, *campaigns: tuple[str, list[str] | None], site: str = 
         for name, groups in campaigns
     ]
     ruleset = msgspec.to_builtins(Ruleset(site, version, [], compiled))
-    database.rulesets.insert_one({"_id": f"{site}:{version}", "site": site, "ruleset": ruleset})
+    database.rulesets.update_one(
+        {"_id": f"{site}:{version}"}, {"$set": {"site": site, "ruleset": ruleset}}, upsert=True
+    )
     database.control.update_one(
         {"_id": site}, {"$set": {"ruleset": version}, "$setOnInsert": {"generation": 0}}, upsert=True
     )
 
 
-def group(database: Db, name: str, *, site: str = "demo", rule: Any = None, users: list[str] | None = None) -> None:
-    """Define a target group by rule or by list."""
-    row = {"_id": f"{site}:{name}", "site": site, "group": name, "rule": rule, "list": users}
-    database.target_groups.replace_one({"_id": row["_id"]}, row, upsert=True)
+def group(
+    database: Db, name: str, *, site: str = "demo", rule: Any = None, users: list[str] | None = None, version: int = 1
+) -> None:
+    """Define a target group of a version, by rule or by list."""
+    row = {"id": name, "rule": rule} if users is None else {"id": name, "list": lists.write(database, site, users)}
+    key = {"_id": f"{site}:{version}"}
+    database.rulesets.update_one(key, {"$pull": {"groups": {"id": name}}}, upsert=True)
+    database.rulesets.update_one(key, {"$push": {"groups": row}})
 
 
 def customers(database: Db, *, site: str = "demo", **users: dict[str, Any]) -> None:
@@ -63,10 +70,8 @@ def test_rules_and_lists_become_targets(mongodb: Db) -> None:
     group(mongodb, "vips", rule={"tier": "vip"})
     group(mongodb, "young", rule={"age": {"lt": 30}})
     group(mongodb, "few", users=["bob", "zoe", "bob"])
-    group(mongodb, "many")
-    mongodb.list_members.insert_many(
-        [{"_id": {"site": site, "group": "many", "user": user}} for site, user in (("demo", "u1"), ("other", "u2"))]
-    )
+    group(mongodb, "many", users=["u1"])
+    group(mongodb, "many", site="other", users=["u2"])
     publish(
         mongodb,
         ("a", ["vips"]),
@@ -204,6 +209,7 @@ class PublishDuringMerge(CommandListener):
 def test_a_publish_in_between_wins(mongodb: Db) -> None:
     """Targets of yesterday's campaigns are not switched to, and the refresh says so."""
     group(mongodb, "few", users=["ada"])
+    group(mongodb, "few", users=["ada"], version=2)
     publish(mongodb, ("a", ["few"]))
     listener = PublishDuringMerge(mongodb)
     host, port = mongodb.client.address or ("", 0)

@@ -95,6 +95,30 @@ def test_publish_import_and_refresh(system: System, tmp_path: Path) -> None:
     assert json.loads(refreshed.stdout)["shop"]["generation"] == 1
 
 
+def test_versions_and_rollback(system: System, tmp_path: Path) -> None:
+    """Two publishes, one rollback: listed, live, and said in words; what never was is refused."""
+    environment, folder = {**os.environ, **KEYS}, tmp_path / "returning"
+    (folder / "campaigns").mkdir(parents=True)
+    (folder / "site.yaml").write_text("id: returning\nname: R\nkeys: [{kind: public, key: wk_returning}]\n")
+    source = (ROOT / "campaigns" / "shop" / "campaigns" / "three-views.yaml").read_text()
+    for title in ("Still looking?", "Need help?"):
+        (folder / "campaigns" / "c.yaml").write_text(source.replace("Still looking?", title))
+        done = opportune("publish", str(folder), cwd=system.folder, env=environment)
+        assert done.returncode == 0, done.stderr
+    assert "live returning version 2: 1 campaign(s)" in done.stdout
+    back = opportune("rollback", "returning", cwd=system.folder)
+    assert back.stdout.startswith("live returning version 3, version 1 brought back: 1 campaign(s)")
+    assert "unchanged" in opportune("rollback", "returning", "1", cwd=system.folder).stdout
+    listed = json.loads(opportune("versions", "returning", "--json", cwd=system.folder).stdout)
+    assert [(each["version"], each["of"], each["live"]) for each in listed] == [
+        (3, 1, True), (2, 0, False), (1, 0, False),
+    ]  # fmt: skip
+    table = opportune("versions", "returning", cwd=system.folder).stdout
+    assert "version 1 brought back" in table
+    never = opportune("rollback", "returning", "9", cwd=system.folder)
+    assert (never.returncode, "unknown_version" in never.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -135,7 +159,19 @@ def test_without_a_system_the_commands_say_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "check", "publish", "customers import", "targets refresh", "events send", "replay", "schema", "bench"],
+    [
+        "run",
+        "check",
+        "publish",
+        "customers import",
+        "targets refresh",
+        "events send",
+        "replay",
+        "schema",
+        "bench",
+        "versions",
+        "rollback",
+    ],
 )
 def test_every_command_has_help_with_an_example(command: str, tmp_path: Path) -> None:
     """`--help` explains and shows how it is typed."""

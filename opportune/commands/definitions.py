@@ -1,0 +1,150 @@
+"""The commands about definitions: check, schema, publish, versions, rollback."""
+
+# A command loads only what it needs.
+# ruff: noqa: PLC0415
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+import typer
+from rich.table import Table
+
+from opportune.commands.frame import Json, MongoUrl, command, err, out, print_json
+
+if TYPE_CHECKING:
+    from console.publish import Published
+
+app = typer.Typer()
+
+SiteArgument = Annotated[str | None, typer.Argument(help="Id of the site; default: the only one.")]
+
+
+@command(app, "check")
+def check(
+    path: Annotated[Path, typer.Argument(help="A folder of definitions, or one campaign file.")],
+    as_json: Json = False,
+) -> None:
+    """Check definitions; every problem is named by file, line and field.
+
+    Example: opportune check campaigns/demo
+    """
+    from opportune import connection, files
+
+    try:
+        definitions = files.load(path, connection.environment())
+    except files.InvalidFiles as error:
+        if as_json:
+            print_json([msgspec.to_builtins(problem) for problem in error.problems])
+        else:
+            for problem in error.problems:
+                out.print(str(problem), markup=False, highlight=False)
+            err.print(f"[red]{len(error.problems)} problem(s)[/red]")
+        raise typer.Exit(1) from None
+    if as_json:
+        print_json([])
+    else:
+        out.print(
+            f"[green]ok[/green] {len(definitions.campaigns)} campaign(s), {len(definitions.groups)} target group(s)"
+        )
+
+
+@command(app, "schema")
+def schema(
+    kind: Annotated[
+        Literal["campaign", "group", "site"], typer.Argument(help="Which files it describes.")
+    ] = "campaign",
+) -> None:
+    """Print the JSON Schema of campaign, group or site files, so that an editor can complete and check them.
+
+    Example: opportune schema campaign > campaign.schema.json
+    """
+    from opportune import schema as schemas
+
+    sys.stdout.write(schemas.text(kind))
+
+
+@command(app, "publish")
+def publish(
+    folder: Annotated[Path, typer.Argument(help="A folder of definitions.")],
+    mongodb_url: MongoUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Check definitions and make them live.
+
+    Example: opportune publish campaigns/demo
+    """
+    from opportune import connection, publishing
+
+    published = publishing.publish_folder(connection.database(mongodb_url), folder, connection.environment())
+    if as_json:
+        print_json(published._asdict())
+    else:
+        _say(published)
+
+
+@command(app, "versions")
+def versions(
+    site: SiteArgument = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many are listed.")] = 20,
+    mongodb_url: MongoUrl = None,
+    as_json: Json = False,
+) -> None:
+    """List the versions of a site's definitions that were live, the newest first.
+
+    Example: opportune versions shop
+    """
+    from console import versions as published
+    from opportune import connection, sites
+
+    database = connection.database(mongodb_url)
+    named = sites.resolve(database, site)
+    past = published.history(database, named)[:limit]
+    if as_json:
+        print_json([{**each._asdict(), "live": number == 0} for number, each in enumerate(past)])
+        return
+    table = Table("version", "live since (UTC)", "campaigns", "")
+    for number, each in enumerate(past):
+        said = f"version {each.of} brought back" if each.of else ""
+        note = ", ".join(part for part in ("[green]live[/green]" if number == 0 else "", said) if part)
+        table.add_row(str(each.version), f"{each.at:%Y-%m-%d %H:%M:%S}", str(each.campaigns), note)
+    out.print(table)
+
+
+@command(app, "rollback")
+def rollback(
+    site: SiteArgument = None,
+    version: Annotated[
+        int | None, typer.Argument(min=1, help="The version to bring back; default: what was live before.")
+    ] = None,
+    mongodb_url: MongoUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Make an older version of the definitions live again, as a new version; write keys stay as they are.
+
+    Example: opportune rollback shop 12
+    """
+    from opportune import connection, publishing, sites
+
+    database = connection.database(mongodb_url)
+    published = publishing.roll_back(database, sites.resolve(database, site), version)
+    if as_json:
+        print_json(published._asdict())
+    else:
+        _say(published)
+
+
+def _say(published: "Published") -> None:
+    what = f"{published.site} version {published.version}"
+    if not published.changed:
+        out.print(f"unchanged: what {what} holds is live already", highlight=False)
+        return
+    back = f", version {published.of} brought back" if published.of else ""
+    out.print(f"[green]live[/green] {what}{back}: {published.campaigns} campaign(s)", highlight=False)
+    if published.retargeted:
+        out.print(
+            f"targets change for {', '.join(published.retargeted)}: run `opportune targets refresh "
+            f"--site {published.site}`",
+            highlight=False,
+        )
