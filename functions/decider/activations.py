@@ -64,7 +64,7 @@ def activation(fire: Fire, *, answerable: bool) -> Activation:
 
 def conversion(fire: Fire) -> Conversion:
     """Return which activation has reached its goal, of a fire whose reason is ``goal``."""
-    return Conversion(_id(fire), fire.at)
+    return Conversion(_id(fire), fire.at, calls_back=bool(fire.gate))
 
 
 def _names(fire: Fire) -> list[str]:

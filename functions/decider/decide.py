@@ -19,7 +19,7 @@ from decider.book import Book, Rulebook
 from decider.dispatch import LONGEST_HOP_S, Dispatch
 from decider.policy import FRESH_MS, closed
 from decider.relevance import Concern
-from decider.rows import Fire, Outcome, RowAnswer, RowCall, Rows, TriggerCall
+from decider.rows import WAITING, Fire, Outcome, RowAnswer, RowCall, Rows, TriggerCall
 from decider.targets import Targets
 from shared.contracts import Decide, Decided, Decision, Event, Ring
 from shared.errors import Unavailable
@@ -106,7 +106,7 @@ class Decider:
             if done:
                 self.rows.acknowledge(done)
         for fire in fires:
-            if fire.gate and fire.due - fire.at > LONGEST_HOP_S * 1000:
+            if fire.gate not in WAITING and fire.due - fire.at > LONGEST_HOP_S * 1000:
                 self.dispatch.silence(fire.key)
         return {fire.key: contents[each.id] for fire, each in direct if each.id in contents}
 

@@ -6,29 +6,31 @@ import msgspec
 
 from shared.contracts import Event
 from shared.hours import is_open
-from shared.ruleset import Campaign, Quota
+from shared.ruleset import CANCEL, Campaign, Quota
 
 FRESH_MS = 10_000
 PARTS = 10_000
+LONGEST_HOLD_MS = 86_400_000  # quiet hours; what is held for longer is too late, or paused
 
 # name, how many times to remember, and the rules: (max, per in ms, gate)
 Limit = tuple[str, int, list[tuple[int, int, str]]]
 
 
 class Policy(msgspec.Struct, omit_defaults=True):
-    """``policy`` of a trigger in ``decide-4.lua``."""
+    """``policy`` of a trigger in ``decide-4.lua``. ``recall``: ms after it was due until it cannot be called back."""
 
     priority: int = 0
     delay: int | None = None
     goal: int | None = None
     cancel_on_goal: bool = False
+    recall: int | None = None
     limits: list[Limit] = []
 
     @property
     def horizon(self) -> int:
         """Return for how long (ms) something of an activation may matter after its match."""
         longest = max((rule[1] for limit in self.limits for rule in limit[2]), default=0)
-        return max(longest, (self.delay or 0) + (self.goal or 0))
+        return max(longest, (self.delay or 0) + max(self.goal or 0, self.recall or 0))
 
 
 def policy(campaign: Campaign, caps: dict[str, Quota]) -> Policy:
@@ -52,12 +54,19 @@ def policy(campaign: Campaign, caps: dict[str, Quota]) -> Policy:
         delay=campaign.delay or None,
         goal=campaign.goal.within if campaign.goal else None,
         cancel_on_goal=campaign.cancel_on_goal,
+        recall=campaign.max_lateness + LONGEST_HOLD_MS if campaign.delay and _can_be_cancelled(campaign) else None,
         limits=limits,
     )
 
 
+def _can_be_cancelled(campaign: Campaign) -> bool:
+    return any(matcher.bits & CANCEL for matcher in campaign.watchers)
+
+
 def closed(campaign: Campaign, site: str, user: str, now: int, event: Event | None) -> str | None:
     """Return the gate that stops a match of *campaign* at *now* (ms), whatever its limits say; ``None``: none does.
+
+    ``holdout`` is the last of all gates: what its limits say comes first.
 
     *event*: the one that may complete it; ``None`` for an absence that falls due. A schedule in the customer's
     own zone is the Engager's to judge: only he knows the customer.

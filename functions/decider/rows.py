@@ -1,5 +1,6 @@
 """The users' rows in Redis, and the agenda beside them: one command per event, never repeated behind our back."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
@@ -23,6 +24,9 @@ class Outcome(IntEnum):
     TARGETS_UNKNOWN = -1
     RULESET_OUTDATED = -2
     HISTORY_TOO_LATE = -3
+
+
+WAITING = ("", "holdout")  # gates that a delay is kept for: who is held out waits as the others do
 
 
 class TriggerCall(msgspec.Struct, omit_defaults=True):
@@ -67,8 +71,9 @@ class RowCall(msgspec.Struct, omit_defaults=True):
 class Fire(msgspec.Struct, array_like=True):
     """A match: which trigger (``ref``), when it was completed, when its first event was, of which run.
 
-    ``key`` acknowledges it. ``reason``: match, absence, or goal: that is no match, but the end of an earlier one.
-    ``gate``: what stopped it, or empty. ``due``: later than ``at`` where it is delayed; ``born``: see the script.
+    ``key`` and ``gate`` acknowledge it. ``reason``: match, absence, or goal: that is no match, but the end of an
+    earlier one. ``gate``: what stopped it, or empty; of a goal: whether it calls back. ``due``: later than ``at`` where
+    it is delayed; ``born``: see the script.
     """
 
     key: str
@@ -85,7 +90,7 @@ class Fire(msgspec.Struct, array_like=True):
     @property
     def is_delayed(self) -> bool:
         """Return whether it is for the agenda, not for whoever decided it, to hand this over."""
-        return not self.gate and self.due > self.at
+        return self.gate in WAITING and self.due > self.at
 
 
 class RowAnswer(msgspec.Struct):
@@ -145,10 +150,10 @@ class Rows:
 
     def acknowledge(self, fires: Iterable[Fire]) -> None:
         """Note that *fires* have been handed over: one command per partition."""
-        by_partition: dict[int, list[str]] = {}
+        by_partition: dict[int, list[str]] = defaultdict(list)
         for fire in fires:
             site, user = msgspec.json.decode(fire.key, type=list[str])[:2]
-            by_partition.setdefault(keys.partition(site, user), []).append(fire.key)
+            by_partition[keys.partition(site, user)] += [fire.key, fire.gate]
         for number, known in by_partition.items():
             self.run(self._acknowledge, keys.agenda(number), keys.unacknowledged(number), *known)
 

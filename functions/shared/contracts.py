@@ -189,10 +189,11 @@ class Activation(msgspec.Struct, omit_defaults=True):
 
 
 class Conversion(msgspec.Struct):
-    """The goal of the activation ``id`` was reached, at ``at``."""
+    """The goal of the activation ``id`` was reached, at ``at``. ``calls_back``: what is still held is not sent then."""
 
     id: str
     at: int
+    calls_back: bool = False
 
 
 class Ring(msgspec.Struct, tag="ring", tag_field="type"):

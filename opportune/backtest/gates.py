@@ -47,12 +47,15 @@ class Gates:
             for fire in ordered:
                 campaign, site, _ = self._live[fire.campaign]
                 is_popup = campaign.channel == "popup"
-                gate = closed(campaign, site, fire.user, fire.at, None) or self._stops(fire)
+                closed_by = closed(campaign, site, fire.user, fire.at, None)
+                is_held_out = closed_by == "holdout"
+                gate = (None if is_held_out else closed_by) or self._stops(fire)
                 if gate is None and is_popup and is_shown:
                     gate = "priority"
                 if gate is None:
-                    is_shown = is_shown or is_popup
-                    self._count(fire)
+                    gate = "holdout" if is_held_out else None
+                    is_shown = is_shown or (is_popup and not is_held_out)
+                    self._count(fire, is_held_out)
                 yield fire, gate
 
     def _stops(self, fire: Fire) -> str | None:
@@ -62,6 +65,7 @@ class Gates:
         gate: str | None = self._gates.stops(self._limits[fire.campaign], counted, fire.at)
         return gate
 
-    def _count(self, fire: Fire) -> None:
+    def _count(self, fire: Fire, is_held_out: bool) -> None:
         if fire.campaign in self._has_limits:
-            self._gates.count(self._limits[fire.campaign], self._counted[fire.user], fire.at, LONGEST_MS)
+            counted = self._counted[fire.user]
+            self._gates.count(self._limits[fire.campaign], counted, fire.at, LONGEST_MS, is_held_out)

@@ -22,12 +22,14 @@ ARGV[1]   MessagePack of {
             triggers     list of {key, everyone, bits, per, program, ref, note, watch, closed, policy}
           }
           of a trigger:  ref = {campaign, ruleset, channel, trigger} and note come back; watch: what the event is to
-          earlier activations (bits of gates.lua); closed: the gate that the caller found closed, or nil;
-          policy = {priority, delay, goal, cancel_on_goal, limits}, each may be nil.
+          earlier activations (bits of gates.lua); closed: the gate that the caller found closed, or nil: `holdout`
+          only where none of the others is, here or there;
+          policy = {priority, delay, goal, cancel_on_goal, recall, limits}, each may be nil.
           A tick has one trigger; without a program: the caller knows no such trigger any more.
 ARGV[2]   8 bytes that stand for the message id; empty for a tick
 Returns   MessagePack of {code, at, fires = {[key, ref, at, reason, since, per, note, gate, due, born]...}, evicted};
-          reason: match, absence, or goal (no match: the activation `key` less its last part is converted);
+          reason: match, absence, or goal (no match: the activation `key` less its last part is converted, and with
+          gate `goal` called back where it is held);
           gate: what stopped it, or empty; due: when it is to be delivered, later than `at` where it is delayed;
           born: of the counters; evicted: campaigns that lost a run because a user had too many.
           code 0 decided    1 seen before: the stored fires    2 user is no target: nothing was done
@@ -124,6 +126,15 @@ if not targets or outdated or (keys == "?" and not for_everyone) then
   writes = { "g", event.generation .. ":" .. event.ruleset .. ":" .. keys }
 end
 
+-- Longer, never shorter: what still waits was promised under a ruleset that may have had longer delays.
+local function live_on()
+  if targets then
+    redis.call("PEXPIRE", row, event.ttl, "GT")
+  else -- GT takes a key that never expires, as a new one, for one that lives longest
+    redis.call("PEXPIRE", row, event.ttl)
+  end
+end
+
 local concerned = {}
 for i, trigger in ipairs(triggers) do
   if trigger.everyone or string.find("," .. keys, "," .. trigger.key .. ",", 1, true) then
@@ -140,7 +151,7 @@ if #concerned == 0 and not is_watched then
   if event.tick then redis.call("ZREM", agenda, appointment(triggers[1], triggers[1].per)) end
   if #writes > 0 then
     redis.call("HSET", row, unpack(writes))
-    redis.call("PEXPIRE", row, event.ttl)
+    live_on()
   end
   return answer(2)
 end
@@ -177,17 +188,18 @@ local function watch(trigger)
     gates.watch(open, campaign, trigger.per, trigger.watch, trigger.policy.cancel_on_goal, event.received)
   for _, each in ipairs(cancelled) do
     local packed = redis.call("HGET", unacknowledged, each[1])
-    if packed then
-      local report = cmsgpack.unpack(packed)
+    local report = packed and cmsgpack.unpack(packed) or each[3]
+    if report then
       report[8] = each[2]
       promise(report)
-      count(trigger, each[2])
+      if packed then count(trigger, each[2]) end -- else the ledger knows whether it came in time
     end
   end
   for _, key in ipairs(converted) do
     local parts = cjson.decode(key)
     parts[6] = "goal"
-    promise({ cjson.encode(parts), trigger.ref, event.at, "goal", event.at, parts[4], "", "", 0, "" })
+    local gate = trigger.policy.cancel_on_goal and "goal" or ""
+    promise({ cjson.encode(parts), trigger.ref, event.at, "goal", event.at, parts[4], "", gate, 0, "" })
     count(trigger, "converted")
   end
 end
@@ -237,7 +249,8 @@ local function advance(i)
   end
 end
 
--- The gates, for the most important match first: there is one popup at a time.
+-- The gates, for the most important match first: there is one popup at a time. Who is held out passes all of them as
+-- others do, and waits as they do, but takes no place: so the two can be compared.
 local function decide()
   table.sort(passed, function(a, b)
     local first, second = a.trigger.policy.priority or 0, b.trigger.policy.priority or 0
@@ -252,23 +265,26 @@ local function decide()
     local key = cjson.encode({ event.site, event.user, trigger.key, trigger.per, last })
     local due = fire.at + (policy.delay or 0)
     local is_history = cjson.decode(fire.note)[5] -- what a pending absence was set by counts, not what ended it
-    local gate = is_history and "history" or trigger.closed or gates.stops(policy.limits, counted, event.received)
+    local is_held_out = trigger.closed == "holdout"
+    local gate = is_history and "history" or not is_held_out and trigger.closed
+    gate = gate or gates.stops(policy.limits, counted, event.received)
     if not gate and is_popup and is_shown then gate = "priority" end
-    local entry = { key = key, per = trigger.per, due = 0, until_ = 0 }
-    if not gate and policy.delay then entry.due = due end
-    if policy.goal and (not gate or gate == "holdout") then
-      entry.until_ = math.max(due, event.received) + policy.goal
+    local entry = { key = key, per = trigger.per, due = 0, until_ = 0, ends = 0 }
+    if policy.delay then
+      entry.due, entry.ends = due, policy.recall and due + policy.recall or 0
     end
-    if entry.due + entry.until_ > 0 and not gates.remember(open, trigger.ref[1], entry) then
-      gate = gate or "crowded"
+    if policy.goal then entry.until_ = math.max(due, event.received) + policy.goal end
+    if not gate and entry.due + entry.until_ > 0 and not gates.remember(open, trigger.ref[1], entry) then
+      gate = "crowded"
     end
-    local born = ""
+    local waits, born = not gate and policy.delay, ""
     if gate then
       due = fire.at
     else
-      is_shown = is_shown or is_popup
-      gates.count(policy.limits, counted, event.received, event.ttl)
-      if policy.delay then
+      gate = is_held_out and "holdout" or nil
+      is_shown = is_shown or (is_popup and not is_held_out)
+      gates.count(policy.limits, counted, event.received, event.ttl, is_held_out)
+      if waits then
         redis.call("HSETNX", counters, "born", tostring(event.received))
         born = redis.call("HGET", counters, "born")
       end
@@ -276,7 +292,7 @@ local function decide()
     count(trigger, gate or "activated")
     promise(
       { key, trigger.ref, fire.at, fire.reason, fire.since, trigger.per, fire.note, gate or "", due, born },
-      not gate and policy.delay and due or nil
+      waits and due or nil
     )
   end
 end
@@ -321,5 +337,5 @@ if not event.tick then
 end
 if #writes > 0 then redis.call("HSET", row, unpack(writes)) end
 if #gone > 0 then redis.call("HDEL", row, unpack(gone)) end
-redis.call("PEXPIRE", row, event.ttl)
+live_on()
 return answer(0, fires)

@@ -23,7 +23,7 @@ for _, key in ipairs(redis.call("HKEYS", unacknowledged)) do
     keys[#keys + 1] = key
     local report = cmsgpack.unpack(redis.call("HGET", unacknowledged, key))
     local ref, at, gate, due = report[2], report[3], report[8], report[9]
-    if gate == "" and due > at then
+    if (gate == "" or gate == "holdout") and due > at then
       waiting[#waiting + 1] = { key, due - at }
       if erases then
         local name = cjson.encode({ math.floor(at / 86400000), site, ref[1], "forgotten" })

@@ -66,7 +66,7 @@ end
 local counted, open = {}, {}
 for name, times in pairs(field.c and cmsgpack.unpack(field.c) or {}) do counted[#counted + 1] = { name, times } end
 for campaign, entries in pairs(field.p and cmsgpack.unpack(field.p) or {}) do
-  for _, entry in ipairs(entries) do open[#open + 1] = { campaign, entry.per, entry.due, entry.until_ } end
+  for _, entry in ipairs(entries) do open[#open + 1] = { campaign, entry.per, gates.waits(entry) and entry.due or 0, entry.until_ } end
 end
 
 return cmsgpack.pack({

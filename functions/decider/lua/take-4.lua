@@ -7,10 +7,21 @@ ARGV      key of the activation, now in ms, ms after which it is handed over aga
 Returns   MessagePack of {fire or false, born of the counters or ""}; false too where it is not due yet
 Atomic    so that an event that cancels it comes either before or after:
           cancel, take   what is taken says that it is cancelled
-          take, cancel   the user's row says that it waits no more, and the event cancels nothing
+          take, cancel   the event marks what is not acknowledged yet, and calls back what is: the ledger has one row
+                         for both, and whichever comes to it first decides
 ]]
 local row, agenda, unacknowledged, counters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local key, now, patience = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+
+-- The fire as a row can afford to keep it: what it says of its event, without what the content would use.
+local function without_attributes(fire)
+  local note = cjson.decode(fire[7])
+  note[6] = {}
+  local kept = { unpack(fire) }
+  kept[7] = cjson.encode(note)
+  return kept
+end
+
 local appointment = cjson.encode({ "handover", key })
 
 local born = redis.call("HGET", counters, "born") or ""
@@ -20,7 +31,8 @@ if not packed then
   return cmsgpack.pack({ false, born })
 end
 local fire = cmsgpack.unpack(packed)
-local due, is_stopped = fire[9], fire[8] ~= ""
+local due, gate = fire[9], fire[8]
+local is_stopped = gate ~= "" and gate ~= "holdout"
 if due > now and not is_stopped then return cmsgpack.pack({ false, born }) end
 
 -- Behind the others, in case it fails again: nothing may stand in the way for good.
@@ -28,7 +40,8 @@ redis.call("ZADD", agenda, now + patience, appointment)
 local open = redis.call("HGET", row, "p")
 if open then
   open = cmsgpack.unpack(open)
-  gates.tidy(open, now, key)
+  gates.take(open, key, without_attributes(fire))
+  gates.tidy(open, now)
   if next(open) then
     redis.call("HSET", row, "p", cmsgpack.pack(open))
   else
