@@ -53,14 +53,20 @@ class Backlog:
         held: Document = {"state": State.HELD.value, "until": {"$lte": moment(self._clock())}}
         if closed:
             held["$nor"] = [{"site": way.site, way.field: way.value} for way in closed]
-        with guarded(), self._rows.find(held, {"held": 1, "until": 1}).sort("until") as rows:
+        with guarded(), self._rows.find(held, {"held": 1, "until": 1, "converted": 1}).sort("until") as rows:
             for row in rows:
                 try:
                     activation = msgspec.json.decode(row["held"]["activation"], type=Activation)
                 except msgspec.DecodeError:
                     self._give_up(row)
                     continue
-                yield Held(activation, (row["until"] - EPOCH) // timedelta(milliseconds=1), row["held"]["since"])
+                yield Held(
+                    activation,
+                    until=(row["until"] - EPOCH) // timedelta(milliseconds=1),
+                    since=row["held"]["since"],
+                    failing=row["held"].get("failing", 0),
+                    converted="converted" in row,
+                )
 
     def left(self) -> Left:
         """Count what is left."""

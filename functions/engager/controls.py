@@ -1,4 +1,4 @@
-"""What is switched at a site right now: what is paused, and which targets are current.
+"""What is switched at a site right now: what is paused, and which ruleset and targets are current.
 
 Looked up again every few seconds. Before it could be read for the first time nothing is sent: a pause that
 nobody can see must not be passed by.
@@ -16,10 +16,11 @@ from shared.polled import Polled
 
 
 class Control(NamedTuple):
-    """``paused``: ``*``, ``channel:<channel>``, ``campaign:<id>``; ``generation``: of the targets."""
+    """``paused``: ``*``, ``channel:<channel>``, ``campaign:<id>``; ``generation``, ``ruleset``: what is live."""
 
     paused: frozenset[str] = frozenset()
     generation: int = 0
+    ruleset: int = 0
 
     def stops(self, activation: Activation) -> bool:
         """Return whether a pause concerns *activation*."""
@@ -48,5 +49,8 @@ class Controls:
 def load(database: Database[Document]) -> dict[str, Control]:
     """Read the control of every site."""
     with guarded():
-        rows = list(database.control.find({}, {"paused": 1, "generation": 1}))
-    return {row["_id"]: Control(frozenset(row.get("paused") or ()), row.get("generation") or 0) for row in rows}
+        rows = list(database.control.find({}, {"paused": 1, "generation": 1, "ruleset": 1}))
+    return {
+        row["_id"]: Control(frozenset(row.get("paused") or ()), row.get("generation") or 0, row.get("ruleset") or 0)
+        for row in rows
+    }

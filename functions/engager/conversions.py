@@ -6,15 +6,20 @@ carries it over. After a week nobody expects the row any more.
 
     mark ── row there ──▶ `converted`
          ── no row ─────▶ conversions ──(sweep)──▶ `converted`
+
+A message that is not sent yet, held or to be tried again, is called back in the same step, unless its campaign wants
+otherwise: nobody is reminded of what he has done.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from pymongo import UpdateOne
 from pymongo.collection import Collection
 from pymongo.write_concern import WriteConcern
 
-from engager.ledger import moment
+from engager.ledger import NO_LONGER_HELD, NOT_YET_SENT, moment
+from engager.outcome import State
 from shared.clock import Clock
 from shared.contracts import Conversion
 from shared.mongodb import Document, guarded
@@ -34,15 +39,23 @@ class Conversions:
         """Mark the rows of *conversions*; the first time stays, and repeats change nothing."""
         if not conversions:
             return
-        marks = [UpdateOne({"_id": each.id}, {"$min": {"converted": moment(each.at)}}) for each in conversions]
+        now = moment(self._clock())
+        marks = [UpdateOne({"_id": each.id}, _mark(moment(each.at), now, each.calls_back)) for each in conversions]
         with guarded():
             if self._rows.bulk_write(marks, ordered=False).matched_count == len(marks):
                 return
             ids = [each.id for each in conversions]
             known = {row["_id"] for row in self._rows.find({"_id": {"$in": ids}}, {"_id": 1})}
-            begun = {"$setOnInsert": {"created": moment(self._clock())}}
             kept = [
-                UpdateOne({"_id": each.id}, {"$min": {"at": moment(each.at)}, **begun}, upsert=True)
+                UpdateOne(
+                    {"_id": each.id},
+                    {
+                        "$min": {"at": moment(each.at)},
+                        "$set": {"calls_back": each.calls_back},
+                        "$setOnInsert": {"created": now},
+                    },
+                    upsert=True,
+                )
                 for each in conversions
                 if each.id not in known
             ]
@@ -58,11 +71,23 @@ class Conversions:
             {"$lookup": join},
             {"$match": {"row": {"$ne": []}}},
             {"$limit": MOST_PER_SWEEP},
-            {"$project": {"at": 1}},
+            {"$project": {"at": 1, "calls_back": 1}},
         ]
+        now = moment(self._clock())
         with guarded():
             found = list(self._early.aggregate(arrived))
             for each in found:
-                self._rows.update_one({"_id": each["_id"]}, {"$min": {"converted": each["at"]}})
+                self._rows.update_one({"_id": each["_id"]}, _mark(each["at"], now, each.get("calls_back", False)))
                 self._early.delete_one({"_id": each["_id"]})
         return len(found)
+
+
+def _mark(at: datetime, now: datetime, calls_back: bool) -> list[Document]:
+    """Return the update of a row whose goal was reached at *at*."""
+    changes: Document = {"converted": {"$min": ["$converted", at]}}
+    if calls_back:
+        waits = {"$in": ["$state", NOT_YET_SENT]}
+        stopped = {"state": State.SUPPRESSED.value, "reason": "goal", "updated": now}
+        changes |= {name: {"$cond": [waits, value, f"${name}"]} for name, value in stopped.items()}
+        changes |= {name: {"$cond": [waits, "$$REMOVE", f"${name}"]} for name in NO_LONGER_HELD}
+    return [{"$set": changes}]

@@ -1,13 +1,14 @@
 """Execute an activation: record it, pass it through the gates, render it, deliver it by its channel.
 
     popup    gates ─▶ render ─▶ keep: the content is the effect
-    others   gates ─▶ render, prepare ─▶ ceiling ─▶ claim ─▶ the provider's one call ─▶ settle
+    others   still live? ─▶ gates ─▶ render, prepare ─▶ ceiling ─▶ claim ─▶ the provider's one call ─▶ settle
                └─ hold: the ledger keeps it, and a sweep begins again from the gates
 
 Everything that can fail by itself comes before the claim: between claim and answer lies only the call.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from engager import gates
@@ -20,7 +21,7 @@ from engager.rulesets import Brief
 from engager.variants import variant_of, with_content
 from shared.contracts import Activation
 from shared.errors import Unavailable
-from shared.ruleset import Variant
+from shared.ruleset import Campaign, Variant
 
 POPUP = "popup"
 # A receiver of its own choice: the only channel whose receiver is not the customer.
@@ -61,7 +62,11 @@ def _send(activation: Activation, ports: Ports, held: Held | None) -> Outcome:
     (known,) = ports.forgotten.without_names([activation])
     if known.suppressed:
         return _stop(known, Stop(recorded(known), known.suppressed), ports, held)
-    brief = ports.rulesets.brief(activation)
+    brief = ports.rulesets.brief(activation, ports.controls.of(activation.site).ruleset)
+    if brief.present is None:
+        return _stop(activation, Stop(State.SUPPRESSED, "withdrawn"), ports, held)
+    if held and held.converted and brief.present.cancel_on_goal:
+        return _stop(activation, Stop(State.SUPPRESSED, "goal"), ports, held)
     prepare = ports.outward.get(activation.channel)
     if prepare is None:
         raise Undeliverable(f"channel {activation.channel} is not offered", code="no_channel")
@@ -69,7 +74,7 @@ def _send(activation: Activation, ports: Ports, held: Held | None) -> Outcome:
     if customer is None and activation.channel not in TO_OTHERS:
         raise Undeliverable("nobody knows this user", code="no_customer")
     since = held.since if held else due(activation)
-    verdict = gates.judge(_case(activation, brief, customer or {}, since, ports))
+    verdict = gates.judge(_case(activation, brief, brief.present, customer or {}, since, ports))
     if isinstance(verdict, Stop):
         return _stop(activation, verdict, ports, held)
     if isinstance(verdict, Hold):
@@ -79,11 +84,18 @@ def _send(activation: Activation, ports: Ports, held: Held | None) -> Outcome:
     now = ports.clock()
     if brief.rate is not None and not ports.ceilings.take(activation.site, activation.channel, brief.rate, now):
         return _hold(activation, Hold("ceiling", next_minute(now), since), ports, held)
-    if not ports.ledger.claim(activation, variant=variant.id if variant else None, held=held):
-        if brief.rate is not None:
-            ports.ceilings.give_back(activation.site, activation.channel, now)
-        return Outcome(None)
-    return _settle(activation, call(), ports, held)
+    claimed = False
+    try:
+        claimed = ports.ledger.claim(activation, variant=variant.id if variant else None, held=held)
+    finally:
+        if not claimed and brief.rate is not None:
+            _give_back(activation, now, ports)
+    return _settle(activation, call(), ports, held) if claimed else Outcome(None)
+
+
+def _give_back(activation: Activation, now: int, ports: Ports) -> None:
+    with suppress(Unavailable):  # the place is lost, and comes again with the next minute
+        ports.ceilings.give_back(activation.site, activation.channel, now)
 
 
 def _settle(activation: Activation, outcome: Outcome, ports: Ports, held: Held | None) -> Outcome:
@@ -95,20 +107,22 @@ def _settle(activation: Activation, outcome: Outcome, ports: Ports, held: Held |
         raise Unavailable("the provider takes nothing now", code="provider_throttled")
     # No message of the queue stands behind it any more: the ledger is where it waits.
     reason = outcome.reason or "provider_throttled"
-    ports.ledger.put_off(held._replace(until=ports.clock() + TRY_AGAIN_MS), reason)
+    ports.ledger.put_off(held._replace(until=ports.clock() + TRY_AGAIN_MS, failing=0), reason)
     return Outcome(State.HELD, reason)
 
 
-def _case(activation: Activation, brief: Brief, customer: Mapping[str, Any], since: int, ports: Ports) -> Case:
+def _case(
+    activation: Activation, brief: Brief, present: Campaign, customer: Mapping[str, Any], since: int, ports: Ports
+) -> Case:
     site, user, channel = activation.site, activation.user, activation.channel
     control = ports.controls.of(site)
     is_target = True
-    if due(activation) > activation.at and not brief.campaign.everyone:
+    if due(activation) > activation.at and not present.everyone:
         is_target = ports.targets.is_target(site, control.generation, user, activation.campaign)
     return Case(
         now=ports.clock(),
         activation=activation,
-        campaign=brief.campaign,
+        campaign=present,
         since=since,
         customer=customer,
         paused=control.stops(activation),

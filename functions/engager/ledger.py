@@ -31,9 +31,10 @@ from shared.mongodb import Document, guarded
 ENGAGER_TIMEOUT = timedelta(seconds=30)
 STALE_AFTER = 2 * ENGAGER_TIMEOUT
 DUPLICATE_KEY = 11000
-# Reasons that come after the match: what is still held can be called back.
+# Reasons that come after the match: what is not sent yet can be called back.
 CALLED_BACK = frozenset({"cancelled", "goal"})
 NO_LONGER_HELD = {"held": "", "until": ""}
+NOT_YET_SENT = [State.HELD.value, State.FAILED_RETRYABLE.value]
 UNSETTLED = [State.SENDING.value, State.UNKNOWN.value]
 
 
@@ -134,7 +135,8 @@ class MongoLedger:
     def suppress(self, activations: Sequence[Activation]) -> None:
         """Record *activations* that a gate has stopped, all in one write; repeats change nothing.
 
-        One that was called back in time, while it is held, is stopped there; in any other state it stays as it is.
+        One that was called back in time, while it is held or waits to be tried again, is stopped there; in any other
+        state it stays as it is.
         """
         if not activations:
             return
@@ -143,7 +145,7 @@ class MongoLedger:
             known = self._insert_many([self._row(each, values[each.id]) for each in activations])
             late = [
                 UpdateOne(
-                    {"_id": name, "state": State.HELD.value},
+                    {"_id": name, "state": {"$in": NOT_YET_SENT}},
                     {"$set": values[name] | {"updated": self._now()}, "$unset": NO_LONGER_HELD},
                 )
                 for name in known
@@ -199,7 +201,11 @@ class MongoLedger:
             "reason": reason,
             "until": moment(held.until),
             # Encoded: what a site's events say may have names that a document must not have.
-            "held": {"activation": msgspec.json.encode(held.activation), "since": held.since},
+            "held": {
+                "activation": msgspec.json.encode(held.activation),
+                "since": held.since,
+                **({"failing": held.failing} if held.failing else {}),
+            },
             "updated": self._now(),
         }
 

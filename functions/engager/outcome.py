@@ -39,12 +39,15 @@ class Outcome(NamedTuple):
 class Held(NamedTuple):
     """An activation that waits in the ledger.
 
-    ``until``: ms, when to look at it again. ``since``: ms, from when it counts as late.
+    ``until``: ms, when to look at it again. ``since``: ms, from when it counts as late. ``failing``: ms, since when
+    its release fails, 0 where it does not. ``converted``: its goal was reached meanwhile.
     """
 
     activation: Activation
     until: int
     since: int
+    failing: int = 0
+    converted: bool = False
 
 
 class Undeliverable(OpportuneError):

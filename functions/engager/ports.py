@@ -35,7 +35,7 @@ class Ledger(Protocol):
 class Briefs(Protocol):
     """Campaign and sender of an activation."""
 
-    def brief(self, activation: Activation) -> Brief: ...
+    def brief(self, activation: Activation, current: int = 0) -> Brief: ...
 
 
 class Customers(Protocol):
@@ -45,7 +45,7 @@ class Customers(Protocol):
 
 
 class Controls(Protocol):
-    """What is paused at a site, and which targets are current."""
+    """What is paused at a site, and which ruleset and targets are current."""
 
     def of(self, site: str) -> Control: ...
 

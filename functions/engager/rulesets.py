@@ -12,13 +12,14 @@ VERSIONS_KEPT = 32
 
 
 class Brief(NamedTuple):
-    """What an activation is to be executed with.
+    """What an activation is to be executed with: ``campaign`` as it was at the match, all else as it is now.
 
-    ``consent``: the customer's attribute that must be true; ``rate``: most sends per minute; both of the
-    activation's channel, ``None`` where the site has no such rule.
+    ``present``: the campaign now, ``None`` where it was withdrawn. ``consent``: the customer's attribute that must be
+    true; ``rate``: most sends per minute; both of the activation's channel, ``None`` where the site has no such rule.
     """
 
     campaign: Campaign
+    present: Campaign | None
     sender: Sender | None
     webhook_hosts: Sequence[str] = ()
     consent: str | None = None
@@ -35,15 +36,17 @@ class Rulesets:
 
         self._version = lru_cache(maxsize=VERSIONS_KEPT)(indexed)
 
-    def brief(self, activation: Activation) -> Brief:
-        """Return the campaign of *activation* as it was when the match was decided."""
-        ruleset, campaigns = self._version(activation.site, activation.ruleset)
+    def brief(self, activation: Activation, current: int = 0) -> Brief:
+        """Return what *activation* is executed with; *current*: the version of the ruleset that is live, if known."""
+        _, campaigns = self._version(activation.site, activation.ruleset)
         if activation.campaign not in campaigns:
             raise Undeliverable(
                 f"ruleset {activation.ruleset} has no campaign {activation.campaign}", code="no_campaign"
             )
+        ruleset, present = self._version(activation.site, max(current, activation.ruleset))
         return Brief(
             campaigns[activation.campaign],
+            present.get(activation.campaign),
             ruleset.sender,
             ruleset.webhook_hosts,
             ruleset.consent.get(activation.channel),

@@ -119,15 +119,16 @@ class _Release:
         return None
 
     def _send_to_the_back(self, held: Held, code: str) -> None:
-        """Let those go first that come after a row that fails; after a day of failures, give it up.
+        """Let those go first that come after a row that fails; after a day of nothing but failures, give it up.
 
         Raises `Unavailable` where the database is away: then there is no sense in going on.
         """
         now = self._ports.clock()
-        if now - held.since > GIVE_UP_MS:
+        failing = held.failing or now
+        if now - failing > GIVE_UP_MS:
             self._ports.ledger.claim(held.activation, State.FAILED_FINAL, code, held=held)
         else:
-            self._ports.ledger.hold(held._replace(until=now + TRY_AGAIN_MS), code, seen=held)
+            self._ports.ledger.hold(held._replace(until=now + TRY_AGAIN_MS, failing=failing), code, seen=held)
 
     def _note(self, held: Held, outcome: Outcome | None) -> None:
         activation = held.activation

@@ -15,9 +15,10 @@ from pymongo.database import Database
 from engager.controls import Controls
 from engager.handler import Deps, create_handler
 from engager.outcome import Content, Outcome, State
-from engager.rulesets import Brief
+from engager.rulesets import Brief, Rulesets
 from engager.wiring import assemble
 from shared.contracts import Activation, Conversion, Engage
+from shared.errors import Unavailable
 from shared.mongodb import targets_collection
 from shared.observability import observe
 from shared.optouts import OptOuts
@@ -197,6 +198,92 @@ def test_only_what_is_held_can_be_called_back(house: House, reason: str) -> None
     assert "held" not in house.row("a1")
     assert house.state("a2") == ("held", "quiet_hours")
     assert house.state("a3") == ("sent", None)
+
+
+@pytest.mark.parametrize("calls_back", [True, False])
+def test_a_goal_calls_back_what_is_not_sent_yet(house: House, calls_back: bool) -> None:
+    """Held, or refused for now: an order in the night, and nobody is reminded in the morning. What is sent stays so."""
+    wanted = {"$set": {"ruleset.campaigns.$[].cancel_on_goal": calls_back}}
+    house.database.rulesets.update_one({"_id": "demo:1"}, wanted)
+    house.deliver(activation("a1", "quiet"), activation("a2"))
+    house.answer = lambda: Outcome(State.FAILED_RETRYABLE, "Throttling")
+    assert house.deliver(activation("a3")) == ["a3"]
+    house.answer = lambda: Outcome(State.SENT)
+    house.tell(conversions=tuple(Conversion(name, NOW + 5, calls_back) for name in ("a1", "a2", "a3")))
+    house.now = QUIET_ENDS
+    house.sweep()
+    assert house.deliver(activation("a3")) == []
+    expected = ("suppressed", "goal") if calls_back else ("sent", None)
+    assert [house.state(name) for name in ("a1", "a2", "a3")] == [expected, ("sent", None), expected]
+    assert all(house.row(name)["converted"].timestamp() * 1000 == NOW + 5 for name in ("a1", "a2", "a3"))
+    assert "held" not in house.row()
+
+
+def test_a_goal_before_what_is_then_held_calls_it_back_too(house: House) -> None:
+    """The order comes while the message is in the queue: the sweep brings the two together before it releases any."""
+    house.tell(conversions=(Conversion("a1", NOW, calls_back=True),))
+    house.deliver(activation("a1", "quiet"))
+    house.now = QUIET_ENDS
+    assert house.sweep()["outcomes"] == {}
+    assert (house.state(), house.calls) == (("suppressed", "goal"), [])
+
+
+def test_a_conversion_and_a_release_have_one_winner(house: House) -> None:
+    """A sweep and sixty goals at once: each is either sent, and converted, or called back, and never both."""
+    names = [f"a{n}" for n in range(60)]
+    for name in names:
+        house.deliver(activation(name, "quiet"))
+    house.now = QUIET_ENDS
+
+    def act(who: int) -> None:
+        if who:
+            house.sweep()
+        else:
+            for name in reversed(names):
+                house.deps.convert([Conversion(name, house.now, calls_back=True)])
+
+    together(2, act)
+    for name in names:
+        assert house.state(name) == (("sent", None) if name in house.calls else ("suppressed", "goal"))
+        assert "converted" in house.row(name)
+
+
+def test_what_waits_to_be_tried_again_can_be_called_back(house: House) -> None:
+    """The provider has refused it for now; it is cancelled before the queue brings it again."""
+    house.answer = lambda: Outcome(State.FAILED_RETRYABLE, "Throttling")
+    house.deliver(activation())
+    house.tell(activation(suppressed="cancelled"))
+    house.answer = lambda: Outcome(State.SENT)
+    assert house.deliver(activation()) == []
+    assert (house.state(), house.calls) == (("suppressed", "cancelled"), ["a1"])
+
+
+def test_a_campaign_that_was_withdrawn_sends_nothing_that_is_held(house: House) -> None:
+    """Published without it: what waits is suppressed, under a reason of its own."""
+    house.deliver(activation("a1", "quiet"), activation("a2", "quiet"))
+    ruleset = msgspec.to_builtins(Ruleset("demo", 2, [], []))
+    house.database.rulesets.insert_one({"_id": "demo:2", "site": "demo", "ruleset": ruleset})
+    house.database.control.update_one({"_id": "demo"}, {"$set": {"ruleset": 2}}, upsert=True)
+    house.now = QUIET_ENDS
+    assert house.sweep()["outcomes"] == {"suppressed": 2}
+    assert house.state() == house.state("a2") == ("suppressed", "withdrawn")
+    assert not house.calls
+
+
+def test_what_fails_is_given_up_after_a_day_of_failures(house: House) -> None:
+    """Not a day after it was due: held for days, it has a day from its first failure on."""
+    house.pause("campaign:quiet")
+    house.deliver(activation("a1", "quiet", due=NOW + 30 * HOUR))
+    house.pause()
+
+    def missing(site: str, version: int) -> Ruleset:
+        raise Unavailable(f"no ruleset {version} of {site}", code="ruleset_missing")
+
+    house.deps = replace(house.deps, ports=replace(house.deps.ports, rulesets=Rulesets(missing)))
+    for hours, state in ((30, "held"), (31, "held"), (54, "held"), (55, "failed_final")):
+        house.now = NOW + hours * HOUR
+        house.sweep()
+        assert house.state() == (state, "ruleset_missing")
 
 
 def test_a_pause_is_obeyed_and_lifted(house: House) -> None:

@@ -14,6 +14,7 @@ from engager.ports import Ports
 from engager.render import Templates
 from engager.rulesets import Brief, Rulesets
 from shared.contracts import Activation
+from shared.errors import Unavailable
 from shared.ruleset import Ruleset
 
 NOW = 1_790_000_000_000
@@ -29,6 +30,7 @@ class FakeLedger:
     held: dict[str, Held] = field(default_factory=dict)
     users: dict[str, str] = field(default_factory=dict)
     bulks: list[int] = field(default_factory=list)
+    in_progress: set[str] = field(default_factory=set)
 
     def claim(
         self,
@@ -40,6 +42,8 @@ class FakeLedger:
         held: Held | None = None,
     ) -> bool:
         """Take a new, a refused, or a held activation."""
+        if activation.id in self.in_progress:
+            raise Unavailable("being sent", code="in_progress")
         if not self._takeable(activation, held):
             return False
         self.rows[activation.id] = (state, reason)

@@ -1,7 +1,9 @@
 """The use case: what is recorded, what is delivered, what waits, and what is never delivered again."""
 
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from engager.controls import Control
@@ -203,7 +205,7 @@ def test_a_pause_holds_an_email_for_a_minute(paused: str) -> None:
     """Of the site, the channel or the campaign; it counts as late from when it was due."""
     given = world(control=Control(frozenset({paused})))
     assert run(given) == Outcome(State.HELD, "paused")
-    assert given.ledger.held["a1"][1:] == (NOW + MINUTE, NOW - 1000)
+    assert given.ledger.held["a1"][1:3] == (NOW + MINUTE, NOW - 1000)
     assert not given.sent
 
 
@@ -289,7 +291,7 @@ def test_quiet_hours_hold_until_they_end() -> None:
     given = world()
     end = NOW - NOW % HOUR + HOUR
     assert run(given, "quiet") == Outcome(State.HELD, "quiet_hours")
-    assert given.ledger.held["a1"][1:] == (end, end)
+    assert given.ledger.held["a1"][1:3] == (end, end)
     held = given.ledger.held["a1"]
     given.now = end + HOUR
     assert run(given, "quiet", held).state is State.SENT
@@ -326,7 +328,7 @@ def test_a_ceiling_holds_until_the_next_minute() -> None:
     ruleset = Ruleset("demo", 1, [], RULESET.campaigns, RULESET.sender, rates={"email": 1})
     given = world(places=0)
     assert run(given, ruleset=ruleset) == Outcome(State.HELD, "ceiling")
-    assert given.ledger.held["a1"][1:] == (NOW - NOW % MINUTE + MINUTE, NOW - 1000)
+    assert given.ledger.held["a1"][1:3] == (NOW - NOW % MINUTE + MINUTE, NOW - 1000)
     given.places = 1
     assert run(given, held=given.ledger.held["a1"], ruleset=ruleset).state is State.SENT
 
@@ -338,6 +340,52 @@ def test_a_copy_takes_no_place_under_a_ceiling() -> None:
     for _ in range(3):
         run(given, ruleset=ruleset)
     assert given.places == 4
+
+
+def test_a_copy_that_comes_while_the_first_is_sent_takes_no_place_either() -> None:
+    """It goes back to the queue, and its place to the others; so does that of a claim which the database refuses."""
+    ruleset = Ruleset("demo", 1, [], RULESET.campaigns, RULESET.sender, rates={"email": 5})
+    given = world(places=5)
+    given.ledger.in_progress = {"a1"}
+    with pytest.raises(Unavailable):
+        run(given, ruleset=ruleset)
+    assert (given.places, given.sent) == (5, [])
+
+
+def test_a_campaign_that_is_gone_by_now_sends_nothing() -> None:
+    """Its waiting activations are withdrawn; under a ruleset that an Engager has not heard of yet, nothing is."""
+    given = world(control=Control(ruleset=2))
+    both = {1: RULESET, 2: Ruleset("demo", 2, [], [campaign("other", MAIL)]), 3: RULESET}
+    ports = replace(given.ports(RULESET), rulesets=Rulesets(lambda _site, version: both[version]))
+    assert engage(activation(), ports) == Outcome(State.SUPPRESSED, "withdrawn")
+    assert given.ledger.rows == {"a1": (State.SUPPRESSED, "withdrawn")}
+    given.ledger.rows.clear()
+    newer = msgspec.structs.replace(activation(), ruleset=3)
+    assert engage(newer, ports).state is State.SENT
+
+
+@pytest.mark.parametrize("everyone", [False, True])
+def test_whom_a_campaign_is_for_is_asked_of_the_live_one(everyone: bool) -> None:
+    """From a group to everyone: a delayed one goes out; the other way round it is checked. Content stays as it was."""
+    given = world(control=Control(ruleset=2))
+    both = {
+        1: Ruleset("demo", 1, [], [campaign("mail", MAIL, everyone=not everyone)], RULESET.sender),
+        2: Ruleset("demo", 2, [], [campaign("mail", {**MAIL, "subject": "New"}, everyone=everyone)], RULESET.sender),
+    }
+    ports = replace(given.ports(RULESET), rulesets=Rulesets(lambda _site, version: both[version]))
+    outcome = engage(activation(due=NOW), ports)
+    assert outcome.reason == (None if everyone else "recheck")
+    assert [content["subject"] for _, content in given.sent] == ["Hi Ada"] * everyone
+
+
+@pytest.mark.parametrize("calls_back", [True, False])
+def test_a_goal_reached_while_it_was_held_stops_it(calls_back: bool) -> None:
+    """Unless the campaign sends all the same."""
+    campaigns = [campaign("mail", MAIL, cancel_on_goal=calls_back)]
+    given = world()
+    held = given.hold(activation(), until=NOW)._replace(converted=True)
+    outcome = run(given, held=held, ruleset=Ruleset("demo", 1, [], campaigns, RULESET.sender))
+    assert (outcome.reason, len(given.sent)) == (("goal", 0) if calls_back else (None, 1))
 
 
 @pytest.mark.parametrize(

@@ -260,19 +260,22 @@ def test_a_sweep_passes_over_what_is_paused() -> None:
 
 
 def test_a_failing_row_goes_to_the_back() -> None:
-    """It harms no other one, is logged without a person, and is given up after a day."""
+    """It harms no other one, is logged without a person, and is given up after a day of failures, however old it is."""
     lab = Lab()
     lab.world.failing = {"bug": KeyError("ada@example.com"), "eve": Unavailable("away", code="ruleset_missing")}
-    lab.world.hold(activation("a1", user="bug"), until=NOW)
+    lab.world.hold(activation("a1", user="bug"), until=NOW, since=NOW - 86_400_001)
     lab.world.hold(activation("a2", user="eve"), until=NOW)
-    lab.world.hold(activation("a3", user="bug"), until=NOW, since=NOW - 86_400_001)
+    for name, failing in (("a3", NOW - 86_400_001), ("a4", NOW - 86_400_000)):
+        held = lab.world.hold(activation(name, user="bug"), until=NOW)
+        lab.world.waiting[-1] = lab.world.ledger.held[name] = held._replace(failing=failing)
     lab.world.hold(activation("b1"), until=NOW)
     swept = handle(lab, {"type": "sweep"})
-    assert (swept["outcomes"], swept["failed"]) == ({"sent": 1}, 3)
+    assert (swept["outcomes"], swept["failed"]) == ({"sent": 1}, 4)
     assert lab.world.ledger.rows["a1"] == (State.HELD, "KeyError")
     assert lab.world.ledger.rows["a2"] == (State.HELD, "ruleset_missing")
-    assert lab.world.ledger.held["a1"][1:] == (NOW + 60_000, NOW)
+    assert lab.world.ledger.held["a1"][1:4] == (NOW + 60_000, NOW - 86_400_001, NOW)
     assert lab.world.ledger.rows["a3"] == (State.FAILED_FINAL, "KeyError")
+    assert lab.world.ledger.held["a4"][1:4] == (NOW + 60_000, NOW, NOW - 86_400_000)
     assert "ada@example.com" not in str(lab.told)
 
 
