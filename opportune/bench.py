@@ -210,7 +210,7 @@ def _whole_path(folder: Path, rounds: int) -> list[Figure]:
         publishing.refresh_targets(client, "demo")
         empty = Function("noop.handler", timeout_s=5, env={"PYTHONPATH": str(folder)})
         with Stack(state_dir=folder / "empty", functions={"gateway": empty}) as nothing:
-            ours, bare = Endpoint(stack.http_url, "wk_demo_public"), Endpoint(nothing.http_url, "x")
+            ours, bare = Endpoint(stack.http_url, key), Endpoint(nothing.http_url, "x")
 
             def track(event: str) -> Callable[[], Any]:
                 return lambda: ours.post(

@@ -23,6 +23,17 @@ _KEY_FORMS = {
 }
 
 
+_ORIGIN = re.compile(r"(https?)://(?:\*\.)?([a-z0-9.-]{1,253})(?::[0-9]{1,5})?")
+
+
+def _origin(text: str) -> str:
+    """Return an origin as browsers write it; ``*.`` stands for any subdomain."""
+    if not _ORIGIN.fullmatch(text.lower()):
+        hint = "write scheme and host, without a path: https://shop.example or https://*.shop.example"
+        raise Complaints(("", f"'{text}' is no origin: {hint}"))
+    return text.lower()
+
+
 class Key(Definition):
     """A write key: a public one is in every page, a secret one only ever in the environment, or hashed."""
 
@@ -32,6 +43,7 @@ class Key(Definition):
     key: str | None = None
     sha256: str | None = None
     from_env: str | None = None
+    origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], Field(max_length=50)] = ()
 
     @field_validator("key", "sha256", "from_env", mode="before")
     @classmethod
@@ -47,6 +59,8 @@ class Key(Definition):
             raise Complaints(
                 ("key", "a secret must not be in a file: write 'from_env' and a variable's name, or 'sha256'")
             )
+        if self.kind == "secret" and self.origins:
+            raise Complaints(("origins", "a secret key is never used in a browser: only public keys have origins"))
         if sum(each is not None for each in (self.key, self.sha256, self.from_env)) != 1:
             raise Complaints(("", "needs exactly one of 'key' (public keys only), 'sha256' and 'from_env'"))
         return self

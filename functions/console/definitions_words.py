@@ -141,6 +141,7 @@ WORDS = {
     "Key.key": "The key itself, 8 to 200 characters; public keys only.",
     "Key.sha256": "SHA-256 of the key, 64 lower-case hexadecimal digits.",
     "Key.from_env": "Name of the environment variable that holds the key.",
+    "Key.origins": "The pages that may use a public key, such as `https://shop.example`; without it: all.",
     "Sender": "Who e-mails come from.",
     "Sender.address": "E-mail address that SES has verified.",
     "Sender.name": "Name beside the address.",
@@ -211,5 +212,6 @@ EXAMPLES: dict[str, list[Any]] = {
     "Cap.per": ["24h"],
     "Webhooks.hosts": [["hooks.example.com"]],
     "Key.from_env": ["OPPORTUNE_SECRET_KEY"],
+    "Key.origins": [["https://shop.example", "https://*.shop.example"]],
     "Sender.address": ["offers@shop.example"],
 }

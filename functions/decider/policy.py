@@ -74,6 +74,8 @@ def closed(campaign: Campaign, site: str, user: str, now: int, event: Event | No
     is_late = event is not None and event.received - event.at > FRESH_MS
     if campaign.channel == "popup" and (is_late or "absent" in campaign.trigger.program):
         return "stale"  # whoever was offline then is not shown now what was meant for then
+    if campaign.channel == "popup" and event is not None and event.mute:
+        return event.mute
     if (
         campaign.schedule is not None
         and campaign.schedule.zone != "user"

@@ -4,16 +4,43 @@ import base64
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from shared.contracts import Catalogue, SiteCatalogue, write_key
-from shared.errors import Unauthorized
+from shared.contracts import Catalogue, SiteCatalogue, WriteKey, write_key
+from shared.errors import Forbidden, Unauthorized
 
 
 class Access(NamedTuple):
-    """The site that a write key opens. ``secret``: the key is a server's."""
+    """The site that a write key opens."""
 
     site: str
     catalogue: SiteCatalogue
-    secret: bool
+    key: WriteKey
+
+    @property
+    def secret(self) -> bool:
+        """Return whether the key is a server's."""
+        return self.key.secret
+
+    def check_origin(self, origin: str) -> None:
+        """Raise `Forbidden` where a page of *origin* may not use the key; only browsers say an origin.
+
+        This keeps other people's pages from using a key, not other people's programs: they say what they like.
+        """
+        if not origin:
+            return
+        if self.secret:
+            raise Forbidden(
+                "a secret key came from a browser: whoever reads the page has it; revoke it, and use a public one",
+                code="secret_key_in_browser",
+            )
+        if self.key.origins and not any(_covers(allowed, origin) for allowed in self.key.origins):
+            raise Forbidden("this write key is not for pages of this origin", code="origin_not_allowed")
+
+
+def _covers(allowed: str, origin: str) -> bool:
+    scheme, wildcard, domain = allowed.partition("*")
+    if not wildcard:
+        return origin == allowed
+    return origin.startswith(scheme) and origin.endswith(domain) and len(origin) > len(scheme) + len(domain)
 
 
 def presented_key(authorization: str, body: Mapping[str, Any], query: Mapping[str, str]) -> str:
@@ -42,5 +69,5 @@ def admit(key: str, catalogue: Catalogue) -> Access:
     for site, entry in catalogue.sites.items():
         for known in entry.keys:
             if known.sha256 == digest:
-                return Access(site, entry, known.secret)
+                return Access(site, entry, known)
     raise Unauthorized("no site has this write key")

@@ -3,14 +3,17 @@
 from dataclasses import dataclass
 
 from gateway.decisions import Decisions
+from gateway.rates import Rates
 from shared.clock import Clock
 from shared.observability import Observability
 
 
 @dataclass(frozen=True)
 class Deps:
-    """What the handler and the endpoints work with."""
+    """What the handler and the endpoints work with. ``proxies``: how many are in front of the API."""
 
     decisions: Decisions
+    rates: Rates
     clock: Clock
     observability: Observability
+    proxies: int = 0

@@ -1,6 +1,6 @@
-"""What the Gateway does at its addresses: a request in, an answer out."""
+"""The endpoints of the tracking API: a request in, an answer out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aws_lambda_powertools.metrics import MetricUnit
@@ -10,7 +10,7 @@ from gateway.access import Access
 from gateway.body import MAX_BATCH_BYTES, MAX_EVENT_BYTES
 from gateway.deps import Deps
 from gateway.request import Answer, Request, json_answer
-from shared.contracts import Decision, Message
+from shared.contracts import Decision, Event, Message
 
 Endpoint = Callable[[Request, Deps], Answer]
 
@@ -21,9 +21,9 @@ def single(kind: str) -> Endpoint:
     def take(request: Request, deps: Deps) -> Answer:
         received = deps.clock()
         body = request.parsed(MAX_EVENT_BYTES)
-        access = deps.decisions.admit(request.key(body.value))
-        message = tracking.read_single(body, kind, tracking.Envelope(received, trusted=access.secret))
-        return _answered(_decide(deps, access, [message]))
+        access = admit(request, body.value, deps)
+        message = tracking.read_single(body, kind, envelope(request, access, received))
+        return _answered(decide(request, deps, access, [message]))
 
     return take
 
@@ -32,12 +32,36 @@ def batch(request: Request, deps: Deps) -> Answer:
     """Take many messages at once: the good ones; the others are named in the answer."""
     received = deps.clock()
     body = request.parsed(MAX_BATCH_BYTES)
-    access = deps.decisions.admit(request.key(body.value))
-    taken = tracking.read_batch(body, tracking.Envelope(received, trusted=access.secret))
-    return _answered(_decide(deps, access, taken.messages), taken.refusals)
+    access = admit(request, body.value, deps)
+    taken = tracking.read_batch(body, envelope(request, access, received))
+    decisions = decide(request, deps, access, taken.messages, refused=len(taken.refusals))
+    return _answered(decisions, taken.refusals)
 
 
-def _decide(deps: Deps, access: Access, messages: Sequence[Message]) -> list[Decision]:
+def admit(request: Request, body: Mapping[str, Any], deps: Deps) -> Access:
+    """Return what the request's write key opens; raises where it opens nothing, or not for this page."""
+    access = deps.decisions.admit(request.key(body))
+    access.check_origin(request.headers.get("origin", ""))
+    return access
+
+
+def envelope(request: Request, access: Access, received: int, *, mute: str = "") -> tracking.Envelope:
+    """Return what the request says of all its messages. *mute*: why no answer to it can hold a popup."""
+    return tracking.Envelope(received, trusted=access.secret, mute="gpc" if request.private else mute)
+
+
+def decide(
+    request: Request, deps: Deps, access: Access, messages: Sequence[Message], *, refused: int = 0
+) -> list[Decision]:
+    """Pass *messages* on, at the rate that their sender may have; *refused* ones count, too.
+
+    Under Global Privacy Control only what happened is passed on, not who somebody is: nothing is added to a profile.
+    """
+    if not access.secret:
+        count = max(1, len(messages) + refused)
+        deps.rates.take(access.key.sha256, request.address(deps.proxies), count)
+    if request.private:
+        messages = [message for message in messages if isinstance(message, Event)]
     decisions = deps.decisions.decide(access, messages)
     metrics = deps.observability.metrics
     metrics.add_metric(name="EventsReceived", unit=MetricUnit.Count, value=len(messages))

@@ -34,7 +34,7 @@ def create_handler(deps: Deps) -> Handler:
         if error.status >= 500:
             logger.error("request failed", extra={"code": error.code, "reason": error.message})
         content = {"success": False, "code": error.code, "message": error.message}
-        return json_answer(error.status, content, {"Retry-After": "1"} if error.retryable else {})
+        return json_answer(error.status, content, error.headers)
 
     @logger.inject_lambda_context
     @metrics.log_metrics(capture_cold_start_metric=True)

@@ -27,6 +27,20 @@ class Request(NamedTuple):
     source_ip: str
     parameters: Mapping[str, str] = {}
 
+    @property
+    def private(self) -> bool:
+        """Return whether the browser asks for privacy: Global Privacy Control."""
+        return self.headers.get("sec-gpc", "").strip() == "1"
+
+    def address(self, proxies: int) -> str:
+        """Return the client's address, as the outermost of our *proxies* has seen it; else API Gateway's peer."""
+        if proxies:
+            # client, proxy, …: the last one is API Gateway's peer, and what stands left of ours anybody may have said.
+            seen = [each.strip() for each in self.headers.get("x-forwarded-for", "").split(",")]
+            if len(seen) > proxies:
+                return seen[-proxies - 1]
+        return self.source_ip
+
     def parsed(self, limit: int) -> Body:
         """Return the parsed body of at most *limit* bytes, packed or not."""
         return parse(inflate(self.body, self.headers.get("content-encoding", ""), limit))

@@ -8,8 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from gateway import endpoints
+from gateway import endpoints, libraries
 from gateway.endpoints import Endpoint
+from gateway.pixel import pixel
 from shared.errors import NotAllowed, NotFound
 
 
@@ -30,7 +31,11 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", ("/v1/identify", "/v1/i"), endpoints.single("identify"), "Who a user is, and what is known of him."),
     Route("POST", ("/v1/group", "/v1/g"), endpoints.single("group"), "A user belongs to a group."),
     Route("POST", ("/v1/alias", "/v1/a"), endpoints.single("alias"), "Two ids are the same user's."),
-    Route("POST", ("/v1/batch", "/v1/b", "/v1/import"), endpoints.batch, "Many of these at once."),
+    Route("POST", ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch"), endpoints.batch, "Many of these at once."),
+    Route("GET", ("/v1/pixel/{type}",), pixel, "One of these as an image, where nothing else can be sent."),
+    Route("GET", ("/v1/projects/{key}/settings",), libraries.segment_settings, "For Segment's libraries, at first."),
+    Route("GET", ("/sourceConfig",), libraries.rudder_source_config, "For RudderStack's library, at first."),
+    Route("POST", ("/v1/m", "/rsaMetrics"), libraries.dropped, "Libraries' reports about themselves; dropped."),
 )
 
 
@@ -50,10 +55,9 @@ class Table:
     def find(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]]:
         """Return the endpoint and the named parts of *path*; raises `NotFound` or `NotAllowed`."""
         methods, parameters = self._at(path)
-        # HEAD is GET without the body, which API Gateway leaves out.
-        route = methods.get("GET" if method == "HEAD" else method)
+        route = methods.get(method)
         if route is None:
-            raise NotAllowed(f"{method[:16]} is not taken here, but {', '.join(methods)} and OPTIONS")
+            raise NotAllowed(f"{method[:16]} is not taken here", allowed=[*methods, "OPTIONS"])
         return route.endpoint, parameters
 
     def _at(self, path: str) -> tuple[Mapping[str, Route], Mapping[str, str]]:

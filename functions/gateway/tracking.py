@@ -27,13 +27,14 @@ class Envelope(NamedTuple):
     """What a request says of all its items.
 
     ``received``: ms, stamped by us. ``trusted``: it came with a secret key, which alone may send history.
-    ``sent``, ``context``: those of a batch, for items that have none.
+    ``sent``, ``context``: those of a batch, for items that have none. ``mute``: as in `Event`.
     """
 
     received: int
     trusted: bool = False
     sent: Any = None
     context: Mapping[str, Any] = {}
+    mute: str = ""
 
 
 class Refusal(NamedTuple):
@@ -88,7 +89,10 @@ def read_message(item: Mapping[str, Any], kind: str, envelope: Envelope) -> Mess
     history = _is_history(context)
     message_id = _text(item, "messageId", MAX_MESSAGE_ID_LENGTH) or uuid.uuid4().hex
     when = {"at": _time(item, envelope, history=history), "received": envelope.received, "history": history}
-    return _READERS[kind](item, context, {"message_id": message_id, **when})
+    message = _READERS[kind](item, context, {"message_id": message_id, **when})
+    if envelope.mute and isinstance(message, Event):
+        message.mute = envelope.mute
+    return message
 
 
 def _read_item(item: Any, envelope: Envelope) -> Message:

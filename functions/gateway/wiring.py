@@ -2,6 +2,7 @@
 
 from gateway.decisions import Decisions, ask_catalogue
 from gateway.deps import Deps
+from gateway.rates import Rates
 from shared.contracts import Catalogue
 from shared.invoke import LambdaInvoke, lambda_client
 from shared.observability import observe
@@ -22,6 +23,8 @@ def build(settings: Settings) -> Deps:
     )
     return Deps(
         decisions=Decisions(decider, catalogue, settings.clock, settings.gateway_timeout_ms),
+        rates=Rates(settings.events_per_second, settings.clock),
         clock=settings.clock,
         observability=observability,
+        proxies=settings.proxies,
     )

@@ -7,6 +7,7 @@ knows it (visitors without one are ``anon:<anonymous id>``).
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ class Event(msgspec.Struct, omit_defaults=True):
 
     ``at``: when it happened, corrected by the server and never after ``received``.
     ``history``: replayed past; the event's own time counts as its time of receipt.
+    ``mute``: the gate that stops every popup of it: ``gpc``, or ``unanswered`` where its answer can hold none.
     """
 
     user: str
@@ -31,6 +33,7 @@ class Event(msgspec.Struct, omit_defaults=True):
     received: int
     attributes: dict[str, Any] = {}
     history: bool = False
+    mute: str = ""
 
 
 class Identify(msgspec.Struct, omit_defaults=True):
@@ -137,16 +140,20 @@ class Decided(msgspec.Struct):
     v: int = VERSION
 
 
-class WriteKey(msgspec.Struct):
-    """A site's write key: its SHA-256 in hex, and whether it is secret (server) or public (browser)."""
+class WriteKey(msgspec.Struct, omit_defaults=True):
+    """A site's write key: its SHA-256 in hex, and whether it is secret (server) or public (browser).
+
+    ``origins``: the pages that may use it, ``https://shop.example`` or ``https://*.shop.example``; none: all.
+    """
 
     sha256: str
     secret: bool = False
+    origins: list[str] = []
 
 
-def write_key(key: str, *, secret: bool = False) -> WriteKey:
+def write_key(key: str, *, secret: bool = False, origins: Sequence[str] = ()) -> WriteKey:
     """Return *key* as it is stored and compared: hashed."""
-    return WriteKey(sha256=hashlib.sha256(key.encode()).hexdigest(), secret=secret)
+    return WriteKey(sha256=hashlib.sha256(key.encode()).hexdigest(), secret=secret, origins=list(origins))
 
 
 class SiteCatalogue(msgspec.Struct):

@@ -1,11 +1,13 @@
 """The one tree of errors: every expected failure has a code, a message and a verdict on retrying."""
 
+from collections.abc import Mapping, Sequence
+
 
 class OpportuneError(Exception):
     """An expected failure.
 
     ``code`` is the machine-readable name that ends up in JSON answers and logs, ``retryable``
-    says whether the same call may succeed later, ``status`` is what HTTP answers.
+    says whether the same call may succeed later, ``status`` and ``headers`` are what HTTP answers.
     """
 
     code = "internal_error"
@@ -17,6 +19,11 @@ class OpportuneError(Exception):
         self.message = message
         if code is not None:
             self.code = code
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Return what HTTP answers besides: when it is worth trying again."""
+        return {"Retry-After": "1"} if self.retryable else {}
 
 
 class InvalidRequest(OpportuneError):
@@ -31,6 +38,30 @@ class Unauthorized(OpportuneError):
 
     code = "invalid_write_key"
     status = 401
+
+
+class Forbidden(OpportuneError):
+    """The write key is known, but not for this."""
+
+    code = "forbidden"
+    status = 403
+
+
+class TooManyRequests(OpportuneError):
+    """More than may come from one place; ``after_s``: when it is worth trying again."""
+
+    code = "too_many_requests"
+    retryable = True
+    status = 429
+
+    def __init__(self, message: str, *, after_s: int) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Return when to try again: trackers read the one, Segment's documentation names the other."""
+        return dict.fromkeys(("Retry-After", "X-RateLimit-Reset"), str(self.after_s))
 
 
 class TooLarge(OpportuneError):
@@ -55,10 +86,19 @@ class NotFound(OpportuneError):
 
 
 class NotAllowed(OpportuneError):
-    """Something is at this address, but not for this method."""
+    """Something is at this address, but not for this method; ``allowed``: those that it is for."""
 
     code = "method_not_allowed"
     status = 405
+
+    def __init__(self, message: str, *, allowed: Sequence[str]) -> None:
+        super().__init__(f"{message}, but {', '.join(allowed)}")
+        self.allowed = allowed
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Return the methods that are allowed."""
+        return {"Allow": ", ".join(self.allowed)}
 
 
 class Unavailable(OpportuneError):

@@ -97,6 +97,20 @@ SETTINGS: tuple[Setting, ...] = (
         (GATEWAY,),
         default=5000,
     ),
+    Setting(
+        "OPPORTUNE_EVENTS_PER_SECOND",
+        _positive,
+        "events a second that one environment of the Gateway takes from one address with a public key, in the long run",
+        (GATEWAY,),
+        default=100,
+    ),
+    Setting(
+        "OPPORTUNE_PROXIES",
+        int,
+        "number of proxies in front of the API, such as 1 for CloudFront: whose entries in X-Forwarded-For to skip",
+        (GATEWAY,),
+        default=0,
+    ),
     Setting("OPPORTUNE_SES_CONFIGURATION_SET", str, "SES configuration set of all e-mails", (ENGAGER,), default=""),
     Setting(
         "OPPORTUNE_SIGNING_SECRET",
@@ -149,6 +163,8 @@ class Settings:
     mongodb_database: str = ""
     poll_seconds: int = 10
     gateway_timeout_ms: int = 5000
+    events_per_second: int = 100
+    proxies: int = 0
     ses_configuration_set: str = ""
     signing_secret: str = ""
     preferences_url: str = ""

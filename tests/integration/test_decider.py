@@ -202,6 +202,15 @@ def test_a_popup_for_an_event_that_is_not_fresh_is_recorded_as_stale(town: Town)
     assert ([a.suppressed for a in town.outbox.recorded], town.outbox.shown) == (["stale"], [])
 
 
+@pytest.mark.parametrize("gate", ["gpc", "unanswered"])
+def test_a_mute_event_counts_but_shows_no_popup(town: Town, gate: str) -> None:
+    """Two wins and a mute one complete the match; it ends at the gate, and costs the user nothing of his caps."""
+    for n in range(2):
+        town.win("anna", f"m{n}", at=T0 + n)
+    town.win("anna", "m2", at=T0 + 2, mute=gate)
+    assert ([a.suppressed for a in town.outbox.recorded], town.outbox.shown) == ([gate], [])
+
+
 def test_a_changed_trigger_starts_anew_and_an_unchanged_one_goes_on(town: Town) -> None:
     """A publish keeps progress of triggers that stayed the same, and drops that of others."""
     for n in range(2):
