@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from opportune.commands import definitions, people
+from opportune.commands import customers, definitions, people
 from opportune.commands.frame import Json, MongoUrl, command, err, out, print_json, progress_bar
 
 app = typer.Typer(
@@ -15,10 +15,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-customers_app = typer.Typer(help="The customers in MongoDB.", no_args_is_help=True)
 targets_app = typer.Typer(help="The daily targets.", no_args_is_help=True)
 events_app = typer.Typer(help="Recorded events.", no_args_is_help=True)
-app.add_typer(customers_app, name="customers")
+app.add_typer(customers.app, name="customers")
 app.add_typer(targets_app, name="targets")
 app.add_typer(events_app, name="events")
 app.add_typer(definitions.app)
@@ -67,42 +66,6 @@ def outbox(
     else:
         out.print(messages.table(sent) if sent else "nothing was sent yet")
         out.print(f"in full: {endpoint}/outbox", highlight=False)
-
-
-@command(customers_app, "import")
-def customers_import(
-    path: Annotated[Path, typer.Argument(help="CSV or NDJSON, .gz too.")],
-    site: Annotated[str, typer.Option(help="Id of the site.")],
-    id_column: Annotated[str, typer.Option(help="Column or field of the user id.")] = "user_id",
-    mongodb_url: MongoUrl = None,
-    as_json: Json = False,
-) -> None:
-    """Import customers; broken rows are named, the good ones imported (exit code 1 if any was broken).
-
-    Example: opportune customers import players.csv --site demo
-    """
-    from opportune import connection
-    from opportune.customers import import_customers
-    from shared import mongodb
-
-    database = connection.database(mongodb_url)
-    if site not in mongodb.pointers(database):
-        err.print(f"note: site {site!r} was never published; its customers are imported all the same", markup=False)
-    with progress_bar() as bar:
-        task = bar.add_task("bytes", total=None)
-        result = import_customers(path, database, site, id_column=id_column, progress=lambda n: bar.advance(task, n))
-    if as_json:
-        print_json(
-            {
-                "accepted": result.accepted,
-                "rejected": [{"row": r.row, "reason": r.reason} for r in result.rejected],
-            }
-        )
-    else:
-        for reject in result.rejected:
-            err.print(f"{path}:{reject.row}: {reject.reason}", markup=False, highlight=False)
-        out.print(f"{result.accepted} imported, {len(result.rejected)} rejected")
-    raise typer.Exit(1 if result.rejected else 0)
 
 
 @command(targets_app, "refresh")

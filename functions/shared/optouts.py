@@ -1,7 +1,10 @@
 """Opt-outs: which channels a user no longer wants. One row per user; it stays when campaigns come and go."""
 
+from collections.abc import Collection as Several
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from pymongo import UpdateOne
 from pymongo.collection import Collection
 from pymongo.write_concern import WriteConcern
 
@@ -36,3 +39,18 @@ class OptOuts:
                 {**row, place: {"$exists": False}}, {"$set": {place: {"at": at, "reason": reason}}}
             )
         return bool(added.modified_count)
+
+    def add_all(self, site: str, channels: Mapping[str, Several[str]], reason: str) -> int:
+        """Opt users out of channels, by user; return how many users that changed. First reasons stay."""
+        at = datetime.fromtimestamp(self._clock() / 1000, UTC)
+        updates = []
+        for user, several in channels.items():
+            new = {"$literal": {"at": at, "reason": reason}}
+            row: Document = {f"channels.{channel}": {"$ifNull": [f"$channels.{channel}", new]} for channel in several}
+            row |= {"site": {"$literal": site}, "user": {"$literal": user}}
+            updates.append(UpdateOne({"_id": f"{site}:{user}"}, [{"$set": row}], upsert=True))
+        if not updates:
+            return 0
+        with guarded():
+            written = self._rows.bulk_write(updates, ordered=False)
+        return written.modified_count + written.upserted_count

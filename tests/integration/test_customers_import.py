@@ -1,19 +1,38 @@
-"""Importing customers into a real MongoDB: bulks, repeats, and what a later file changes."""
+"""Importing customers into a real MongoDB: bulks, types, repeats, and what a later file changes."""
 
+import json
+import tracemalloc
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pymongo.database import Database
 
-from opportune.customers import BULK, import_customers
+from console.definitions import Definitions, validate
+from console.publish import publish
+from opportune.customers import attributes
+from opportune.customers.attributes import Attributes
+from opportune.customers.importing import BULK, SAMPLE, Imported, import_customers
+from opportune.customers.lines import Broken
+from opportune.customers.rows import Reject, Row, open_rows
+from shared.optouts import OptOuts
+
+
+def imported(path: Path, mongodb: Database[dict[str, Any]], site: str, rejects: list[Reject] | None = None) -> Imported:
+    """Import a file."""
+    with open_rows(path, "user_id") as rows:
+        return import_customers(rows, mongodb, site, rejected=(rejects if rejects is not None else []).append)
 
 
 def test_rows_become_customers(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """A user's document has site, user and attributes; broken rows are counted apart."""
+    """A user's document has site, user and attributes; broken rows are handed over with their place."""
     path = tmp_path / "c.csv"
     path.write_text("user_id,tier,age\nada,vip,36\nbob,,\nbroken\n")
-    imported = import_customers(path, mongodb, "demo")
-    assert (imported.accepted, [row.row for row in imported.rejected]) == (2, [4])
+    rejects: list[Reject] = []
+    done = imported(path, mongodb, "demo", rejects)
+    assert (done.accepted, done.new, done.changed, done.rejected) == (2, 2, 0, 1)
+    assert [(reject.records[0].place, reject.records[0].text) for reject in rejects] == [("4", "broken")]
     assert list(mongodb.customers.find().sort("_id")) == [
         {"_id": "demo:ada", "site": "demo", "user": "ada", "attributes": {"tier": "vip", "age": 36}},
         {"_id": "demo:bob", "site": "demo", "user": "bob", "attributes": {}},
@@ -25,12 +44,12 @@ def test_a_later_file_changes_only_what_it_has(mongodb: Database[dict[str, Any]]
     first, second = tmp_path / "1.csv", tmp_path / "2.ndjson"
     first.write_text("user_id,tier,age\nada,vip,36\n")
     second.write_text('{"user_id": "ada", "age": 37}\n{"user_id": "ada", "age": 38, "city": "Turin"}\n')
-    import_customers(first, mongodb, "demo")
-    import_customers(first, mongodb, "other")
-    for _ in range(2):
-        import_customers(second, mongodb, "demo")
-    attributes = {row["_id"]: row["attributes"] for row in mongodb.customers.find()}
-    assert attributes == {
+    imported(first, mongodb, "demo")
+    imported(first, mongodb, "other")
+    assert imported(second, mongodb, "demo").changed == 1
+    assert imported(second, mongodb, "demo").changed == 0
+    found = {row["_id"]: row["attributes"] for row in mongodb.customers.find()}
+    assert found == {
         "demo:ada": {"tier": "vip", "age": 38, "city": "Turin"},
         "other:ada": {"tier": "vip", "age": 36},
     }
@@ -39,9 +58,107 @@ def test_a_later_file_changes_only_what_it_has(mongodb: Database[dict[str, Any]]
 def test_many_rows_go_in_bulks_with_progress(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
     """Progress comes once per bulk, in bytes of the file, and ends at its size."""
     path = tmp_path / "c.csv"
-    path.write_text("user_id,n\n" + "".join(f"u{n},{n}\n" for n in range(2 * BULK + 1)))
+    users = SAMPLE + 2 * BULK + 1
+    path.write_text("user_id,n\n" + "".join(f"u{n},{n}\n" for n in range(users)))
     seen: list[int] = []
-    assert import_customers(path, mongodb, "demo", progress=seen.append).accepted == 2 * BULK + 1
-    assert len(seen) == 3
+    rejects: list[Reject] = []
+    with open_rows(path, "user_id") as rows:
+        done = import_customers(rows, mongodb, "demo", rejected=rejects.append, progress=seen.append)
+    assert (done.accepted, rejects) == (users, [])
+    assert len(seen) == users // BULK + 1
     assert seen[-1] == path.stat().st_size
-    assert mongodb.customers.count_documents({}) == 2 * BULK + 1
+    assert mongodb.customers.count_documents({}) == users
+
+
+def test_an_import_needs_no_more_memory_for_more_rows(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """Four times as many rows, half of them rejected, and the peak is the same but for a few per cent."""
+    peaks = []
+    for users in (SAMPLE + 5 * BULK, 4 * (SAMPLE + 5 * BULK)):
+        path = tmp_path / "c.csv"
+        path.write_text("user_id,n\n" + "".join(f"u{n},{n}{',' * (n % 2)}\n" for n in range(users)))
+        tracemalloc.start()
+        with open_rows(path, "user_id") as rows:
+            done = import_customers(rows, mongodb, "demo", rejected=lambda _: None)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert done.rejected == users // 2
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_the_first_import_settles_the_types(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """Later files obey: what is something else is rejected by name, and what only reads like it is kept as it is."""
+    first, second = tmp_path / "1.csv", tmp_path / "2.ndjson"
+    first.write_text("user_id,zip,age,since\nada,1010,36,2026-03-01\nbob,0100,40,\n")
+    assert imported(first, mongodb, "demo").learned == {"zip": "text", "age": "number", "since": "date"}
+    rows: dict[str, dict[str, Any]] = {
+        "cy": {"zip": "8010", "age": "41", "since": "2026-03-02T10:00:00Z", "vip": True},
+        "di": {"zip": 8010},
+        "ed": {"age": "forty"},
+        "fi": {"since": "soon"},
+    }
+    second.write_text("\n".join(json.dumps({"user_id": user, **row}) for user, row in rows.items()))
+    rejects: list[Reject] = []
+    done = imported(second, mongodb, "demo", rejects)
+    assert done.learned == {"vip": "boolean"}
+    assert [(reject.records[0].place, reject.reason) for reject in rejects] == [
+        ("2", "zip: 8010 is a number, not text"),
+        ("3", "age: 'forty' is not a number"),
+        ("4", "since: 'soon' is not a date"),
+    ]
+    row = mongodb.customers.find_one({"_id": "demo:cy"}, {"attributes": 1})
+    assert row is not None
+    at = datetime(2026, 3, 2, 10, tzinfo=UTC)
+    assert row["attributes"] == {"zip": "8010", "age": 41, "since": at, "vip": True}
+    assert Attributes(mongodb, "other").type("zip") is None
+
+
+def declaring(attributes: dict[str, str]) -> Definitions:
+    """Return definitions of a site that declares types."""
+    keys = [{"kind": "public", "key": "wk_public"}]
+    return validate(Definitions, {"site": {"id": "demo", "name": "Demo", "keys": keys, "attributes": attributes}})
+
+
+def test_declared_types_count_more(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """What the site declares is not found out, and mends what was found out wrongly."""
+    path = tmp_path / "c.csv"
+    path.write_text("user_id,code,age\nada,12,36\n")
+    publish(mongodb, declaring({"code": "text"}), [])
+    assert imported(path, mongodb, "demo").learned == {"age": "number"}
+    publish(mongodb, declaring({"code": "text", "age": "text"}), [])
+    imported(path, mongodb, "demo")
+    row = mongodb.customers.find_one({})
+    assert row is not None
+    assert row["attributes"] == {"code": "12", "age": "36"}
+
+
+def test_of_two_first_imports_one_settles_a_type(mongodb: Database[dict[str, Any]]) -> None:
+    """Both have looked before either has written: the second to write obeys the first."""
+    one, two = Attributes(mongodb, "demo"), Attributes(mongodb, "demo")
+    one.learn([Row("a", {"n": "1"}, ())], untyped=True)
+    two.learn([Row("b", {"n": "x"}, ())], untyped=True)
+    assert (one.type("n"), two.type("n"), two.learned) == ("number", "number", {"n": "number"})
+
+
+def test_a_site_has_so_many_attributes_and_no_more(mongodb: Database[dict[str, Any]]) -> None:
+    """A file with a name of its own in every row must not fill the database with types."""
+    types = Attributes(mongodb, "demo")
+    row = Row("a", {f"n{n}": "1" for n in range(attributes.MOST + 1)}, ())
+    for _ in range(2):
+        types.learn([row], untyped=True)
+    assert mongodb.customer_attributes.count_documents({}) == attributes.MOST
+    with pytest.raises(Broken, match="attributes already"):
+        types.typed(row)
+
+
+def test_opting_out_in_bulk_is_as_one_by_one(mongodb: Database[dict[str, Any]]) -> None:
+    """The first reason stays, other channels stay, and what is new is counted."""
+    opt_outs = OptOuts(mongodb.optouts, lambda: 5000)
+    opt_outs.add("demo", "ada", "email", "unsubscribed")
+    assert opt_outs.add_all("demo", {"ada": ["email", "sms"], "$bob": ["push"]}, "imported") == 2
+    assert opt_outs.add_all("demo", {"ada": ["sms"], "$bob": ["push"]}, "again") == 0
+    assert opt_outs.add_all("demo", {}, "again") == 0
+    rows = {
+        row["user"]: {name: each["reason"] for name, each in row["channels"].items()} for row in mongodb.optouts.find()
+    }
+    assert rows == {"ada": {"email": "unsubscribed", "sms": "imported"}, "$bob": {"push": "imported"}}
+    assert opt_outs.has("demo", "$bob", "push")

@@ -1,0 +1,95 @@
+"""The types of a site's attributes: declared in its definitions, or found with the first import and kept.
+
+    the file's first rows ─▶ a type per new attribute ─▶ customer_attributes, insert if absent ─▶ read back
+
+An attribute is a row of its own, so of two imports at once the first to insert it decides, and the other obeys. A
+type is kept before the first value that has it is written: an import that dies in between has changed nothing that
+the next one would not find out in the same way.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pymongo import UpdateOne
+from pymongo.database import Database
+
+from console import versions
+from opportune.customers.lines import Broken
+from opportune.customers.rows import Row
+from opportune.customers.values import TYPES, Type, convert, date, read, type_of
+from shared.mongodb import Document, guarded
+
+MOST = 1000  # attributes of a site
+
+
+class Attributes:
+    """The types of the attributes of *site*. ``learned``: those that this import has found."""
+
+    def __init__(self, database: Database[Document], site: str) -> None:
+        self._rows = database.customer_attributes
+        self._site = site
+        self.learned: dict[str, Type] = {}
+        self._declared = declared(database, site)
+        with guarded():
+            self._types = self._kept()
+
+    def type(self, name: str) -> Type | None:
+        """Return the type of an attribute, ``None`` for one that nobody has seen."""
+        return self._types.get(name)
+
+    def learn(self, rows: Iterable[Row], *, untyped: bool) -> None:
+        """Find out the types of all attributes that are new in *rows*, and keep them."""
+        values = defaultdict[str, list[Any]](list)
+        for row in rows:
+            for name, value in row.attributes.items():
+                if name not in self._types:
+                    values[name].append(value)
+        room = MOST - len(self._types)
+        found = {name: infer(values[name], untyped=untyped) for name in list(values)[: max(room, 0)]}
+        if not found:
+            return
+        with guarded():
+            self._rows.bulk_write([self._insert(name, type_) for name, type_ in found.items()], ordered=False)
+            self._types = self._kept()
+        self.learned |= {name: self._types[name] for name in found}
+
+    def typed(self, row: Row) -> dict[str, Any]:
+        """Return the row's attributes, each as a value of its type; raises `Broken`, naming the attribute."""
+        return {name: self._value(name, value) for name, value in row.attributes.items()}
+
+    def _value(self, name: str, value: Any) -> Any:
+        wanted = self._types.get(name)
+        if wanted is None:
+            raise Broken(f"{name}: the site has {MOST} attributes already; declare it, or leave it out")
+        try:
+            return convert(value, wanted)
+        except Broken as error:
+            raise Broken(f"{name}: {error}") from None
+
+    def _kept(self) -> dict[str, Type]:
+        kept = {row["attribute"]: row["type"] for row in self._rows.find({"site": self._site})}
+        return {name: type_ for name, type_ in kept.items() if type_ in TYPES} | self._declared
+
+    def _insert(self, name: str, type_: Type) -> UpdateOne:
+        row = {"site": self._site, "attribute": name, "type": type_}
+        return UpdateOne({"_id": f"{self._site}:{name}"}, {"$setOnInsert": row}, upsert=True)
+
+
+def declared(database: Database[Document], site: str) -> dict[str, Type]:
+    """Return the types that the live definitions of *site* say; none where it was never published."""
+    version = versions.live(database, site)
+    source = versions.read(database, site, version).source if version else {"site": {}}
+    return source["site"].get("attributes") or {}
+
+
+def infer(values: list[Any], *, untyped: bool) -> Type:
+    """Return the type of an attribute with these values: the one that they share.
+
+    Text that does not agree on what it reads like is text; other values that do not agree have the type of most.
+    """
+    reads: Callable[[str], Any] = read if untyped else lambda text: date(text) or text
+    found = Counter(type_of(reads(each) if isinstance(each, str) else each) for each in values)
+    if len(found) > 1 and all(isinstance(each, str) for each in values):
+        return "text"
+    return found.most_common(1)[0][0]

@@ -1,0 +1,133 @@
+"""`opportune customers` against a real MongoDB, as a user types it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.database import Database
+from typer.testing import CliRunner, Result
+
+from opportune import cli
+from tests.unit.test_pinpoint import PHONE, endpoint, lines
+
+
+@pytest.fixture(name="opportune")
+def _opportune(mongodb: Database[dict[str, Any]], mongodb_url: str) -> Any:
+    env = {"OPPORTUNE_MONGODB_URL": mongodb_url, "OPPORTUNE_MONGODB_DATABASE": mongodb.name, "COLUMNS": "80"}
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(cli.app, ["customers", *arguments], env=env, catch_exceptions=False)
+
+    return run
+
+
+def test_rejects_are_named_kept_and_mended(opportune: Any, mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """Exit code 1 while some are left; the file of rejects, mended, brings the rest in, with exit code 0."""
+    path = tmp_path / "players.csv"
+    path.write_text("user_id,age\nada,36\n,40\nbob,1,2\n")
+    done = opportune("import", str(path), "--site", "demo")
+    assert done.exit_code == 1
+    assert "never published" in done.stderr
+    for said in ("players.csv:3: no user_id", "players.csv:4: 3 columns instead of 2"):
+        assert said in done.stderr
+    assert "1 imported, 2 rejected: 1 new, 0 changed" in done.stdout
+    rejects = tmp_path / "players.rejects.csv"
+    assert rejects.read_text() == "_line,_reason,user_id,age\n3,no user_id,,40\n4,3 columns instead of 2,bob,1,2\n"
+    rejects.write_text(rejects.read_text().replace(",,40", ",cy,40").replace("bob,1,2", "bob,12"))
+    mended = opportune("import", str(rejects), "--site", "demo")
+    assert mended.exit_code == 0, mended.stderr
+    assert {row["user"]: row["attributes"] for row in mongodb.customers.find()} == {
+        "ada": {"age": 36},
+        "bob": {"age": 12},
+        "cy": {"age": 40},
+    }
+
+
+def test_programs_get_json(opportune: Any, tmp_path: Path) -> None:
+    """One object; the second time nothing is new and nothing is changed."""
+    path = tmp_path / "players.ndjson"
+    path.write_text('{"user_id": "ada", "age": 36}\n[1]\n')
+    first = json.loads(opportune("import", str(path), "--site", "demo", "--json").stdout)
+    assert first == {
+        "site": "demo",
+        "accepted": 1,
+        "new": 1,
+        "changed": 0,
+        "opted_out": 0,
+        "rejected": 1,
+        "rejects": str(tmp_path / "players.rejects.ndjson"),
+        "first_rejects": [{"line": "2", "reason": "not a JSON object"}],
+        "left_out": {},
+        "types": {"age": "number"},
+    }
+    again = json.loads(opportune("import", str(path), "--site", "demo", "--json").stdout)
+    assert (again["new"], again["changed"], again["types"]) == (0, 0, {})
+
+
+def test_an_export_of_pinpoints_is_imported_as_it_is(
+    opportune: Any, mongodb: Database[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Customers, opt-outs, a list of users; twice changes nothing, and what customers opted out of since stays."""
+    path, users = tmp_path / "export", tmp_path / "players.txt"
+    path.mkdir()
+    eve = {"UserId": "eve", "UserAttributes": {"age": ["33"], "likes": ["a", "b"]}}
+    (path / "part-0.json").write_text(
+        lines(
+            PHONE, endpoint("EMAIL", "e@example.com", 1, OptOut="ALL", User=eve), {"ChannelType": "GCM", "Address": "t"}
+        )
+    )
+    done = opportune("import", str(path), "--site", "demo", "--list", str(users))
+    assert done.exit_code == 0, done.stderr
+    assert "2 imported, 0 rejected: 2 new, 0 changed" in done.stdout
+    assert "1 have opted out" in done.stdout
+    assert "left out: 1 endpoint(s) without a user id" in done.stdout
+    assert users.read_text() == "ada\neve\n"
+    row = mongodb.customers.find_one({"_id": "demo:eve"})
+    assert row is not None
+    assert row["attributes"] == {"age": 33, "likes": ["a", "b"], "email": "e@example.com"}
+    assert [(row["user"], list(row["channels"])) for row in mongodb.optouts.find()] == [("eve", ["email"])]
+    again = opportune("import", str(path), "--site", "demo", "--json")
+    assert {name: json.loads(again.stdout)[name] for name in ("new", "changed", "opted_out")} == {
+        "new": 0,
+        "changed": 0,
+        "opted_out": 0,
+    }
+
+
+def test_a_customer_of_several_endpoints_is_rejected_with_all_of_them(opportune: Any, tmp_path: Path) -> None:
+    """So that the mended file makes the whole customer."""
+    first, second, rejects = tmp_path / "1.csv", tmp_path / "2.json", tmp_path / "r.json"
+    first.write_text("user_id,visits\nada,3\n")
+    wrong = endpoint("EMAIL", "a@example.com", 1, Attributes={"visits": ["many"]})
+    second.write_text(lines(wrong, {**PHONE, "Metrics": {}}))
+    opportune("import", str(first), "--site", "demo")
+    done = opportune("import", str(second), "--site", "demo", "--rejects", str(rejects))
+    assert done.exit_code == 1
+    assert "visits: 'many' is not a number" in done.stderr
+    assert [json.loads(line)["ChannelType"] for line in rejects.read_text().splitlines()] == ["EMAIL", "SMS"]
+    rejects.write_text(rejects.read_text().replace("many", "4"))
+    assert opportune("import", str(rejects), "--site", "demo").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere.csv"], "nowhere.csv"),
+        (["rows.csv", "--from", "braze"], "only 'pinpoint'"),
+        (["rows.csv", "--list", "x"], "--list is for exports"),
+        (["rows.csv", "--endpoint-ids"], "--endpoint-ids is for exports"),
+        (["rows.csv", "--rejects", "./rows.csv"], "where the rows come from"),
+        (["bad.csv", "--rejects", "./no/folder"], "--rejects"),
+        (["rows.csv", "--id-column", "id"], "no column 'id'"),
+    ],
+)
+def test_mistakes_are_one_clear_line(opportune: Any, tmp_path: Path, arguments: list[str], says: str) -> None:
+    """Exit code 2, and nothing is imported."""
+    (tmp_path / "rows.csv").write_text("user_id\na\n")
+    (tmp_path / "bad.csv").write_text("user_id\na,b\n")
+    paths = [str(tmp_path / each) if "." in each else each for each in arguments]
+    done = opportune("import", *paths, "--site", "demo")
+    assert done.exit_code == 2
+    assert says in " ".join(done.stderr.split())
+    assert len(done.stderr.splitlines()) <= 3
