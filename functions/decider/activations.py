@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from decider.rows import Fire
+from decider.rows import Fire, Unreadable
 from shared.contracts import Activation, Conversion
 from shared.ruleset import Campaign
 
@@ -40,10 +40,16 @@ def write_note(note: Note) -> str:
 
 
 def activation(fire: Fire, *, answerable: bool) -> Activation:
-    """Return the activation of *fire*. *answerable*: an answer is on its way that a popup can come back in."""
+    """Return the activation of *fire*. *answerable*: an answer is on its way that a popup can come back in.
+
+    Raises `Unreadable` where what the row has kept of its event cannot be read.
+    """
     campaign, ruleset, channel, _ = fire.ref
     site, user, *_ = _names(fire)
-    note = _decode_note(fire.note)
+    try:
+        note = _decode_note(fire.note)
+    except msgspec.MsgspecError as error:
+        raise Unreadable(f"note of a match: {type(error).__name__}") from error
     unanswered = "unanswered" if channel == "popup" and not answerable else None
     return Activation(
         id=_id(fire),

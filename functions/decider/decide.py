@@ -47,7 +47,7 @@ class Decider:
         self.rows = rows
         self.targets = targets
         self.dispatch = dispatch
-        self._tell = tell
+        self.tell = tell
 
     def decide(self, request: Decide) -> Decided:
         """Return one decision per event, in order."""
@@ -65,7 +65,7 @@ class Decider:
             if answer is not None:
                 decision.code, decision.message = REFUSALS.get(answer.code, (None, None))
                 for campaign in answer.evicted:
-                    self._tell("a run had to go: a user has too many", extra={"campaign": campaign})
+                    self.tell("a run had to go: a user has too many", extra={"campaign": campaign})
                 for fire in self.set_aside(request.site, answer.fires, event.received):
                     matched.setdefault(fire.key, (decision, fire))  # a message may be in a batch twice
                     if event.received - fire.at <= FRESH_MS:
@@ -127,7 +127,7 @@ class Decider:
         try:
             self.dispatch.ring(Ring(key=fire.key, born=fire.born, lost=lost), now)
         except Unavailable as error:
-            self._tell("no doorbell: a wake will find what is delayed", extra={"code": error.code})
+            self.tell("no doorbell: a wake will find what is delayed", extra={"code": error.code})
 
     def call_row(self, call: RowCall, rules: Rulebook) -> RowAnswer | None:
         """Make *call*, and once more with the user's targets where the row asks for them.

@@ -72,6 +72,7 @@ def _wake(request: Wake, deps: Deps) -> Woken:
 def _woken(woken: Woken, deps: Deps) -> Woken:
     metrics = deps.observability.metrics
     metrics.add_metric(name="AbsencesFired", unit=MetricUnit.Count, value=woken.absences)
+    metrics.add_metric(name="AppointmentsPutOff", unit=MetricUnit.Count, value=woken.put_off)
     metrics.add_metric(name="HandoversRepeated", unit=MetricUnit.Count, value=woken.handovers)
     return woken
 

@@ -36,6 +36,11 @@ def counters(number: int) -> str:
     return f"{{p{number}}}:n"
 
 
+def taken_counters(number: int) -> str:
+    """Return the key of counters that were taken away and have not arrived yet."""
+    return f"{{p{number}}}:n:taken"
+
+
 def message_digest(message_id: str) -> bytes:
     """Return the 8 bytes by which a row remembers a message id."""
     return hashlib.blake2b(message_id.encode(), digest_size=8).digest()

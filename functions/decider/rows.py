@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from decider import keys
 from decider.policy import Policy
@@ -27,6 +27,9 @@ class Outcome(IntEnum):
 
 
 WAITING = ("", "holdout")  # gates that a delay is kept for: who is held out waits as the others do
+
+
+KINDS = {"absence": 4, "handover": 1}  # of appointments, and how many names they have
 
 
 class TriggerCall(msgspec.Struct, omit_defaults=True):
@@ -110,12 +113,26 @@ class Taken(msgspec.Struct, array_like=True):
 
 
 class Appointment(NamedTuple):
-    """An entry of a partition's agenda: its kind, what it names, and the entry itself."""
+    """An entry of a partition's agenda: its kind (empty: unreadable), what it names, and the entry itself."""
 
     partition: int
     kind: str
     names: list[str]
     member: bytes
+
+
+class Batch(NamedTuple):
+    """Counters of a partition that were taken away: ``counts`` by ``[day, site, campaign, what]`` in JSON."""
+
+    partition: int
+    id: str
+    counts: dict[str, int]
+
+
+class Unreadable(Unavailable):
+    """The state store has answered, but what it has of one user cannot be read: others are not concerned."""
+
+    code = "state_unreadable"
 
 
 class Client(Protocol):
@@ -124,7 +141,7 @@ class Client(Protocol):
     def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any: ...
     def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any: ...
     def hget(self, name: str, key: str) -> Any: ...
-    def hincrby(self, name: str, key: str, amount: int) -> Any: ...
+    def zadd(self, name: str, mapping: Any, *, xx: bool) -> Any: ...
     def zrem(self, name: str, *values: Any) -> Any: ...
     def pipeline(self, transaction: Any = None) -> Any: ...
 
@@ -138,7 +155,7 @@ class Rows:
         self._decide = Script("decide-4.lua")
         self._acknowledge = Script("acknowledge-2.lua")
         self._take = Script("take-4.lua")
-        self._drain = Script("drain-1.lua")
+        self._drain = Script("drain-2.lua")
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(RowAnswer).decode
         self._taken = msgspec.msgpack.Decoder(Taken).decode
@@ -146,7 +163,8 @@ class Rows:
     def apply(self, call: RowCall) -> RowAnswer:
         """Apply one event, or a tick, to a user's row; raises `Unavailable` when what happened is not known."""
         digest = b"" if call.tick else keys.message_digest(call.message_id)
-        return self._decode(self.run(self._decide, *_keys(call.site, call.user), self._encode(call), digest))
+        with _reading():
+            return self._decode(self.run(self._decide, *_keys(call.site, call.user), self._encode(call), digest))
 
     def acknowledge(self, fires: Iterable[Fire]) -> None:
         """Note that *fires* have been handed over: one command per partition."""
@@ -166,32 +184,40 @@ class Rows:
             found = pipeline.execute()
         appointments = []
         for number, members in zip(partitions, found, strict=True):
-            for member in members:
-                kind, *names = msgspec.json.decode(member, type=list[str])
-                appointments.append(Appointment(number, kind, names, member))
+            appointments += [_appointment(number, member) for member in members]
         return appointments
+
+    def put_off(self, appointment: Appointment, until: int) -> None:
+        """Let *appointment* be due again *until* (ms), unless it is gone by now."""
+        with self._talking() as client:
+            client.zadd(keys.agenda(appointment.partition), {appointment.member: until}, xx=True)
 
     def take(self, key: str, now: int, patience: int) -> Taken:
         """Take the fire *key*, if it still waits and is due by *now* (ms); see ``take-4.lua``."""
-        site, user = msgspec.json.decode(key, type=list[str])[:2]
-        return self._taken(self.run(self._take, *_keys(site, user), key, now, patience))
+        with _reading():
+            site, user = msgspec.json.decode(key, type=list[str])[:2]
+            return self._taken(self.run(self._take, *_keys(site, user), key, now, patience))
 
-    def drain(self, partitions: Iterable[int]) -> Iterator[tuple[int, list[Any]]]:
-        """Take the counters of *partitions* away; yield the partition and ``[[day, site, campaign, what], number]``."""
+    def drain(self, partitions: Iterable[int], batch: str) -> Iterator[Batch]:
+        """Take the counters of *partitions* away under the id *batch*, or yield again what has not `arrived`."""
         with self._talking() as client:
             pipeline = client.pipeline(transaction=False)
             numbers = list(partitions)
             for number in numbers:
                 pipeline.hlen(keys.counters(number))
+                pipeline.hlen(keys.taken_counters(number))
             lengths = pipeline.execute()
-        for number, length in zip(numbers, lengths, strict=True):
-            if length:
-                yield number, msgspec.msgpack.decode(self.run(self._drain, keys.counters(number)))
+        for number, counted, taken in zip(numbers, lengths[::2], lengths[1::2], strict=True):
+            if counted or taken:
+                answer = self.run(self._drain, keys.counters(number), keys.taken_counters(number), batch, "")
+                found, counts = msgspec.msgpack.decode(answer, type=tuple[str, list[Any]])
+                if counts:
+                    yield Batch(number, found, dict(zip(counts[::2], counts[1::2], strict=True)))
 
-    def count(self, partition: int, name: str, by: int) -> None:
-        """Add to a counter of *partition*."""
-        with self._talking() as client:
-            client.hincrby(keys.counters(partition), name, by)
+    def arrived(self, batch: Batch) -> None:
+        """Let go of *batch*: it has arrived."""
+        place = batch.partition
+        self.run(self._drain, keys.counters(place), keys.taken_counters(place), "", batch.id)
 
     def strike(self, appointment: Appointment) -> None:
         """Remove an entry that means nothing any more."""
@@ -212,8 +238,29 @@ class Rows:
             if self._client is None:
                 self._client = self._connect()
             yield self._client
+        except ResponseError as error:
+            raise Unreadable(f"state store: {type(error).__name__}") from error
         except (RedisError, RedisClusterException) as error:
             raise Unavailable(f"state store: {type(error).__name__}", code="state_unavailable") from error
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Unreadable(f"state store: {type(error).__name__}") from error
+
+
+def _appointment(number: int, member: bytes) -> Appointment:
+    """Return an entry of an agenda; one that cannot be read has no kind and no names."""
+    try:
+        kind, *names = msgspec.json.decode(member, type=list[str])
+    except (msgspec.MsgspecError, ValueError):
+        kind, names = "", []
+    if len(names) != KINDS.get(kind):
+        return Appointment(number, "", [], member)
+    return Appointment(number, kind, names, member)
 
 
 def _keys(site: str, user: str) -> tuple[str, str, str, str]:

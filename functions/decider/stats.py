@@ -1,60 +1,95 @@
-"""Daily figures per campaign: what the partitions have counted, added up in MongoDB, collection ``stats``."""
+"""Daily figures per campaign: what the partitions have counted, added up in MongoDB, collection ``stats``.
 
+    partition ── take: a batch with an id ──▶ one transaction: ids into ``stats_batches``, sums into ``stats``
+        ▲                                          │
+        └────────── it has arrived: let go ◀───────┘
+
+A batch stays in Redis until its transaction is known to be written. Where nobody knows, it is written again, and its id
+says whether it was: so each count arrives, and arrives once.
+"""
+
+import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 from pymongo import UpdateOne
-from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
 
-from decider.rows import Rows
+from decider.rows import Batch, Rows
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.mongodb import Document, guarded
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVERY_MS = 60_000
+KEPT_S = 7 * 24 * 3600  # the ids of batches: longer than any of them waits to be written again
 
 
 class Stats:
     """Moves counters from Redis to MongoDB, once a minute at most; *tell* hears of what had to wait."""
 
-    def __init__(self, rows: Rows, collection: Collection[Document], clock: Clock, tell: Callable[..., None]) -> None:
+    def __init__(self, rows: Rows, database: Database[Document], clock: Clock, tell: Callable[..., None]) -> None:
         self._rows = rows
-        self._collection = collection
+        self._database = database
         self._clock = clock
         self._tell = tell
         self._last = 0
+        self._is_indexed = False
 
     def drain(self, partitions: Iterable[int]) -> None:
-        """Move the counters of *partitions*; those that MongoDB does not take go back, for the next time."""
+        """Move the counters of *partitions*; those that MongoDB does not take wait in Redis for the next time."""
         now = self._clock()
         if now - self._last < EVERY_MS:
             return
         self._last = now
-        drained: list[tuple[int, str, int]] = []
         try:
-            for partition, counts in self._rows.drain(partitions):
-                pairs = zip(counts[::2], counts[1::2], strict=True)
-                drained += [(partition, name, number) for name, number in pairs]
-            self._add(drained)
+            batches = list(self._rows.drain(partitions, uuid.uuid4().hex))
+            if batches:
+                self._write(batches)
+            for batch in batches:
+                self._rows.arrived(batch)
         except Unavailable as error:
             self._tell("daily figures not moved", extra={"code": error.code})
-            for partition, name, number in drained:
-                self._rows.count(partition, name, number)
 
-    def _add(self, drained: Iterable[tuple[int, str, int]]) -> None:
-        totals: dict[tuple[int, str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-        for _, name, number in drained:
+    def _write(self, batches: Sequence[Batch]) -> None:
+        names = {_name(batch): batch for batch in batches}
+        seen = self._database.stats_batches
+        with guarded():
+            if not self._is_indexed:
+                seen.create_index("at", name="expiry", expireAfterSeconds=KEPT_S)
+                self._is_indexed = True
+            # Two who write the same batch at once: one of them is refused, and finds it written the next time.
+            with (
+                self._database.client.start_session() as session,
+                session.start_transaction(ReadConcern("snapshot"), WriteConcern("majority")),
+            ):
+                known = {row["_id"] for row in seen.find({"_id": {"$in": list(names)}}, session=session)}
+                new = [batch for name, batch in names.items() if name not in known]
+                if not new:
+                    return
+                at = datetime.fromtimestamp(self._clock() / 1000, UTC)
+                seen.insert_many([{"_id": _name(batch), "at": at} for batch in new], session=session)
+                self._database.stats.bulk_write(_sums(new), ordered=False, session=session)
+
+
+def _name(batch: Batch) -> str:
+    return f"{batch.id}:{batch.partition}"
+
+
+def _sums(batches: Iterable[Batch]) -> list[UpdateOne]:
+    totals: dict[tuple[int, str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for batch in batches:
+        for name, number in batch.counts.items():
             day, site, campaign, what = msgspec.json.decode(name)
             totals[day, site, campaign][what] += number
-        updates = []
-        for (day, site, campaign), counts in totals.items():
-            date = EPOCH + timedelta(days=day)
-            key = {"_id": f"{site}:{campaign}:{date:%Y-%m-%d}"}
-            fields = {"site": site, "campaign": campaign, "day": date}
-            updates.append(UpdateOne(key, {"$inc": counts, "$setOnInsert": fields}, upsert=True))
-        if updates:
-            with guarded():
-                self._collection.bulk_write(updates, ordered=False)
+    updates = []
+    for (day, site, campaign), counts in totals.items():
+        date = EPOCH + timedelta(days=day)
+        key = {"_id": f"{site}:{campaign}:{date:%Y-%m-%d}"}
+        fields = {"site": site, "campaign": campaign, "day": date}
+        updates.append(UpdateOne(key, {"$inc": counts, "$setOnInsert": fields}, upsert=True))
+    return updates

@@ -7,17 +7,19 @@ another one is harmless:
     wake B   reads "anna's cart is due"  ─ tick: nothing pending, nothing to do
     event    "order" before the deadline ─ cancels ─ a later tick finds nothing pending
 
+What cannot be read of one user is put off, logged and counted, and does not stand in the way of the others.
+
 What is due is seen to in pages, each handed over before the next is begun, and a wake ends while there is
 still time for the page under way: however long the agenda has grown, every wake gets somewhere.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from decider.activations import reference
 from decider.book import Rulebook
 from decider.decide import ATTEMPTS, GRACE_MS, PATIENCE_MS, Decider, row_call
 from decider.policy import Policy, closed
-from decider.rows import Appointment, Fire, RowCall, TriggerCall
+from decider.rows import Appointment, Fire, RowCall, TriggerCall, Unreadable
 from shared.clock import Clock
 from shared.contracts import Ring, Wake, Woken
 from shared.errors import Unavailable
@@ -65,8 +67,9 @@ def answer_bell(decider: Decider, ring: Ring, clock: Clock) -> Woken:
     now = clock()
     taken = decider.rows.take(ring.key, now, PATIENCE_MS)
     if taken.fire:
-        _hand_over(decider, [taken.fire], now)
-        return Woken(0, 1)
+        woken = Woken(0, 1)
+        _hand_over(decider, [taken.fire], now, woken)
+        return woken
     if taken.born == ring.born or ring.lost.due > now:
         return Woken(0, 0)
     if ring.lost.suppressed:
@@ -89,35 +92,60 @@ def _see_to(decider: Decider, due: list[Appointment], now: int, woken: Woken) ->
     fires: list[Fire] = []
     try:
         for appointment in due:
-            if appointment.kind == "absence":
-                fired = _fall_due(decider, appointment, now)
-                woken.absences += len(fired)
-                fires += decider.set_aside(appointment.names[0], fired, now)
-            else:
-                (key,) = appointment.names
-                waiting = decider.rows.take(key, now, PATIENCE_MS).fire
-                if waiting:
-                    woken.handovers += 1
-                    fires.append(waiting)
+            try:
+                fires += _keep(decider, appointment, now, woken)
+            except Unreadable as error:
+                _put_off(decider, appointment, now, error)
+                woken.put_off += 1
     finally:
         if fires:
-            _hand_over(decider, fires, now)
+            _hand_over(decider, fires, now, woken)
 
 
-def _hand_over(decider: Decider, fires: list[Fire], now: int) -> None:
+def _keep(decider: Decider, appointment: Appointment, now: int, woken: Woken) -> Sequence[Fire]:
+    """Keep *appointment*; return what is to be handed over now."""
+    if appointment.kind == "absence":
+        fired = _fall_due(decider, appointment, now)
+        woken.absences += len(fired)
+        return decider.set_aside(appointment.names[0], fired, now)
+    if appointment.kind == "handover":
+        waiting = decider.rows.take(appointment.names[0], now, PATIENCE_MS).fire
+        if waiting:
+            woken.handovers += 1
+            return [waiting]
+    else:
+        decider.tell("an entry of the agenda is unreadable and was removed", extra={"partition": appointment.partition})
+        decider.rows.strike(appointment)
+    return []
+
+
+def _put_off(decider: Decider, appointment: Appointment, now: int, error: Unreadable) -> None:
+    """Let *appointment*, which cannot be read, come again later.
+
+    Raises `Unavailable` where the state store does not take that either: then nothing can be read now.
+    """
+    decider.rows.put_off(appointment, now + PATIENCE_MS)
+    extra = {"code": error.code, "reason": error.message, "partition": appointment.partition}
+    decider.tell("an appointment was put off: what is stored for it cannot be read", extra=extra)
+
+
+def _hand_over(decider: Decider, fires: list[Fire], now: int, woken: Woken) -> None:
     """Hand *fires* over together; one by one where that fails, so that one cannot hold up the others.
 
     Two failures in a row are no bad fire but a way that is closed: the rest waits for a later wake.
     """
     try:
         decider.hand_over(fires, now + DEADLINE_MS, answerable=())
-    except Unavailable:
-        if len(fires) == 1:
+    except Unavailable as error:
+        if len(fires) == 1 and not isinstance(error, Unreadable):
             raise
         failed = False
         for fire in fires:
             try:
                 decider.hand_over([fire], now + DEADLINE_MS, answerable=())
+            except Unreadable as unreadable:  # it was put behind the others when it was taken
+                decider.tell("a match was put off: it cannot be read", extra={"code": unreadable.code})
+                woken.put_off += 1
             except Unavailable:
                 if failed:
                     raise

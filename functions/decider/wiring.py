@@ -90,5 +90,5 @@ def build(settings: Settings) -> Deps:
         ),
         tell=tell,
     )
-    stats = Stats(rows, database.stats, settings.clock, tell)
+    stats = Stats(rows, database, settings.clock, tell)
     return Deps(decider=decider, stats=stats, clock=settings.clock, observability=observability)

@@ -101,10 +101,14 @@ class Wake(msgspec.Struct, tag="wake", tag_field="type"):
 
 
 class Woken(msgspec.Struct):
-    """What a wake came to: absences that fired, activations that were handed over (delayed ones, or again)."""
+    """What a wake came to: absences that fired, activations that were handed over (delayed ones, or again).
+
+    ``put_off``: what could not be read.
+    """
 
     absences: int
     handovers: int
+    put_off: int = 0
     v: int = VERSION
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from pymongo import MongoClient
 from pymongo.database import Database
 from redis import Redis
 
 from decider import keys
 from decider.activations import activation_id
 from decider.decide import Decider
-from decider.rows import Rows
+from decider.rows import Batch, Rows
 from decider.stats import Stats
 from decider.targets import MongoTargets
 from decider.wake import answer_bell
@@ -437,20 +438,57 @@ def test_the_row_forgets_what_no_limit_asks_for_any_more(house: HouseMaker, redi
     assert len(times) == 3
 
 
-def test_what_happened_is_counted_per_day(house: HouseMaker, mongodb: Database[dict[str, Any]]) -> None:
-    """Activations, gates and evicted runs of a day reach `stats`; an unreachable database loses none."""
+def test_what_happened_is_counted_per_day(
+    house: HouseMaker, mongodb: Database[dict[str, Any]], redis_client: Redis
+) -> None:
+    """Activations and gates of a day reach `stats`; a database that takes them late, or not at once, loses none."""
     home = house(campaign(channel="popup"), popup=Quota(1, DAY))
     for n in range(3):
         home.send("anna", "pay", n)
     home.send("bob", "pay", 0)  # the only counter of his partition
     rows, clock = Rows(lambda: home.redis), iter(range(100_000, 10**9, 100_000))
-    unreachable = mongodb.client.get_database("stats").get_collection("x" * 250)  # a name that MongoDB refuses
-    Stats(rows, unreachable, lambda: next(clock), tell).drain(range(1024))
-    assert list(mongodb.stats.find()) == []
-    for _ in range(2):
-        Stats(rows, mongodb.stats, lambda: next(clock), tell).drain(range(1024))
+    with MongoClient[dict[str, Any]]("127.0.0.1", 1, serverSelectionTimeoutMS=100) as away:
+        Stats(rows, away["x"], lambda: next(clock), tell).drain(range(1024))
+    home.send("anna", "pay", 3)
+    for _ in range(3):
+        Stats(rows, mongodb, lambda: next(clock), tell).drain(range(1024))
     (day,) = mongodb.stats.find()
-    assert (day["campaign"], day["activated"], day["cap"]) == ("test", 2, 2)
+    assert (day["campaign"], day["activated"], day["cap"]) == ("test", 2, 3)
+    assert redis_client.keys("*:n:taken") == []
+
+
+def test_counts_whose_arrival_nobody_knows_arrive_once(house: HouseMaker, mongodb: Database[dict[str, Any]]) -> None:
+    """Written, but Redis was not told: written again, and counted once; what was counted meanwhile comes after it."""
+    home = house(campaign())
+    rows, clock = Rows(lambda: home.redis), iter(range(100_000, 10**9, 100_000))
+
+    class Forgetful(Rows):
+        def arrived(self, batch: Batch) -> None:
+            raise Unavailable(f"{batch.id} timed out")
+
+    for n in range(4):
+        for user in ("anna", "bob"):
+            home.send(user, "pay", n)
+        Stats(Forgetful(lambda: home.redis) if n < 3 else rows, mongodb, lambda: next(clock), tell).drain(range(1024))
+    assert (mongodb.stats.find_one() or {})["activated"] == 2
+    stats = [Stats(Rows(lambda: home.redis), mongodb, lambda: next(clock), tell) for _ in range(8)]
+    together(8, lambda who: stats[who].drain(range(1024)))
+    stats[0].drain(range(1024))
+    assert (mongodb.stats.find_one() or {})["activated"] == 8
+
+
+def test_a_late_word_of_an_arrival_does_not_end_the_next_batch(house: HouseMaker) -> None:
+    """A batch is let go by its own id alone."""
+    home = house(campaign())
+    home.send("anna", "pay", 0)
+    rows = home.decider.rows
+    (first,) = rows.drain(range(1024), "b1")
+    rows.arrived(first)
+    home.send("anna", "pay", 1)
+    (second,) = rows.drain(range(1024), "b2")
+    rows.arrived(first)
+    assert list(rows.drain(range(1024), "b3")) == [second]
+    assert (second.id, list(second.counts.values())) == ("b2", [1])
 
 
 def test_evicted_runs_are_counted_and_told(house: HouseMaker, capsys: pytest.CaptureFixture[str]) -> None:

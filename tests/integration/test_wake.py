@@ -551,6 +551,45 @@ def test_a_database_that_goes_away_leaves_the_rest_due(make_shop: ShopMaker) -> 
     assert sorted(shop.mails()) == sorted((user, WAIT) for user in users)
 
 
+def test_what_cannot_be_read_of_one_user_holds_up_nobody_else(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows, matches and entries of garbage among the good ones of a partition: these are seen to, those put off."""
+    number = keys.partition("demo", "anna")
+    users = [user for user in (f"user-{n}" for n in range(12_000)) if keys.partition("demo", user) == number]
+    for user in users:
+        shop.send(user, "add", 0)
+    torn, mistyped, *good = users
+    shop.redis.hset(keys.row(number, "demo", torn), next(iter(shop.progress(torn))), b"\xc1garbage")
+    shop.redis.set(keys.row(number, "demo", mistyped), "a row of another type", keepttl=True)
+    for n, value in enumerate((b"\xc1", b"\x93\x01\x02\x03", msgspec.msgpack.encode(["k"] * 10))):
+        key = msgspec.json.encode(["demo", good[0], "key", "", str(n)]).decode()
+        shop.redis.hset(keys.unacknowledged(number), key, value)
+        shop.redis.zadd(keys.agenda(number), {msgspec.json.encode(["handover", key]): n})
+    shop.redis.zadd(keys.agenda(number), {b"not JSON": 1, b'["absence"]': 2, b'["handover","{"]': 3})
+    assert shop.wake(WAIT + GRACE) == Woken(len(good), 0, put_off=6)
+    assert sorted(shop.mails()) == sorted((user, WAIT) for user in good)
+    assert capsys.readouterr().out.count("cannot be read") == 6
+    left: Any = shop.redis.zrange(keys.agenda(number), 0, -1, withscores=True)
+    assert {score for _, score in left} == {T0 + WAIT + GRACE + 30 * SECOND}
+    assert len(left) == 6
+
+
+def test_a_match_that_cannot_be_read_holds_up_nobody_else(make_shop: ShopMaker) -> None:
+    """What a good entry says of its event is garbage: the others of the page are handed over all the same."""
+    shop = make_shop(compiled({"sequence": [{"event": "add"}]}, channel="email", name="left"))
+    shop.post.refused = 3
+    for user in ("anna", "bob", "cleo"):
+        with pytest.raises(Unavailable):
+            shop.send(user, "add", 0)
+    number = keys.partition("demo", "bob")
+    stored: Any = shop.redis.hgetall(keys.unacknowledged(number))
+    ((key, packed),) = stored.items()
+    fire = msgspec.msgpack.decode(packed)
+    shop.redis.hset(keys.unacknowledged(number), key, msgspec.msgpack.encode([*fire[:6], "{", *fire[7:]]))
+    assert shop.wake(MINUTE) == Woken(0, 3, put_off=1)
+    assert shop.mails() == [("anna", 0), ("cleo", 0)] or shop.mails() == [("cleo", 0), ("anna", 0)]
+    assert shop.agenda("bob") == {("handover", key.decode()): MINUTE + 30 * SECOND}
+
+
 def test_a_wake_over_a_cluster(valkey_cluster: str, mongodb: Database[dict[str, Any]]) -> None:
     """Three nodes, all partitions, the client that production has: all absences fall due, all orders cancel."""
     client = connect(valkey_cluster, cluster=True)

@@ -8,7 +8,7 @@ from lupa.lua51 import LuaRuntime
 from decider import scripts
 from decider.rows import Outcome, RowCall, TriggerCall
 
-SCRIPTS = ["decide-4.lua", "acknowledge-2.lua", "take-4.lua", "drain-1.lua", "look-1.lua", "forget-4.lua"]
+SCRIPTS = ["decide-4.lua", "acknowledge-2.lua", "take-4.lua", "drain-2.lua", "look-1.lua", "forget-4.lua"]
 SAFE = {"DEL", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HKEYS", "HMGET", "HSET", "HSETNX"}
 SAFE |= {"PEXPIRE", "PTTL", "ZADD", "ZRANGE", "ZREM"}
 
