@@ -77,8 +77,16 @@ class Site:
         address: str = "192.0.2.1",
     ) -> dict[str, Any]:
         """Return the handler's answer as it is."""
-        event = http_event(method, path, body, headers, query)
+        event = self.event(method, path, body, headers, query)
         event["requestContext"]["http"]["sourceIp"] = address
+        return self.send(event)
+
+    def event(self, method: str, path: str, *parts: Any) -> dict[str, Any]:
+        """Return what API Gateway makes of a request: *parts* are body, headers and query."""
+        return http_event(method, path, *parts or [b""])
+
+    def send(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Return the handler's answer to *event*."""
         return self.handler(event, Context())
 
     def post(
