@@ -130,7 +130,6 @@ class Consent(Definition):
     webhook: Attribute | None = None
 
 
-AttributeType = Literal["text", "number", "boolean", "date", "list", "object"]
 Rate = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 
 
@@ -179,13 +178,3 @@ class Site(Definition):
     consent: Consent | None = None
     sends_per_minute: Rates | None = None
     webhooks: Webhooks | None = None
-    attributes: dict[Name, AttributeType] | None = None
-
-    @field_validator("attributes", mode="before")
-    @classmethod
-    def _check_whole(cls, value: Any) -> Any:
-        inner = [name for name in value if "." in str(name) or "$" in str(name)] if isinstance(value, Mapping) else []
-        if inner:
-            message = "is not possible: only whole attributes have types, and their names have neither '.' nor '$'"
-            raise Complaints(*((str(name), message) for name in inner))
-        return value

@@ -122,8 +122,6 @@ WORDS = {
     "Site.consent": "Who may be written to at all, per channel.",
     "Site.sends_per_minute": "How much may be sent in a minute, per channel; what is more is held.",
     "Site.webhooks": "Where webhooks may go; needed for webhooks.",
-    "Site.attributes": "Types of customers' attributes, which imports obey; those that are not here, the first import "
-    "finds out.",
     "SiteQuietHours": "Hours of every day in which nothing is sent.",
     "SiteQuietHours.channels": "Channels that have them; popups only with `then: drop`.",
     "Caps": "How much one customer may get from all campaigns together, per channel or in `total`.",
@@ -210,7 +208,6 @@ EXAMPLES: dict[str, list[Any]] = {
     "Site.caps": [{"popup": {"max": 3, "per": "24h"}}],
     "Site.consent": [{"sms": "sms_consent"}],
     "Site.sends_per_minute": [{"email": 600}],
-    "Site.attributes": [{"tier": "text", "lifetime_value": "number"}],
     "SiteQuietHours.channels": [["email", "sms"]],
     "Cap.per": ["24h"],
     "Webhooks.hosts": [["hooks.example.com"]],

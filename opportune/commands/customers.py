@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from opportune.commands.frame import Json, MongoUrl, bytes_bar, command, err, out, print_json
+from opportune.commands.frame import Json, MongoUrl, bytes_bar, command, err, out, print_json, progress_bar
 
 app = typer.Typer(help="The customers in MongoDB.", no_args_is_help=True)
 
@@ -51,3 +51,58 @@ def import_(
     else:
         imports.show(done, out=out, err=err)
     raise typer.Exit(1 if done.imported.rejected else 0)
+
+
+@command(app, "show")
+def show(
+    user: Annotated[str, typer.Argument(help="User id, as the site knows it.")],
+    site: Annotated[str | None, typer.Option(help="Id of the site; default: the only one.")] = None,
+    mongodb_url: MongoUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is stored of a customer: attributes, and what he has opted out of.
+
+    Example: opportune customers show anna
+    """
+    from rich.table import Table
+
+    from opportune import connection, sites
+    from opportune.customers import stored
+    from opportune.customers.values import type_of
+
+    database = connection.database(mongodb_url)
+    found = stored.customer(database, sites.resolve(database, site), user)
+    if as_json:
+        print_json(found._asdict())
+        return
+    table = Table("attribute", "value", "type")
+    for name, value in sorted(found.attributes.items()):
+        table.add_row(name, stored.shown(value), type_of(value))
+    out.print(table if found.attributes else f"{user}: no attributes")
+    for channel, why in sorted(found.opted_out.items()):
+        out.print(f"opted out of {channel}: {stored.shown(why['at'])}, {why['reason']}", highlight=False)
+
+
+@command(app, "export")
+def export(
+    path: Annotated[Path | None, typer.Argument(help="Where to; .gz is packed. Default: standard output.")] = None,
+    site: Annotated[str | None, typer.Option(help="Id of the site; default: the only one.")] = None,
+    mongodb_url: MongoUrl = None,
+) -> None:
+    """Write all customers with their opt-outs as NDJSON, which `customers import` reads.
+
+    Example: opportune customers export customers.ndjson.gz --site shop
+    """
+    from opportune import connection, sites
+    from opportune.customers import stored
+
+    database = connection.database(mongodb_url)
+    named = sites.resolve(database, site)
+    with stored.target(path) as file, progress_bar() as bar:
+        task = bar.add_task("customers", total=stored.count(database, named))
+        written = 0
+        for written, each in enumerate(stored.customers(database, named), start=1):
+            file.write(each.line())
+            if written % 1000 == 0:
+                bar.update(task, completed=written)
+    err.print(f"{written} customer(s) exported", highlight=False)

@@ -80,7 +80,7 @@ def declared(database: Database[Document], site: str) -> dict[str, Type]:
     """Return the types that the live definitions of *site* say; none where it was never published."""
     version = versions.live(database, site)
     source = versions.read(database, site, version).source if version else {"site": {}}
-    return source["site"].get("attributes") or {}
+    return {name: each["type"] for name, each in (source["site"].get("customer_attributes") or {}).items()}
 
 
 def infer(values: list[Any], *, untyped: bool) -> Type:

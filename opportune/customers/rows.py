@@ -15,6 +15,7 @@ from shared.errors import InvalidRequest
 
 T = TypeVar("T")
 R = TypeVar("R")
+CHANNELS = ("email", "sms", "push", "webhook")
 MARKS = ("_line", "_reason")  # what a rejects file adds to a row
 
 
@@ -153,17 +154,26 @@ def _ndjson(lines: Lines, id_column: str, name: str) -> Rows:  # noqa: ARG001 - 
         for mark in MARKS:
             attributes.pop(mark, None)
         user = attributes.pop(id_column, None)
+        opted_out: tuple[str, ...] = ()
         if isinstance(attributes.get("attributes"), dict):
             rest, attributes = attributes, attributes.pop("attributes")
+            opted_out = _channels(rest.pop("opted_out", []))
             if rest:
                 raise Broken(f"{', '.join(sorted(rest))} beside attributes")
         checked = check_user(user, id_column)
-        return Row(checked, {key: each for key, each in _values(attributes).items() if each is not None}, (record,))
+        values = {key: each for key, each in _values(attributes).items() if each is not None}
+        return Row(checked, values, (record,), opted_out)
 
     return Rows(each(iter(lines), lines, make), lines.bytes_read, untyped=False)
 
 
 PARSERS: dict[str, Callable[[Lines, str, str], Rows]] = {".csv": _csv, ".ndjson": _ndjson, ".jsonl": _ndjson}
+
+
+def _channels(opted_out: Any) -> tuple[str, ...]:
+    if not isinstance(opted_out, list) or any(each not in CHANNELS for each in opted_out):
+        raise Broken(f"opted_out is a list of channels: {', '.join(CHANNELS)}")
+    return tuple(opted_out)
 
 
 def _values(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`opportune customers` against a real MongoDB, as a user types it."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,10 @@ import pytest
 from pymongo.database import Database
 from typer.testing import CliRunner, Result
 
+from console.definitions import Definitions, validate
+from console.publish import publish
 from opportune import cli
+from shared.optouts import OptOuts
 from tests.unit.test_pinpoint import PHONE, endpoint, lines
 
 
@@ -108,6 +112,51 @@ def test_a_customer_of_several_endpoints_is_rejected_with_all_of_them(opportune:
     assert [json.loads(line)["ChannelType"] for line in rejects.read_text().splitlines()] == ["EMAIL", "SMS"]
     rejects.write_text(rejects.read_text().replace("many", "4"))
     assert opportune("import", str(rejects), "--site", "demo").exit_code == 0
+
+
+def test_what_is_exported_can_be_imported(opportune: Any, mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """Everybody with everything, types and opt-outs too, one line each; what belongs to another site stays."""
+    rows = [
+        {"user_id": "ada", "attributes": {"since": "2026-03-01T10:00:00Z", "tags": ["a"], "age": 36, "home": {"x": 1}}},
+        {"user_id": "eve", "attributes": {}, "opted_out": ["email", "sms"]},
+    ]
+    path, packed = tmp_path / "c.ndjson", tmp_path / "all.ndjson.gz"
+    path.write_text(lines(*rows))
+    for site in ("demo", "demo-2"):
+        publish(mongodb, definitions(site), [])
+        opportune("import", str(path), "--site", site)
+    OptOuts(mongodb.optouts).add("demo", "bob", "push", "asked")
+    before = list(mongodb.customers.find({"site": "demo"}))
+    done = opportune("export", str(packed), "--site", "demo")
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (0, "3 customer(s) exported")
+    lines_of = [json.loads(line) for line in gzip.decompress(packed.read_bytes()).splitlines()]
+    assert lines_of == [rows[0], {"user_id": "bob", "attributes": {}, "opted_out": ["push"]}, rows[1]]
+    mongodb.customers.delete_many({"site": "demo"})
+    mongodb.optouts.delete_many({})
+    assert opportune("import", str(packed), "--site", "demo").exit_code == 0
+    assert [row for row in mongodb.customers.find({"site": "demo"}) if row["user"] != "bob"] == before
+    assert sorted(row["_id"] for row in mongodb.optouts.find()) == ["demo:bob", "demo:eve"]
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_a_customer_is_shown(opportune: Any, mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """Attributes with their types, what was opted out of and why; nobody of that id is exit code 2."""
+    publish(mongodb, definitions("demo"), [])
+    path = tmp_path / "c.ndjson"
+    path.write_text(lines({"user_id": "ada", "attributes": {"age": 36, "since": "2026-03-01"}, "opted_out": ["sms"]}))
+    opportune("import", str(path))
+    said = opportune("show", "ada").stdout
+    for part in ("age", "36", "number", "2026-03-01 ", "date", "opted out of sms", "imported"):
+        assert part in said
+    assert json.loads(opportune("show", "ada", "--json").stdout)["attributes"]["age"] == 36
+    nobody = opportune("show", "nobody")
+    assert (nobody.exit_code, "unknown_customer" in nobody.stderr) == (2, True)
+
+
+def definitions(site: str) -> Definitions:
+    """Return a site with nothing in it."""
+    keys = [{"kind": "public", "key": "wk_public"}]
+    return validate(Definitions, {"site": {"id": site, "name": site, "keys": keys}})
 
 
 @pytest.mark.parametrize(

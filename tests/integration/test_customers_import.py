@@ -112,19 +112,21 @@ def test_the_first_import_settles_the_types(mongodb: Database[dict[str, Any]], t
     assert Attributes(mongodb, "other").type("zip") is None
 
 
-def declaring(attributes: dict[str, str]) -> Definitions:
-    """Return definitions of a site that declares types."""
+def declare(mongodb: Database[dict[str, Any]], types: dict[str, str]) -> None:
+    """Have the live version of the site declare types."""
     keys = [{"kind": "public", "key": "wk_public"}]
-    return validate(Definitions, {"site": {"id": "demo", "name": "Demo", "keys": keys, "attributes": attributes}})
+    publish(mongodb, validate(Definitions, {"site": {"id": "demo", "name": "Demo", "keys": keys}}), [])
+    declared = {name: {"type": type_} for name, type_ in types.items()}
+    mongodb.definitions.update_one({"_id": "demo:1"}, {"$set": {"site.customer_attributes": declared}})
 
 
 def test_declared_types_count_more(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
     """What the site declares is not found out, and mends what was found out wrongly."""
     path = tmp_path / "c.csv"
     path.write_text("user_id,code,age\nada,12,36\n")
-    publish(mongodb, declaring({"code": "text"}), [])
+    declare(mongodb, {"code": "text"})
     assert imported(path, mongodb, "demo").learned == {"age": "number"}
-    publish(mongodb, declaring({"code": "text", "age": "text"}), [])
+    declare(mongodb, {"code": "text", "age": "text"})
     imported(path, mongodb, "demo")
     row = mongodb.customers.find_one({})
     assert row is not None

@@ -135,6 +135,7 @@ def test_ndjson_has_two_shapes(tmp_path: Path) -> None:
         ('{"user_id": "a", "": 1}', "attribute name ''"),
         ('{"user_id": "a", "n": 9223372036854775808}', "too big"),
         ('{"user_id": "a", "attributes": {"x": 1}, "y": 2}', "y beside attributes"),
+        ('{"user_id": "a", "attributes": {}, "opted_out": ["mail"]}', "opted_out is a list of channels"),
         ('{"user_id": "a", "x": "' + "x" * LONGEST + '"}', "longer than"),
     ],
 )
