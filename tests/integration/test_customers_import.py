@@ -117,7 +117,7 @@ def declare(mongodb: Database[dict[str, Any]], types: dict[str, str]) -> None:
     keys = [{"kind": "public", "key": "wk_public"}]
     publish(mongodb, validate(Definitions, {"site": {"id": "demo", "name": "Demo", "keys": keys}}), [])
     declared = {name: {"type": type_} for name, type_ in types.items()}
-    mongodb.definitions.update_one({"_id": "demo:1"}, {"$set": {"site.customer_attributes": declared}})
+    mongodb.definitions.update_many({}, {"$set": {"site.customer_attributes": declared}})
 
 
 def test_declared_types_count_more(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
