@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from opportune.commands import customers, definitions, people
+from opportune.commands import customers, definitions, keys, people
 from opportune.commands.frame import Json, MongoUrl, command, err, out, print_json, progress_bar
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.add_typer(targets_app, name="targets")
 app.add_typer(events_app, name="events")
 app.add_typer(definitions.app)
 app.add_typer(people.app)
+app.add_typer(keys.app, name="keys")
 
 Map = Annotated[str, typer.Option("--map", help="Columns of a CSV: user_id=COLUMN,event=COLUMN,timestamp=COLUMN.")]
 

@@ -48,12 +48,12 @@ def write_keys(definitions: Definitions, env: Mapping[str, str]) -> list[WriteKe
     for entry in definitions.site.keys:
         secret = entry.kind == "secret"
         if entry.sha256 is not None:
-            keys.append(WriteKey(sha256=entry.sha256, secret=secret, origins=list(entry.origins)))
+            keys.append(WriteKey(entry.sha256, secret, list(entry.origins), entry.identity))
             continue
         value = entry.key if entry.from_env is None else env.get(entry.from_env)
         if not value:
             raise InvalidDefinition(f"the environment has no {entry.from_env}, which site.yaml names", field="keys")
-        keys.append(write_key(value, secret=secret, origins=entry.origins))
+        keys.append(write_key(value, secret=secret, origins=entry.origins, identity=entry.identity))
     return keys
 
 

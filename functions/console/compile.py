@@ -61,4 +61,6 @@ def compile_ruleset(definitions: Definitions, *, version: int, keys: list[WriteK
         consent=compile_delivery.given(site.consent),
         rates=compile_delivery.given(site.sends_per_minute),
         webhook_hosts=list(site.webhooks.hosts) if site.webhooks else [],
+        identity=compile_delivery.identity(site),
+        events_per_user=compile_delivery.events_per_user(site),
     )

@@ -13,6 +13,7 @@ from console.definitions_content import Content
 from console.definitions_model import Definition
 from console.definitions_times import DAYS, moment
 from shared import ruleset as compiled
+from shared.identities import Identity, IdentityKey
 
 
 def content(written: Content) -> dict[str, Any]:
@@ -83,6 +84,22 @@ def quiet_hours(campaign: Campaign, site: Site | None) -> compiled.QuietHours | 
 def caps(site: Site) -> dict[str, compiled.Quota]:
     """Return what one customer of *site* may get, per channel and in total."""
     return {name: compiled.Quota(max=cap.max, per=cap.per) for name, cap in given(site.caps).items()}
+
+
+def identity(site: Site) -> Identity:
+    """Return how the users of *site* prove who they are."""
+    written = site.identity
+    if written is None:
+        return Identity()
+    keys = [IdentityKey(each.id, each.algorithm, each.public_key or "") for each in written.keys]
+    return Identity(keys, list(written.traits))
+
+
+def events_per_user(site: Site) -> compiled.Quota | None:
+    """Return how many events *site* takes from one user."""
+    if site.limits is None:
+        return None
+    return compiled.Quota(max=site.limits.events_per_user.max, per=site.limits.events_per_user.per)
 
 
 def given(per_channel: Definition | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, StrictInt, ValidationInfo, field_val
 from console.content_urls import HOST
 from console.definitions_delivery import MOST_TIMES
 from console.definitions_errors import Complaints
+from console.definitions_identity import Identity, SiteLimits, identity_problems
 from console.definitions_model import Definition, Duration, Name, identifier
 from console.definitions_times import SiteQuietHours, zone
 from shared import conditions
@@ -44,6 +45,7 @@ class Key(Definition):
     sha256: str | None = None
     from_env: str | None = None
     origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], Field(max_length=50)] = ()
+    identity: Literal["off", "log", "enforce"] = "off"
 
     @field_validator("key", "sha256", "from_env", mode="before")
     @classmethod
@@ -164,9 +166,6 @@ class Site(Definition):
     """One website or app, with its write keys."""
 
     example = "id: shop, name: The shop"
-    not_offered: ClassVar[Mapping[str, str]] = {
-        "limits": "limits are those of one campaign: write them there; 'caps' are about all campaigns together"
-    }
 
     id: Annotated[str, identifier(32)]
     name: Name
@@ -178,3 +177,12 @@ class Site(Definition):
     consent: Consent | None = None
     sends_per_minute: Rates | None = None
     webhooks: Webhooks | None = None
+    identity: Identity | None = None
+    limits: SiteLimits | None = None
+
+    @model_validator(mode="after")
+    def _check_identity(self) -> Self:
+        found = list(identity_problems(self.keys, self.identity))
+        if found:
+            raise Complaints(*found)
+        return self

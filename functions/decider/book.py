@@ -53,7 +53,7 @@ def catalogue(book: Book) -> Catalogue:
     """Return what the Gateway needs to know of every site."""
     return Catalogue(
         {
-            site: SiteCatalogue(keys=rules.plan.ruleset.keys, events=rules.plan.catalogue())
+            site: SiteCatalogue(rules.plan.ruleset.keys, rules.plan.catalogue(), rules.plan.ruleset.identity)
             for site, rules in book.items()
         }
     )

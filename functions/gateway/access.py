@@ -9,11 +9,12 @@ from shared.errors import Forbidden, Unauthorized
 
 
 class Access(NamedTuple):
-    """The site that a write key opens."""
+    """The site that a write key opens. ``presented``: the key as it came."""
 
     site: str
     catalogue: SiteCatalogue
     key: WriteKey
+    presented: str = ""
 
     @property
     def secret(self) -> bool:
@@ -69,5 +70,5 @@ def admit(key: str, catalogue: Catalogue) -> Access:
     for site, entry in catalogue.sites.items():
         for known in entry.keys:
             if known.sha256 == digest:
-                return Access(site, entry, known)
+                return Access(site, entry, known, key)
     raise Unauthorized("no site has this write key")

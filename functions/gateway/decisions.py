@@ -1,15 +1,32 @@
 """What the Gateway asks the Decider: the catalogue, and decisions about events that matter."""
 
+import re
 from collections.abc import Sequence
 
 import msgspec
 
 from gateway.access import Access, admit
 from shared.clock import Clock
-from shared.contracts import AskCatalogue, Catalogue, Decide, Decided, Decision, Event, Message
+from shared.contracts import (
+    ANONYMOUS_PREFIX,
+    Alias,
+    AskCatalogue,
+    Catalogue,
+    Decide,
+    Decided,
+    Decision,
+    Event,
+    Identify,
+    Message,
+)
 from shared.errors import Unauthorized
+from shared.identities import REPORTS, Introduction, Report
 from shared.invoke import Invoke
 from shared.polled import Polled
+
+ACTIVATION_ID = re.compile(r"[0-9a-f]{32}")
+MOST_ACTIONS = 10
+LONGEST_REASON = 32
 
 
 def ask_catalogue(decider: Invoke) -> Catalogue:
@@ -42,19 +59,56 @@ class Decisions:
 
     def decide(self, access: Access, messages: Sequence[Message]) -> list[Decision]:
         """Return the decisions on those events among *messages* that a live trigger names: one call, or none at all."""
-        live = access.catalogue.events
-        slim = [
-            _slim(message, reads)
-            for message in messages
-            if isinstance(message, Event) and (reads := live.get(message.event)) is not None
-        ]
-        if not slim:
+        asked = ask(access, messages, deadline=self._clock() + self._timeout_ms)
+        if not (asked.events or asked.introductions or asked.reports):
             return []
-        request = Decide(access.site, slim, deadline=self._clock() + self._timeout_ms)
-        return msgspec.json.decode(self._decider(msgspec.json.encode(request)), type=Decided).decisions
+        return msgspec.json.decode(self._decider(msgspec.json.encode(asked)), type=Decided).decisions
+
+
+def ask(access: Access, messages: Sequence[Message], *, deadline: int) -> Decide:
+    """Return what the Decider has to know of *messages*: mostly nothing."""
+    asked = Decide(access.site, [], deadline)
+    live = access.catalogue.events
+    for message in messages:
+        if isinstance(message, Event):
+            if message.event in REPORTS and (report := _report(message)) is not None:
+                asked.reports.append(report)
+            if (reads := live.get(message.event)) is not None:
+                asked.events.append(_slim(message, reads))
+        elif (introduction := _introduction(message)) is not None:
+            introduction.before = len(asked.events)
+            asked.introductions.append(introduction)
+    return asked
 
 
 def _slim(event: Event, reads: Sequence[str]) -> Event:
     """Return *event* with only the attributes that a live trigger reads."""
     attributes = {name: event.attributes[name] for name in reads if name in event.attributes}
     return msgspec.structs.replace(event, attributes=attributes)
+
+
+def _introduction(message: Message) -> Introduction | None:
+    """Return what *message* says about a known user; ``None`` where that is nothing."""
+    if isinstance(message, Alias):
+        return Introduction(message.user, message.received, visitor=ANONYMOUS_PREFIX + message.previous)
+    if not isinstance(message, Identify) or message.user.startswith(ANONYMOUS_PREFIX):
+        return None
+    if not message.traits and not message.anonymous:
+        return None
+    return Introduction(message.user, message.received, message.traits, message.anonymous)
+
+
+def _report(event: Event) -> Report | None:
+    """Return what the tag's *event* says of a popup; ``None`` where it does not say of which."""
+    said = event.attributes
+    activation, action, reason = said.get("activation"), said.get("action"), said.get("reason")
+    if not isinstance(activation, str) or not ACTIVATION_ID.fullmatch(activation):
+        return None
+    return Report(
+        user=event.user,
+        activation=activation,
+        what=REPORTS[event.event],
+        at=event.at,
+        action=action if isinstance(action, int) and 0 <= action < MOST_ACTIONS else None,
+        reason=reason[:LONGEST_REASON] if isinstance(reason, str) else "",
+    )

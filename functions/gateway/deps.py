@@ -1,5 +1,6 @@
 """What the Gateway works with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.decisions import Decisions
@@ -10,10 +11,14 @@ from shared.observability import Observability
 
 @dataclass(frozen=True)
 class Deps:
-    """What the handler and the endpoints work with. ``proxies``: how many are in front of the API."""
+    """What the handler and the endpoints work with.
+
+    ``proxies``: how many are in front of the API. ``identity_secret``: see `Verifier`.
+    """
 
     decisions: Decisions
     rates: Rates
     clock: Clock
     observability: Observability
     proxies: int = 0
+    identity_secret: Callable[[], str] = str

@@ -8,6 +8,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from gateway import tracking
 from gateway.access import Access
 from gateway.body import MAX_BATCH_BYTES, MAX_EVENT_BYTES
+from gateway.claims import Claims
 from gateway.deps import Deps
 from gateway.request import Answer, Request, json_answer
 from shared.contracts import Decision, Event, Message
@@ -22,7 +23,7 @@ def single(kind: str) -> Endpoint:
         received = deps.clock()
         body = request.parsed(MAX_EVENT_BYTES)
         access = admit(request, body.value, deps)
-        message = tracking.read_single(body, kind, envelope(request, access, received))
+        message = tracking.read_single(body, kind, envelope(request, access, received, deps))
         return _answered(decide(request, deps, access, [message]))
 
     return take
@@ -33,7 +34,7 @@ def batch(request: Request, deps: Deps) -> Answer:
     received = deps.clock()
     body = request.parsed(MAX_BATCH_BYTES)
     access = admit(request, body.value, deps)
-    taken = tracking.read_batch(body, envelope(request, access, received))
+    taken = tracking.read_batch(body, envelope(request, access, received, deps))
     decisions = decide(request, deps, access, taken.messages, refused=len(taken.refusals))
     return _answered(decisions, taken.refusals)
 
@@ -45,9 +46,22 @@ def admit(request: Request, body: Mapping[str, Any], deps: Deps) -> Access:
     return access
 
 
-def envelope(request: Request, access: Access, received: int, *, mute: str = "") -> tracking.Envelope:
+def envelope(request: Request, access: Access, received: int, deps: Deps, *, mute: str = "") -> tracking.Envelope:
     """Return what the request says of all its messages. *mute*: why no answer to it can hold a popup."""
-    return tracking.Envelope(received, trusted=access.secret, mute="gpc" if request.private else mute)
+    logger, metrics = deps.observability.logger, deps.observability.metrics
+
+    def tell(reason: str, times: int) -> None:
+        """Count a user id that was not proven, and log why: never whose it is."""
+        metrics.add_metric(name="IdentitiesUnverified", unit=MetricUnit.Count, value=1)
+        if times == 1:
+            logger.info("user id not proven", extra={"reason": reason})
+
+    return tracking.Envelope(
+        received,
+        trusted=access.secret,
+        mute="gpc" if request.private else mute,
+        settle=Claims(access, received, deps.identity_secret, tell).settle,
+    )
 
 
 def decide(

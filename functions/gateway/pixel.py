@@ -30,7 +30,7 @@ def pixel(request: Request, deps: Deps) -> Answer:
     try:
         body = _body(request.query)
         access = endpoints.admit(request, body.value, deps)
-        envelope = endpoints.envelope(request, access, received, mute="unanswered")
+        envelope = endpoints.envelope(request, access, received, deps, mute="unanswered")
         endpoints.decide(request, deps, access, [tracking.read_single(body, kind, envelope)])
     except OpportuneError as error:
         deps.observability.logger.warning("pixel not taken", extra={"code": error.code})

@@ -23,11 +23,16 @@ EVENT_LEVELS = MAX_DEPTH + 1
 BATCH_LEVELS = EVENT_LEVELS + 2
 
 
+# A message, the visitor who sent it, its context: returns it as it counts.
+Settle = Callable[[Message, str, Mapping[str, Any]], Message]
+
+
 class Envelope(NamedTuple):
     """What a request says of all its items.
 
     ``received``: ms, stamped by us. ``trusted``: it came with a secret key, which alone may send history.
     ``sent``, ``context``: those of a batch, for items that have none. ``mute``: as in `Event`.
+    ``settle``: see `Claims`.
     """
 
     received: int
@@ -35,6 +40,7 @@ class Envelope(NamedTuple):
     sent: Any = None
     context: Mapping[str, Any] = {}
     mute: str = ""
+    settle: Settle = lambda message, *_: message
 
 
 class Refusal(NamedTuple):
@@ -92,7 +98,7 @@ def read_message(item: Mapping[str, Any], kind: str, envelope: Envelope) -> Mess
     message = _READERS[kind](item, context, {"message_id": message_id, **when})
     if envelope.mute and isinstance(message, Event):
         message.mute = envelope.mute
-    return message
+    return envelope.settle(message, _anonymous(item), context)
 
 
 def _read_item(item: Any, envelope: Envelope) -> Message:

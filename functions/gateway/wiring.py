@@ -7,6 +7,7 @@ from shared.contracts import Catalogue
 from shared.invoke import LambdaInvoke, lambda_client
 from shared.observability import observe
 from shared.polled import Polled
+from shared.secrets import LateSecret
 from shared.settings import Settings
 
 
@@ -27,4 +28,5 @@ def build(settings: Settings) -> Deps:
         clock=settings.clock,
         observability=observability,
         proxies=settings.proxies,
+        identity_secret=LateSecret(settings.identity_secret, settings.clock),
     )

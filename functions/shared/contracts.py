@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from shared.identities import Identity, Introduction, Report
+
 VERSION = 1
 ANONYMOUS_PREFIX = "anon:"
 # The events that page and screen calls are: one name for all, their ``name`` and ``category`` are attributes.
@@ -24,6 +26,7 @@ class Event(msgspec.Struct, omit_defaults=True):
     ``at``: when it happened, corrected by the server and never after ``received``.
     ``history``: replayed past; the event's own time counts as its time of receipt.
     ``mute``: the gate that stops every popup of it: ``gpc``, or ``unanswered`` where its answer can hold none.
+    ``verified``: ``False`` where it counts for the visitor alone, whoever he was later known as.
     """
 
     user: str
@@ -34,6 +37,7 @@ class Event(msgspec.Struct, omit_defaults=True):
     attributes: dict[str, Any] = {}
     history: bool = False
     mute: str = ""
+    verified: bool = True
 
 
 class Identify(msgspec.Struct, omit_defaults=True):
@@ -77,12 +81,17 @@ class Group(msgspec.Struct, omit_defaults=True):
 Message = Event | Identify | Alias | Group
 
 
-class Decide(msgspec.Struct, tag="decide", tag_field="type"):
-    """Gateway → Decider: events of one site, in order of acceptance. ``deadline``: answer by then."""
+class Decide(msgspec.Struct, tag="decide", tag_field="type", omit_defaults=True):
+    """Gateway → Decider: events of one site, in order of acceptance, and what else came with them.
+
+    ``deadline``: answer by then.
+    """
 
     site: str
     events: list[Event]
     deadline: int
+    introductions: list[Introduction] = []
+    reports: list[Report] = []
     v: int = VERSION
 
 
@@ -148,23 +157,26 @@ class WriteKey(msgspec.Struct, omit_defaults=True):
     """A site's write key: its SHA-256 in hex, and whether it is secret (server) or public (browser).
 
     ``origins``: the pages that may use it, ``https://shop.example`` or ``https://*.shop.example``; none: all.
+    ``identity``: ``off``, ``log`` or ``enforce``: what becomes of a user id that comes with it and is not proven.
     """
 
     sha256: str
     secret: bool = False
     origins: list[str] = []
+    identity: str = "off"
 
 
-def write_key(key: str, *, secret: bool = False, origins: Sequence[str] = ()) -> WriteKey:
+def write_key(key: str, *, secret: bool = False, origins: Sequence[str] = (), identity: str = "off") -> WriteKey:
     """Return *key* as it is stored and compared: hashed."""
-    return WriteKey(sha256=hashlib.sha256(key.encode()).hexdigest(), secret=secret, origins=list(origins))
+    return WriteKey(hashlib.sha256(key.encode()).hexdigest(), secret, list(origins), identity)
 
 
 class SiteCatalogue(msgspec.Struct):
-    """What the Gateway must know of one site: keys, and event name → attributes a trigger reads."""
+    """What the Gateway must know of one site: keys, event name → attributes a trigger reads, proofs of identity."""
 
     keys: list[WriteKey]
     events: dict[str, list[str]]
+    identity: Identity = msgspec.field(default_factory=Identity)
 
 
 class Catalogue(msgspec.Struct):

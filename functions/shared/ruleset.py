@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from shared.contracts import WriteKey
+from shared.identities import Identity
 
 Program = dict[str, Any]
 
@@ -156,7 +157,7 @@ class Ruleset(msgspec.Struct, omit_defaults=True):
 
     ``caps``: per channel, or ``total`` for all together, what one user may get. ``consent``: the customer's
     attribute that must be true, per channel. ``rates``: sends per minute, per channel.
-    ``webhook_hosts``: where webhooks may go.
+    ``webhook_hosts``: where webhooks may go. ``events_per_user``: what one user's events may come to.
     """
 
     site: str
@@ -168,4 +169,6 @@ class Ruleset(msgspec.Struct, omit_defaults=True):
     consent: dict[str, str] = {}
     rates: dict[str, int] = {}
     webhook_hosts: list[str] = []
+    identity: Identity = msgspec.field(default_factory=Identity)
+    events_per_user: Quota | None = None
     format: int = 1

@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from shared.errors import InvalidSettings, Unavailable
+from shared.clock import Clock
+from shared.errors import InvalidSettings, OpportuneError, Unavailable
 
 _ARN = re.compile(r"arn:[^:]+:secretsmanager:(?P<region>[^:]+):\d+:secret:.+")
 
@@ -17,6 +18,34 @@ def resolve(value: str, read: Callable[[str, str], str] | None = None) -> str:
     """
     arn = _ARN.fullmatch(value)
     return (read or read_secret)(value, arn["region"]) if arn else value
+
+
+class LateSecret:
+    """A secret that is read at its first use, and then kept; after a failure not again before *pause_ms*.
+
+    A flood of requests that need it must not become a flood of calls, each of which waits.
+    """
+
+    def __init__(self, value: str, clock: Clock, read: Callable[[str], str] = resolve, pause_ms: int = 10_000) -> None:
+        self._value = value
+        self._clock = clock
+        self._read = read
+        self._pause_ms = pause_ms
+        self._found: str | None = None
+        self._failure: OpportuneError | None = None
+        self._failed_at = 0
+
+    def __call__(self) -> str:
+        """Return the secret; raises what *read* raises, or has raised just now."""
+        if self._found is None:
+            if self._failure is not None and self._clock() - self._failed_at < self._pause_ms:
+                raise self._failure
+            try:
+                self._found = self._read(self._value)
+            except OpportuneError as error:
+                self._failure, self._failed_at = error, self._clock()
+                raise
+        return self._found
 
 
 def read_secret(arn: str, region: str, **options: Any) -> str:

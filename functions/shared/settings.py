@@ -120,6 +120,14 @@ SETTINGS: tuple[Setting, ...] = (
         (ENGAGER, PREFERENCES),
     ),
     Setting(
+        "OPPORTUNE_IDENTITY_SECRET",
+        str,
+        "what the keys that prove user ids are derived from: 32 characters or more, or the ARN of the secret that "
+        "holds them, which is read when the first proof comes that needs it",
+        (GATEWAY,),
+        default="",
+    ),
+    Setting(
         "OPPORTUNE_PREFERENCES_URL",
         str,
         "public address of the pages where customers unsubscribe, https://",
@@ -167,6 +175,7 @@ class Settings:
     proxies: int = 0
     ses_configuration_set: str = ""
     signing_secret: str = ""
+    identity_secret: str = ""
     preferences_url: str = ""
     webhook_sink: str = ""
     clock: Clock = now_ms

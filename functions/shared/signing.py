@@ -1,4 +1,4 @@
-"""What is signed: links to unsubscribe, and webhooks. Each purpose and each site has a key of its own.
+"""What is signed: links to unsubscribe, webhooks, proofs of identity. Each purpose and each site has a key of its own.
 
     token = base64url( first 16 bytes of HMAC-SHA256(key, payload) + payload ), payload = site NUL channel NUL user
 
@@ -18,7 +18,7 @@ MIN_SECRET_LENGTH = 32
 MAC_BYTES = 16
 MAX_TOKEN_LENGTH = 2048
 FORGOTTEN = "forgotten"
-_UNSUBSCRIBE, _WEBHOOK = "unsubscribe", "webhook"
+_UNSUBSCRIBE, _WEBHOOK, _IDENTITY = "unsubscribe", "webhook", "identity"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -30,10 +30,10 @@ class Subscription(NamedTuple):
     channel: str
 
 
-def check_secret(secret: str) -> str:
+def check_secret(secret: str, setting: str = "OPPORTUNE_SIGNING_SECRET") -> str:
     """Return *secret*; raises `InvalidSettings`, without quoting it, where it is too short to be one."""
     if len(secret) < MIN_SECRET_LENGTH:
-        raise InvalidSettings(f"OPPORTUNE_SIGNING_SECRET needs {MIN_SECRET_LENGTH} characters or more")
+        raise InvalidSettings(f"{setting} needs {MIN_SECRET_LENGTH} characters or more")
     return secret
 
 
@@ -72,6 +72,20 @@ def read_token(secret: str, token: str) -> Subscription | None:
 def webhook_key(secret: str, site: str) -> str:
     """Return the key of *site*'s webhooks, 64 hexadecimal digits: its owner puts this text into the receiver."""
     return _key(secret, _WEBHOOK, site).hex()
+
+
+def identity_key(secret: str, site: str, key_id: str) -> str:
+    """Return the key that *site*'s own servers prove user ids with, 64 hexadecimal digits: this text is the key.
+
+    *secret*: ``OPPORTUNE_IDENTITY_SECRET``, which the public edge has; it is not the one that links are signed with.
+    """
+    key = check_secret(secret, "OPPORTUNE_IDENTITY_SECRET").encode()
+    return hmac.digest(key, f"opportune\0{_IDENTITY}\0{site}\0{key_id}".encode(), "sha256").hex()
+
+
+def user_hash(key: str, user: str) -> str:
+    """Return what proves *user* for good: the HMAC-SHA256 of his id, in hexadecimal digits."""
+    return hmac.digest(key.encode(), user.encode(), "sha256").hex()
 
 
 def webhook_signature(key: str, at_s: int, body: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -88,6 +89,7 @@ class Stack:
         self._poll_seconds = poll_seconds
         self._wake_s = wake_s
         self._keys = dict(keys or {})
+        self.identity_secret = secrets.token_urlsafe(48)
         self._ses_identities = tuple(ses_identities)
         self._functions = functions
         self._progress = progress
@@ -221,6 +223,7 @@ class Stack:
             mongodb_url=self.mongodb_url,
             http_url=self.http_url,
             webhook_sink=self._sink.url if self._sink is not None else "",
+            identity_secret=self.identity_secret,
             poll_seconds=self._poll_seconds,
             clock_text=self._clock_text,
             speed=self.speed,
@@ -289,5 +292,5 @@ class Stack:
             "dead_schedules_url",
         )
         folders = {"run_dir": str(self.run_dir), "logs_dir": str(self.logs_dir)}
-        told = {"keys": self._keys, "clock": self._clock_text}
+        told = {"keys": self._keys, "identity_secret": self.identity_secret, "clock": self._clock_text}
         return {name: getattr(self, name) for name in urls} | folders | told

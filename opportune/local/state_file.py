@@ -15,8 +15,8 @@ def running(state_dir: Path) -> dict[str, Any] | None:
     """Return what the running stack of *state_dir* wrote down, or None if none is up.
 
     Keys: pid, started, http_url, lambda_url, aws_url, redis_url, mongodb_url, queue_url, dead_letter_url,
-    doorbells_url, dead_doorbells_url, dead_schedules_url, run_dir, logs_dir, keys (write keys by variable), clock
-    (of the functions, as in OPPORTUNE_CLOCK).
+    doorbells_url, dead_doorbells_url, dead_schedules_url, run_dir, logs_dir, keys (write keys by variable),
+    identity_secret, clock (of the functions, as in OPPORTUNE_CLOCK).
     """
     told = _read(state_dir / NAME)
     return told if told and "http_url" in told and _alive(told) else None

@@ -83,18 +83,23 @@ def test_only_known_managed_policies(template: Template) -> None:
             assert str(arn).rsplit("/", 1)[1].rstrip("'}") in MANAGED
 
 
-def test_the_gateway_may_only_call_the_decider(template: Template) -> None:
-    """The public edge has one right, and it is not to touch data."""
+def test_the_gateway_may_only_call_the_decider_and_read_its_secret(template: Template) -> None:
+    """The public edge touches no data, and has no secret but the one that proves user ids."""
     rights = [statement for role, statement in template.statements() if role == "GatewayFunctionRole"]
     assert [(listed(r["Action"]), r["Resource"]) for r in rights] == [
-        (["lambda:InvokeFunction"], {"Ref": template.alias("decider")})
+        (["lambda:InvokeFunction"], {"Ref": template.alias("decider")}),
+        (["secretsmanager:GetSecretValue"], {"Ref": "IdentitySecret"}),
     ]
 
 
 def test_secrets_are_nowhere_in_clear(template: Template) -> None:
     """Environments hold the secrets' ARNs, and who has one may read that secret and no other."""
-    (signing,) = template.of_type("AWS::SecretsManager::Secret")
-    secrets = {"OPPORTUNE_MONGODB_URL": {"Ref": "MongoDbSecretArn"}, "OPPORTUNE_SIGNING_SECRET": {"Ref": signing}}
+    assert set(template.of_type("AWS::SecretsManager::Secret")) == {"SigningSecret", "IdentitySecret"}
+    secrets = {
+        "OPPORTUNE_MONGODB_URL": {"Ref": "MongoDbSecretArn"},
+        "OPPORTUNE_SIGNING_SECRET": {"Ref": "SigningSecret"},
+        "OPPORTUNE_IDENTITY_SECRET": {"Ref": "IdentitySecret"},
+    }
     for name, function in template.functions.items():
         variables = function["Environment"]["Variables"]
         assert all(variables.get(variable, arn) == arn for variable, arn in secrets.items()), name
@@ -107,8 +112,8 @@ def test_secrets_are_nowhere_in_clear(template: Template) -> None:
         assert allowed == [arn for variable, arn in secrets.items() if variable in variables], name
 
 
-def test_the_signing_secret_is_long_and_outlives_the_stack(template: Template) -> None:
-    """Links in mails must go on to work: nothing deletes the secret, and nothing short is made."""
-    (secret,) = (r for r in template.resources.values() if r["Type"] == "AWS::SecretsManager::Secret")
-    assert secret["Properties"]["GenerateSecretString"]["PasswordLength"] >= MIN_SECRET_LENGTH
-    assert (secret["DeletionPolicy"], secret["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+def test_secrets_are_long_and_outlive_the_stack(template: Template) -> None:
+    """Links in mails and keys of sites must go on to work: nothing deletes a secret, and nothing short is made."""
+    for secret in (r for r in template.resources.values() if r["Type"] == "AWS::SecretsManager::Secret"):
+        assert secret["Properties"]["GenerateSecretString"]["PasswordLength"] >= MIN_SECRET_LENGTH
+        assert (secret["DeletionPolicy"], secret["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")

@@ -11,6 +11,7 @@ from console.compile import compile_campaign
 from console.definitions import Campaign, Definitions, InvalidDefinitions, Site, TargetGroup, cross_check, validate
 from console.definitions_content import CONTENTS, Action
 from console.definitions_delivery import Goal, Limits, TimesPer, Variant
+from console.definitions_identity import EventsPerUser, Identity, IdentityKey, SiteLimits
 from console.definitions_model import Definition
 from console.definitions_schema import words
 from console.definitions_site import Cap, Key, Sender, Webhooks
@@ -35,6 +36,10 @@ TABLES: dict[str, type[Definition]] = {
     "cap": Cap,
     "quiet_hours of the site": SiteQuietHours,
     "webhooks": Webhooks,
+    "identity": Identity,
+    "identity key": IdentityKey,
+    "limits of the site": SiteLimits,
+    "events_per_user": EventsPerUser,
 }
 REST: dict[str, Any] = {
     "id": "example",

@@ -1,0 +1,59 @@
+"""Contracts about people: how a user proves who he is, what is known of him, what he made of a popup."""
+
+from typing import Any
+
+import msgspec
+
+
+class IdentityKey(msgspec.Struct, omit_defaults=True):
+    """What proves a user id: signed tokens of ``algorithm`` (HS256, RS256, ES256), or ``user_hash``.
+
+    ``public_key``: in PEM, of RS256 and ES256. The others have a secret, which is nowhere: it is derived.
+    """
+
+    id: str
+    algorithm: str
+    public_key: str = ""
+
+
+class Identity(msgspec.Struct, omit_defaults=True):
+    """How a site's users prove who they are, and the ``traits`` that they may write themselves."""
+
+    keys: list[IdentityKey] = []
+    traits: list[str] = []
+
+
+class Introduction(msgspec.Struct, omit_defaults=True):
+    """What is known of ``user``: his ``traits``, and that ``visitor`` (``anon:…``) is he; either may be empty.
+
+    ``before``: how many events of the request come before it.
+    """
+
+    user: str
+    received: int
+    traits: dict[str, Any] = {}
+    visitor: str = ""
+    before: int = 0
+
+
+# What the tag reports of a popup: event name → what it is to the activation.
+REPORTS = {
+    "Opportune Impression": "seen",
+    "Opportune Click": "clicked",
+    "Opportune Dismiss": "dismissed",
+    "Opportune Error": "failed",
+}
+
+
+class Report(msgspec.Struct, omit_defaults=True):
+    """What became of the popup ``activation``, at ``at``: ``what`` is one of the values of ``REPORTS``.
+
+    ``action``: the number of the button that was clicked; ``reason``: why it was dismissed, or not shown.
+    """
+
+    user: str
+    activation: str
+    what: str
+    at: int
+    action: int | None = None
+    reason: str = ""

@@ -1,0 +1,206 @@
+"""Proofs of user ids: what is believed, and every way in which a proof can fail."""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from gateway.identity import LONGEST_TOKEN, Unverified, Verified, Verifier
+from shared.errors import InvalidSettings, Unavailable
+from shared.identities import Identity, IdentityKey
+from shared.signing import identity_key, user_hash, webhook_key
+
+NOW = 1_790_000_000_000
+NOW_S = NOW // 1000
+HOUR_S = 3600
+SECRET = "0123456789abcdef0123456789abcdef"
+WRITE_KEY = "wk_shop_public"
+SHARED_KEY = identity_key(SECRET, "shop", "spring")
+
+
+def _private(key: Any) -> str:
+    return str(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+
+
+def _public(key: Any) -> str:
+    return str(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
+
+
+RSA_KEY = rsa.generate_private_key(65537, 2048)
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+SPRING = IdentityKey("spring", "HS256")
+AUTUMN = IdentityKey("autumn", "HS256")
+LOGIN = IdentityKey("login", "RS256", _public(RSA_KEY))
+CURVE = IdentityKey("curve", "ES256", _public(EC_KEY))
+HASH = IdentityKey("hash", "user_hash")
+ALL = (SPRING, LOGIN, CURVE, HASH)
+
+
+def verifier(*keys: IdentityKey, secret: Callable[[], str] = lambda: SECRET) -> Verifier:
+    """Return what checks the proofs of one request to *keys*' site."""
+    return Verifier("shop", Identity(list(keys or ALL)), WRITE_KEY, NOW, secret)
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    """Return the claims of a good token; a change to ``None`` leaves the claim out."""
+    good = {"sub": "anna", "aud": WRITE_KEY, "exp": NOW_S + HOUR_S, **changes}
+    return {name: value for name, value in good.items() if value is not None}
+
+
+def token(key: str = SHARED_KEY, algorithm: str = "HS256", *, kid: str | None = None, **changes: Any) -> str:
+    """Return a token."""
+    return jwt.encode(claims(**changes), key, algorithm=algorithm, headers={"kid": kid} if kid else None)
+
+
+def check(proof: str, *keys: IdentityKey, user: str = "anna") -> Verified | Unverified:
+    """Return what comes of a token."""
+    return verifier(*keys).check(user, {"identity_token": proof})
+
+
+SIGNED: dict[str, Callable[..., str]] = {
+    "HS256": token,
+    "RS256": lambda **changes: token(_private(RSA_KEY), "RS256", **changes),
+    "ES256": lambda **changes: token(_private(EC_KEY), "ES256", **changes),
+}
+
+
+@pytest.mark.parametrize("algorithm", SIGNED)
+def test_a_good_token_proves_its_user_and_nobody_else(algorithm: str) -> None:
+    """With each algorithm; for another user the same token proves nothing."""
+    good = SIGNED[algorithm]()
+    assert check(good) == Verified({})
+    assert check(good, user="berta") == Unverified("other_user")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"exp": NOW_S - 61}, "expired"),
+        ({"exp": NOW_S + 24 * HOUR_S + 61}, "lives_too_long"),
+        ({"exp": "soon"}, "malformed"),
+        ({"exp": True}, "malformed"),
+        ({"exp": 10**400}, "malformed"),
+        ({"exp": None}, "invalid"),
+        ({"sub": None}, "invalid"),
+        ({"sub": 7}, "invalid"),
+        ({"aud": None}, "invalid"),
+        ({"aud": "wk_other_site"}, "other_audience"),
+        ({"nbf": NOW_S + 61}, "not_yet_valid"),
+    ],
+)
+def test_a_claim_that_does_not_hold_proves_nothing(changes: dict[str, Any], reason: str) -> None:
+    """The signature is right, and what was signed is not what is needed."""
+    assert check(token(**changes)) == Unverified(reason)
+
+
+def test_clocks_may_differ_by_a_minute() -> None:
+    """At the edges: just expired, just too long, just not begun."""
+    edges: list[dict[str, Any]] = [{"exp": NOW_S - 59}, {"exp": NOW_S + 24 * HOUR_S + 60}, {"nbf": NOW_S + 60}]
+    for changes in edges:
+        assert check(token(**changes)) == Verified({}), changes
+    assert check(token(aud=["another", WRITE_KEY])) == Verified({})
+
+
+def test_the_algorithm_is_the_keys_choice_never_the_tokens() -> None:
+    """No token chooses how it is checked: not `none`, not a public key as a shared secret, not a longer hash."""
+    assert check(jwt.encode(claims(), "", algorithm="none")) == Unverified("unknown_key")
+    assert check(token(algorithm="HS512"), SPRING) == Unverified("unknown_key")
+    # The classic: signed with the public key, which everybody knows, as if it were the shared secret.
+    signing = b".".join(
+        jwt.utils.base64url_encode(part) for part in (b'{"alg":"HS256","typ":"JWT","kid":"login"}', _json(claims()))
+    )
+    mac = hmac.digest(LOGIN.public_key.encode(), signing, "sha256")
+    forged = (signing + b"." + jwt.utils.base64url_encode(mac)).decode()
+    assert check(forged, LOGIN) == Unverified("unknown_key")
+    assert check(forged) == Unverified("unknown_key")
+    assert check(forged.replace("a", "b"), LOGIN).__class__ is Unverified
+
+
+def _json(value: Any) -> bytes:
+    import json  # noqa: PLC0415
+
+    return json.dumps(value).encode()
+
+
+def test_keys_rotate_without_a_gap() -> None:
+    """While both keys are there both kinds of token are good, with or without `kid`; then only the new ones are."""
+    old, new = token(), token(identity_key(SECRET, "shop", "autumn"))
+    for each in (old, new):
+        assert check(each, SPRING, AUTUMN) == Verified({})
+    assert check(token(kid="spring"), SPRING, AUTUMN) == Verified({})
+    assert check(token(kid="autumn"), SPRING, AUTUMN) == Unverified("invalid")
+    assert check(old, AUTUMN) == Unverified("invalid")
+    assert check(token(kid="spring"), AUTUMN) == Unverified("unknown_key")
+
+
+def test_every_site_and_every_key_has_a_secret_of_its_own() -> None:
+    """None of them is the secret of something else, and one tells nothing of another."""
+    keys = {identity_key(SECRET, site, key) for site in ("shop", "other") for key in ("spring", "autumn")}
+    assert len(keys) == 4
+    assert webhook_key(SECRET, "shop") not in keys
+    other = token(identity_key(SECRET, "other", "spring"))
+    assert check(other) == Unverified("invalid")
+
+
+def test_a_hash_of_the_user_id_proves_it() -> None:
+    """As servers of the site compute it with any language's HMAC."""
+    key = identity_key(SECRET, "shop", "hash")
+    right = hmac.new(key.encode(), b"anna", hashlib.sha256).hexdigest()
+    assert user_hash(key, "anna") == right
+    assert verifier().check("anna", {"user_hash": right}) == Verified({})
+    for user, given in (("berta", right), ("anna", right[:-1]), ("anna", right.upper()), ("anna", "ü")):
+        assert verifier().check(user, {"user_hash": given}) == Unverified("invalid")
+    assert verifier(SPRING).check("anna", {"user_hash": right}) == Unverified("invalid")
+
+
+@pytest.mark.parametrize("context", [None, [], "text", {}, {"identity_token": None}, {"identity_token": 7}])
+def test_without_a_proof_nothing_is_proven(context: Any) -> None:
+    """Whatever stands in its place."""
+    assert verifier().check("anna", context) == Unverified("missing")
+
+
+@pytest.mark.parametrize("text", ["x", "a.b.c", "..", "é.é.é", "x" * (LONGEST_TOKEN + 1), token()[:-4], token() + "."])
+def test_odd_tokens_are_no_proof_and_no_error(text: str) -> None:
+    """Whatever somebody sends is answered in the same way."""
+    assert check(text).__class__ is Unverified
+
+
+def test_a_token_may_vouch_for_traits() -> None:
+    """Only what is a map of attributes counts as such."""
+    assert check(token(traits={"tier": "vip"})) == Verified({"tier": "vip"})
+    assert check(token(traits="vip")) == Verified({})
+
+
+def test_the_secret_is_read_when_it_is_needed_and_not_before() -> None:
+    """Public keys need none; where it cannot be had, nobody is believed, and the caller hears of it."""
+
+    def missing() -> str:
+        raise Unavailable("away")
+
+    away = verifier(*ALL, secret=missing)
+    assert away.check("anna", {}) == Unverified("missing")
+    assert away.check("anna", {"identity_token": SIGNED["RS256"]()}) == Verified({})
+    with pytest.raises(Unavailable):
+        away.check("anna", {"identity_token": token()})
+    with pytest.raises(InvalidSettings, match="OPPORTUNE_IDENTITY_SECRET") as short:
+        verifier(secret=lambda: "short").check("anna", {"identity_token": token()})
+    assert "short" not in str(short.value)
+
+
+def test_the_same_proof_is_checked_once_in_a_request() -> None:
+    """A batch of one user's events costs one check."""
+    asked = []
+
+    def counted() -> str:
+        asked.append(1)
+        return SECRET
+
+    checks = verifier(SPRING, secret=counted)
+    for _ in range(100):
+        assert checks.check("anna", {"identity_token": token(kid="spring")}) == Verified({})
+    assert len(asked) == 1
