@@ -1,6 +1,7 @@
 """Definitions as a folder of YAML files.
 
     site.yaml            the site
+    events/*.yaml        one event each: its name, its attributes, where the tag goes
     groups/*.yaml        one target group each; a list may lie beside it, one user id per line
     campaigns/*.yaml     one campaign each
 
@@ -9,6 +10,8 @@ Every problem is named by file, line and field, and all of them at once.
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,15 +20,17 @@ from pydantic import BaseModel
 from console.definitions import (
     Campaign,
     Definitions,
+    Event,
     InvalidDefinitions,
     Site,
     TargetGroup,
     cross_check,
     validate,
 )
+from console.doubts import doubts
 from opportune.source import InvalidFiles, Problem, Source, read, read_text
 
-__all__ = ["InvalidFiles", "Problem", "load"]
+__all__ = ["Examined", "InvalidFiles", "Problem", "examine", "load"]
 
 MAX_LIST_BYTES = 200_000_000
 Model = TypeVar("Model", bound=BaseModel)
@@ -52,14 +57,38 @@ def load(path: Path, env: Mapping[str, str]) -> Definitions:
     return _load_campaign(path)
 
 
+class Examined(NamedTuple):
+    """What a folder came to: ``definitions`` where nothing is wrong, and ``problems``, warnings among them."""
+
+    definitions: Definitions | None
+    problems: tuple[Problem, ...]
+
+
+def examine(path: Path, env: Mapping[str, str], now: datetime) -> Examined:
+    """Return what `load` would, and every problem instead of raising; for a folder, with what can hardly be meant."""
+    try:
+        if not path.is_dir():
+            return Examined(load(path, env), ())
+        folder = _Folder(path)
+        definitions = folder.definitions(env)
+    except InvalidFiles as error:
+        return Examined(None, error.problems)
+    found = doubts(definitions.site, definitions.campaigns, now)
+    warnings = {replace(folder.placed(field, message), level="warning") for field, message in found}
+    return Examined(definitions, tuple(sorted(warnings)))
+
+
 class _Folder:
     """What could be read of a folder, and every problem on the way."""
 
     def __init__(self, path: Path, *, with_campaigns: bool = True) -> None:
         self.path = path
         self.problems: list[Problem] = []
+        # Events and groups whose file is broken exist all the same, as far as a campaign is concerned.
+        self.other_events: list[Event] = []
+        self.has_unknown_events = False
         self.site = self._site()
-        # Groups whose file is broken exist all the same, as far as a campaign is concerned.
+        self.events = [event for file in self._files("events") if (event := self._event(file))]
         self.other_groups: set[str] = set()
         self.groups = [group for file in self._files("groups") if (group := self._group(file))]
         self.campaigns = []
@@ -73,27 +102,41 @@ class _Folder:
             self._check_keys(self.site, env)
         found = cross_check(
             self.site.value if self.site else None,
+            self.known_events(),
             [group.value for group in self.groups],
             [campaign.value for campaign in self.campaigns],
             other_groups=self.other_groups,
         )
         for field, message in found:
-            self.problems.append(self._placed(field, message))
+            self.problems.append(self.placed(field, message))
         if self.problems or self.site is None:
             raise InvalidFiles(self.problems)
         return Definitions(
             site=self.site.value,
+            events=tuple(event.value for event in self.events),
             groups=tuple(group.value for group in self.groups),
             campaigns=tuple(campaign.value for campaign in self.campaigns),
         )
 
-    def _placed(self, field: str, message: str) -> Problem:
+    def known_events(self) -> list[Event]:
+        """Return all events, and behind them those of which nothing but the name could be read.
+
+        None at all where not even that could be: then nobody can say which event is not defined.
+        """
+        if self.has_unknown_events:
+            return []
+        known = [event.value for event in self.events]
+        return known + [event for event in self.other_events if event.name not in {each.name for each in known}]
+
+    def placed(self, field: str, message: str) -> Problem:
         """Return a problem of all definitions as one of the file it is in."""
-        found = re.match(r"(groups|campaigns)\[(\d+)\]\.", field)
+        if self.site is not None and field.startswith("site."):
+            return self.site.source.problem(field.removeprefix("site."), message)
+        found = re.match(r"(events|groups|campaigns)\[(\d+)\]\.", field)
         if not found:
             return Problem(str(self.path), 1, 1, field, message)
-        loaded = (self.groups if found[1] == "groups" else self.campaigns)[int(found[2])]
-        return loaded.source.problem(field[found.end() :], message)
+        kinds = {"events": self.events, "groups": self.groups, "campaigns": self.campaigns}
+        return kinds[found[1]][int(found[2])].source.problem(field[found.end() :], message)
 
     def _files(self, kind: str) -> list[Path]:
         files = sorted((self.path / kind).glob("*"))
@@ -105,7 +148,7 @@ class _Folder:
     def _refuse_misplaced(self) -> None:
         for file in sorted(self.path.glob("*.y*ml")):
             if file.name != "site.yaml":
-                message = "is not read: campaigns lie in campaigns/, target groups in groups/"
+                message = "is not read: campaigns lie in campaigns/, target groups in groups/, events in events/"
                 self.problems.append(Problem(str(file), 1, 1, "", message))
 
     def _site(self) -> _Loaded | None:
@@ -122,6 +165,20 @@ class _Folder:
             return _Loaded(source, _validated(source, model, source.data))
         except InvalidFiles as error:
             self.problems += error.problems
+            return None
+
+    def _event(self, file: Path) -> _Loaded | None:
+        name = None
+        try:
+            source = read(file)
+            name = source.data.get("name") if isinstance(source.data, dict) else None
+            return _Loaded(source, _validated(source, Event, source.data))
+        except InvalidFiles as error:
+            self.problems += error.problems
+            if isinstance(name, str) and name:
+                self.other_events.append(Event.model_construct(name=name, attributes=None))
+            else:
+                self.has_unknown_events = True
             return None
 
     def _group(self, file: Path) -> _Loaded | None:
@@ -197,7 +254,7 @@ def _empty(data: Any, field: str = "") -> Iterator[str]:
 
 def _load_campaign(path: Path) -> Definitions:
     folder = path.resolve().parent.parent
-    if path.name == "site.yaml" or path.resolve().parent.name == "groups":
+    if path.name == "site.yaml" or path.resolve().parent.name in ("groups", "events"):
         message = "is no campaign: give the whole folder to check it"
         raise InvalidFiles([Problem(str(path), 1, 1, "", message)])
     source = read(path)
@@ -205,13 +262,16 @@ def _load_campaign(path: Path) -> Definitions:
     # Not validated where there is no site to speak of, and nobody to say whether the groups exist.
     stand_in = Site.model_construct(id="unpublished", name="unpublished", keys=())
     if path.resolve().parent.name != "campaigns" or not (folder / "site.yaml").is_file():
-        return Definitions.model_construct(site=stand_in, groups=(), campaigns=(campaign,))
+        return Definitions.model_construct(site=stand_in, events=(), groups=(), campaigns=(campaign,))
     # Of the rest of the folder only as much as is needed: its own problems are not this file's.
     around = _Folder(folder, with_campaigns=False)
     groups = tuple(group.value for group in around.groups)
     site = around.site.value if around.site else None
-    found = cross_check(site, groups, [campaign], other_groups=around.other_groups)
+    events = around.known_events()
+    found = cross_check(site, events, groups, [campaign], other_groups=around.other_groups)
     own = [source.problem(field.partition(".")[2], text) for field, text in found if field.startswith("campaigns")]
     if own:
         raise InvalidFiles(own)
-    return Definitions.model_construct(site=site or stand_in, groups=groups, campaigns=(campaign,))
+    return Definitions.model_construct(
+        site=site or stand_in, events=tuple(events), groups=groups, campaigns=(campaign,)
+    )

@@ -4,14 +4,14 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from console.definitions import Campaign, Site, TargetGroup
+from console.definitions import Campaign, Event, Site, TargetGroup
 from console.definitions_model import Definition
 from console.definitions_schema import schema
 
-Kind = Literal["campaign", "group", "site"]
+Kind = Literal["campaign", "event", "group", "site"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_MODELS: dict[Kind, type[Definition]] = {"campaign": Campaign, "group": TargetGroup, "site": Site}
+_MODELS: dict[Kind, type[Definition]] = {"campaign": Campaign, "event": Event, "group": TargetGroup, "site": Site}
 
 
 def of_file(kind: Kind) -> dict[str, Any]:

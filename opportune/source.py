@@ -7,7 +7,7 @@ text. A key that stands twice in a map is an error, where other readers silently
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -23,17 +23,22 @@ _TAG = "tag:yaml.org,2002:"
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """Something wrong in a file, at ``line`` and ``column`` (from 1); ``field``: the path inside of it."""
+    """Something wrong in a file, at ``line`` and ``column`` (from 1); ``field``: the path inside of it.
+
+    ``level``: an ``error``, or a ``warning`` about what can be used and is hardly meant.
+    """
 
     file: str
     line: int
     column: int
     field: str
     message: str
+    level: Literal["error", "warning"] = "error"
 
     def __str__(self) -> str:
         field = f"{self.field}: " if self.field else ""
-        return f"{self.file}:{self.line}:{self.column}: {field}{self.message}"
+        level = "" if self.level == "error" else f"{self.level}: "
+        return f"{self.file}:{self.line}:{self.column}: {level}{field}{self.message}"
 
 
 class InvalidFiles(OpportuneError):

@@ -51,12 +51,16 @@ def check_content(content: Content) -> list[ContentProblem]:
 
 def reads(content: Content) -> set[str]:
     """Return the names of the event's attributes that *content* uses; for content that has been checked."""
+    return {name for _, root, name in variables(content) if root == "event"}
+
+
+def variables(content: Content) -> Iterator[tuple[str, str, str]]:
+    """Yield field, root (`ROOTS`) and name of every variable in *content*; for content that has been checked."""
     environment = _Environment()
-    names: set[str] = set()
-    for _, text, _ in _texts(content):
-        used = environment.from_string(text).analyze(include_partials=False).globals.get("event", ())
-        names.update(str(each.segments[1]) for each in used if len(each.segments) > 1)
-    return names
+    for field, text, _ in _texts(content):
+        for root, used in environment.from_string(text).analyze(include_partials=False).globals.items():
+            for name in dict.fromkeys(str(each.segments[1]) for each in used if len(each.segments) > 1):
+                yield field, str(root), name
 
 
 def _texts(content: Content) -> Iterator[tuple[str, str, Kind]]:

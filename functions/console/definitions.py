@@ -10,11 +10,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from console import check_events
 from console.content_urls import webhook_host
 from console.definitions_campaign import Campaign
 from console.definitions_content import Action, EmailContent, PopupContent, PushContent, SmsContent, WebhookContent
 from console.definitions_delivery import Goal, Limits, Variant
 from console.definitions_errors import Complaints, InvalidDefinitions, suggestion, validate
+from console.definitions_events import Attribute, Event, Tag
 from console.definitions_model import Definition, Name, identifier
 from console.definitions_site import Key, Sender, Site
 from console.definitions_times import QuietHours, Schedule
@@ -24,9 +26,11 @@ from shared.errors import InvalidDefinition
 
 __all__ = [
     "Action",
+    "Attribute",
     "Campaign",
     "Definitions",
     "EmailContent",
+    "Event",
     "Goal",
     "InvalidDefinitions",
     "Key",
@@ -40,6 +44,7 @@ __all__ = [
     "Site",
     "SmsContent",
     "Step",
+    "Tag",
     "TargetGroup",
     "Trigger",
     "Unless",
@@ -93,12 +98,13 @@ class Definitions(Definition):
     example = "site: {...}, groups: [...], campaigns: [...]"
 
     site: Site
+    events: tuple[Event, ...] = ()
     groups: tuple[TargetGroup, ...] = ()
     campaigns: tuple[Campaign, ...] = ()
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        found = cross_check(self.site, self.groups, self.campaigns)
+        found = cross_check(self.site, self.events, self.groups, self.campaigns)
         if found:
             raise Complaints(*found)
         return self
@@ -106,6 +112,7 @@ class Definitions(Definition):
 
 def cross_check(
     site: Site | None,
+    events: Sequence[Event],
     groups: Sequence[TargetGroup],
     campaigns: Sequence[Campaign],
     *,
@@ -114,15 +121,17 @@ def cross_check(
     """Return field (``campaigns[0].targets[1]``) and message of what does not fit together.
 
     *site*: ``None`` where it is not known. *other_groups*: ids of groups that exist besides *groups*.
+    *events*: none where nothing is known of events.
     """
     found: list[tuple[str, str]] = []
-    for kind, what, ids in (
-        ("groups", "target group", [group.id for group in groups]),
-        ("campaigns", "campaign", [campaign.id for campaign in campaigns]),
+    for kind, field, what, ids in (
+        ("events", "name", "event", [event.name for event in events]),
+        ("groups", "id", "target group", [group.id for group in groups]),
+        ("campaigns", "id", "campaign", [campaign.id for campaign in campaigns]),
     ):
         twice = {name for name, count in Counter(ids).items() if count > 1}
         found += [
-            (f"{kind}[{number}].id", f"another {what} has the id '{name}' too")
+            (f"{kind}[{number}].{field}", f"another {what} has the {field} '{name}' too")
             for number, name in enumerate(ids)
             if name in twice and name in ids[:number]
         ]
@@ -134,6 +143,16 @@ def cross_check(
                 found.append((f"campaigns[{number}].targets[{position}]", f"there is no target group '{name}'{hint}"))
         if site is not None:
             found += [(f"campaigns[{number}].{field}", message) for field, message in _missing(site, campaign)]
+    customers = site.customer_attributes if site is not None else None
+    if site is not None:
+        found += [(f"site.{field}", message) for field, message in check_events.check_consent(site)]
+    defined = check_events.by_name(events)
+    for number, campaign in enumerate(campaigns):
+        wrong = check_events.check_campaign(campaign, defined, customers)
+        found += [(f"campaigns[{number}].{field}", message) for field, message in wrong]
+    for number, group in enumerate(groups):
+        wrong = check_events.check_rule(group.rule or {}, customers)
+        found += [(f"groups[{number}].{field}", message) for field, message in wrong]
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from console.definitions_events import TYPES, in_short
 from console.definitions_forms import CONDITION, FORMS, OPERAND_FORMS, RULES, SCALAR
 from console.definitions_model import Definition, format_duration, one_or_more, parse_duration, parse_share
 from console.definitions_words import EXAMPLES, OPERATORS, WORDS
@@ -52,6 +53,8 @@ class _AsWritten(GenerateJsonSchema):
         if function is parse_share:
             return dict(_SHARE)
         written = super().function_before_schema(schema)
+        if function is in_short:
+            return {"anyOf": [{"enum": list(TYPES)}, written]}
         if function is one_or_more:
             return {"anyOf": [written["items"], {**written, "minItems": 1}]}
         return written

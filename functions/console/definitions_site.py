@@ -9,11 +9,10 @@ from pydantic import AfterValidator, Field, StrictInt, ValidationInfo, field_val
 from console.content_urls import HOST
 from console.definitions_delivery import MOST_TIMES
 from console.definitions_errors import Complaints
+from console.definitions_events import AttributeName, Attributes
 from console.definitions_identity import Identity, SiteLimits, identity_problems
 from console.definitions_model import Definition, Duration, Name, identifier
 from console.definitions_times import SiteQuietHours, zone
-from shared import conditions
-from shared.errors import InvalidDefinition
 
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}")
 
@@ -107,17 +106,6 @@ class Caps(Definition):
     total: Cap | None = None
 
 
-def _attribute(name: str) -> str:
-    try:
-        conditions.check_attribute(name, field="")
-    except InvalidDefinition as error:
-        raise Complaints((error.field, error.message)) from None
-    return name
-
-
-Attribute = Annotated[Name, AfterValidator(_attribute)]
-
-
 class Consent(Definition):
     """The attribute of customers that must be true, per channel."""
 
@@ -126,10 +114,10 @@ class Consent(Definition):
         "popup": "a popup is shown to whoever is on the page anyway; 'targets' says to whom"
     }
 
-    email: Attribute | None = None
-    sms: Attribute | None = None
-    push: Attribute | None = None
-    webhook: Attribute | None = None
+    email: AttributeName | None = None
+    sms: AttributeName | None = None
+    push: AttributeName | None = None
+    webhook: AttributeName | None = None
 
 
 Rate = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
@@ -166,6 +154,9 @@ class Site(Definition):
     """One website or app, with its write keys."""
 
     example = "id: shop, name: The shop"
+    not_offered: ClassVar[Mapping[str, str]] = {
+        "events": "events have files of their own: one each, in the folder events/",
+    }
 
     id: Annotated[str, identifier(32)]
     name: Name
@@ -179,6 +170,7 @@ class Site(Definition):
     webhooks: Webhooks | None = None
     identity: Identity | None = None
     limits: SiteLimits | None = None
+    customer_attributes: Attributes | None = None
 
     @model_validator(mode="after")
     def _check_identity(self) -> Self:

@@ -26,37 +26,47 @@ def check(
     path: Annotated[Path, typer.Argument(help="A folder of definitions, or one campaign file.")],
     as_json: Json = False,
 ) -> None:
-    """Check definitions; every problem is named by file, line and field.
+    """Check definitions; every problem is named by file, line, column and field.
+
+    Exit code 1: there are errors. Warnings are about what can be published and is hardly meant.
 
     Example: opportune check campaigns/demo
     """
+    from datetime import UTC, datetime
+
     from opportune import connection, files
 
-    try:
-        definitions = files.load(path, connection.environment())
-    except files.InvalidFiles as error:
-        if as_json:
-            print_json([msgspec.to_builtins(problem) for problem in error.problems])
-        else:
-            for problem in error.problems:
-                out.print(str(problem), markup=False, highlight=False)
-            err.print(f"[red]{len(error.problems)} problem(s)[/red]")
-        raise typer.Exit(1) from None
+    examined = files.examine(path, connection.environment(), datetime.now(UTC))
+    wrong = sum(problem.level == "error" for problem in examined.problems)
+    doubtful = len(examined.problems) - wrong
     if as_json:
-        print_json([])
+        print_json([msgspec.to_builtins(problem) for problem in examined.problems])
     else:
-        out.print(
-            f"[green]ok[/green] {len(definitions.campaigns)} campaign(s), {len(definitions.groups)} target group(s)"
-        )
+        for problem in examined.problems:
+            out.print(str(problem), markup=False, highlight=False, soft_wrap=True)
+        if wrong:
+            err.print(f"[red]{wrong} problem(s)[/red]")
+    definitions = examined.definitions
+    if definitions is None:
+        raise typer.Exit(1)
+    if not as_json:
+        counts = {
+            "campaign(s)": len(definitions.campaigns),
+            "target group(s)": len(definitions.groups),
+            "event(s)": len(definitions.events),
+            "warning(s)": doubtful,
+        }
+        said = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "campaign(s)")
+        out.print(f"[green]ok[/green] {said}", highlight=False)
 
 
 @command(app, "schema")
 def schema(
     kind: Annotated[
-        Literal["campaign", "group", "site"], typer.Argument(help="Which files it describes.")
+        Literal["campaign", "event", "group", "site"], typer.Argument(help="Which files it describes.")
     ] = "campaign",
 ) -> None:
-    """Print the JSON Schema of campaign, group or site files, so that an editor can complete and check them.
+    """Print the JSON Schema of campaign, event, group or site files, so that an editor can complete and check them.
 
     Example: opportune schema campaign > campaign.schema.json
     """

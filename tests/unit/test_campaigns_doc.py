@@ -96,7 +96,7 @@ def test_examples_are_what_they_say(example: Example) -> None:
         return
     site, read = validate(Site, SITE), validate(Campaign, written)
     group = TargetGroup(id="vip-players", rule={"tier": "vip"})
-    assert cross_check(site, [group], [read]) == []
+    assert cross_check(site, [], [group], [read]) == []
     assert compile_campaign(read, site).id == written["id"]
     Definitions(site=site, groups=(group,), campaigns=(read,))
 

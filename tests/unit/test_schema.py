@@ -124,9 +124,19 @@ def every_part(part: Any) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("path", sorted(CAMPAIGNS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_the_examples_are_valid(path: Path) -> None:
-    """Every campaign, target group and site in campaigns/."""
-    kind: schema.Kind = "site" if path.name == "site.yaml" else "group" if path.parent.name == "groups" else "campaign"
-    assert accepts(kind, read(path).data)
+    """Every campaign, event, target group and site in campaigns/."""
+    folders: dict[str, schema.Kind] = {"campaigns": "campaign", "events": "event", "groups": "group"}
+    assert accepts("site" if path.name == "site.yaml" else folders[path.parent.name], read(path).data)
+
+
+def test_events() -> None:
+    """Types in short and in long, possible values, and where the tag goes."""
+    long = {"type": "text", "one_of": ["a", "b"], "example": "a"}
+    assert accepts("event", {"name": "e", "attributes": {"a": "number", "b": long}, "tag": {"page": "/cart"}})
+    for wrong in ({"attributes": {"a": "money"}}, {"attributes": {"a": {"type": "date", "one_of": ["x"]}}}):
+        assert not accepts("event", {"name": "e", **wrong})
+    for tag in ({}, {"on": "click"}, {"page": "cart"}, {"selector": "#a", "on": "hover"}):
+        assert not accepts("event", {"name": "e", "tag": tag})
 
 
 def test_what_the_language_can_say_is_valid() -> None:
