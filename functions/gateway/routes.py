@@ -9,33 +9,78 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from gateway import endpoints, libraries
+from gateway.deps import Deps
 from gateway.endpoints import Endpoint
+from gateway.openapi import describe
 from gateway.pixel import pixel
+from gateway.request import Answer, Request, json_answer
 from shared.errors import NotAllowed, NotFound
 
 
 class Route(NamedTuple):
-    """An address: *endpoint* answers *method* at each of *paths*. ``summary``: what it is for, in a sentence."""
+    """An address: *endpoint* answers *method* at each of *paths*. ``summary``: what it is for, in a sentence.
+
+    ``takes``, ``gives``: what its body and its success are called in the API's description.
+    """
 
     method: str
     paths: tuple[str, ...]
     endpoint: Endpoint
     summary: str
+    takes: str = ""
+    gives: str = "File"
 
 
-# The short paths are those of Segment's browser and mobile libraries, import that of its older server libraries.
+def _call(kind: str, summary: str) -> Route:
+    """Return the route of calls of *kind*; the short path is that of Segment's browser and mobile libraries."""
+    paths = (f"/v1/{kind}", f"/v1/{kind[0]}")
+    return Route("POST", paths, endpoints.single(kind), summary, kind.capitalize(), "Taken")
+
+
+def _described(_: Request, __: Deps) -> Answer:
+    return json_answer(200, describe(ROUTES), {"Cache-Control": "public, max-age=300"})
+
+
 ROUTES: tuple[Route, ...] = (
-    Route("POST", ("/v1/track", "/v1/t"), endpoints.single("track"), "A user did something."),
-    Route("POST", ("/v1/page", "/v1/p"), endpoints.single("page"), "A user saw a page."),
-    Route("POST", ("/v1/screen", "/v1/s"), endpoints.single("screen"), "A user saw a screen of an app."),
-    Route("POST", ("/v1/identify", "/v1/i"), endpoints.single("identify"), "Who a user is, and what is known of him."),
-    Route("POST", ("/v1/group", "/v1/g"), endpoints.single("group"), "A user belongs to a group."),
-    Route("POST", ("/v1/alias", "/v1/a"), endpoints.single("alias"), "Two ids are the same user's."),
-    Route("POST", ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch"), endpoints.batch, "Many of these at once."),
-    Route("GET", ("/v1/pixel/{type}",), pixel, "One of these as an image, where nothing else can be sent."),
-    Route("GET", ("/v1/projects/{key}/settings",), libraries.segment_settings, "For Segment's libraries, at first."),
-    Route("GET", ("/sourceConfig",), libraries.rudder_source_config, "For RudderStack's library, at first."),
-    Route("POST", ("/v1/m", "/rsaMetrics"), libraries.dropped, "Libraries' reports about themselves; dropped."),
+    _call("track", "A user did something."),
+    _call("page", "A user saw a page: the event Page Viewed."),
+    _call("screen", "A user saw a screen of an app: the event Screen Viewed."),
+    _call("identify", "Who a user is, and what is known of him."),
+    _call("group", "A user belongs to a group."),
+    _call("alias", "Two ids are the same user's."),
+    Route(
+        "POST",
+        # Also that of Segment's older server libraries, and that of RudderStack's when a page is left.
+        ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch"),
+        endpoints.batch,
+        "Many of these at once: good ones are taken, others are named.",
+        "Batch",
+        "Taken",
+    ),
+    Route("GET", ("/v1/pixel/{type}",), pixel, "One of these where only an image can be sent.", gives="Image"),
+    Route(
+        "GET",
+        ("/v1/projects/{key}/settings",),
+        libraries.segment_settings,
+        "What Segment's libraries ask for first.",
+        gives="SegmentSettings",
+    ),
+    Route(
+        "GET",
+        ("/sourceConfig",),
+        libraries.rudder_source_config,
+        "What RudderStack's browser library asks for first.",
+        gives="SourceConfig",
+    ),
+    Route(
+        "POST",
+        ("/v1/m", "/rsaMetrics"),
+        libraries.dropped,
+        "What libraries report about themselves: dropped.",
+        "Any",
+        "Success",
+    ),
+    Route("GET", ("/v1/openapi.json",), _described, "This description.", gives="Description"),
 )
 
 

@@ -200,6 +200,8 @@ def _text(item: Mapping[str, Any], field: str, longest: int) -> str:
     value = item.get(field)
     if value is None:
         return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 7.0 and 7 are the same to JSON
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):

@@ -56,7 +56,7 @@ class FakeDecider:
 class Site:
     """A site that talks to the Gateway; ``age_ms``: how long ago the Gateway was started, which stands still."""
 
-    def __init__(self, *, proxies: int = 0) -> None:
+    def __init__(self, *, proxies: int = 0, per_second: int = 100) -> None:
         self.decider = FakeDecider()
         self.age_ms = 0
         catalogue: Polled[Catalogue] = Polled(
@@ -64,7 +64,7 @@ class Site:
         )
         decisions = Decisions(self.decider, catalogue, lambda: NOW, 2000)
         clock = lambda: NOW + self.age_ms  # noqa: E731 - it is one
-        deps = Deps(decisions, Rates(100, clock), clock, observe("gateway"), proxies=proxies)
+        deps = Deps(decisions, Rates(per_second, clock), clock, observe("gateway"), proxies=proxies)
         self.handler = create_handler(deps)
 
     def ask(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.routes import ROUTES
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 README = ROOT / "README.md"
@@ -61,9 +63,9 @@ def test_opportune_commands_exist() -> None:
 
 def test_public_addresses_exist() -> None:
     """Every address below /v1 in the README is a route of the Gateway."""
-    routes = text(ROOT / "functions" / "gateway" / "routes.py")
+    served = " ".join(path for route in ROUTES for path in route.paths) + " "
     for address in set(re.findall(r"/v1/[a-z]+", text(README))):
-        assert f'"{address}' in routes, address
+        assert re.search(rf"{address}[/ ]", served), address
 
 
 def test_no_document_knows_a_machine() -> None:
