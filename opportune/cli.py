@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from opportune.commands import customers, definitions, keys, people
+from opportune.commands import customers, definitions, keys, people, webhooks
 from opportune.commands.frame import Json, MongoUrl, command, err, out, print_json, progress_bar
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(events_app, name="events")
 app.add_typer(definitions.app)
 app.add_typer(people.app)
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app)
 
 Map = Annotated[str, typer.Option("--map", help="Columns of a CSV: user_id=COLUMN,event=COLUMN,timestamp=COLUMN.")]
 

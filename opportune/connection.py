@@ -7,11 +7,13 @@ from typing import Any
 from pymongo.database import Database
 
 from opportune.local.stack import running
-from shared import mongodb
+from shared import mongodb, secrets
 from shared.errors import OpportuneError
 from shared.mongodb import Document
+from shared.signing import check_secret
 
 STATE_DIR = Path(".opportune")
+SIGNING_SECRET = "OPPORTUNE_SIGNING_SECRET"  # the name of the variable
 
 
 class NotConnected(OpportuneError):
@@ -31,6 +33,16 @@ def database(url: str | None = None) -> Database[Document]:
 def endpoint(url: str | None = None) -> str:
     """Return the URL of the public endpoint."""
     return _find(url, "OPPORTUNE_URL", "http_url", "--url")
+
+
+def signing_secret() -> str:
+    """Return what links and webhooks are signed with; an ARN in the environment is looked up."""
+    secret = secrets.resolve(os.environ.get(SIGNING_SECRET, "")) or (running(STATE_DIR) or {}).get("signing_secret")
+    if not secret:
+        raise NotConnected(
+            f"no running system: start one with `opportune run`, or set {SIGNING_SECRET} to the secret or its ARN"
+        )
+    return check_secret(str(secret))
 
 
 def environment() -> dict[str, str]:

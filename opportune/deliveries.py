@@ -14,6 +14,7 @@ from rich.text import Text
 
 from console.definitions_model import parse_duration
 from engager.forget import BY_USER
+from opportune import pauses
 from opportune.explain import words
 from shared.errors import InvalidRequest
 from shared.mongodb import Document, guarded
@@ -34,7 +35,7 @@ BY_TIME = IndexModel([("site", ASCENDING), ("at", DESCENDING), ("state", ASCENDI
 
 
 class Query(NamedTuple):
-    """Which rows: ``site`` and, where given, the rest. ``since``: ms; ``states``: none means all."""
+    """Which rows: ``site`` and, where given, the rest. ``since``: ms; ``states``, ``reasons``: none means all."""
 
     site: str
     since: int
@@ -42,6 +43,7 @@ class Query(NamedTuple):
     campaign: str | None = None
     channel: str | None = None
     states: Sequence[str] = ()
+    reasons: Sequence[str] = ()
     limit: int = 20
 
 
@@ -64,7 +66,7 @@ class Delivery(msgspec.Struct):
 
 
 class Listed(msgspec.Struct):
-    """Rows, and the number of all that the query means, its states and limit aside, by state.
+    """Rows, and the number of all that the query means, its states, reasons and limit aside, by state.
 
     ``oldest_unknown``: ms since the one that has been unknown for longest.
     """
@@ -78,13 +80,22 @@ class Listed(msgspec.Struct):
 
 
 def list_deliveries(database: Database[Document], query: Query, now: int) -> Listed:
-    """Return what the ledger says at *now* (ms); raises `InvalidRequest` for an unknown state, or `Unavailable`."""
+    """Return what the ledger says at *now* (ms).
+
+    Raises `InvalidRequest` for an unknown state or channel, and `Unavailable`.
+    """
+    if query.channel is not None:
+        pauses.check_channel(query.channel)
     unknown = [state for state in query.states if state not in STATES]
     if unknown:
         raise InvalidRequest(f"no state {unknown[0]!r}; known: {', '.join(STATES)}", code="unknown_state")
     ledger = database.activations
     everything = conditions(query)
-    some = {**everything, "state": {"$in": list(query.states)}} if query.states else everything
+    some = dict(everything)
+    if query.states:
+        some["state"] = {"$in": list(query.states)}
+    if query.reasons:
+        some["reason"] = {"$in": list(query.reasons)}
     with guarded():
         index(database)
         rows = list(ledger.find(some, sort=[("at", DESCENDING)], limit=query.limit))
@@ -121,7 +132,7 @@ def index(database: Database[Document]) -> None:
 
 
 def conditions(query: Query) -> Document:
-    """Return the filter of *query* without its states."""
+    """Return the filter of *query* without its states and reasons."""
     since = datetime.fromtimestamp(query.since / 1000, UTC)
     named = {"user": query.user, "campaign": query.campaign, "channel": query.channel}
     return {"site": query.site, "at": {"$gte": since}} | {name: value for name, value in named.items() if value}
@@ -202,7 +213,8 @@ def show(listed: Listed, now: int, console: Console) -> None:
     total = sum(listed.counts.values())
     if total > len(listed.deliveries):
         console.print(
-            f"{len(listed.deliveries)} of {total:,} shown; --state, --limit and --since tell which", style="dim"
+            f"{len(listed.deliveries)} of {total:,} shown; --state, --reason, --since and --limit say which",
+            style="dim",
         )
 
 

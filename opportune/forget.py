@@ -26,6 +26,7 @@ from shared.errors import Unavailable
 from shared.invoke import Invoke
 from shared.mongodb import Document, guarded
 
+TOMBSTONE = "mongodb.tombstone"
 MOST_PASSES = 4
 SETTLE_S = 6.0  # a Gateway gives the Decider 5 s
 HIDE_S = 120
@@ -51,6 +52,16 @@ class Erased(msgspec.Struct):
     site: str
     passes: list[dict[str, int]]
     done: bool
+
+    @property
+    def found(self) -> bool:
+        """Return whether there was anything of the user: a tombstone alone is no trace."""
+        return any(count for name, count in self.totals.items() if name != TOMBSTONE)
+
+    @property
+    def is_new(self) -> bool:
+        """Return whether nobody had asked for it before."""
+        return bool(self.totals.get(TOMBSTONE))
 
     @property
     def totals(self) -> dict[str, int]:

@@ -59,12 +59,17 @@ def said(site: str, what: str) -> str:
     return f"all of {site}" if what == EVERYTHING else f"{kind} {name} of {site}"
 
 
+def check_channel(channel: str) -> None:
+    """Raise `InvalidRequest` unless there is this *channel*."""
+    if channel not in CHANNELS:
+        raise InvalidRequest(f"no channel {channel!r}; known: {', '.join(CHANNELS)}", code="unknown_channel")
+
+
 def _name(channel: str | None, campaign: str | None) -> str:
     if channel is not None and campaign is not None:
         raise InvalidRequest("give --channel or --campaign, not both", code="one_switch")
-    if channel is not None and channel not in CHANNELS:
-        raise InvalidRequest(f"no channel {channel!r}; known: {', '.join(CHANNELS)}", code="unknown_channel")
     if channel is not None:
+        check_channel(channel)
         return f"channel:{channel}"
     return f"campaign:{campaign}" if campaign is not None else EVERYTHING
 

@@ -63,4 +63,5 @@ def compile_ruleset(definitions: Definitions, *, version: int, keys: list[WriteK
         webhook_hosts=list(site.webhooks.hosts) if site.webhooks else [],
         identity=compile_delivery.identity(site),
         events_per_user=compile_delivery.events_per_user(site),
+        name=site.name,
     )

@@ -41,9 +41,10 @@ class OptOuts(Protocol):
 
 @dataclass(frozen=True)
 class Deps:
-    """What the handler works with. ``secret``: what tokens are signed with."""
+    """What the handler works with. ``secret``: what tokens are signed with; ``name``: of a site by its id, or empty."""
 
     opt_outs: OptOuts
+    name: Callable[[str], str]
     secret: str
     observability: Observability
 
@@ -72,7 +73,7 @@ def _answer(method: str, subscription: Subscription | None, deps: Deps) -> Page:
     if subscription is None:
         return pages.not_found()
     if method != "POST":
-        return pages.ask(subscription.channel)
+        return pages.ask(subscription.channel, deps.name(subscription.site))
     try:
         deps.opt_outs.add(subscription.site, subscription.user, subscription.channel, REASON)
     except Unavailable as error:
@@ -81,7 +82,7 @@ def _answer(method: str, subscription: Subscription | None, deps: Deps) -> Page:
         )
         return pages.unavailable(subscription.channel)
     deps.observability.metrics.add_metric(name="Unsubscribes", unit=MetricUnit.Count, value=1)
-    return pages.done(subscription.channel)
+    return pages.done(subscription.channel, deps.name(subscription.site))
 
 
 def _encode(page: Page, *, with_body: bool) -> dict[str, Any]:

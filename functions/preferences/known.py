@@ -1,7 +1,14 @@
-"""Opt-outs of everybody but the forgotten: nothing is sent to them, and their names must not be written again."""
+"""What is known of whom a page is about.
+
+Opt-outs are of everybody but the forgotten: nothing is sent to them, and their names must not be written again.
+"""
+
+from contextlib import suppress
 
 from pymongo.collection import Collection
+from pymongo.database import Database
 
+from shared.errors import Unavailable
 from shared.mongodb import Document, guarded
 from shared.optouts import OptOuts
 from shared.signing import pseudonym
@@ -21,3 +28,13 @@ class KnownOptOuts:
             tombstone = self._forgotten.find_one({"_id": pseudonym(self._secret, site, user)}, {"_id": 1})
         if tombstone is None:
             self._opt_outs.add(site, user, channel, reason)
+
+
+def site_name(database: Database[Document], site: str) -> str:
+    """Return the name of *site* as it is live, empty where nobody can say: a page must do without it then."""
+    with suppress(Unavailable), guarded():
+        control = database.control.find_one({"_id": site}, {"ruleset": 1}) or {}
+        version = f"{site}:{control.get('ruleset')}"
+        row = database.rulesets.find_one({"_id": version}, {"ruleset.name": 1}) or {}
+        return str(row.get("ruleset", {}).get("name", ""))
+    return ""

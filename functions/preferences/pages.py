@@ -1,5 +1,6 @@
 """The pages that a customer sees: small, whole in one answer, without scripts, cookies or a word about who he is."""
 
+import html
 from typing import NamedTuple
 
 CHANNELS = {"email": "e-mails", "sms": "text messages", "push": "notifications"}
@@ -48,16 +49,14 @@ class Page(NamedTuple):
     html: str
 
 
-def ask(channel: str) -> Page:
-    """Return the page that asks whether to end the messages of *channel*."""
-    text = f"You will get no more {_messages(channel)} of this kind from us."
-    return Page(200, _PAGE.format(title="Do you want to unsubscribe?", text=text, form=_FORM))
+def ask(channel: str, site: str) -> Page:
+    """Return the page that asks whether to end the messages of *channel* from *site*: its name, or empty."""
+    return Page(200, _PAGE.format(title="Do you want to unsubscribe?", text=_end(channel, site), form=_FORM))
 
 
-def done(channel: str) -> Page:
+def done(channel: str, site: str) -> Page:
     """Return the page that says that they have ended, and offers nothing else."""
-    text = f"You will get no more {_messages(channel)} of this kind from us."
-    return Page(200, _PAGE.format(title="You are unsubscribed", text=text, form=""))
+    return Page(200, _PAGE.format(title="You are unsubscribed", text=_end(channel, site), form=""))
 
 
 def not_found() -> Page:
@@ -75,6 +74,10 @@ def unavailable(channel: str) -> Page:
     """Return the page for a moment in which nothing can be stored; its button tries again."""
     text = f"Something went wrong, and you may still get {_messages(channel)}. Please try again in a moment."
     return Page(503, _PAGE.format(title="That did not work yet", text=text, form=_FORM))
+
+
+def _end(channel: str, site: str) -> str:
+    return f"You will get no more {_messages(channel)} from {html.escape(site) or 'us'}."
 
 
 def _messages(channel: str) -> str:

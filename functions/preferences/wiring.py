@@ -1,7 +1,9 @@
 """Builds Preferences from its settings: the only place that creates its client."""
 
+from functools import partial
+
 from preferences.handler import Deps
-from preferences.known import KnownOptOuts
+from preferences.known import KnownOptOuts, site_name
 from shared import mongodb
 from shared.observability import observe
 from shared.optouts import OptOuts
@@ -15,6 +17,7 @@ def build(settings: Settings) -> Deps:
     secret = check_secret(settings.signing_secret)
     return Deps(
         opt_outs=KnownOptOuts(OptOuts(database.optouts), database.forgotten, secret),
+        name=partial(site_name, database),
         secret=secret,
         observability=observe("preferences"),
     )

@@ -153,7 +153,7 @@ class TargetGroup(msgspec.Struct, omit_defaults=True):
 
 
 class Ruleset(msgspec.Struct, omit_defaults=True):
-    """All live campaigns of ``site``, version ``version`` (1, 2, 3 …).
+    """All live campaigns of ``site``, version ``version`` (1, 2, 3 …). ``name``: of the site, for people.
 
     ``caps``: per channel, or ``total`` for all together, what one user may get. ``consent``: the customer's
     attribute that must be true, per channel. ``rates``: sends per minute, per channel.
@@ -171,4 +171,5 @@ class Ruleset(msgspec.Struct, omit_defaults=True):
     webhook_hosts: list[str] = []
     identity: Identity = msgspec.field(default_factory=Identity)
     events_per_user: Quota | None = None
+    name: str = ""
     format: int = 1

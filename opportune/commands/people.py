@@ -51,6 +51,7 @@ def deliveries(
     campaign: Annotated[str | None, typer.Option(help="Of this campaign only.")] = None,
     channel: Annotated[str | None, typer.Option(help="Of this channel only.")] = None,
     state: Annotated[list[str] | None, typer.Option(help="In this state only, such as unknown; repeatable.")] = None,
+    reason: Annotated[list[str] | None, typer.Option(help="For this reason only, such as cap; repeatable.")] = None,
     since: Annotated[str, typer.Option(help="A duration such as 24h or 7d, or an ISO-8601 time.")] = "24h",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many are listed.")] = 20,
     mongodb_url: MongoUrl = None,
@@ -58,7 +59,7 @@ def deliveries(
 ) -> None:
     """List what became of activations, the newest first, and how many of them there are in each state.
 
-    Example: opportune deliveries --state unknown --since 7d
+    Example: opportune deliveries --state suppressed --reason cap --since 7d
     """
     from opportune import calling, connection, sites
     from opportune import deliveries as ledger
@@ -72,6 +73,7 @@ def deliveries(
         campaign=campaign,
         channel=channel,
         states=state or (),
+        reasons=reason or (),
         limit=limit,
     )
     listed = ledger.list_deliveries(database, query, now)
@@ -92,10 +94,13 @@ def pause(
     channel: Channel = None,
     campaign: CampaignOption = None,
     listed: Annotated[bool, typer.Option("--list", help="Change nothing; list what is paused.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
     """Stop what a site sends, or a channel or a campaign of it. What matches meanwhile is held.
+
+    Where neither a site nor a part of it is named, it asks first.
 
     Example: opportune pause shop --channel email
     """
@@ -106,6 +111,8 @@ def pause(
     if listed:
         switched = pauses.Switched(named, "", changed=False, paused=pauses.paused(database, named))
     else:
+        if site is None and channel is None and campaign is None and not yes:
+            typer.confirm(f"Pause all that {named} sends, on every channel?", abort=True, err=True)
         switched = pauses.pause(database, named, channel=channel, campaign=campaign)
     if as_json:
         print_json(switched._asdict())
@@ -178,7 +185,11 @@ def forget(
     with err.status("erasing, and looking again for what was on its way"):
         erased = erasure.forget(named, user, reach)
     if as_json:
-        print_json({**msgspec.to_builtins(erased), "totals": erased.totals})
+        print_json({**msgspec.to_builtins(erased), "found": erased.found, "totals": erased.totals})
+    elif not erased.found:
+        what = f"nothing is stored of a user {user!r} at {named}"
+        why_not = "Is the id right? Whoever has it will get no message from now on." if erased.is_new else ""
+        out.print(f"{what}. {why_not or 'He was forgotten before.'}", markup=False, highlight=False)
     else:
         table = Table("store", *[f"pass {n}" for n in range(1, len(erased.passes) + 1)])
         for store in erased.totals:

@@ -1,6 +1,5 @@
 """The functions of the local stack: limits as in the template, environment as Lambda gives it."""
 
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +28,7 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
 def settings(
     made: Resources,
     *,
+    signing_secret: str,
     redis_url: str,
     mongodb_url: str,
     http_url: str,
@@ -38,8 +38,9 @@ def settings(
     clock_text: str,
     speed: float,
 ) -> dict[str, str]:
-    """Return the settings of all functions, by variable; what links and webhooks are signed with is new each time.
+    """Return the settings of all functions, by variable.
 
+    *signing_secret*: what links and webhooks are signed with; *identity_secret*: what keys of user ids follow from;
     *http_url*: of the HTTP front; *poll_seconds*: of the wall clock; *clock_text*: START_MS,SPEED or empty, with the
     same *speed*. What the functions measure by their own clock is that much longer.
     """
@@ -56,7 +57,7 @@ def settings(
         "OPPORTUNE_MONGODB_URL": mongodb_url,
         "OPPORTUNE_POLL_SECONDS": str(max(1, round(poll_seconds * speed))),
         "OPPORTUNE_GATEWAY_TIMEOUT_MS": str(max(1, round(GATEWAY_TIMEOUT_MS * speed))),
-        "OPPORTUNE_SIGNING_SECRET": secrets.token_urlsafe(48),
+        "OPPORTUNE_SIGNING_SECRET": signing_secret,
         "OPPORTUNE_IDENTITY_SECRET": identity_secret,
         "OPPORTUNE_PREFERENCES_URL": http_url,
         "OPPORTUNE_WEBHOOK_SINK": webhook_sink,

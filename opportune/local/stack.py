@@ -89,7 +89,8 @@ class Stack:
         self._poll_seconds = poll_seconds
         self._wake_s = wake_s
         self._keys = dict(keys or {})
-        self.identity_secret = secrets.token_urlsafe(48)
+        # New each time.
+        self.identity_secret, self.signing_secret = secrets.token_urlsafe(48), secrets.token_urlsafe(48)
         self._ses_identities = tuple(ses_identities)
         self._functions = functions
         self._progress = progress
@@ -219,6 +220,7 @@ class Stack:
     def _make_pools(self, children: Children, made: aws.Resources) -> dict[str, Pool]:
         given = settings(
             made,
+            signing_secret=self.signing_secret,
             redis_url=self.redis_url,
             mongodb_url=self.mongodb_url,
             http_url=self.http_url,
@@ -292,5 +294,6 @@ class Stack:
             "dead_schedules_url",
         )
         folders = {"run_dir": str(self.run_dir), "logs_dir": str(self.logs_dir)}
-        told = {"keys": self._keys, "identity_secret": self.identity_secret, "clock": self._clock_text}
+        told = {"keys": self._keys, "clock": self._clock_text}
+        told |= {"identity_secret": self.identity_secret, "signing_secret": self.signing_secret}
         return {name: getattr(self, name) for name in urls} | folders | told

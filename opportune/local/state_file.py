@@ -16,7 +16,7 @@ def running(state_dir: Path) -> dict[str, Any] | None:
 
     Keys: pid, started, http_url, lambda_url, aws_url, redis_url, mongodb_url, queue_url, dead_letter_url,
     doorbells_url, dead_doorbells_url, dead_schedules_url, run_dir, logs_dir, keys (write keys by variable),
-    identity_secret, clock (of the functions, as in OPPORTUNE_CLOCK).
+    identity_secret, signing_secret, clock (of the functions, as in OPPORTUNE_CLOCK).
     """
     told = _read(state_dir / NAME)
     return told if told and "http_url" in told and _alive(told) else None
@@ -66,7 +66,7 @@ def release(state_dir: Path) -> None:
 def _draft(path: Path, told: dict[str, Any]) -> Path:
     me = Process.running(os.getpid(), "stack")
     draft = path.with_suffix(f".{me.pid}")
-    draft.touch(mode=0o600)  # it holds write keys
+    draft.touch(mode=0o600)  # it holds write keys and secrets
     draft.write_text(json.dumps({"pid": me.pid, "started": me.started, **told}, indent=2), encoding="utf-8")
     return draft
 

@@ -57,6 +57,8 @@ def _ledger(mongodb: Db) -> Db:
         ({"site": "shop"}, ["elsewhere"]),
         ({"since": NOW - 2 * HOUR}, ["new", "mail", "capped"]),
         ({"user": "nobody"}, []),
+        ({"reasons": ["cap", "interrupted"]}, ["capped", "lost"]),
+        ({"reasons": ["cap", "interrupted"], "states": ["unknown"]}, ["lost"]),
     ],
 )
 def test_filters_and_order(ledger: Db, filters: dict[str, Any], expected: list[str]) -> None:
@@ -75,7 +77,9 @@ def test_counts_are_of_all_and_unknown_ones_have_an_age(ledger: Db) -> None:
     assert (lost.age, lost.reason, lost.at) == (3 * HOUR, "interrupted", NOW - 3 * HOUR)
 
 
-@pytest.mark.parametrize("filters", [{}, {"states": ["unknown"]}, {"user": "anna"}, {"channel": "email"}])
+@pytest.mark.parametrize(
+    "filters", [{}, {"states": ["unknown"]}, {"user": "anna"}, {"channel": "email"}, {"reasons": ["cap"]}]
+)
 def test_every_query_walks_an_index_in_its_order(ledger: Db, filters: dict[str, Any]) -> None:
     """No collection scan, and no sort in memory."""
     query = Query(**{"site": "demo", "since": NOW - DAY, **filters})

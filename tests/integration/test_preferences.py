@@ -34,7 +34,10 @@ def test_a_post_is_remembered_and_a_get_is_not(mongodb: Database[dict[str, Any]]
     """After the POST the user is opted out of this channel of this site, and of nothing else."""
     given = settings(mongodb_url, mongodb.name)
     stored = OptOuts(mongodb.optouts)
-    assert visit(given, "GET")["statusCode"] == 200
+    assert "no more e-mails from us." in visit(given, "GET")["body"]
+    mongodb.control.insert_one({"_id": "shop", "ruleset": 3})
+    mongodb.rulesets.insert_one({"_id": "shop:3", "ruleset": {"name": "The shop"}})
+    assert "no more e-mails from The shop." in visit(given, "GET")["body"]
     assert not stored.has("shop", "ada", "email")
     assert visit(given, "POST")["statusCode"] == 200
     assert stored.has("shop", "ada", "email")

@@ -14,6 +14,7 @@ from redis import Redis
 from opportune import publishing
 from opportune.calling import Queues
 from opportune.local import aws
+from shared.signing import webhook_key
 from tests.integration.test_forget import bodies, documents_with, traces
 from tests.system.test_story import opportune
 from tests.system.whole import System
@@ -164,9 +165,40 @@ def test_forget_leaves_no_trace_in_any_store_queue_or_log(system: System, user: 
     assert not any(user in body for body in bodies(dead))
     again = command(system, "forget", user, "--site", "demo", "--yes", "--json")
     assert sum(json.loads(again.stdout)["totals"].values()) == 0
+    assert (erased["found"], json.loads(again.stdout)["found"]) == (True, False)
     logs = [path for path in system.stack.logs_dir.iterdir() if path.name.startswith(FUNCTIONS)]
     assert len(logs) >= 3
     assert [path.name for path in logs if user in path.read_text(errors="replace")] == []
+
+
+def test_forget_says_where_there_was_nobody(system: System) -> None:
+    """A wrong id, or one that was forgotten before: no receipt that looks as if somebody had been erased."""
+    user = f"nobody-{uuid.uuid4().hex[:8]}"
+    for said in ("Is the id right?", "He was forgotten before."):
+        done = command(system, "forget", user, "--site", "demo", "--yes", COLUMNS="200")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"nothing is stored of a user '{user}' at demo. {done.stdout.split('demo. ')[1]}"
+        assert said in done.stdout
+
+
+def test_pause_asks_before_it_stops_everything(system: System) -> None:
+    """Without a site, a channel or a campaign: a no changes nothing, --yes does not ask."""
+    done = opportune("pause", cwd=system.folder, input="n\n")
+    assert (done.returncode, "Pause all that demo sends" in done.stderr) == (1, True)
+    assert "nothing of demo is paused" in command(system, "pause", "--list").stdout
+    try:
+        assert "all of demo is paused" in command(system, "pause", "--yes").stdout
+    finally:
+        assert command(system, "resume").returncode == 0
+
+
+def test_webhook_key_is_the_one_that_webhooks_are_signed_with(system: System) -> None:
+    """Alone on standard output, for a pipe; of a site that exists."""
+    done = command(system, "webhook-key", "demo")
+    secret = json.loads((system.folder / ".opportune" / "stack.json").read_text())["signing_secret"]
+    assert done.stdout == webhook_key(secret, "demo") + "\n"
+    told = command(system, "webhook-key", "--json", OPPORTUNE_SIGNING_SECRET="another secret of forty characters ....")
+    assert json.loads(told.stdout)["key"] == webhook_key("another secret of forty characters ....", "demo")
 
 
 def test_forget_asks_first(system: System, user: str) -> None:
@@ -183,6 +215,8 @@ def test_forget_asks_first(system: System, user: str) -> None:
         (["why", "anna", "--site", "nowhere"], "unknown_site"),
         (["deliveries", "--site", "demo", "--state", "snet"], "unknown_state"),
         (["deliveries", "--site", "demo", "--since", "yesterday"], "invalid_since"),
+        (["deliveries", "--site", "demo", "--channel", "fax"], "unknown_channel"),
+        (["webhook-key", "nowhere"], "unknown_site"),
         (["pause", "nowhere"], "unknown_site"),
         (["pause", "demo", "--channel", "fax"], "unknown_channel"),
         (["pause", "demo", "--campaign", "nothing"], "unknown_campaign"),
@@ -199,7 +233,7 @@ def test_mistakes_are_one_clear_line(arguments: list[str], says: str, system: Sy
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["why", "deliveries", "pause", "resume", "forget"])
+@pytest.mark.parametrize("name", ["why", "deliveries", "pause", "resume", "forget", "webhook-key"])
 def test_every_command_has_help_with_an_example(name: str, system: System) -> None:
     """`--help` explains and shows how it is typed."""
     done = command(system, name, "--help")

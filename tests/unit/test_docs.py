@@ -57,7 +57,7 @@ def test_opportune_commands_exist() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "opportune", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    offered = set(re.findall(r"^\W*([a-z]+) ", done.stdout, flags=re.MULTILINE))
+    offered = set(re.findall(r"^\W*([a-z-]+) ", done.stdout, flags=re.MULTILINE))
     assert commands(text(README), "opportune") <= offered
 
 

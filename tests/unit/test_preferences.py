@@ -43,7 +43,8 @@ Visit = Callable[..., dict[str, Any]]
 
 @pytest.fixture(name="visit")
 def _visit(opt_outs: FakeOptOuts) -> Visit:
-    handler = create_handler(Deps(opt_outs, SECRET, observe("preferences")))
+    names = {"shop": "Tom & Jerry's <shop>"}
+    handler = create_handler(Deps(opt_outs, lambda site: names.get(site, ""), SECRET, observe("preferences")))
 
     def visit(method: str, path: str, body: bytes = b"") -> dict[str, Any]:
         return handler(http_event(method, path, body), Context())
@@ -51,9 +52,9 @@ def _visit(opt_outs: FakeOptOuts) -> Visit:
     return visit
 
 
-def link(channel: str = "email") -> str:
+def link(channel: str = "email", site: str = "shop") -> str:
     """Return the path of the link that an e-mail carries."""
-    return f"/unsubscribe/{unsubscribe_token(SECRET, 'shop', USER, channel)}"
+    return f"/unsubscribe/{unsubscribe_token(SECRET, site, USER, channel)}"
 
 
 def test_a_get_asks_and_changes_nothing(visit: Visit, opt_outs: FakeOptOuts) -> None:
@@ -83,9 +84,10 @@ def test_a_repeated_post_answers_the_same(visit: Visit) -> None:
 
 @pytest.mark.parametrize(("channel", "word"), [("sms", "text messages"), ("push", "notifications"), ("x", "messages")])
 def test_the_page_names_what_ends(visit: Visit, opt_outs: FakeOptOuts, channel: str, word: str) -> None:
-    """The words are those of the channel, and it alone ends."""
-    assert f"no more {word}" in visit("GET", link(channel))["body"]
-    assert f"no more {word}" in visit("POST", link(channel))["body"]
+    """The channel, in people's words, and the site by its name; a site without one is "us". It alone ends."""
+    for method in ("GET", "POST"):
+        assert f"no more {word} from Tom &amp; Jerry&#x27;s &lt;shop&gt;." in visit(method, link(channel))["body"]
+    assert f"no more {word} from us." in visit("GET", link(channel, "other"))["body"]
     assert opt_outs.rows == [("shop", USER, channel, "unsubscribed")]
 
 
