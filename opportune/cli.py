@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from opportune.commands import customers, definitions, keys, people, webhooks
-from opportune.commands.frame import Json, MongoUrl, command, err, out, print_json, progress_bar
+from opportune.commands import customers, definitions, keys, people, targets, webhooks
+from opportune.commands.frame import Json, command, err, out, print_json, progress_bar
 
 app = typer.Typer(
     help="Answer a customer at the opportune moment.",
@@ -15,10 +15,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-targets_app = typer.Typer(help="The daily targets.", no_args_is_help=True)
 events_app = typer.Typer(help="Recorded events.", no_args_is_help=True)
 app.add_typer(customers.app, name="customers")
-app.add_typer(targets_app, name="targets")
+app.add_typer(targets.app, name="targets")
 app.add_typer(events_app, name="events")
 app.add_typer(definitions.app)
 app.add_typer(people.app)
@@ -68,26 +67,6 @@ def outbox(
     else:
         out.print(messages.table(sent) if sent else "nothing was sent yet")
         out.print(f"in full: {endpoint}/outbox", highlight=False)
-
-
-@command(targets_app, "refresh")
-def targets_refresh(
-    site: Annotated[str | None, typer.Option(help="Id of the site; default: all.")] = None,
-    mongodb_url: MongoUrl = None,
-    as_json: Json = False,
-) -> None:
-    """Write a new generation of targets and switch to it.
-
-    Example: opportune targets refresh --site demo
-    """
-    from opportune import connection, publishing
-
-    refreshed = publishing.refresh_targets(connection.database(mongodb_url), site)
-    if as_json:
-        print_json({name: result._asdict() for name, result in refreshed.items()})
-    else:
-        for name, result in refreshed.items():
-            out.print(f"[green]refreshed[/green] {name}: generation {result.generation}, {result.users} user(s)")
 
 
 @command(events_app, "send")

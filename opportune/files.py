@@ -27,6 +27,7 @@ from console.definitions import (
     cross_check,
     validate,
 )
+from console.definitions_groups import UPLOADED
 from console.doubts import doubts
 from opportune.source import InvalidFiles, Problem, Source, read, read_text
 
@@ -188,7 +189,7 @@ class _Folder:
             data = source.data
             if isinstance(data, dict):
                 name = data["id"] if isinstance(data.get("id"), str) else name
-                if isinstance(data.get("list"), str):
+                if isinstance(data.get("list"), str) and data["list"] != UPLOADED:
                     data = {**data, "list": self._users(source, data["list"])}
             return _Loaded(source, _validated(source, TargetGroup, data))
         except InvalidFiles as error:

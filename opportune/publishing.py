@@ -9,8 +9,8 @@ from console import publish as console
 from console.definitions import Definitions
 from console.publish import Published
 from opportune import files
-from refresher.refresh import Refreshed, refresh
-from shared import mongodb
+from refresher.plan import ALL
+from refresher.refresh import Refreshed, Way, refresh
 from shared.clock import now_ms
 from shared.contracts import WriteKey, write_key
 from shared.errors import InvalidDefinition, OpportuneError
@@ -57,9 +57,6 @@ def write_keys(definitions: Definitions, env: Mapping[str, str]) -> list[WriteKe
     return keys
 
 
-def refresh_targets(database: Database[Document], site: str | None = None) -> dict[str, Refreshed]:
-    """Write a new generation of targets for *site*, or for all."""
-    sites = mongodb.pointers(database)
-    if site is not None and site not in sites:
-        raise UnknownSite(f"site {site!r} was never published; known: {', '.join(sites) or 'none'}")
-    return {name: refresh(database, name, now=now_ms()) for name in ([site] if site else sites)}
+def refresh_targets(database: Database[Document], site: str) -> Refreshed:
+    """Make all targets of *site* anew: what the demo, the benchmarks and the tests need."""
+    return refresh(database, site, [ALL], Way("command line", now_ms)).made[-1]

@@ -33,7 +33,7 @@ def compiled(
     source = {
         "id": name,
         "name": name,
-        "targets": "everyone" if everyone else ["vip"],
+        "targets": "everyone" if everyone else [name],  # a group of its own
         "trigger": trigger,
         "channel": channel,
         "content": content,

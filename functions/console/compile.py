@@ -1,20 +1,25 @@
 """Compile what people write into what the functions read: definitions to a ruleset."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from console import compile_delivery, content
+from console.compile_groups import compounds
 from console.compile_trigger import compile_trigger, digest
-from console.definitions import Campaign, Definitions, Site
+from console.definitions import Campaign, Definitions, Site, TargetGroup
 from shared import ruleset as compiled
 from shared.contracts import WriteKey
 
 __all__ = ["compile_campaign", "compile_ruleset", "compile_trigger"]
 
 
-def compile_campaign(campaign: Campaign, site: Site | None = None) -> compiled.Campaign:
+def compile_campaign(
+    campaign: Campaign, site: Site | None = None, groups: Sequence[TargetGroup] = ()
+) -> compiled.Campaign:
     """Return *campaign* as the functions read it; its version changes with anything in it.
 
-    *site*: whose time zone and quiet hours it has; without one, UTC and none.
+    *site*: whose time zone and quiet hours it has; without one, UTC and none. *groups*: all target groups.
     """
     everyone = campaign.targets == "everyone"
     result = compiled.Campaign(
@@ -26,6 +31,7 @@ def compile_campaign(campaign: Campaign, site: Site | None = None) -> compiled.C
         content=compile_delivery.content(campaign.content) if campaign.content else {},
         everyone=everyone,
         groups=[] if everyone else list(campaign.targets),
+        compounds={} if everyone else compounds(campaign.targets, groups),
         reads=sorted(set().union(*map(content.reads, campaign.contents.values()))),
         priority=campaign.priority,
         schedule=compile_delivery.schedule(campaign, site),
@@ -55,7 +61,9 @@ def compile_ruleset(definitions: Definitions, *, version: int, keys: list[WriteK
         site=site.id,
         version=version,
         keys=keys,
-        campaigns=sorted((compile_campaign(c, site) for c in definitions.campaigns), key=lambda c: c.id),
+        campaigns=sorted(
+            (compile_campaign(c, site, definitions.groups) for c in definitions.campaigns), key=lambda c: c.id
+        ),
         sender=compiled.Sender(address=sender.address, name=sender.name or "") if sender else None,
         caps=compile_delivery.caps(site),
         consent=compile_delivery.given(site.consent),

@@ -6,9 +6,9 @@ what is wrong and where; ``Definitions`` also checks what one definition says ab
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from typing import Annotated, Any, Self
+from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import model_validator
 
 from console import check_events
 from console.content_urls import webhook_host
@@ -17,12 +17,11 @@ from console.definitions_content import Action, EmailContent, PopupContent, Push
 from console.definitions_delivery import Goal, Limits, Variant
 from console.definitions_errors import Complaints, InvalidDefinitions, suggestion, validate
 from console.definitions_events import Attribute, Event, Tag
-from console.definitions_model import Definition, Name, identifier
+from console.definitions_groups import TargetGroup, check_others
+from console.definitions_model import Definition
 from console.definitions_site import Key, Sender, Site
 from console.definitions_times import QuietHours, Schedule
 from console.definitions_trigger import Matcher, Step, Trigger, Unless
-from shared import conditions
-from shared.errors import InvalidDefinition
 
 __all__ = [
     "Action",
@@ -53,43 +52,6 @@ __all__ = [
     "cross_check",
     "validate",
 ]
-
-
-class TargetGroup(Definition):
-    """A named set of users: those whose attributes meet ``rule``, or those in ``list``."""
-
-    example = "id: vip-players, rule: {tier: vip}"
-
-    id: Annotated[str, identifier(64)]
-    name: Name | None = None
-    rule: dict[str, Any] | None = None
-    list: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
-
-    @field_validator("rule", mode="before")
-    @classmethod
-    def _check_rule(cls, value: Any) -> dict[str, Any] | None:
-        if value is None:
-            return None
-        if value == {}:
-            raise Complaints(("", "an empty rule would be everybody: write 'targets: everyone' in the campaign"))
-        try:
-            conditions.parse(value, field="", dates=True)
-        except InvalidDefinition as error:
-            raise Complaints((error.field, error.message)) from None
-        return dict(value)
-
-    @field_validator("list", mode="before")
-    @classmethod
-    def _check_list(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            raise Complaints(("", "must be a list of user ids; a file can be named in a folder of definitions only"))
-        return value
-
-    @model_validator(mode="after")
-    def _check_one(self) -> Self:
-        if (self.rule is None) == (self.list is None):
-            raise Complaints(("", "needs either 'rule' (a condition on customers) or 'list' (user ids)"))
-        return self
 
 
 class Definitions(Definition):
@@ -136,6 +98,7 @@ def cross_check(
             if name in twice and name in ids[:number]
         ]
     known = {group.id for group in groups} | set(other_groups)
+    found += check_others(groups, known)
     for number, campaign in enumerate(campaigns):
         for position, name in enumerate(() if campaign.targets == "everyone" else campaign.targets):
             if name not in known:

@@ -22,6 +22,8 @@ OPERAND_FORMS: dict[str, JsonSchemaValue] = {
 CONDITION: JsonSchemaValue = {"$ref": "#/$defs/Condition"}
 _CLOCK: JsonSchemaValue = {"pattern": f"^({CLOCK.pattern})$"}
 
+_OTHERS = ("any_of", "all_of", "none_of")
+
 # What the models check by functions of their own, which say nothing to pydantic's schema.
 FORMS: dict[str, JsonSchemaValue] = {
     "Campaign.id": {"pattern": "^[a-z0-9-]{1,64}$"},
@@ -35,6 +37,7 @@ FORMS: dict[str, JsonSchemaValue] = {
     "WebhookContent.url": {"pattern": "^[Hh][Tt][Tt][Pp][Ss]://[^/?#@:{}]+([/?]|$)"},
     "TargetGroup.id": {"pattern": "^[a-z0-9-]{1,64}$"},
     "TargetGroup.rule": {**CONDITION, "minProperties": 1},
+    **{f"TargetGroup.{field}": {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 100} for field in _OTHERS},
     "Attribute.one_of": {"items": {"type": ["string", "number"]}},
     "Site.id": {"pattern": "^[a-z0-9-]{1,32}$"},
     "Key.key": {"pattern": r"^\S{8,200}$"},
@@ -128,7 +131,10 @@ RULES: dict[str, JsonSchemaValue] = {
             {"if": {"required": ["inner"]}, "then": _REPEATED},
         ]
     },
-    "TargetGroup": _exactly_one("rule", "list"),
+    "TargetGroup": {
+        "anyOf": [{"required": [field]} for field in ("rule", "list", *_OTHERS)],
+        "not": {"required": ["rule", "list"]},
+    },
     "EmailContent": {"anyOf": [{"required": ["text"]}, {"required": ["html"]}]},
     "Key": {
         **_exactly_one("key", "sha256", "from_env"),

@@ -4,7 +4,7 @@ Lists of users first, then the version, then the pointer that the functions foll
 `console.versions`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -12,27 +12,26 @@ from pymongo.database import Database
 
 from console import lists, versions
 from console.compile import compile_ruleset
-from console.definitions import Definitions, TargetGroup
+from console.compile_groups import target_group
+from console.definitions import Definitions
+from console.definitions_groups import UPLOADED
 from console.versions import Content, PublishConflict
-from shared import ruleset as compiled
 from shared.contracts import WriteKey
 from shared.mongodb import Document
 
-__all__ = ["PublishConflict", "Published", "content", "publish", "retargeted", "roll_back"]
+__all__ = ["PublishConflict", "Published", "content", "publish", "roll_back"]
 
 
 class Published(NamedTuple):
     """What a publish came to. ``changed``: False when the current version was already the same.
 
-    ``retargeted``: ids of campaigns whose targets have to be made anew: those for target groups that are new, or
-    whose groups are, or are other ones. ``of``: the older version whose content came back, 0 for none.
+    ``of``: the older version whose content came back, 0 for none.
     """
 
     site: str
     version: int
     campaigns: int
     changed: bool
-    retargeted: tuple[str, ...] = ()
     of: int = 0
 
 
@@ -46,10 +45,10 @@ def publish(database: Database[Document], definitions: Definitions, keys: Sequen
     if now is not None and then.is_same(now):
         return Published(site, seen, campaigns, changed=False)
     for group in definitions.groups:
-        if group.list is not None:
+        if group.list:
             lists.write(database, site, group.list)
     version = versions.make_live(database, then, seen=seen)
-    return Published(site, version, campaigns, changed=True, retargeted=retargeted(now, then))
+    return Published(site, version, campaigns, changed=True)
 
 
 def roll_back(database: Database[Document], site: str, version: int | None = None) -> Published:
@@ -68,37 +67,18 @@ def roll_back(database: Database[Document], site: str, version: int | None = Non
     if then.is_same(now):
         return Published(site, seen, campaigns, changed=False, of=version)
     made = versions.make_live(database, then, seen=seen, of=version)
-    return Published(site, made, campaigns, changed=True, retargeted=retargeted(now, then), of=version)
+    return Published(site, made, campaigns, changed=True, of=version)
 
 
 def content(definitions: Definitions, keys: Sequence[WriteKey]) -> Content:
     """Return *definitions* as a version holds them; nothing is written. A list is there by its name."""
-    groups = {group.id: _group(group) for group in definitions.groups}
+    groups = {group.id: target_group(group) for group in definitions.groups}
     written = definitions.model_dump(
         mode="json", by_alias=True, exclude_none=True, exclude={"groups": {"__all__": {"list"}}}
     )
     for group in written["groups"]:
-        if groups[group["id"]].list is not None:
-            group["list"] = groups[group["id"]].list
+        found = groups[group["id"]]
+        if found.list is not None or found.uploaded:
+            group["list"] = found.list or UPLOADED
     ruleset = compile_ruleset(definitions, version=0, keys=list(keys))
     return Content(ruleset, sorted(groups.values(), key=lambda group: group.id), written)
-
-
-def retargeted(now: Content | None, then: Content) -> tuple[str, ...]:
-    """Return the ids of the campaigns of *then* whose targets are not those that they had in *now*."""
-    before = _audiences(now) if now else {}
-    after = _audiences(then)
-    return tuple(campaign for campaign, audience in after.items() if audience and before.get(campaign) != audience)
-
-
-def _audiences(content: Content) -> Mapping[str, dict[str, compiled.TargetGroup | None]]:
-    groups = {group.id: group for group in content.groups}
-    return {
-        campaign.id: {} if campaign.everyone else {name: groups.get(name) for name in campaign.groups}
-        for campaign in content.ruleset.campaigns
-    }
-
-
-def _group(group: TargetGroup) -> compiled.TargetGroup:
-    named = None if group.list is None else lists.name(group.list)
-    return compiled.TargetGroup(id=group.id, rule=group.rule, list=named)

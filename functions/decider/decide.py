@@ -21,6 +21,7 @@ from decider.policy import FRESH_MS, closed
 from decider.relevance import Concern
 from decider.rows import WAITING, Fire, Outcome, RowAnswer, RowCall, Rows, TriggerCall
 from decider.targets import Targets
+from shared import groups
 from shared.contracts import Decide, Decided, Decision, Event, Ring
 from shared.errors import Unavailable
 from shared.polled import Polled
@@ -137,9 +138,9 @@ class Decider:
         answer = self.rows.apply(call)
         if answer.code is Outcome.TARGETS_UNKNOWN:
             plan = rules.plan
-            known = self.targets.campaigns(call.site, rules.generation, call.user) if plan.has_groups else []
+            found = self.targets.groups(call.site, rules.generation, call.user) if plan.has_groups else []
             live = plan.ruleset.campaigns
-            call.targets = [each.trigger.key for each in live if each.id in known and not each.everyone]
+            call.targets = [each.trigger.key for each in live if not each.everyone and groups.is_target(each, found)]
             call.keep = call.targets + [each.trigger.key for each in live if each.everyone]
             answer = self.rows.apply(call)
         if answer.code is Outcome.RULESET_OUTDATED:

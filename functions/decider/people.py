@@ -10,6 +10,7 @@ from decider.book import Rulebook
 from decider.decide import Decider
 from decider.dispatch import LONGEST_HOP_S
 from decider.scripts import Script
+from shared import groups
 from shared.contracts import ForgetUser, Look
 from shared.errors import InvalidRequest
 
@@ -103,7 +104,9 @@ def look(decider: Decider, request: Look) -> dict[str, Any]:
             live = rules.plan.by_trigger
             targets = [live[name].id for name in names.split(",") if name in live and not live[name].everyone]
     if targets is None:
-        targets = decider.targets.campaigns(request.site, rules.generation, request.user)
+        found = decider.targets.groups(request.site, rules.generation, request.user)
+        campaigns = rules.plan.ruleset.campaigns
+        targets = [each.id for each in campaigns if not each.everyone and groups.is_target(each, found)]
     answer: dict[str, Any] = msgspec.to_builtins(
         Looked(rules.plan.ruleset.version, rules.generation, targets, known, row)
     )

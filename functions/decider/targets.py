@@ -1,4 +1,4 @@
-"""The targets collection, read once per user and generation; the row in Redis keeps the answer."""
+"""The targets collection, read once per user and generation; the row in Redis keeps what follows from it."""
 
 from typing import Protocol
 
@@ -9,9 +9,9 @@ from shared.mongodb import Document, guarded, targets_collection
 
 
 class Targets(Protocol):
-    """Who is a target of what."""
+    """Which rules and lists of target groups a user was found in."""
 
-    def campaigns(self, site: str, generation: int, user: str) -> list[str]: ...
+    def groups(self, site: str, generation: int, user: str) -> list[str]: ...
 
 
 class MongoTargets:
@@ -20,10 +20,10 @@ class MongoTargets:
     def __init__(self, database: Database[Document]) -> None:
         self._database = database
 
-    def campaigns(self, site: str, generation: int, user: str) -> list[str]:
-        """Return the ids of the campaigns that *user* is a target of."""
+    def groups(self, site: str, generation: int, user: str) -> list[str]:
+        """Return the target groups whose rule or list *user* was found in."""
         if generation == 0 or user.startswith(ANONYMOUS_PREFIX):
             return []
         with guarded():
             row = self._database[targets_collection(site, generation)].find_one({"_id": user})
-        return list(row["campaigns"]) if row else []
+        return list(row["groups"]) if row else []

@@ -118,7 +118,7 @@ def _case(
     control = ports.controls.of(site)
     is_target = True
     if due(activation) > activation.at and not present.everyone:
-        is_target = ports.targets.is_target(site, control.generation, user, activation.campaign)
+        is_target = ports.targets.is_target(site, control.generation, user, present)
     return Case(
         now=ports.clock(),
         activation=activation,

@@ -11,6 +11,7 @@ from engager.render import Templates
 from engager.rulesets import Brief
 from shared.clock import Clock
 from shared.contracts import Activation
+from shared.ruleset import Campaign
 
 
 class Ledger(Protocol):
@@ -59,7 +60,7 @@ class OptOuts(Protocol):
 class Targets(Protocol):
     """Who is a target of a campaign now."""
 
-    def is_target(self, site: str, generation: int, user: str, campaign: str) -> bool: ...
+    def is_target(self, site: str, generation: int, user: str, campaign: Campaign) -> bool: ...
 
 
 class Ceilings(Protocol):

@@ -2,8 +2,10 @@
 
 from pymongo.database import Database
 
+from shared import groups
 from shared.contracts import ANONYMOUS_PREFIX
 from shared.mongodb import Document, guarded, targets_collection
+from shared.ruleset import Campaign
 
 
 class MongoTargets:
@@ -12,10 +14,10 @@ class MongoTargets:
     def __init__(self, database: Database[Document]) -> None:
         self._database = database
 
-    def is_target(self, site: str, generation: int, user: str, campaign: str) -> bool:
+    def is_target(self, site: str, generation: int, user: str, campaign: Campaign) -> bool:
         """Return whether *user* is a target of *campaign* in *generation* of the site's targets."""
         if generation == 0 or user.startswith(ANONYMOUS_PREFIX):
             return False
         with guarded():
-            rows = self._database[targets_collection(site, generation)]
-            return rows.find_one({"_id": user, "campaigns": campaign}, {"_id": 1}) is not None
+            row = self._database[targets_collection(site, generation)].find_one({"_id": user})
+        return row is not None and groups.is_target(campaign, row["groups"])

@@ -1,151 +1,189 @@
 """Make the next generation of a site's targets, inside MongoDB; no customer comes to Python.
 
-    reserve number n ─▶ fill targets_<site>_<n> ─▶ control: generation → n, if nothing moved ─▶ drop old ones
+    wish ─▶ take the lock, number n ─▶ plan ─▶ part after part to targets_<site>_<n> ─▶ control: generation → n
 
-Readers follow the pointer in ``control``, so they never see half a list. The generation before is kept:
-a reader that has just read the pointer still finds what it points to. Two refreshes at once fill
-collections of their own, and one of them gets the pointer.
+Readers follow the pointer in ``control``, so they never see half a list. The generation before is kept: a reader
+that has just read the pointer still finds what it points to, and there is a way back. Who dies half-way, or has no
+time left, leaves a lock that expires and a note of how far it came; the next one goes on from there.
 """
 
 import re
-from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from enum import StrEnum
 from typing import NamedTuple
 
-from pymongo import ReturnDocument
+import msgspec
 from pymongo.database import Database
+from pymongo.errors import PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from shared import conditions, mongodb
-from shared.errors import InvalidRequest, OpportuneError
-from shared.mongodb import Document, guarded
-from shared.ruleset import Ruleset, TargetGroup
+from refresher import hold as holding
+from refresher import parts
+from refresher.hold import Hold
+from refresher.parts import Source
+from refresher.plan import Plan, plan
+from shared import mongodb
+from shared.clock import Clock
+from shared.errors import InvalidDefinition, OpportuneError
+from shared.mongodb import Document, guarded, targets_collection
+from shared.ruleset import TargetGroup
+
+STALE_MS = 6 * 3_600_000
+Progress = Callable[[int, int], None]
 
 
 class Refreshed(NamedTuple):
-    """A new generation: how many users are targets, of how many campaigns.
+    """A new generation: how many users are in it, and for which groups they were looked for anew.
 
-    ``missing``: target groups that campaigns name and nobody has defined; they count as empty.
+    ``kept``: groups that were taken over as they were.
     """
 
     generation: int
     users: int
-    campaigns: int
-    missing: tuple[str, ...] = ()
+    found: tuple[str, ...]
+    kept: tuple[str, ...] = ()
 
 
-class RefreshConflict(OpportuneError):
-    """Another refresh, or a publish, came in between; the targets are as they were."""
+class Way(NamedTuple):
+    """How a refresh goes about it.
 
-    code = "refresh_conflict"
-    retryable = True
-    status = 409
+    ``owner``: who it is, for people. ``clock``: what relative dates count from. ``may_go_on``: asked before every
+    part but the first whether there is time for another. ``progress``: told of users passed, and of about how many.
+    ``part``: users of one part.
+    """
+
+    owner: str
+    clock: Clock
+    may_go_on: Callable[[], bool] = lambda: True
+    progress: Progress = lambda _done, _of: None
+    part: int = parts.PART
 
 
-class _Reserved(NamedTuple):
-    number: int
-    control: Document
+class End(StrEnum):
+    """How a refresh ended: all was done, there was no time left, or another one is at it and sees to ours too."""
+
+    DONE = "done"
+    NO_TIME = "no_time"
+    ELSEWHERE = "elsewhere"
 
 
-def refresh(database: Database[Document], site: str, *, now: int) -> Refreshed:
-    """Make the targets of *site* anew and switch to them; *now*, in ms, is what relative dates count from.
+class Outcome(NamedTuple):
+    """What a refresh came to: the generations that were made, and what is left."""
 
-    Raises `InvalidDefinition` for a group's broken rule, `RefreshConflict` and `Unavailable`; whatever it
-    raises, the generation in use stays as it was.
+    made: list[Refreshed]
+    end: End
+
+
+def refresh(database: Database[Document], site: str, wishes: Iterable[str], way: Way) -> Outcome:
+    """Fulfil *wishes* (see `refresher.plan`), and those that others have left.
+
+    Raises `InvalidDefinition` for a group's broken rule, `HoldLost` and `Unavailable`; whatever it raises, the
+    generation in use stays as it was.
     """
     database = database.with_options(write_concern=WriteConcern("majority"))
+    made: list[Refreshed] = []
     with guarded():
-        reserved = _reserve(database, site)
-        ruleset = mongodb.ruleset(database, site, reserved.control["ruleset"])
-        wanted = _campaigns_by_group(ruleset)
-        name = mongodb.targets_collection(site, reserved.number)
-        database.drop_collection(name)  # what a refresh that died may have left
-        try:
-            database.create_collection(name)
-            missing = _fill(database, reserved, wanted, now)
-            users = database[name].count_documents({})
-            _switch(database, site, reserved)
-        except OpportuneError:
-            database.drop_collection(name)
-            raise
-        _drop_older(database, site, than=reserved.control.get("generation") or 0)
-    campaigns = {campaign for ids in wanted.values() for campaign in ids}
-    return Refreshed(reserved.number, users, len(campaigns), tuple(missing))
+        holding.wish(database, site, *wishes)
+        while (hold := holding.take(database, site, way.owner)) is not None:
+            try:
+                is_done, generation = _carry_out(hold, way)
+            except PyMongoError:
+                _leave(hold)
+                raise
+            if generation is not None:
+                made.append(generation)
+            if not is_done:
+                return Outcome(made, End.NO_TIME)
+        return Outcome(made, End.ELSEWHERE if holding.running(database, site) else End.DONE)
 
 
-def _reserve(database: Database[Document], site: str) -> _Reserved:
-    """Take the next number for ourselves, whoever else refreshes; return it with the pointers as they are."""
-    highest = {"$max": [{"$ifNull": ["$reserved", 0]}, {"$ifNull": ["$generation", 0]}]}
-    control = database.control.find_one_and_update(
-        {"_id": site, "ruleset": {"$gt": 0}},
-        [{"$set": {"reserved": {"$add": [highest, 1]}}}],
-        return_document=ReturnDocument.AFTER,
-    )
-    if control is None:
-        raise InvalidRequest(f"nothing was ever published for site {site!r}", code="unknown_site")
-    return _Reserved(int(control["reserved"]), control)
+def _carry_out(hold: Hold, way: Way) -> tuple[bool, Refreshed | None]:
+    """Return whether what *hold* is about is done, and the new generation where it came to one."""
+    try:
+        task, groups, is_new = _task(hold, way.clock())
+        found = list(parts.sources(hold.site, task, groups)) if task else []
+    except InvalidDefinition:
+        hold.let_go()
+        raise
+    if task is None:
+        hold.let_go()
+        return True, None
+    into = targets_collection(hold.site, hold.number)
+    after = None if is_new else _go_on(hold, into)
+    if after is None:
+        _begin(hold, task, into)
+    if not _fill(hold, found, into, after, way):
+        hold.hand_over()
+        return False, None
+    users = hold.database[into].count_documents({})
+    hold.switch({**task.keep, **task.find})
+    _drop_older(hold)
+    return True, Refreshed(hold.number, users, tuple(task.find), tuple(task.keep))
 
 
-def _campaigns_by_group(ruleset: Ruleset) -> dict[str, list[str]]:
-    wanted: dict[str, list[str]] = defaultdict(list)
-    for campaign in ruleset.campaigns:
-        if not campaign.everyone:
-            for group in dict.fromkeys(campaign.groups):
-                wanted[group].append(campaign.id)
-    return dict(wanted)
+def _task(hold: Hold, now: int) -> tuple[Plan | None, dict[str, TargetGroup], bool]:
+    """Return the plan, the groups that it is about, and whether it is a new one."""
+    left = msgspec.convert(hold.state["plan"], Plan) if "plan" in hold.state else None
+    is_new = left is None or now - left.now > STALE_MS
+    version = hold.control["ruleset"] if left is None or is_new else left.ruleset
+    groups = mongodb.target_groups(hold.database, hold.site, version)
+    return (plan(hold.control, groups.values(), hold.state["wishes"], now=now) if is_new else left), groups, is_new
 
 
-def _fill(database: Database[Document], reserved: _Reserved, wanted: dict[str, list[str]], now: int) -> list[str]:
-    """Write the users of every group with its campaigns; return the groups that are not defined."""
-    site, version = reserved.control["_id"], reserved.control["ruleset"]
-    into = mongodb.targets_collection(site, reserved.number)
-    groups = mongodb.target_groups(database, site, version)
-    for name in wanted.keys() & groups.keys():
-        source, stages = _members(site, groups[name], now)
-        database[source].aggregate([*stages, *_merge(wanted[name], into)], allowDiskUse=True)
-    return sorted(wanted.keys() - groups.keys())
+def _begin(hold: Hold, task: Plan, into: str) -> None:
+    hold.database.drop_collection(into)
+    hold.database.create_collection(into)
+    hold.note(plan=msgspec.to_builtins(task), names=[hold.number], after=None, done=0)
 
 
-def _members(site: str, group: TargetGroup, now: int) -> tuple[str, list[Document]]:
-    """Return collection and stages that give the users of *group*, each as the field ``user``."""
-    if group.list is not None:
-        return "list_members", [{"$match": mongodb.in_list(site, group.list)}, {"$project": {"user": "$_id.user"}}]
-    condition = conditions.parse(group.rule or {}, field=f"{group.id}.rule")
-    matching = conditions.mongo_filter(condition, prefix="attributes.", now_ms=now)
-    return "customers", [{"$match": {"$and": [{"site": site}, matching]}}]
+def _go_on(hold: Hold, into: str) -> str | None:
+    """Take over what another owner has filled; return the last user of it, ``None`` where there is nothing."""
+    names = {targets_collection(hold.site, number): None for number in reversed(hold.state["names"])}
+    there = set(hold.database.list_collection_names(filter={"name": {"$in": list(names)}}))
+    name = next((name for name in names if name in there), None)
+    after = hold.state.get("after")
+    if name is None or after is None:
+        return None
+    if name != into:
+        hold.database[name].rename(into)
+    hold.note(names=[hold.number])
+    hold.database[into].delete_many({"_id": {"$gt": after}})  # of a part that was not finished
+    return str(after)
 
 
-def _merge(campaigns: list[str], into: str) -> list[Document]:
-    both = {"$setUnion": ["$campaigns", "$$new.campaigns"]}
-    return [
-        {"$project": {"_id": "$user", "campaigns": {"$literal": campaigns}}},
-        {
-            "$merge": {
-                "into": into,
-                "on": "_id",
-                "whenMatched": [{"$set": {"campaigns": both}}],
-                "whenNotMatched": "insert",
-            }
-        },
-    ]
+def _fill(hold: Hold, found: Sequence[Source], into: str, after: str | None, way: Way) -> bool:
+    """Write part after part, beginning behind *after*; return whether that was all of them."""
+    done, of = (hold.state.get("done", 0) if after else 0), parts.size(hold.database, found)
+    way.progress(done, of)
+    is_first = True
+    while found:
+        if not (is_first or way.may_go_on()):
+            return False
+        is_first = False
+        last = parts.end(hold.database, found, after, way.part)
+        parts.fill(hold.database, found, into, after=after, last=last)
+        if last is None:
+            break
+        after, done = last, min(done + way.part, of)
+        hold.note(after=after, done=done, of=of)
+        way.progress(done, of)
+    way.progress(of, of)
+    return True
 
 
-def _switch(database: Database[Document], site: str, reserved: _Reserved) -> None:
-    """Point readers to the new generation, unless ruleset or generation have changed since it was begun."""
-    switched = database.control.update_one(
-        {
-            "_id": site,
-            "ruleset": reserved.control["ruleset"],
-            "generation": reserved.control.get("generation"),
-        },
-        {"$set": {"generation": reserved.number}},
-    )
-    if not switched.matched_count:
-        raise RefreshConflict(f"targets of {site}: another refresh or a publish came in between")
+def _leave(hold: Hold) -> None:
+    """Let another one go on at once, if that can still be said; else it has to wait until the lock expires."""
+    with suppress(PyMongoError, OpportuneError):
+        hold.hand_over()
 
 
-def _drop_older(database: Database[Document], site: str, *, than: int) -> None:
-    generation = re.compile(rf"targets_{re.escape(site)}_(\d+)")
-    for name in database.list_collection_names(filter={"name": {"$regex": f"^targets_{re.escape(site)}_"}}):
-        found = generation.fullmatch(name)
-        if found and int(found[1]) < than:
-            database.drop_collection(name)
+def _drop_older(hold: Hold) -> None:
+    """Drop the generations before the last one, and what may be left of refreshes that died."""
+    before = (hold.control.get("generation") or 0, hold.number)
+    pattern = re.compile(rf"targets_{re.escape(hold.site)}_(\d+)")
+    names = hold.database.list_collection_names(filter={"name": {"$regex": f"^{pattern.pattern}$"}})
+    for name in names:
+        found = pattern.fullmatch(name)
+        if found and int(found[1]) not in before and int(found[1]) < hold.number:
+            hold.database.drop_collection(name)

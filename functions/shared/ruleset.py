@@ -98,12 +98,25 @@ class Goal(msgspec.Struct):
     within: int
 
 
+class Compound(msgspec.Struct, omit_defaults=True):
+    """A target group made of others: in one of ``any_of``, in every one of ``all_of`` and in none of ``none_of``.
+
+    ``own``: and in its own rule or list, too.
+    """
+
+    own: bool = False
+    any_of: list[str] = []
+    all_of: list[str] = []
+    none_of: list[str] = []
+
+
 CANCEL, GOAL = 1, 2  # what the bits of a campaign's watchers mean
 
 
 class Campaign(msgspec.Struct, omit_defaults=True):
     """A compiled campaign. ``version`` changes with anything in it; ``everyone`` needs no targets.
 
+    ``groups``: its target groups, OR-ed; ``compounds``: those that they lead to, as far as they are made of others.
     ``reads``: attributes of the completing event that the content uses. ``watchers``: events after the match,
     with the bits ``CANCEL`` and ``GOAL``. ``holdout``: users in 10,000 whose activations are only recorded.
     ``delay``, ``max_lateness``: ms. ``cancel_on_goal``: a goal reached meanwhile cancels what is delayed.
@@ -119,6 +132,7 @@ class Campaign(msgspec.Struct, omit_defaults=True):
     content: dict[str, Any]
     everyone: bool = False
     groups: list[str] = []
+    compounds: dict[str, Compound] = {}
     reads: list[str] = []
     priority: int = 0
     schedule: Schedule | None = None
@@ -142,14 +156,22 @@ class Sender(msgspec.Struct, omit_defaults=True):
 
 
 class TargetGroup(msgspec.Struct, omit_defaults=True):
-    """A target group of a version: by ``rule`` (a condition on customers), or by ``list``, the name of a list.
+    """A target group of a version: by ``rule`` (a condition on customers), by ``list``, or made of other groups.
 
-    A list never changes: other members are another list (`shared.mongodb.in_list`).
+    ``list``: the name of a list, which never changes: other members are another list (`shared.mongodb.in_list`).
+    ``uploaded``: its list is the one that ``control`` names. ``made``: of which other groups.
     """
 
     id: str
     rule: dict[str, Any] | None = None
     list: str | None = None
+    uploaded: bool = False
+    made: Compound | None = None
+
+    @property
+    def is_found(self) -> bool:
+        """Return whether its users have to be looked for: it is more than a combination of other groups."""
+        return self.made is None or self.made.own
 
 
 class Ruleset(msgspec.Struct, omit_defaults=True):

@@ -5,19 +5,26 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import typer
 from rich.table import Table
 
 from opportune.commands.frame import Json, MongoUrl, command, err, out, print_json
+from opportune.commands.targets import say, with_progress
 
 if TYPE_CHECKING:
+    from pymongo.database import Database
+
     from console.publish import Published
 
 app = typer.Typer()
 
+Refresh = Annotated[
+    bool,
+    typer.Option("--refresh/--no-refresh", help="Refresh the targets of what has changed; else the daily one does."),
+]
 SiteArgument = Annotated[str | None, typer.Argument(help="Id of the site; default: the only one.")]
 
 
@@ -78,20 +85,19 @@ def schema(
 @command(app, "publish")
 def publish(
     folder: Annotated[Path, typer.Argument(help="A folder of definitions.")],
+    refresh: Refresh = True,
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Check definitions and make them live.
+    """Check definitions and make them live; then look for the users of the target groups that have changed.
 
     Example: opportune publish campaigns/demo
     """
     from opportune import connection, publishing
 
-    published = publishing.publish_folder(connection.database(mongodb_url), folder, connection.environment())
-    if as_json:
-        print_json(published._asdict())
-    else:
-        _say(published)
+    database = connection.database(mongodb_url)
+    published = publishing.publish_folder(database, folder, connection.environment())
+    _finish(database, published, refresh=refresh, as_json=as_json)
 
 
 @command(app, "versions")
@@ -128,6 +134,7 @@ def rollback(
     version: Annotated[
         int | None, typer.Argument(min=1, help="The version to bring back; default: what was live before.")
     ] = None,
+    refresh: Refresh = True,
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
@@ -139,10 +146,23 @@ def rollback(
 
     database = connection.database(mongodb_url)
     published = publishing.roll_back(database, sites.resolve(database, site), version)
-    if as_json:
-        print_json(published._asdict())
-    else:
+    _finish(database, published, refresh=refresh, as_json=as_json)
+
+
+def _finish(database: "Database[Any]", published: "Published", *, refresh: bool, as_json: bool) -> None:
+    """Say what is live, and look for the users of the target groups that are not what they were."""
+    from opportune import targets
+
+    if not as_json:
         _say(published)
+    site = published.site
+    made = None
+    if refresh:
+        made = with_progress(lambda asked: targets.refresh_changed(database, site, asked), site, wait=True)
+    if as_json:
+        print_json({**published._asdict(), "targets": made._asdict() if made else None})
+    elif made and not made.is_unchanged:
+        say(site, made)
 
 
 def _say(published: "Published") -> None:
@@ -152,9 +172,3 @@ def _say(published: "Published") -> None:
         return
     back = f", version {published.of} brought back" if published.of else ""
     out.print(f"[green]live[/green] {what}{back}: {published.campaigns} campaign(s)", highlight=False)
-    if published.retargeted:
-        out.print(
-            f"targets change for {', '.join(published.retargeted)}: run `opportune targets refresh "
-            f"--site {published.site}`",
-            highlight=False,
-        )

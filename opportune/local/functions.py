@@ -18,7 +18,7 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
         DECIDER: Function("decider.app.handler", timeout_s=6),
         ENGAGER: Function("engager.app.handler", timeout_s=30),
         # Runs once a day: nothing waits for its start.
-        REFRESHER: Function("refresher.app.handler", timeout_s=300, warm=0),
+        REFRESHER: Function("refresher.app.handler", timeout_s=900, warm=0),
         # Called when a customer follows a link in a mail.
         PREFERENCES: Function("preferences.app.handler", timeout_s=10, warm=0),
     }

@@ -1,6 +1,6 @@
 """What is known of one user right now: asked of the Decider, read in MongoDB."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +13,8 @@ from console.definitions import Campaign as CampaignFile
 from decider.people import Looked
 from opportune import deliveries
 from opportune.calling import ask
-from shared import conditions, mongodb
+from refresher.plan import list_of, mark
+from shared import conditions, groups, mongodb
 from shared.contracts import Look
 from shared.errors import InvalidDefinition
 from shared.invoke import Invoke
@@ -60,7 +61,8 @@ def read(database: Database[Document], decider: Invoke, site: str, user: str, no
         source = database.definitions.find_one({"_id": f"{site}:{ruleset.version}"}, {"campaigns": 1}) or {}
         defined = mongodb.target_groups(database, site, ruleset.version)
         named = sorted({group for campaign in ruleset.campaigns for group in campaign.groups})
-        groups = {group: belongs(database, site, user, defined.get(group), now) for group in named}
+        uploads = control.get("lists") or {}
+        members = memberships(database, site, user, named, defined, uploads=uploads, now=now)
     return Facts(
         site=site,
         user=user,
@@ -70,24 +72,52 @@ def read(database: Database[Document], decider: Invoke, site: str, user: str, no
         looked=looked,
         customer=None if customer is None else dict(customer.get("attributes") or {}),
         files=_as_written(ruleset.campaigns, {each["id"]: each for each in source.get("campaigns", ())}),
-        groups=groups,
+        groups=members,
         paused=list(control.get("paused") or []),
         opted_out=sorted(optouts.get("channels") or {}),
         decisions=[deliveries.delivery(row, now) for row in rows],
     )
 
 
-def belongs(database: Database[Document], site: str, user: str, group: TargetGroup | None, now: int) -> bool | None:
-    """Return whether *user* belongs to *group* at *now*, as a refresh would find; ``None``: no such group."""
-    if group is None:
-        return None
-    if group.list is not None:
-        member = {"site": site, "list": group.list, "user": user}
-        return database.list_members.find_one({"_id": member}) is not None
+def memberships(
+    database: Database[Document],
+    site: str,
+    user: str,
+    names: Iterable[str],
+    defined: Mapping[str, TargetGroup],
+    *,
+    uploads: Mapping[str, Any],
+    now: int,
+) -> dict[str, bool | None]:
+    """Return whether *user* belongs to each group at *now*, as a refresh would find; ``None``: nobody can say."""
+    compounds = {group.id: group.made for group in defined.values() if group.made}
+    needed = {name: groups.reached([name], compounds) for name in names}
+    looked = {
+        name: _is_found(database, site, user, defined[name], uploads, now)
+        for name in set[str]().union(*needed.values())
+        if name in defined and defined[name].is_found
+    }
+    found = {name for name, is_found in looked.items() if is_found}
+    return {
+        name: groups.belongs(name, found, compounds)
+        if all(part in defined and looked.get(part, True) is not None for part in parts)
+        else None
+        for name, parts in needed.items()
+    }
+
+
+def _is_found(
+    database: Database[Document], site: str, user: str, group: TargetGroup, uploads: Mapping[str, Any], now: int
+) -> bool | None:
+    """Return whether *user* is in the rule or the list of *group*; ``None``: the rule cannot be read."""
     try:
-        condition = conditions.parse(group.rule or {}, field=f"{group.id}.rule")
+        listed = list_of(mark(group, uploads))
+        condition = None if group.rule is None else conditions.parse(group.rule, field=f"{group.id}.rule")
     except InvalidDefinition:
         return None
+    if condition is None:
+        member = {"site": site, "list": listed, "user": user}
+        return database.list_members.find_one({"_id": member}) is not None
     matching = conditions.mongo_filter(condition, prefix="attributes.", now_ms=now)
     return database.customers.find_one({"$and": [{"_id": f"{site}:{user}"}, matching]}, {"_id": 1}) is not None
 

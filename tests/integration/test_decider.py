@@ -88,7 +88,7 @@ class Town:
     def target(self, generation: int, **users: list[str]) -> None:
         """Write a generation of targets."""
         self.database[f"targets_demo_{generation}"].insert_many(
-            [{"_id": user, "campaigns": campaigns} for user, campaigns in users.items()]
+            [{"_id": user, "groups": groups} for user, groups in users.items()]
         )
 
     def win(self, user: str, message_id: str, *, at: int = T0, **fields: Any) -> list[dict[str, Any]]:

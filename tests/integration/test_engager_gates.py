@@ -115,7 +115,7 @@ def _house(mongodb: Db) -> House:
         [
             Campaign("pop", "1", "Pop", trigger, "popup", {"title": "Hi"}, everyone=True),
             Campaign("mail", "1", "Mail", trigger, "email", mail, everyone=True),
-            Campaign("groups", "1", "Groups", trigger, "email", mail),
+            Campaign("groups", "1", "Groups", trigger, "email", mail, groups=["few"]),
             Campaign("quiet", "1", "Quiet", trigger, "email", mail, everyone=True, quiet_hours=quiet),
             Campaign("text", "1", "Text", trigger, "sms", {"text": "Hi"}, everyone=True),
         ],
@@ -340,14 +340,14 @@ def test_an_opt_out_is_of_one_channel(house: House) -> None:
 def test_a_delayed_one_is_checked_against_the_current_targets(house: House) -> None:
     """Of the generation that is current when it is sent."""
     house.database.control.insert_one({"_id": "demo", "generation": 2})
-    for generation, campaigns in ((1, ["groups"]), (2, ["mail"])):
+    for generation, groups in ((1, ["few"]), (2, ["others"])):
         rows = house.database[targets_collection("demo", generation)]
-        rows.insert_one({"_id": "ada", "campaigns": campaigns})
+        rows.insert_one({"_id": "ada", "groups": groups})
     house.deliver(activation("a1", "groups", at=NOW - HOUR))
     assert house.state() == ("suppressed", "recheck")
     house.deliver(activation("a2", "groups"))
     assert house.state("a2") == ("sent", None)
-    house.database[targets_collection("demo", 2)].update_one({"_id": "ada"}, {"$push": {"campaigns": "groups"}})
+    house.database[targets_collection("demo", 2)].update_one({"_id": "ada"}, {"$push": {"groups": "few"}})
     house.deliver(activation("a3", "groups", at=NOW - HOUR))
     assert house.state("a3") == ("sent", None)
 

@@ -158,7 +158,7 @@ def fill(database: Database[dict[str, Any]], user: str, site: str = "demo") -> N
     )
     database.optouts.insert_one({"_id": f"{site}:{user}", **row, "channels": {"sms": {"at": now, "reason": "link"}}})
     for generation in (3, 4):
-        database[f"targets_{site}_{generation}"].insert_one({"_id": user, "campaigns": ["a"]})
+        database[f"targets_{site}_{generation}"].insert_one({"_id": user, "groups": ["a"]})
     for name in ("one", "another"):
         database.list_members.insert_one({"_id": {"site": site, "list": name, "user": user}})
     for state in ("sent", "sending", "held", "failed_retryable", "unknown", "suppressed"):

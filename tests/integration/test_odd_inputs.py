@@ -38,8 +38,8 @@ ODD = [
 class Nobody:
     """Targets of a site that has none."""
 
-    def campaigns(self, site: str, generation: int, user: str) -> list[str]:
-        """Return that *user* is a target of nothing."""
+    def groups(self, site: str, generation: int, user: str) -> list[str]:
+        """Return that *user* is in no group."""
         del site, generation, user
         return []
 

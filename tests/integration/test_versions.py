@@ -12,14 +12,13 @@ from console import versions
 from console.publish import publish, roll_back
 from console.versions import PublishConflict, UnknownVersion
 from opportune import files
-from refresher.refresh import refresh
+from opportune.publishing import refresh_targets
 from shared import mongodb as store
 from shared.contracts import WriteKey, write_key
 from shared.errors import InvalidRequest
 
 Db = Database[dict[str, Any]]
 KEY = write_key("wk_public")
-NOW = 1_790_000_000_000
 
 
 class Killed(BaseException):
@@ -149,7 +148,7 @@ def test_a_refused_publish_leaves_groups_and_lists_as_they_are(mongodb: Db, tmp_
     with pytest.raises(PublishConflict, match="somebody else"):
         publish(overtaken, files.load(folder(tmp_path, "refused"), {}), [KEY])
     assert editions(mongodb) == {"faster"}
-    assert refresh(mongodb, "shop", now=NOW).users == 3
+    assert refresh_targets(mongodb, "shop").users == 3
     assert [each.version for each in versions.history(mongodb, "shop")] == [3, 1]
 
 
@@ -248,16 +247,3 @@ def test_what_is_too_large_is_refused_with_a_reason(mongodb: Db, tmp_path: Path)
     with pytest.raises(Exception, match="16 MB"):
         publish(mongodb, files.load(path, {}), [KEY])
     assert editions(mongodb) == {"one"}
-
-
-def test_a_publish_says_whose_targets_change(mongodb: Db, tmp_path: Path) -> None:
-    """A campaign for groups that are new or other ones; not one whose words alone have changed."""
-    path = folder(tmp_path, "one")
-    assert publish(mongodb, files.load(path, {}), [KEY]).retargeted == ("c",)
-    file = path / "campaigns" / "c.yaml"
-    file.write_text(file.read_text().replace("Hello", "Hi"))
-    assert publish(mongodb, files.load(path, {}), [KEY]).retargeted == ()
-    (path / "users.csv").write_text("somebody\n")
-    assert publish(mongodb, files.load(path, {}), [KEY]).retargeted == ("c",)
-    file.write_text(file.read_text().replace("[ruled, listed]", "everyone"))
-    assert publish(mongodb, files.load(path, {}), [KEY]).retargeted == ()

@@ -537,11 +537,11 @@ def test_a_database_that_goes_away_leaves_the_rest_due(make_shop: ShopMaker) -> 
     class GoingAway(MongoTargets):
         looks = 0
 
-        def campaigns(self, site: str, generation: int, user: str) -> list[str]:
+        def groups(self, site: str, generation: int, user: str) -> list[str]:
             self.looks += 1
             if self.looks > 4:
                 raise Unavailable("away")
-            return super().campaigns(site, generation, user)
+            return super().groups(site, generation, user)
 
     going = GoingAway(shop.database)
     with pytest.raises(Unavailable):

@@ -15,7 +15,7 @@ from engager.render import Templates
 from engager.rulesets import Brief, Rulesets
 from shared.contracts import Activation
 from shared.errors import Unavailable
-from shared.ruleset import Ruleset
+from shared.ruleset import Campaign, Ruleset
 
 NOW = 1_790_000_000_000
 
@@ -119,9 +119,9 @@ class World:
         """Return whether a user has opted out."""
         return (user, channel) in self.opted_out
 
-    def is_target(self, site: str, generation: int, user: str, campaign: str) -> bool:  # noqa: ARG002 - one site
+    def is_target(self, site: str, generation: int, user: str, campaign: Campaign) -> bool:  # noqa: ARG002 - one site
         """Return whether a user is a target."""
-        return (user, campaign) in self.target_of
+        return (user, campaign.id) in self.target_of
 
     def take(self, site: str, channel: str, most: int, now: int) -> bool:  # noqa: ARG002 - one channel
         """Take a place of this minute."""

@@ -435,8 +435,15 @@ def test_keys_and_sender() -> None:
 @pytest.mark.parametrize(
     ("group", "field", "message"),
     [
-        ({"id": "vip"}, "", "either 'rule'"),
-        ({"id": "vip", "rule": {"a": 1}, "list": ["u1"]}, "", "either 'rule'"),
+        ({"id": "vip"}, "", "needs 'rule'"),
+        ({"id": "vip", "rule": {"a": 1}, "list": ["u1"]}, "", "write a group for each"),
+        ({"id": "vip", "any_of": []}, "any_of", "such as [vip-players]"),
+        ({"id": "vip", "any_of": "rich"}, "any_of", "write [rich]"),
+        ({"id": "vip", "any_of": ["everyone"]}, "any_of[0]", "'none_of' alone means all customers but"),
+        ({"id": "vip", "any_of": [{"tier": "vip"}]}, "any_of[0]", "a condition stands below 'rule'"),
+        ({"id": "vip", "all_of": ["a", "b"], "none_of": ["b"]}, "all_of[1]", "stands in 'none_of' too"),
+        ({"id": "vip", "any_of": ["a"], "none_of": ["b", "a"]}, "any_of", "nobody is left"),
+        ({"id": "vip", "any": ["a"]}, "any", "any_of"),
         ({"id": "vip", "rule": {}}, "rule", "write 'targets: everyone'"),
         ({"id": "vip", "rule": {"last_login": {"gte": "30d"}}}, "rule.last_login.gte", "write -30d"),
         ({"id": "vip", "rule": {"a": {"over": 5}}}, "rule.a.over", "unknown operator"),
@@ -452,6 +459,25 @@ def test_mistakes_in_target_groups(group: dict[str, Any], field: str, message: s
     ((found, said),) = complaints(TargetGroup, group)
     assert found == field
     assert message in said
+
+
+def test_groups_may_be_made_of_others_but_not_of_themselves() -> None:
+    """Unknown groups and circles are named where they stand, with the way round."""
+    groups = [
+        {"id": "vips", "rule": {"tier": "vip"}},
+        {"id": "a", "any_of": ["vips", "b"]},
+        {"id": "b", "all_of": ["c"], "none_of": ["vip"]},
+        {"id": "c", "none_of": ["a"]},
+        {"id": "d", "any_of": ["d"]},
+        {"id": "e", "rule": {"x": 1}, "any_of": ["vips", "c"]},
+    ]
+    assert complaints(Definitions, {"site": SITE, "groups": groups, "campaigns": []}) == [
+        ("groups[1].any_of[1]", "a group cannot be made of itself: a → b → c → a"),
+        ("groups[2].all_of[0]", "a group cannot be made of itself: b → c → a → b"),
+        ("groups[2].none_of[0]", "there is no target group 'vip', did you mean 'vips'?"),
+        ("groups[3].none_of[0]", "a group cannot be made of itself: c → a → b → c"),
+        ("groups[4].any_of[0]", "a group cannot be made of itself: d → d"),
+    ]
 
 
 def test_definitions_are_checked_together() -> None:

@@ -131,7 +131,7 @@ CASES: list[tuple[str, str | bytes, str, str, str]] = [
     ("campaigns/d.yml", CAMPAIGN, "campaigns/d.yml:1:1", "", "rename it to end in .yaml"),
     ("other.yaml", CAMPAIGN, "other.yaml:1:1", "", "campaigns lie in campaigns/"),
     (G, GROUP.replace("vip}", "{gtt: 1}}"), f"{G}:2:15", "rule.tier.gtt", "write 'gt'"),
-    (G, "id: vip\n", f"{G}:1:1", "", "either 'rule'"),
+    (G, "id: vip\n", f"{G}:1:1", "", "needs 'rule'"),
     (G, "id: vip\nlist: nobody.csv\n", f"{G}:2:1", "list", "there is no file"),
     (G, "id: vip\nlist: ../nobody.csv\n", f"{G}:2:1", "list", "outside of the folder"),
     (G, "id: vip\nlist: /etc/passwd\n", f"{G}:2:1", "list", "outside of the folder"),
