@@ -377,7 +377,7 @@ def test_a_goal_reached_meanwhile_cancels_the_delay(house: HouseMaker) -> None:
 def test_an_order_cancels_also_for_somebody_who_is_no_target_any_more(house: HouseMaker) -> None:
     """The group has left him out meanwhile: his order still cancels what waits."""
     home = house(cart(everyone=False, groups=["vip"]))
-    home.target(1, anna=["test"])
+    home.target(1, anna=["vip"])
     home.send("anna", "add", 0)
     home.database.control.update_one({"_id": "demo"}, {"$set": {"generation": 2}})
     home.book.reload()
