@@ -1,6 +1,8 @@
 """Where the command line finds the system: what the options say, then the environment, then the running stack."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,16 @@ def database(url: str | None = None) -> Database[Document]:
         _find(url, "OPPORTUNE_MONGODB_URL", "mongodb_url", "--mongodb-url"),
         os.environ.get("OPPORTUNE_MONGODB_DATABASE", "opportune"),
     )
+
+
+@contextmanager
+def opened(url: str | None = None) -> Iterator[Database[Document]]:
+    """Yield the database of the system, and close what was opened for it."""
+    found = database(url)
+    try:
+        yield found
+    finally:
+        found.client.close()
 
 
 def endpoint(url: str | None = None) -> str:

@@ -23,9 +23,10 @@ def compiled(
     everyone: bool = True,
     name: str = "test",
     channel: str = "popup",
+    content: dict[str, Any] | None = None,
 ) -> Campaign:
     """Return a compiled campaign with *trigger*, as it would be written in a file."""
-    content = (
+    content = content or (
         {"layout": "modal", "title": "Hi", "body": "there"}
         if channel == "popup"
         else {"subject": "Hi {{ customer.first_name }}", "text": "there"}

@@ -43,8 +43,7 @@ def import_(
     from opportune.customers import command as imports
 
     request = imports.Request(path, id_column, rejects, origin=origin, endpoint_ids=endpoint_ids, users=users)
-    database = connection.database(mongodb_url)
-    with bytes_bar(path.name) as progress:
+    with connection.opened(mongodb_url) as database, bytes_bar(path.name) as progress:
         done = imports.run(request, database, site, progress)
     if as_json:
         print_json(imports.told(done))
@@ -70,8 +69,8 @@ def show(
     from opportune.customers import stored
     from opportune.customers.values import type_of
 
-    database = connection.database(mongodb_url)
-    found = stored.customer(database, sites.resolve(database, site), user)
+    with connection.opened(mongodb_url) as database:
+        found = stored.customer(database, sites.resolve(database, site), user)
     if as_json:
         print_json(found._asdict())
         return
@@ -96,9 +95,8 @@ def export(
     from opportune import connection, sites
     from opportune.customers import stored
 
-    database = connection.database(mongodb_url)
-    named = sites.resolve(database, site)
-    with stored.target(path) as file, progress_bar() as bar:
+    with connection.opened(mongodb_url) as database, stored.target(path) as file, progress_bar() as bar:
+        named = sites.resolve(database, site)
         task = bar.add_task("customers", total=stored.count(database, named))
         written = 0
         for written, each in enumerate(stored.customers(database, named), start=1):

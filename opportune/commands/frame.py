@@ -62,6 +62,7 @@ def progress_bar() -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=err,
+        transient=True,
     )
 
 

@@ -131,6 +131,7 @@ def show(done: Done, *, out: Console, err: Console) -> None:
     if imported.rejected > len(done.first):
         err.print(f"and {imported.rejected - len(done.first)} more")
     if imported.learned:
+        out.print("new attributes, with the types that later imports obey:")
         out.print(_types(imported))
     summary = f"{imported.accepted} imported, {imported.rejected} rejected"
     out.print(f"{summary}: {imported.new} new, {imported.changed} changed", highlight=False)
@@ -147,7 +148,7 @@ def _place(reject: Reject) -> str:
 
 
 def _types(imported: Imported) -> Table:
-    table = Table("new attribute", "type", title="Types that later imports must obey", title_justify="left")
+    table = Table("attribute", "type")
     for name, type_ in imported.learned.items():
         table.add_row(name, type_)
     return table

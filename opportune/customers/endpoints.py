@@ -209,4 +209,9 @@ def _places(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _metrics(endpoint: Endpoint) -> dict[str, Any]:
-    return {storable(name): value for name, value in (endpoint.metrics or {}).items() if value is not None}
+    # Pinpoint has no whole numbers; people who read of 7.0 orders do.
+    return {
+        storable(name): int(value) if value.is_integer() and abs(value) < 2**53 else value
+        for name, value in (endpoint.metrics or {}).items()
+        if value is not None
+    }

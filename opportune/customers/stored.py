@@ -105,6 +105,8 @@ def shown(value: Any) -> str:
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC").replace(" 00:00:00 UTC", "")
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ", ".join(value)
     if isinstance(value, dict | list):
         return msgspec.json.encode(value, enc_hook=str).decode()
     return str(value)

@@ -112,12 +112,10 @@ def test_the_first_import_settles_the_types(mongodb: Database[dict[str, Any]], t
     assert Attributes(mongodb, "other").type("zip") is None
 
 
-def declare(mongodb: Database[dict[str, Any]], types: dict[str, str]) -> None:
-    """Have the live version of the site declare types."""
-    keys = [{"kind": "public", "key": "wk_public"}]
-    publish(mongodb, validate(Definitions, {"site": {"id": "demo", "name": "Demo", "keys": keys}}), [])
-    declared = {name: {"type": type_} for name, type_ in types.items()}
-    mongodb.definitions.update_many({}, {"$set": {"site.customer_attributes": declared}})
+def declare(mongodb: Database[dict[str, Any]], types: dict[str, Any]) -> None:
+    """Publish a site that declares types."""
+    site = {"id": "demo", "name": "Demo", "keys": [{"kind": "public", "key": "wk_public"}]}
+    publish(mongodb, validate(Definitions, {"site": {**site, "customer_attributes": types}}), [])
 
 
 def test_declared_types_count_more(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
@@ -126,7 +124,7 @@ def test_declared_types_count_more(mongodb: Database[dict[str, Any]], tmp_path: 
     path.write_text("user_id,code,age\nada,12,36\n")
     declare(mongodb, {"code": "text"})
     assert imported(path, mongodb, "demo").learned == {"age": "number"}
-    declare(mongodb, {"code": "text", "age": "text"})
+    declare(mongodb, {"code": "text", "age": {"type": "text"}})
     imported(path, mongodb, "demo")
     row = mongodb.customers.find_one({})
     assert row is not None

@@ -25,7 +25,7 @@ PHONE = {
     "CreationDate": "2024-01-01T00:00:00.000Z",
     "EffectiveDate": "2024-05-24T15:26:00.123Z",
     "Attributes": {"Interests": ["Music"], "old.tier": ["gold"]},
-    "Metrics": {"visits": 3.0},
+    "Metrics": {"visits": 3.0, "spent": 9.5},
     "Demographic": {"Timezone": "Europe/Vienna", "Locale": "de_AT", "Make": "LG", "AppVersion": None},
     "Location": {"Country": "AT", "PostalCode": "1010", "Latitude": 48.2},
     "User": {"UserId": "ada", "UserAttributes": {"FirstName": ["Ada"], "email": ["old@example.com"]}},
@@ -72,7 +72,8 @@ def test_an_endpoint_is_a_customer(tmp_path: Path) -> None:
     assert row.attributes == {
         "Interests": "Music",
         "old_tier": "gold",
-        "visits": 3.0,
+        "visits": 3,
+        "spent": 9.5,
         "timezone": "Europe/Vienna",
         "locale": "de_AT",
         "make": "LG",
@@ -212,7 +213,7 @@ def test_a_segment_may_be_a_csv(tmp_path: Path) -> None:
         "country": "CA",
         "platform": "Android",
         "Likes": ["art", "music"],
-        "visits": 2.0,
+        "visits": 2,
         "phone": "+16045550182",
     }
     assert last.attributes == {"Likes": ["art"], "email": "z@example.com"}
