@@ -44,7 +44,8 @@ test-chaos: .venv ## Random faults under traffic, then the check (MINUTES=10, SE
 verify-live: .venv ## Compare live matches, replay and oracle on recorded events (DATA=path)
 	$(VENV_PYTHON) -m tests.verify_live $(DATA)
 
-build: .venv-sam ## Build what is deployed (ARCHITECTURE=x86_64, BUILD_DIR=path)
+build: .venv .venv-sam ## Build what is deployed (ARCHITECTURE=x86_64, BUILD_DIR=path)
+	@$(VENV_PYTHON) -m opportune.tag
 	@folder="$$($(MAKE) -s python3.13)" && PATH="$$folder:$$PATH" && export PATH && $(SAM) build \
 		$(if $(ARCHITECTURE),--parameter-overrides Architecture=$(ARCHITECTURE)) \
 		$(if $(BUILD_DIR),--build-dir $(BUILD_DIR) --cache-dir $(BUILD_DIR).cache)
@@ -63,7 +64,7 @@ lock: ## Write the lock files anew (UPGRADE=1: with newer versions)
 	echo 'aws-sam-cli>=1.170,<2' | compile --python-version 3.11 - -o requirements-sam.txt
 
 clean: ## Remove everything that was made here
-	rm -rf .venv .venv-sam .aws-sam .opportune .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-sam .aws-sam .opportune .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info functions/gateway/assets
 	find functions opportune tests -name __pycache__ -prune -exec rm -rf {} +
 
 # ── Environments ─────────────────────────────────────────────────────────────────────────────────

@@ -18,6 +18,7 @@ PREFLIGHT = {
 }
 # Else a page's tracker could not see how long to wait.
 EXPOSED = "Retry-After, X-RateLimit-Reset"
+VARY = "Origin, Accept-Encoding"  # the tag is sent packed to whoever takes it so
 _LONGEST = 255
 # The only shapes a browser sends: nothing else is echoed, whatever an attacker may put into a header.
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[A-Za-z0-9._~:\[\]%-]+")
@@ -26,4 +27,4 @@ _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[A-Za-z0-9._~:\[\]%-]+")
 def headers(origin: str) -> dict[str, str]:
     """Return the headers that let the page of *origin* read the answer."""
     echoed = origin if len(origin) <= _LONGEST and _ORIGIN.fullmatch(origin) else "*"
-    return {"Access-Control-Allow-Origin": echoed, "Access-Control-Expose-Headers": EXPOSED, "Vary": "Origin"}
+    return {"Access-Control-Allow-Origin": echoed, "Access-Control-Expose-Headers": EXPOSED, "Vary": VARY}

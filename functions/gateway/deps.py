@@ -1,10 +1,11 @@
 """What the Gateway works with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.decisions import Decisions
 from gateway.rates import Rates
+from gateway.tag import Tag
 from shared.clock import Clock
 from shared.observability import Observability
 
@@ -22,3 +23,4 @@ class Deps:
     observability: Observability
     proxies: int = 0
     identity_secret: Callable[[], str] = str
+    tag: Tag = field(default_factory=Tag)

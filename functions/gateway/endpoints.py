@@ -11,6 +11,7 @@ from gateway.body import MAX_BATCH_BYTES, MAX_EVENT_BYTES
 from gateway.claims import Claims
 from gateway.deps import Deps
 from gateway.request import Answer, Request, json_answer
+from gateway.tag import LOADER
 from shared.contracts import Decision, Event, Message
 
 Endpoint = Callable[[Request, Deps], Answer]
@@ -37,6 +38,17 @@ def batch(request: Request, deps: Deps) -> Answer:
     taken = tracking.read_batch(body, envelope(request, access, received, deps))
     decisions = decide(request, deps, access, taken.messages, refused=len(taken.refusals))
     return _answered(decisions, taken.refusals)
+
+
+def tag_loader(request: Request, deps: Deps) -> Answer:
+    """Return the loader of the site tag."""
+    return deps.tag.answer(LOADER, "", request.headers.get("accept-encoding", ""))
+
+
+def tag_file(request: Request, deps: Deps) -> Answer:
+    """Return a file of one version of the site tag."""
+    asked = request.parameters
+    return deps.tag.answer(asked["file"], asked["version"], request.headers.get("accept-encoding", ""))
 
 
 def admit(request: Request, body: Mapping[str, Any], deps: Deps) -> Access:

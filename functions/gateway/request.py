@@ -88,7 +88,7 @@ def json_answer(status: int, content: Any, headers: Mapping[str, str] | None = N
 
 def encode(answer: Answer) -> dict[str, Any]:
     """Return *answer* as API Gateway wants it; what is no text goes as base64."""
-    is_text = answer.content_type.startswith(("text/", JSON))
+    is_text = answer.content_type.startswith(("text/", JSON)) and "Content-Encoding" not in answer.headers
     return {
         "statusCode": answer.status,
         "headers": {**({"Content-Type": answer.content_type} if answer.body else {}), **answer.headers},

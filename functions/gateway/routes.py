@@ -81,6 +81,8 @@ ROUTES: tuple[Route, ...] = (
         "Success",
     ),
     Route("GET", ("/v1/openapi.json",), _described, "This description.", gives="Description"),
+    Route("GET", ("/tag.js",), endpoints.tag_loader, "The site tag: what a page includes."),
+    Route("GET", ("/tag/{version}/{file}",), endpoints.tag_file, "What the site tag loads."),
 )
 
 

@@ -1,14 +1,19 @@
 """Builds the Gateway from its settings: the only place that creates its clients."""
 
+from pathlib import Path
+
 from gateway.decisions import Decisions, ask_catalogue
 from gateway.deps import Deps
 from gateway.rates import Rates
+from gateway.tag import Tag
 from shared.contracts import Catalogue
 from shared.invoke import LambdaInvoke, lambda_client
 from shared.observability import observe
 from shared.polled import Polled
 from shared.secrets import LateSecret
 from shared.settings import Settings
+
+ASSETS = Path(__file__).parent / "assets"  # made by `make build`, and by whatever starts the system here
 
 
 def build(settings: Settings) -> Deps:
@@ -29,4 +34,5 @@ def build(settings: Settings) -> Deps:
         observability=observability,
         proxies=settings.proxies,
         identity_secret=LateSecret(settings.identity_secret, settings.clock),
+        tag=Tag.read(ASSETS),
     )

@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
+from opportune import tag
 from opportune.local import accepted, aws, mongod, outbox_page, state_file, valkey
 from opportune.local.accepted import Accepted, Channel
 from opportune.local.api_gateway import ApiGateway
@@ -113,6 +114,7 @@ class Stack:
             for line in filter(None, [dead, *sweep_dead_runs(self.state_dir)]):
                 self._tell(line, "cleaned up")
             shutil.rmtree(self.logs_dir, ignore_errors=True)
+            tag.build()
             self._start_parts(Children(self.run_dir, self.logs_dir, os.environ))
         except BaseException:
             self.stop()

@@ -1,0 +1,121 @@
+// From a call to the Gateway: in order, one request at a time, and again later what could not be sent.
+//
+//   call ─▶ waiting ─▶ request ─▶ answer: popups
+//             │           └── no network, 429, 5xx ─▶ kept ─▶ sent again, by one tab; its popups are not shown
+//             └── the page is hidden ─▶ beacon
+//
+// A message has the same id however often it is sent, and the server counts it once. An item is its name in the
+// store, which sorts by time, and its text, which is that of the moment of the call.
+
+const ENDPOINT = new URL("../../v1/batch", import.meta.url).href;
+const MOST_KEPT = 100;
+const MOST_KEPT_CHARS = 2e5;
+const MOST_BODY = 5e4; // browsers allow 64 KiB to outlive their page
+const KEPT_FOR = 864e5; // a day
+const waiting = [];
+let isSending = false;
+let patience = 1e3;
+let retry = 0;
+
+/** Send a message; the promise has the popups of the answer, and none where it has to be sent again. */
+function send(message) {
+  const item = { name: `kept:${message.timestamp}:${message.messageId}`, text: JSON.stringify(message) };
+  return new Promise((done) => {
+    waiting.push({ ...item, done });
+    queueMicrotask(pump); // what is said in one breath goes in one request
+  });
+}
+
+async function pump() {
+  if (isSending || !waiting.length) return;
+  isSending = true;
+  const batch = take(waiting);
+  const answer = navigator.onLine === false ? null : await post(batch);
+  if (!answer) batch.forEach(keep);
+  else if (answer.messages) show(answer.messages);
+  batch.forEach(({ done }) => done(answer?.messages ?? []));
+  isSending = false;
+  pump();
+}
+
+/** Take from the front of `list` what fits into one request. */
+function take(list) {
+  let size = 0;
+  const end = list.findIndex(({ text }) => (size += text.length) > MOST_BODY);
+  return list.splice(0, end < 0 ? list.length : end || 1);
+}
+
+function body(batch) {
+  const texts = batch.map(({ text }) => text);
+  return `{"writeKey":${JSON.stringify(tag.options.key)},"sentAt":"${new Date().toISOString()}","batch":[${texts}]}`;
+}
+
+/** Return the answer; `null` where the same may be sent again later. */
+async function post(batch) {
+  const text = body(batch);
+  try {
+    // A string is text/plain: no preflight. No credentials: the server allows any origin, and needs no cookie.
+    const response = await fetch(ENDPOINT, {
+      method: "POST",
+      body: text,
+      credentials: "omit",
+      keepalive: new Blob([text]).size < 6e4,
+      signal: AbortSignal.timeout?.(1e4),
+    });
+    if (response.status === 429 || response.status >= 500) {
+      patience = Math.max(patience, 1e3 * response.headers.get("Retry-After"));
+      return null;
+    }
+    const answer = await response.json();
+    for (const said of response.ok ? answer.rejected ?? [] : [answer]) console.warn("Opportune:", said.code, said.message);
+    patience = 1e3;
+    return answer;
+  } catch {
+    return null; // no network, no answer in time, or somebody else's page instead of one
+  }
+}
+
+/** Keep an item until it can be sent; the oldest ones make place. */
+function keep({ name, text }) {
+  write(name, text);
+  let room = MOST_KEPT_CHARS;
+  const newest = names("kept:").reverse();
+  newest.forEach((each, place) => {
+    room -= read(each)?.length;
+    if (place >= MOST_KEPT || room < 0) remove(each);
+  });
+  later();
+}
+
+function later() {
+  clearTimeout(retry);
+  retry = setTimeout(resend, patience * (1 + Math.random()));
+  patience = Math.min(patience * 2, 3e5);
+}
+
+/** Send what is kept. Two tabs never do it at once; should they all the same, the server counts it once. */
+function resend() {
+  if (!consent?.analytics || navigator.onLine === false) return;
+  return alone("resend", async () => {
+    const young = (name) => Date.now() - new Date(name.slice(5, 29)) < KEPT_FOR || remove(name);
+    const items = names("kept:").filter(young).map((name) => ({ name, text: read(name) }));
+    while (items.length) {
+      const batch = take(items);
+      if (!(await post(batch))) return later();
+      batch.forEach(({ name }) => remove(name));
+    }
+  });
+}
+
+/** The page may be gone at any moment: hand to the browser what has not been sent. */
+function hide() {
+  while (waiting.length) {
+    const batch = take(waiting);
+    if (!navigator.sendBeacon?.(ENDPOINT, body(batch))) batch.forEach(keep);
+    batch.forEach(({ done }) => done([]));
+  }
+}
+
+addEventListener("online", resend);
+addEventListener("pagehide", hide);
+document.addEventListener("visibilitychange", () => (document.visibilityState === "hidden" ? hide() : resend()));

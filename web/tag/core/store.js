@@ -1,0 +1,47 @@
+// What is kept in the browser: under one prefix, by consent only, in memory where there is no storage.
+
+const tag = window.opportune;
+const PREFIX = `opportune:${tag.options.key}:`;
+const memory = new Map();
+let remembers = false; // set by consent
+
+function read(name) {
+  try {
+    return JSON.parse((remembers || name === "consent" ? localStorage.getItem(PREFIX + name) : null) ?? memory.get(name) ?? null);
+  } catch {
+    return null;
+  }
+}
+
+function write(name, value) {
+  const text = JSON.stringify(value);
+  memory.delete(name);
+  try {
+    if (!remembers && name !== "consent") throw 0;
+    localStorage.setItem(PREFIX + name, text);
+  } catch {
+    memory.set(name, text); // no consent, no storage, or it is full
+  }
+}
+
+function remove(name) {
+  memory.delete(name);
+  try {
+    localStorage.removeItem(PREFIX + name);
+  } catch {} // no storage: nothing to remove
+}
+
+/** Return the names that begin with `start`, in order. */
+function names(start) {
+  const found = [...memory.keys()];
+  try {
+    found.push(...Object.keys(localStorage).filter((key) => key.startsWith(PREFIX)).map((key) => key.slice(PREFIX.length)));
+  } catch {} // no storage
+  return found.filter((name) => name.startsWith(start)).sort();
+}
+
+/** Run `work` alone among all tabs, or not at all where another one is at it. */
+function alone(name, work) {
+  const run = (lock) => lock !== null && work();
+  return navigator.locks ? navigator.locks.request(PREFIX + name, { ifAvailable: true }, run) : run();
+}

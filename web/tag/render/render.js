@@ -1,0 +1,226 @@
+// Paints popups: DOM built by hand in a closed shadow root, styles as a constructed sheet. Nothing of it is markup, so
+// the strictest Content-Security-Policy and Trusted Types let it pass, and neither page nor popup styles the other.
+
+const SCHEMES = ["http:", "https:", "mailto:", "tel:"];
+const CLOSE = { de: "Schließen", fr: "Fermer", es: "Cerrar", it: "Chiudi", pt: "Fechar", nl: "Sluiten", pl: "Zamknij" };
+const TYPING_MS = 1500;
+const AGAIN_MS = 300;
+const sheet = new CSSStyleSheet();
+sheet.replaceSync("{css}");
+const isModal = ({ layout }) => layout === "modal" || layout === "fullscreen";
+
+const queue = [];
+let isOpen = false;
+let timer = 0;
+let typed = -TYPING_MS;
+
+addEventListener("keydown", () => (typed = performance.now()), true);
+
+/** Paint `popup` when its time has come; `tools`: what it needs of the core. */
+export function paint(popup, tools) {
+  const now = performance.now();
+  // Our clock may be off by hours: what the server's two times say is how long the popup may wait.
+  const until = popup.expires ? now + popup.expires - popup.at : Infinity;
+  const begin = () => (queue.push({ popup, tools, until }), next());
+  popup.delay ? setTimeout(begin, popup.delay) : begin();
+}
+
+/** Open the first popup in the queue, where nothing is in its way: one at a time, those inside the page aside. */
+function next() {
+  clearTimeout(timer);
+  const place = queue.findIndex(({ popup }) => popup.layout === "inline" || !isOpen);
+  if (place < 0) return;
+  if (isInTheWay(queue[place].popup)) return void (timer = setTimeout(next, AGAIN_MS));
+  const [{ popup, tools, until }] = queue.splice(place, 1);
+  const waits = popup.layout !== "inline" && (isOpen = true);
+  // The same popup may have been answered to two tabs: whoever has the lock shows it, and leaves a note.
+  const open = () => {
+    if (performance.now() > until || tools.read(`seen:${popup.id}`)) return;
+    tools.write(`seen:${popup.id}`, Date.now());
+    return new Promise((closed) => attempt(popup, tools.report, closed));
+  };
+  Promise.resolve(tools.alone(`popup:${popup.id}`, open)).then(() => {
+    if (waits) isOpen = false;
+    next();
+  });
+  next();
+}
+
+function isInTheWay(popup) {
+  const types = performance.now() - typed < TYPING_MS && document.activeElement?.matches("input,textarea,[contenteditable]");
+  return document.visibilityState !== "visible" || document.querySelector("dialog:modal") || (isModal(popup) && types);
+}
+
+function attempt(popup, report, closed) {
+  const host = document.createElement("opportune-popup");
+  try {
+    show(popup, host, report, closed);
+  } catch (error) {
+    host.remove();
+    report("Error", { reason: String(error.message ?? error) });
+    closed();
+  }
+}
+
+function show(popup, host, report, closed) {
+  const { id, campaign, layout, title, body, html, actions = [], close = true, image, theme = {}, dismiss_after } = popup;
+  const slot = `[data-opportune-slot="${CSS.escape(campaign)}"],[data-opportune-slot=""]`;
+  const place = layout === "inline" ? document.querySelector(slot) : document.body;
+  if (!place) throw "no_slot";
+  const root = host.attachShadow({ mode: "closed" });
+  root.adoptedStyleSheets = [sheet];
+  const box = element(isModal(popup) ? "dialog" : "section", `box ${layout}`);
+  const before = document.activeElement;
+  let waiting = 0;
+
+  const end = (reason) => {
+    if (!host.isConnected) return;
+    clearInterval(waiting);
+    removeEventListener("popstate", away);
+    const hadFocus = root.activeElement;
+    box.close?.(); // gives the focus back
+    host.remove();
+    if (hadFocus && !box.close) before?.focus();
+    if (reason) report("Dismiss", { reason });
+    closed();
+  };
+  const away = () => isModal(popup) && end("navigation");
+  /** Report a click, and say whether the browser may follow it. */
+  const clicked = (action, url) => {
+    report("Click", { action, url }, `:${action}`);
+    setTimeout(end);
+    return document.dispatchEvent(new CustomEvent("opportune:click", { detail: { id, campaign, action, url }, cancelable: true }));
+  };
+
+  const heading = element("h2", "", title);
+  heading.id = "title";
+  heading.tabIndex = -1;
+  heading.autofocus = true; // what is read first; never the button that buys
+  const words = element("div", "words");
+  words.append(heading);
+  box.setAttribute("aria-labelledby", "title");
+  if (html) words.append(framed(html, title, theme, clicked, end));
+  else if (body) {
+    const text = element("p", "", body);
+    text.id = "body";
+    box.setAttribute("aria-describedby", "body");
+    words.append(text);
+  }
+  const links = element("div", "actions");
+  actions.forEach(({ label, url }, number) => {
+    const link = element("a", number ? "" : "first", label);
+    link.href = address(url);
+    link.addEventListener("click", (event) => clicked(number, url) || event.preventDefault());
+    links.append(link);
+  });
+  if (image) {
+    const picture = element("img");
+    picture.alt = image.alt ?? "";
+    picture.src = address(image.url);
+    picture.addEventListener("error", () => picture.remove());
+    box.append(picture);
+  }
+  box.append(words);
+  if (actions.length) box.append(links);
+  if (close) {
+    const button = element("button", "close");
+    button.type = "button";
+    button.ariaLabel = CLOSE[document.documentElement.lang.slice(0, 2)] ?? "Close";
+    button.addEventListener("click", () => end("close"));
+    box.append(button);
+  }
+  box.addEventListener("cancel", (event) => (event.preventDefault(), end("esc")));
+  box.addEventListener("keydown", ({ key }) => key === "Escape" && end("esc"));
+  box.addEventListener("click", ({ target }) => target === box && layout === "modal" && close && end("backdrop"));
+  addEventListener("popstate", away);
+
+  colour(host, box, theme);
+  root.append(box);
+  place.append(host);
+  if (isModal(popup)) box.showModal();
+  if (dismiss_after) {
+    let left = dismiss_after;
+    const isRead = () => document.visibilityState !== "visible" || box.matches(":hover,:focus-within");
+    waiting = setInterval(() => isRead() || (left -= AGAIN_MS) > 0 || end("auto"), AGAIN_MS);
+  }
+  seen(box, layout, () => {
+    report("Impression");
+    if (!isModal(popup)) tell(root, `${title} ${body ?? ""}`);
+  });
+}
+
+/** Call `then` when `box` has been painted and can be seen. */
+function seen(box, layout, then) {
+  if (layout !== "inline") return requestAnimationFrame(() => requestAnimationFrame(() => box.isConnected && then()));
+  const watch = new IntersectionObserver((found) => found.some((each) => each.isIntersecting) && (watch.disconnect(), then()), { threshold: 0.5 });
+  watch.observe(box);
+}
+
+/** Say to screen readers what came without taking the focus. */
+function tell(root, text) {
+  const status = element("div", "status");
+  status.role = "status";
+  root.append(status);
+  setTimeout(() => (status.textContent = text), 100);
+  setTimeout(() => status.remove(), 5e3);
+}
+
+/** Return a frame with the HTML of `popup`, which the server has sanitised; no script runs in it. */
+function framed(html, title, theme, clicked, end) {
+  const frame = element("iframe");
+  frame.title = title;
+  frame.sandbox = "allow-same-origin allow-popups allow-popups-to-escape-sandbox";
+  frame.srcdoc = trusted(html);
+  frame.addEventListener("load", () => {
+    const { contentDocument: inside, contentWindow } = frame;
+    const { fontFamily, fontSize, lineHeight, color } = getComputedStyle(frame.parentNode);
+    const base = new contentWindow.CSSStyleSheet();
+    base.replaceSync(`html{font:${fontSize}/${lineHeight} ${fontFamily};color:${color}}body{margin:0;overflow:hidden}img{max-width:100%;height:auto}a{color:inherit}`);
+    inside.adoptedStyleSheets = [base];
+    // A page's policy may forbid style attributes; what a script sets, it does not.
+    for (const each of inside.querySelectorAll("[style]")) each.style.cssText = each.getAttribute("style");
+    new ResizeObserver(() => (frame.style.height = `${inside.documentElement.offsetHeight}px`)).observe(inside.documentElement);
+    const links = [...inside.links];
+    inside.addEventListener("keydown", ({ key }) => key === "Escape" && end("esc"));
+    inside.addEventListener("click", (event) => {
+      const link = event.target.closest("a[href]");
+      if (!link) return;
+      event.preventDefault();
+      const url = address(link.href);
+      if (clicked(`html${links.indexOf(link)}`, url)) location.assign(url);
+    });
+  });
+  return frame;
+}
+
+let policy = null;
+function trusted(html) {
+  policy ??= window.trustedTypes?.createPolicy("opportune", { createHTML: (text) => text });
+  return policy ? policy.createHTML(html) : html;
+}
+
+function address(url) {
+  if (!SCHEMES.includes(new URL(url, document.baseURI).protocol)) throw "unsafe_url";
+  return url;
+}
+
+/** Dress like the page: its font, its scheme where it has one, the popup's own accent. */
+function colour(host, box, { accent, scheme }) {
+  const page = getComputedStyle(document.documentElement).colorScheme;
+  const isDark = page.includes("dark") && (!page.includes("light") || matchMedia("(prefers-color-scheme: dark)").matches);
+  if (scheme ? scheme === "dark" : isDark) box.classList.add("dark");
+  host.style.setProperty("font-family", getComputedStyle(document.body).fontFamily);
+  if (!accent) return;
+  const parts = [1, 3, 5].map((place) => parseInt(accent.slice(place, place + 2), 16) / 255);
+  const [red, green, blue] = parts.map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+  const light = 0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05;
+  host.style.setProperty("--opportune-accent", accent);
+  host.style.setProperty("--opportune-on-accent", light * light > 0.0525 ? "#000" : "#fff"); // the higher contrast
+}
+
+function element(name, kind, text) {
+  const made = document.createElement(name);
+  if (kind) made.className = kind;
+  if (text) made.textContent = text;
+  return made;
+}
