@@ -4,7 +4,9 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
+
+from tests.browser.tag_site import Edge, Site
 
 
 @pytest.fixture(name="browser", scope="module")
@@ -19,3 +21,26 @@ def _browser() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(name="edge")
+def _edge() -> Iterator[Edge]:
+    edge = Edge()
+    edge.start()
+    yield edge
+    edge.stop()
+
+
+@pytest.fixture(name="site")
+def _site() -> Iterator[Site]:
+    site = Site()
+    site.start()
+    yield site
+    site.stop()
+
+
+@pytest.fixture(name="context")
+def _context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context()
+    yield context
+    context.close()

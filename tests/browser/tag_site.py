@@ -1,4 +1,4 @@
-"""A site on one origin and the Gateway on another: the real handler over real HTTP, with a Decider that does as told."""
+"""A site on one origin, the Gateway on another: the real handler over real HTTP, with a Decider that does as told."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -6,10 +6,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from playwright.sync_api import Page
 
 from gateway.decisions import Decisions
 from gateway.deps import Deps
 from gateway.handler import create_handler
+from gateway.rates import Rates
 from gateway.tag import Tag
 from gateway.wiring import ASSETS
 from opportune import tag
@@ -27,7 +29,7 @@ FAILED = Response(500)
 
 
 class Edge:
-    """The Gateway at ``url``. *popup*: what a relevant event named as a key of it is answered with.
+    """The Gateway at ``url``. ``popups``: what an event is answered with, by its name.
 
     ``bodies``: what was posted, as it came; ``status``: answered instead of the Gateway's own while it is set.
     """
@@ -38,7 +40,8 @@ class Edge:
         self.requests: list[dict[str, Any]] = []
         self.status = 0
         catalogue = Polled(lambda _: self._catalogue(), every_s=0, clock=now_ms, on_error=print)
-        deps = Deps(Decisions(self._decide, catalogue, now_ms, 5000), now_ms, observe("gateway"), Tag.read(ASSETS))
+        decisions, rates = Decisions(self._decide, catalogue, now_ms, 5000), Rates(10_000, now_ms)
+        deps = Deps(decisions, rates, now_ms, observe("gateway"), tag=Tag.read(ASSETS))
         self._handler = create_handler(deps)
         self._front = ApiGateway(self._answer, port=None, demo_dir=None)
         self.url = self._front.url
@@ -72,7 +75,9 @@ class Edge:
             if self.status:
                 told = {"code": "unavailable", "message": "not now"}
                 headers = {"access-control-allow-origin": "*"}
-                return Answer(json.dumps({"statusCode": self.status, "headers": headers, "body": json.dumps(told)}).encode())
+                return Answer(
+                    json.dumps({"statusCode": self.status, "headers": headers, "body": json.dumps(told)}).encode()
+                )
         return Answer(json.dumps(self._handler(event, Context())).encode())
 
 
@@ -101,4 +106,10 @@ def page(edge: Edge, body: str = "", *, head: str = "", attributes: str = "", no
     )
 
 
-Waits = Callable[[Callable[[], bool]], None]
+def eventually(what: Callable[[], bool], page: Page, seconds: float = 10) -> None:
+    """Let *page* live until *what* is so; fails after *seconds*."""
+    for _ in range(round(seconds / 0.02)):
+        if what():
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError("it did not come true")

@@ -82,8 +82,12 @@ const calls = {
 function allow(said) {
   consent = said;
   remembers = consent.analytics;
-  if (remembers) for (const [name, text] of [...memory]) write(name, JSON.parse(text));
-  else names("").forEach(remove), waiting.splice(0).forEach(({ done }) => done([]));
+  if (remembers) {
+    for (const [name, text] of [...memory]) write(name, JSON.parse(text));
+  } else {
+    names("").forEach((name) => name === "consent" || remove(name));
+    waiting.splice(0).forEach(({ done }) => done([]));
+  }
   undecided.splice(0).forEach(perform);
   resend();
 }

@@ -95,7 +95,7 @@ function show(popup, host, report, closed) {
   const heading = element("h2", "", title);
   heading.id = "title";
   heading.tabIndex = -1;
-  heading.autofocus = true; // what is read first; never the button that buys
+  heading.autofocus = isModal(popup); // what is read first; never the button that buys
   const words = element("div", "words");
   words.append(heading);
   box.setAttribute("aria-labelledby", "title");
@@ -175,7 +175,7 @@ function framed(html, title, theme, clicked, end) {
     const { contentDocument: inside, contentWindow } = frame;
     const { fontFamily, fontSize, lineHeight, color } = getComputedStyle(frame.parentNode);
     const base = new contentWindow.CSSStyleSheet();
-    base.replaceSync(`html{font:${fontSize}/${lineHeight} ${fontFamily};color:${color}}body{margin:0;overflow:hidden}img{max-width:100%;height:auto}a{color:inherit}`);
+    base.replaceSync(`html{font:${fontSize}/${lineHeight} ${fontFamily};color:${color}}body{margin:0;overflow:hidden}body>:first-child{margin-top:0}body>:last-child{margin-bottom:0}img{max-width:100%;height:auto}a{color:inherit}`);
     inside.adoptedStyleSheets = [base];
     // A page's policy may forbid style attributes; what a script sets, it does not.
     for (const each of inside.querySelectorAll("[style]")) each.style.cssText = each.getAttribute("style");
@@ -209,7 +209,7 @@ function colour(host, box, { accent, scheme }) {
   const page = getComputedStyle(document.documentElement).colorScheme;
   const isDark = page.includes("dark") && (!page.includes("light") || matchMedia("(prefers-color-scheme: dark)").matches);
   if (scheme ? scheme === "dark" : isDark) box.classList.add("dark");
-  host.style.setProperty("font-family", getComputedStyle(document.body).fontFamily);
+  host.style.setProperty("--opportune-font", getComputedStyle(document.body).fontFamily);
   if (!accent) return;
   const parts = [1, 3, 5].map((place) => parseInt(accent.slice(place, place + 2), 16) / 255);
   const [red, green, blue] = parts.map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
