@@ -141,7 +141,7 @@ def test_an_origin_is_echoed_on_every_answer(site: Site, origin: str) -> None:
     assert [response["statusCode"] for response in responses] == [200, 400, 401, 405, 404, 204, 200]
     for response in responses:
         assert response["headers"]["Access-Control-Allow-Origin"] == origin
-        assert response["headers"]["Vary"] == "Origin"
+        assert response["headers"]["Vary"] == "Origin, Accept-Encoding"
         assert "Retry-After" in response["headers"]["Access-Control-Expose-Headers"]
         assert "Access-Control-Allow-Credentials" not in response["headers"]
 
