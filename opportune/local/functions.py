@@ -1,12 +1,14 @@
 """The functions of the local stack: limits as in the template, environment as Lambda gives it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import shared.settings
+from opportune import tag
 from opportune.local.aws import ACCESS_KEY, ACCOUNT, REGION, SCHEDULE_ROLE_ARN, SECRET_KEY, Resources
-from opportune.local.environments import Function
+from opportune.local.children import Children
+from opportune.local.environments import Function, Pool
 from shared.settings import DECIDER, ENGAGER, GATEWAY, PREFERENCES, REFRESHER, SETTINGS
 
 GATEWAY_TIMEOUT_MS = 5000
@@ -104,4 +106,15 @@ def environment(
         **{key: value for key, value in settings.items() if key in declared},
         **extra,
         **function.env,
+    }
+
+
+def pools(
+    functions: Mapping[str, Function], children: Children, variables: Callable[[str, Function], Mapping[str, str]]
+) -> dict[str, Pool]:
+    """Return the pools of *functions*, not started, each with its *variables*; the site tag is built for them."""
+    tag.build()
+    return {
+        name: Pool(name, function, children, variables(name, function), FUNCTIONS_DIR)
+        for name, function in functions.items()
     }

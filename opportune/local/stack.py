@@ -7,17 +7,17 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from opportune import tag
 from opportune.local import accepted, aws, mongod, outbox_page, state_file, valkey
 from opportune.local.accepted import Accepted, Channel
 from opportune.local.api_gateway import ApiGateway
 from opportune.local.children import Children, sweep_dead_runs
 from opportune.local.environments import Function, Pool
 from opportune.local.errors import LocalStackError
-from opportune.local.functions import FUNCTIONS, FUNCTIONS_DIR, environment, settings
+from opportune.local.functions import FUNCTIONS, environment, pools, settings
 from opportune.local.lambda_endpoint import LambdaEndpoint
 from opportune.local.sources import Sources
 from opportune.local.state_file import running
@@ -114,7 +114,6 @@ class Stack:
             for line in filter(None, [dead, *sweep_dead_runs(self.state_dir)]):
                 self._tell(line, "cleaned up")
             shutil.rmtree(self.logs_dir, ignore_errors=True)
-            tag.build()
             self._start_parts(Children(self.run_dir, self.logs_dir, os.environ))
         except BaseException:
             self.stop()
@@ -232,18 +231,10 @@ class Stack:
             clock_text=self._clock_text,
             speed=self.speed,
         )
-        pools = {}
-        for name, function in self._functions.items():
-            env = environment(
-                name,
-                function,
-                settings=given,
-                aws_url=self.aws_url,
-                lambda_url=self.lambda_url,
-                extra=self._extra_env,
-            )
-            pools[name] = Pool(name, function, children, env, FUNCTIONS_DIR)
-        return pools
+        environments = partial(
+            environment, settings=given, aws_url=self.aws_url, lambda_url=self.lambda_url, extra=self._extra_env
+        )
+        return pools(self._functions, children, environments)
 
     def _gateway(self, payload: bytes) -> Any:
         return self._pools[GATEWAY].invoke(payload)
