@@ -33,17 +33,19 @@ def fetch(url: str) -> list[Accepted]:
 
 
 def table(messages: Iterable[Accepted]) -> Table:
-    """Return a table with a row per message: when (UTC), by which channel, to whom, what, for which activation."""
+    """Return a table with a row per message, which fits 80 columns."""
     shown = Table()
-    for column in ("time", "channel", "to", "subject or text"):
-        shown.add_column(column)
-    shown.add_column("activation", no_wrap=True)
+    for column in ("UTC", "channel"):
+        shown.add_column(column, no_wrap=True)
+    shown.add_column("to whom, what, for which activation", overflow="fold")
     for message in messages:
         at = datetime.fromtimestamp(message.at / 1000, UTC)
         words = " ".join((message.subject or message.text).split())
         # Text, not markup: whoever wrote a message may have used brackets.
-        cells = (f"{at:%m-%d %H:%M:%S}", message.channel, ", ".join(message.to), shortened(words), message.activation)
-        shown.add_row(*(Text(cell) for cell in cells))
+        told = Text(", ".join(message.to), style="bold")
+        for line, style in ((shortened(words), "not bold"), (message.activation, "not bold dim")):
+            told.append(f"\n{line}" if line else "", style=style)
+        shown.add_row(f"{at:%m-%d %H:%M:%S}", message.channel, told)
     return shown
 
 

@@ -35,10 +35,10 @@ class Fire(NamedTuple):
     reason: str
     since: int
 
-    def as_json(self) -> str:
-        """Return the fire as one line of JSON."""
+    def as_json(self, gate: str | None = None) -> str:
+        """Return the fire as one line of JSON; with *gate*, where one would have stopped it."""
         shown = {name: value for name, value in self._asdict().items() if name != "since"}
-        return msgspec.json.encode(shown).decode()
+        return msgspec.json.encode({**shown, **({"gate": gate} if gate else {})}).decode()
 
 
 class Replay:

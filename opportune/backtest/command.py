@@ -16,7 +16,7 @@ from console.definitions import Campaign, Site
 from gateway.times import to_ms
 from opportune import files, streams
 from opportune.backtest import report, summary
-from opportune.backtest.gates import Gates, Live
+from opportune.backtest.gates import Gates, Live, judge
 from opportune.backtest.result import Backtest, Span
 from opportune.backtest.tally import Tally
 from opportune.explain import explanation, table
@@ -67,7 +67,6 @@ def run(request: Request, *, out: Console, err: Console) -> int:
     """Replay and print what is wanted; return the exit code: 1 for a user who has no events."""
     _check(request)
     loaded = load(request.campaigns, {})
-    campaigns = [campaign for campaign, _ in loaded]
     with _progress_bar(err, shown=not (request.as_json and out.is_terminal)) as progress:
         recording = _Recording(request, progress)
         if request.user is None:
@@ -75,7 +74,7 @@ def run(request: Request, *, out: Console, err: Console) -> int:
         else:
             seen = explanation.gather(recording.events(), request.user, in_order=request.in_order)
     if request.user is not None:
-        return _explain(request, recording, campaigns, seen, out=out, err=err)
+        return _explain(request, recording, loaded, seen, out=out, err=err)
     if not request.as_json:
         summary.show(backtest, out)
     if request.html is not None:
@@ -135,7 +134,7 @@ class _Recording:
 
 def _replay(loaded: Sequence[tuple[Campaign, Site]], recording: _Recording, *, as_json: bool) -> Backtest:
     """Replay, adding up and (*as_json*) printing the matches as they happen."""
-    live = [Live(compile_campaign(campaign, site), site.id, compile_delivery.caps(site)) for campaign, site in loaded]
+    live = _live(loaded)
     replay, gates = Replay([each.campaign for each in live]), Gates(live)
     tallies = {each.campaign.id: Tally() for each in live}
 
@@ -143,7 +142,7 @@ def _replay(loaded: Sequence[tuple[Campaign, Site]], recording: _Recording, *, a
         for fire, gate in gates.judge(fires):
             tallies[fire.campaign].add(fire, gate)
             if as_json:
-                sys.stdout.write(fire.as_json() + "\n")
+                sys.stdout.write(fire.as_json(gate) + "\n")
 
     count(replay.run(recording.in_order()))
     count(replay.finish(recording.until))
@@ -159,10 +158,14 @@ def _replay(loaded: Sequence[tuple[Campaign, Site]], recording: _Recording, *, a
     )
 
 
+def _live(loaded: Sequence[tuple[Campaign, Site]]) -> list[Live]:
+    return [Live(compile_campaign(campaign, site), site.id, compile_delivery.caps(site)) for campaign, site in loaded]
+
+
 def _explain(
     request: Request,
     recording: _Recording,
-    campaigns: Sequence[Campaign],
+    loaded: Sequence[tuple[Campaign, Site]],
     seen: Sequence[explanation.Seen],
     *,
     out: Console,
@@ -172,7 +175,8 @@ def _explain(
     if not seen:
         err.print(_unknown(user, request.events.name, recording.span.users), markup=False, highlight=False)
         return 1
-    stories = explanation.explain(campaigns, seen, recording.until)
+    stories = explanation.explain([campaign for campaign, _ in loaded], seen, recording.until)
+    judge(user, stories, _live(loaded))
     if request.as_json:
         told = {"user": user, "events": len(seen), "until": recording.until, "campaigns": stories}
         sys.stdout.write(msgspec.json.encode(told).decode() + "\n")

@@ -4,6 +4,7 @@ The very ``gates.lua`` that runs live counts the caps. What needs a customer (hi
 world (pauses, ceilings) cannot be known here, and stops nothing.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from lupa.luajit21 import LuaRuntime
 
 from decider import scripts
 from decider.policy import closed, policy
+from opportune.explain.model import Explained, Match
 from opportune.replay import Fire
 from shared.ruleset import Campaign, Quota
 
@@ -69,3 +71,24 @@ class Gates:
         if fire.campaign in self._has_limits:
             counted = self._counted[fire.user]
             self._gates.count(self._limits[fire.campaign], counted, fire.at, LONGEST_MS, is_held_out)
+
+
+def judge(user: str, stories: Sequence[Explained], campaigns: Sequence[Live]) -> None:
+    """Note in the *stories* of one user which gate would have stopped each match, and say so at their end."""
+    fires: dict[int, tuple[Match, Fire]] = {}
+    for story in stories:
+        for match in (entry.fired for entry in story.events if entry.fired):
+            fire = Fire(user, story.campaign, match.per, match.at, match.message_ids, match.reason, match.since)
+            fires[id(fire)] = match, fire
+    in_order = sorted((fire for _, fire in fires.values()), key=lambda fire: fire.at)
+    for fire, gate in Gates(campaigns).judge(in_order):
+        fires[id(fire)][0].gate = gate
+    for story in stories:
+        stopped = Counter(entry.fired.gate for entry in story.events if entry.fired and entry.fired.gate)
+        if stopped:
+            story.verdict += f"; live, gates would have stopped {sum(stopped.values())}: {by_gate(stopped)}"
+
+
+def by_gate(stopped: Mapping[str, int]) -> str:
+    """Return how many each gate has stopped, in words, the most first."""
+    return ", ".join(f"{gate} {n:,}" for gate, n in sorted(stopped.items(), key=lambda item: (-item[1], item[0])))

@@ -7,6 +7,7 @@ import liquid
 
 from console.definitions import Campaign
 from opportune.backtest import charts
+from opportune.backtest.gates import by_gate
 from opportune.backtest.result import Backtest
 from opportune.backtest.tally import Tally, merged, widths
 from opportune.explain.words import about, sentence, stamp
@@ -58,6 +59,7 @@ def _campaign(campaign: Campaign, tally: Tally, backtest: Backtest, number: int)
         "absences": f"{tally.absences:,}" if tally.absences else "",
         "users": f"{len(tally.users):,}",
         "share": _percent(len(tally.users), len(backtest.span.users)),
+        "stopped": by_gate(tally.stopped),
         "per_user": "–",
         "p10": "–",
         "median": "–",

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console.definitions import Campaign
+from opportune.backtest.gates import by_gate
 from opportune.backtest.result import Backtest
 from opportune.backtest.tally import DAY_MS, Bucket, Tally, merged, widths
 from opportune.explain.words import about, count, duration, sentence, stamp
@@ -16,6 +17,7 @@ from opportune.explain.words import about, count, duration, sentence, stamp
 MOST_ROWS = 30
 MOST_BARS = 10
 TOP_USERS = 10
+MINUTE = len("2026-01-31 12:00")
 BAR = 32
 _EIGHTHS = "▏▎▍▌▋▊▉█"
 
@@ -58,18 +60,14 @@ def _overview(backtest: Backtest) -> Table:
     table.add_column("campaign", overflow="fold")
     for column in ("matches", "users", "per user", "p10", "median", "p90"):
         table.add_column(column, justify="right")
-    gated = any(tally.stopped for tally in backtest.tallies.values())
-    if gated:
-        table.add_column("stopped by")
     for campaign in backtest.campaigns:
         tally = backtest.tallies[campaign.id]
-        stopped = [", ".join(f"{gate} {number:,}" for gate, number in sorted(tally.stopped.items()))] if gated else []
         if not tally.matches:
-            table.add_row(Text(campaign.id), "0", "0", *["–"] * 4, *stopped)
+            table.add_row(Text(campaign.id), "0", "0", *["–"] * 4)
             continue
         per_user = f"{tally.matches / len(tally.users):.2f}"
         times = [about(tally.took.quantile(share)) for share in (0.1, 0.5, 0.9)]
-        table.add_row(Text(campaign.id), f"{tally.matches:,}", f"{len(tally.users):,}", per_user, *times, *stopped)
+        table.add_row(Text(campaign.id), f"{tally.matches:,}", f"{len(tally.users):,}", per_user, *times)
     return table
 
 
@@ -78,6 +76,9 @@ def _show_campaign(campaign: Campaign, tally: Tally, backtest: Backtest, console
     heading = Text(campaign.id, style="bold cyan")
     heading.append(f"  {campaign.name}", style="not bold")
     heading.append(f"\n{sentence(campaign.trigger)}", style="not bold default dim")
+    if tally.stopped:
+        stopped = f"\nlive, gates would have stopped {tally.stopped.total():,} of {tally.matches:,}: "
+        heading.append(stopped + by_gate(tally.stopped), style="not bold yellow")
     console.print(heading)
     simple = console.options.ascii_only
     buckets = tally.times.buckets(backtest.span.first or 0, backtest.end, MOST_ROWS)
@@ -136,17 +137,17 @@ def _top_users(backtest: Backtest) -> Table:
     shown = users[:TOP_USERS]
     more = f" ({len(shown)} of {len(users):,})" if len(users) > len(shown) else ""
     table = Table(title=f"Most matches{more}", title_justify="left")
-    table.add_column("user")
+    table.add_column("user", overflow="fold")
     table.add_column("matches", justify="right")
+    table.add_column("first (UTC)", no_wrap=True)
+    table.add_column("last (UTC)", no_wrap=True)
     several = len(backtest.campaigns) > 1
-    if several:
-        table.add_column("of")
-    table.add_column("first (UTC)")
-    table.add_column("last (UTC)")
     for user, matched in shown:
         each = [
             f"{name} {tally.users[user].count:,}" for name, tally in backtest.tallies.items() if user in tally.users
         ]
-        of = [Text(", ".join(each))] if several else []
-        table.add_row(Text(user), f"{matched.count:,}", *of, stamp(matched.first), stamp(matched.last))
+        name = Text(user)
+        if several:
+            name.append(f"\n{', '.join(each)}", style="dim")
+        table.add_row(name, f"{matched.count:,}", stamp(matched.first)[:MINUTE], stamp(matched.last)[:MINUTE])
     return table

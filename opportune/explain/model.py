@@ -12,13 +12,14 @@ class Progress(msgspec.Struct):
 
 
 class Match(msgspec.Struct):
-    """A match of the user, from its first event ``since`` to ``at`` (ms)."""
+    """A match of the user, from its first event ``since`` to ``at`` (ms). ``gate``: what would have stopped it live."""
 
     at: int
     since: int
     per: str | None
     reason: str
     message_ids: list[str]
+    gate: str | None = None
 
 
 class Entry(msgspec.Struct):

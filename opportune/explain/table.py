@@ -72,6 +72,8 @@ def _effects(entry: Entry) -> Text:
         took = duration(entry.fired.at - entry.fired.since)
         after = f", {took} after its first event" if entry.fired.at > entry.fired.since else ""
         lines.append((f"FIRES ({entry.fired.reason}){after}", "bold green"))
+        if entry.fired.gate is not None:
+            lines.append((f"live, the gate {entry.fired.gate} would have stopped it", "yellow"))
     if entry.why_not is not None:
         lines.append((entry.why_not, "dim" if entry.status == "irrelevant" else "yellow"))
     text = Text()
