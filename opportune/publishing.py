@@ -31,10 +31,15 @@ class UnknownSite(OpportuneError):
 
 def publish_folder(database: Database[Document], folder: Path, env: Mapping[str, str]) -> Published:
     """Load, check and publish the definitions in *folder*."""
+    return console.publish(database, *read(folder, env))
+
+
+def read(folder: Path, env: Mapping[str, str]) -> tuple[Definitions, list[WriteKey]]:
+    """Return what *folder* defines, checked, and its write keys."""
     if folder.is_file():
-        raise NotAFolder(f"{folder} is a file: publish the folder of the site, or all its other campaigns would end")
+        raise NotAFolder(f"{folder} is a file: give the folder of the site, or all its other campaigns would end")
     definitions = files.load(folder, env)
-    return console.publish(database, definitions, write_keys(definitions, env))
+    return definitions, write_keys(definitions, env)
 
 
 def roll_back(database: Database[Document], site: str, version: int | None = None) -> Published:

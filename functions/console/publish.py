@@ -11,6 +11,7 @@ import msgspec
 from pymongo.database import Database
 
 from console import lists, versions
+from console.changes import Change, changes
 from console.compile import compile_ruleset
 from console.compile_groups import target_group
 from console.definitions import Definitions
@@ -25,7 +26,7 @@ __all__ = ["PublishConflict", "Published", "content", "publish", "roll_back"]
 class Published(NamedTuple):
     """What a publish came to. ``changed``: False when the current version was already the same.
 
-    ``of``: the older version whose content came back, 0 for none.
+    ``of``: the older version whose content came back, 0 for none. ``changes``: of what was live before.
     """
 
     site: str
@@ -33,6 +34,7 @@ class Published(NamedTuple):
     campaigns: int
     changed: bool
     of: int = 0
+    changes: tuple[Change, ...] = ()
 
 
 def publish(database: Database[Document], definitions: Definitions, keys: Sequence[WriteKey]) -> Published:
@@ -48,7 +50,7 @@ def publish(database: Database[Document], definitions: Definitions, keys: Sequen
         if group.list:
             lists.write(database, site, group.list)
     version = versions.make_live(database, then, seen=seen)
-    return Published(site, version, campaigns, changed=True)
+    return Published(site, version, campaigns, changed=True, changes=changes(now, then))
 
 
 def roll_back(database: Database[Document], site: str, version: int | None = None) -> Published:
@@ -67,7 +69,7 @@ def roll_back(database: Database[Document], site: str, version: int | None = Non
     if then.is_same(now):
         return Published(site, seen, campaigns, changed=False, of=version)
     made = versions.make_live(database, then, seen=seen, of=version)
-    return Published(site, made, campaigns, changed=True, of=version)
+    return Published(site, made, campaigns, changed=True, of=version, changes=changes(now, then))
 
 
 def content(definitions: Definitions, keys: Sequence[WriteKey]) -> Content:

@@ -1,4 +1,4 @@
-"""The commands about definitions: check, schema, publish, versions, rollback."""
+"""The commands about definitions: init, check, schema, diff, publish, versions, rollback."""
 
 # A command loads only what it needs.
 # ruff: noqa: PLC0415
@@ -26,6 +26,22 @@ Refresh = Annotated[
     typer.Option("--refresh/--no-refresh", help="Refresh the targets of what has changed; else the daily one does."),
 ]
 SiteArgument = Annotated[str | None, typer.Argument(help="Id of the site; default: the only one.")]
+
+
+@command(app, "init")
+def init(
+    folder: Annotated[Path, typer.Argument(help="A folder that is new or empty; its name becomes the site's id.")],
+    gaming: Annotated[bool, typer.Option("--gaming/--shop", help="For a gaming site, or for a shop.")] = False,
+) -> None:
+    """Write a folder of definitions to begin with, commented: site, events, a target group, two campaigns.
+
+    Example: opportune init --gaming my-games
+    """
+    from opportune import starter
+
+    for path in starter.write("gaming" if gaming else "shop", folder):
+        out.print(f"  {folder / path}", highlight=False)
+    out.print(f"next: look through the files, then `opportune check {folder}`", highlight=False)
 
 
 @command(app, "check")
@@ -80,6 +96,31 @@ def schema(
     from opportune import schema as schemas
 
     sys.stdout.write(schemas.text(kind))
+
+
+@command(app, "diff")
+def diff(
+    folder: Annotated[Path, typer.Argument(help="A folder of definitions.")],
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 where anything would change.")] = False,
+    mongodb_url: MongoUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Say what publishing a folder would change, field by field. Nothing is written.
+
+    Example: opportune diff campaigns/demo
+    """
+    from opportune import connection, differences
+
+    found = differences.difference(connection.database(mongodb_url), folder, connection.environment())
+    if as_json:
+        print_json(found)
+    elif not found.changes:
+        out.print(f"nothing: {found.site} version {found.live} is live and the same", highlight=False)
+    else:
+        live = f"version {found.live}" if found.live else "nothing, it was never published"
+        out.print(f"{found.site}: live is {live}; publishing would change", highlight=False)
+        differences.show(found.changes, out)
+    raise typer.Exit(1 if exit_code and found.changes else 0)
 
 
 @command(app, "publish")
@@ -166,9 +207,12 @@ def _finish(database: "Database[Any]", published: "Published", *, refresh: bool,
 
 
 def _say(published: "Published") -> None:
+    from opportune import differences
+
     what = f"{published.site} version {published.version}"
     if not published.changed:
         out.print(f"unchanged: what {what} holds is live already", highlight=False)
         return
     back = f", version {published.of} brought back" if published.of else ""
     out.print(f"[green]live[/green] {what}{back}: {published.campaigns} campaign(s)", highlight=False)
+    out.print(differences.summary(published.changes), highlight=False)

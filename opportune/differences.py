@@ -1,0 +1,70 @@
+"""What a publish would change, before it does: field by field, and whose progress it costs."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pymongo.database import Database
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from console import versions
+from console.changes import Change, changes
+from console.publish import content
+from opportune import publishing
+from shared.mongodb import Document
+
+LONGEST = 60  # characters of a value that are shown
+_SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
+
+
+class Difference(msgspec.Struct):
+    """What a folder changes of version ``live`` of ``site`` (0: never published)."""
+
+    site: str
+    live: int
+    changes: tuple[Change, ...]
+
+
+def difference(database: Database[Document], folder: Path, env: Mapping[str, str]) -> Difference:
+    """Compare the definitions in *folder* with what is live; nothing is written."""
+    definitions, keys = publishing.read(folder, env)
+    site = definitions.site.id
+    live = versions.live(database, site)
+    now = versions.read(database, site, live) if live else None
+    return Difference(site, live, changes(now, content(definitions, keys)))
+
+
+def summary(found: Sequence[Change]) -> str:
+    """Return how many definitions of each kind are new, other ones or gone, in a sentence."""
+    counted = Counter((each.kind, each.what) for each in found)
+    said = [f"{count} {kind}{'s' if count > 1 else ''} {what}" for (kind, what), count in sorted(counted.items())]
+    return ", ".join(said) or "nothing changed"
+
+
+def show(found: Sequence[Change], console: Console) -> None:
+    """Print one line a definition, and one a field of it."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for each in found:
+        sign, style = _SIGNS[each.what]
+        lines = [Text(each.what)] if each.what != "changed" else []
+        for field in each.fields:
+            line = Text(f"{field.field}: ", style="bold")
+            line.append(f"{_shown(field.was)} → {_shown(field.now)}", style="not bold")
+            lines.append(line)
+        table.add_row(Text(sign, style=style), Text(f"{each.kind} {each.id}"), Text("\n").join(lines))
+    console.print(table)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
