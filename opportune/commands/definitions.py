@@ -40,8 +40,8 @@ def init(
     from opportune import starter
 
     for path in starter.write("gaming" if gaming else "shop", folder):
-        out.print(f"  {folder / path}", highlight=False)
-    out.print(f"next: look through the files, then `opportune check {folder}`", highlight=False)
+        out.print(f"  {folder / path}", highlight=False, soft_wrap=True)
+    out.print(f"next: look through the files, then `opportune check {folder}`", highlight=False, soft_wrap=True)
 
 
 @command(app, "check")

@@ -96,6 +96,37 @@ def test_publish_import_and_refresh(system: System, tmp_path: Path) -> None:
     assert json.loads(refreshed.stdout)["shop"]["generation"] > before > 0
 
 
+def test_init_check_diff_and_publish(system: System, tmp_path: Path) -> None:
+    """From nothing to live; a diff says what differs, for people and for programs, and writes nothing."""
+    folder = tmp_path / "new-shop"
+    made = opportune("init", str(folder), cwd=system.folder)
+    assert (made.returncode, "site.yaml" in made.stdout, "opportune check" in made.stdout) == (0, True, True)
+    again = opportune("init", "--gaming", str(folder), cwd=system.folder)
+    assert (again.returncode, "folder_exists" in again.stderr) == (2, True)
+    assert opportune("check", str(folder), cwd=system.folder).stdout.startswith("ok 2 campaign(s)")
+    first = opportune("diff", str(folder), cwd=system.folder).stdout
+    assert "live is nothing, it was never published" in first
+    assert "campaign abandoned-cart" in first
+    assert system.database.control.find_one({"_id": "new-shop"}) is None
+    done = opportune("publish", str(folder), cwd=system.folder)
+    assert "2 campaigns added, 3 events added, 1 group added, 1 site added" in done.stdout, done.stderr
+    same = opportune("diff", str(folder), "--exit-code", cwd=system.folder)
+    assert (same.returncode, same.stdout) == (0, "nothing: new-shop version 1 is live and the same\n")
+    file = folder / "campaigns" / "third-look.yaml"
+    file.write_text(file.read_text().replace("within: 10m", "within: 15m"))
+    other = opportune("diff", str(folder), "--exit-code", cwd=system.folder)
+    assert other.returncode == 1
+    assert "trigger.within: 10m → 15m" in other.stdout
+    told = json.loads(opportune("diff", str(folder), "--json", cwd=system.folder).stdout)
+    (change,) = told["changes"]
+    assert change["fields"] == [{"field": "trigger.within", "was": "10m", "now": "15m"}]
+    assert (told["live"], change["kind"], change["id"], bool(change["dropped"])) == (1, "campaign", "third-look", True)
+    folder.joinpath("events", "product-viewed.yaml").write_text("name: Product Seen\n")
+    broken = opportune("publish", str(folder), cwd=system.folder)
+    assert (broken.returncode, "third-look.yaml:8:7" in broken.stderr) == (2, True)
+    assert "Traceback" not in broken.stderr
+
+
 def test_versions_and_rollback(system: System, tmp_path: Path) -> None:
     """Two publishes, one rollback: listed, live, and said in words; what never was is refused."""
     environment, folder = {**os.environ, **KEYS}, tmp_path / "returning"
@@ -172,6 +203,8 @@ def test_without_a_system_the_commands_say_so(tmp_path: Path) -> None:
         "bench",
         "versions",
         "rollback",
+        "init",
+        "diff",
     ],
 )
 def test_every_command_has_help_with_an_example(command: str, tmp_path: Path) -> None:
