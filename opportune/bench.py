@@ -24,6 +24,7 @@ from console.definitions import Campaign
 from decider.relevance import Plan
 from decider.rows import RowCall, Rows, TriggerCall
 from decider.wiring import redis_client
+from gateway import body, tracking
 from opportune import publishing, streams
 from opportune.local import valkey
 from opportune.local.children import Children
@@ -84,6 +85,7 @@ def run(console: Console, *, events: int, rounds: int) -> list[Figure]:
         folder = Path(name)
         parts: list[tuple[str, Callable[[], list[Figure]]]] = [
             ("replay", lambda: _replay(folder, events)),
+            ("Gateway", lambda: _gateway(rounds)),
             ("state store", lambda: _state_store(folder, rounds)),
             ("whole path", lambda: _whole_path(folder, rounds)),
         ]
@@ -165,6 +167,44 @@ def _decode_blocks(path: Path) -> int:
             block, _, rest = (rest + chunk).rpartition(b"\n")
             count += len(decoder.decode_lines(block))
     return count
+
+
+# What Segment's browser library sends.
+BROWSER_CALL = {
+    "timestamp": "2026-11-23T06:46:33.118Z",
+    "sentAt": "2026-11-23T06:46:33.121Z",
+    "type": "track",
+    "event": "game_result",
+    "messageId": "ajs-next-1795416664316-1f97a2b0-5d1c-4f43-9f0e-6b6c1a1f0c55",
+    "anonymousId": "6300b2f4-17c6-4a3d-8f2e-0b2d6a1e9c11",
+    "userId": None,
+    "properties": {"outcome": "loss", "stake": 12.5, "table": "blue", "seats": [1, 2, 3]},
+    "context": {
+        "page": {"path": "/play", "referrer": "https://casino.example/", "search": "", "title": "Play", "url": "x"},
+        "userAgent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/147.0.0.0",
+        "library": {"name": "analytics.js", "version": "next-1.84.3"},
+        "locale": "en-US",
+        "timezone": "Europe/Vienna",
+    },
+    "integrations": {},
+    "writeKey": "wk_demo_public",
+}
+
+
+def _gateway(rounds: int) -> list[Figure]:
+    decode = msgspec.json.Decoder().decode
+    call = msgspec.json.encode(BROWSER_CALL)
+    batch = msgspec.json.encode({"batch": [BROWSER_CALL] * 100})
+    envelope = tracking.Envelope(1_795_416_393_200)
+    rounds *= 10
+    floor, single = _in_turn(
+        rounds, lambda: decode(call), lambda: tracking.read_single(body.parse(call), "track", envelope)
+    )
+    most, many = _in_turn(rounds // 20, lambda: decode(batch), lambda: tracking.read_batch(body.parse(batch), envelope))
+    return [
+        Figure(f"reading a call of {len(call)} bytes (median)", single * 1000, "decoding it", floor * 1000, "µs"),
+        Figure("reading a batch of 100 of them (median)", many * 1000, "decoding it", most * 1000, "µs"),
+    ]
 
 
 def _state_store(folder: Path, rounds: int) -> list[Figure]:

@@ -89,10 +89,12 @@ class Endpoint:
             answer: dict[str, Any] = msgspec.json.decode(response.data, type=dict[str, Any])
         except msgspec.DecodeError as error:
             raise SendFailed(f"{self._url}{path} answered {response.status} without JSON") from error
+        # API Gateway's own answers have no code.
+        told = " ".join(filter(None, (str(response.status), answer.get("code")))) + f": {answer.get('message')}"
         if response.status in RETRIED:
-            raise Busy(f"{response.status} {answer.get('code')}: {answer.get('message')}")
+            raise Busy(told)
         if response.status != 200:
-            raise SendFailed(f"{response.status} {answer.get('code')}: {answer.get('message')}", code="refused")
+            raise SendFailed(told, code="refused")
         return answer, elapsed
 
     def post_until_taken(self, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], float]:

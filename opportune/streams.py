@@ -15,13 +15,14 @@ from typing import Any
 import msgspec
 
 from gateway.times import iso_ms, to_ms
-from shared.contracts import ANONYMOUS_PREFIX
+from shared.contracts import ANONYMOUS_PREFIX, PAGE_VIEWED, SCREEN_VIEWED
 from shared.errors import OpportuneError
 
 CHUNK = 1 << 16  # more would not stay in the processor's cache
 ROWS = 256  # of a CSV file, handed on together
 KNOWN_SECONDS = 1 << 12
 FRACTIONS = {f"{ms:03}Z": ms for ms in range(1000)}  # what follows the second in most times
+VIEWS = {"page": PAGE_VIEWED, "screen": SCREEN_VIEWED}
 NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 
 
@@ -60,6 +61,8 @@ class Recorded(
     anonymous: str | int | None = None
     timestamp: str | int | None = None
     original: str | int | None = None
+    name: Any = None
+    category: Any = None
 
     @property
     def where(self) -> str:
@@ -140,15 +143,26 @@ def _ndjson(file: Any, name: str) -> Iterator[list[Recorded]]:
             times = [to_ms(stamp) for stamp in stamps]
         for line, event, at in zip(count(lines + 1), events, times, strict=False):
             event.file, event.line = name, line
-            if at is not None and event.user and event.event and event.message_id:
+            if event.type == "track" and at is not None and event.user and event.event and event.message_id:
                 event.at = at
             elif event.type == "track":
+                _complete(event, at)
+            elif event.type in VIEWS:
+                _view(event)
                 _complete(event, at)
         yield [event for event in events if event.type == "track"]
         if not chunk:
             return
         lines += len(events)
         rest = tail if newline else rest + chunk
+
+
+def _view(event: Recorded) -> None:
+    """Make a page or screen call the event that the Gateway makes of it."""
+    event.event, event.type = VIEWS[event.type], "track"
+    for field, value in (("name", event.name), ("category", event.category)):
+        if value not in (None, ""):
+            event.attributes = {**event.attributes, field: str(value)}
 
 
 def _complete(event: Recorded, at: int | None) -> None:

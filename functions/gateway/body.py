@@ -32,11 +32,12 @@ class Shape(NamedTuple):
 
 
 class Body(NamedTuple):
-    """A parsed body. ``nul``: the character U+0000 seems to be in it."""
+    """A parsed body of *size* bytes. ``nul``: the character U+0000 seems to be in it."""
 
     value: dict[str, Any]
     shape: Shape
     nul: bool
+    size: int
 
 
 def inflate(body: bytes, encoding: str, limit: int) -> bytes:
@@ -77,15 +78,19 @@ def parse(body: bytes) -> Body:
     shape = shape_of(value)
     if len(_KEY_END.findall(body)) > shape.keys:  # a key twice, or a string like ":)"
         json.loads(body, object_pairs_hook=_once)
-    return Body(value, shape, nul=b"\\u0000" in body)
+    return Body(value, shape, nul=b"\\u0000" in body, size=len(body))
 
 
 def check(value: Any, what: str, levels: int, *, nul: bool) -> None:
     """Raise `InvalidRequest` where *value*, called *what*, is deeper than *levels*, or says what nobody can store."""
-    depth, _, huge = shape_of(value)
-    if depth > levels:
+    check_shape(value, shape_of(value), what, levels, nul=nul)
+
+
+def check_shape(value: Any, shape: Shape, what: str, levels: int, *, nul: bool) -> None:
+    """Do the same where the *shape* of *value* is known."""
+    if shape.depth > levels:
         raise InvalidRequest(f"{what} is nested too deeply: fields may hold {MAX_DEPTH} levels", code="too_deep")
-    if huge:
+    if shape.huge:
         raise InvalidRequest(f"{what} holds a whole number of more than 64 bits", code="huge_number")
     if nul and _has_nul(value):
         raise InvalidRequest(f"{what} holds the character U+0000, which cannot be stored", code="invalid_character")

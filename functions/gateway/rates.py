@@ -1,8 +1,7 @@
 """How much one address may send with a public key: token buckets in memory, approximate and free of calls.
 
-Each environment of the function has buckets of its own and works on one request at a time. An address that keeps
-N environments busy at once therefore gets up to N times the rate, and N is at most the number of its requests
-under way: what it costs is bounded by the throttle of the API, which counts them all.
+Each environment of the function has buckets of its own, and Lambda sends an address's requests to any of them: with
+N environments up an address gets its rate at least, and N times that at most. docs/edge.md has the arithmetic.
 
 A bucket holds ten seconds of its rate. What takes more than that, a batch say, is taken when the bucket is full, and
 leaves a debt that has to flow back first.

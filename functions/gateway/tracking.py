@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.body import MAX_DEPTH, MAX_EVENT_BYTES, Body, check
+from gateway.body import MAX_DEPTH, MAX_EVENT_BYTES, Body, check, check_shape
 from gateway.times import corrected, to_ms
 from shared.contracts import ANONYMOUS_PREFIX, PAGE_VIEWED, SCREEN_VIEWED, Alias, Event, Group, Identify, Message
 from shared.errors import InvalidRequest, TooLarge
@@ -61,7 +61,7 @@ class Taken(NamedTuple):
 
 def read_single(body: Body, kind: str, envelope: Envelope) -> Message:
     """Return the message that the *body* of a call such as ``/v1/track`` is."""
-    check(body.value, "the event", EVENT_LEVELS, nul=body.nul)
+    check_shape(body.value, body.shape, "the event", EVENT_LEVELS, nul=body.nul)
     return read_message(body.value, kind, envelope)
 
 
@@ -79,6 +79,8 @@ def read_batch(body: Body, envelope: Envelope) -> Taken:
         try:
             if suspect:
                 check(item, "the event", EVENT_LEVELS, nul=body.nul)
+            if body.size > MAX_EVENT_BYTES and len(msgspec.json.encode(item)) > MAX_EVENT_BYTES:
+                raise TooLarge(f"the event has more than {MAX_EVENT_BYTES} bytes")
             taken.messages.append(_read_item(item, envelope))
         except (InvalidRequest, TooLarge) as error:
             message_id = item.get("messageId") if isinstance(item, dict) else None
@@ -104,8 +106,6 @@ def read_message(item: Mapping[str, Any], kind: str, envelope: Envelope) -> Mess
 def _read_item(item: Any, envelope: Envelope) -> Message:
     if not isinstance(item, dict):
         raise InvalidRequest("an event must be a JSON object", code="invalid_event")
-    if len(msgspec.json.encode(item)) > MAX_EVENT_BYTES:
-        raise TooLarge(f"the event has more than {MAX_EVENT_BYTES} bytes")
     kind = item.get("type")
     if not isinstance(kind, str) or kind not in _READERS:
         raise InvalidRequest(f"'type' must be one of {', '.join(sorted(_READERS))}", code="invalid_type")

@@ -51,8 +51,8 @@ class ApiGateway:
             self._answer,
             port=port,
             most_body=MOST_BODY_BYTES,
-            too_large=_told(413, "too_large", "Request Too Long"),
-            failed=_told(500, "internal_error", "Internal Server Error"),
+            too_large=_told(413, "Request Entity Too Large"),
+            failed=_told(500, "Internal Server Error"),
         )
         self.url = self._server.url
 
@@ -77,11 +77,11 @@ class ApiGateway:
         try:
             answer = self._function(path)(msgspec.json.encode(to_event(request)))
         except Throttled:
-            return _told(503, "unavailable", "Service Unavailable")
+            return _told(503, "Service Unavailable")
         except LocalStackError as error:
-            return _told(503, "unavailable", error.message)
+            return _told(503, error.message)
         if answer.error:
-            return _told(500, "internal_error", "Internal Server Error")
+            return _told(500, "Internal Server Error")
         return to_response(answer.payload)
 
     def _function(self, path: str) -> Invoke:
@@ -174,7 +174,7 @@ def to_response(payload: bytes) -> Response:
             body = base64.b64decode(body, validate=True)
         return Response(int(answer["statusCode"]), body, headers)
     except (msgspec.DecodeError, binascii.Error, ValueError, TypeError, AttributeError):
-        return _told(500, "internal_error", "Internal Server Error")
+        return _told(500, "Internal Server Error")
 
 
 def _body(headers: dict[str, str], body: bytes) -> tuple[str, bool]:
@@ -191,8 +191,6 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _told(status: int, code: str, message: str) -> Response:
-    body = json.dumps({"code": code, "message": message}).encode()
-    # A page on another origin must be able to read also what the function did not answer.
-    headers = [("Content-Type", "application/json"), ("Access-Control-Allow-Origin", "*")]
-    return Response(status, body, headers)
+def _told(status: int, message: str) -> Response:
+    # API Gateway's own answers have no code and no CORS headers, and an HTTP API cannot change them.
+    return Response(status, json.dumps({"message": message}).encode(), [("Content-Type", "application/json")])

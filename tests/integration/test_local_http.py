@@ -203,7 +203,7 @@ def test_errors_of_the_function_are_hidden(connection: http.client.HTTPConnectio
     gateway.error, gateway.answer = "Unhandled", {"errorMessage": "secret"}
     status, headers, body = _call(connection, "POST", "/v1/t", b"{}")
     assert status == 500
-    assert json.loads(body) == {"code": "internal_error", "message": "Internal Server Error"}
+    assert json.loads(body) == {"message": "Internal Server Error"}
     assert headers["content-type"] == "application/json"
     gateway.failure = Throttled("busy")
     assert _call(connection, "POST", "/v1/t", b"{}")[0] == 503
@@ -214,7 +214,7 @@ def test_too_large_bodies_are_refused(connection: http.client.HTTPConnection, ga
     assert _call(connection, "POST", "/v1/b", b"x" * MOST_BODY_BYTES)[0] == 200
     gateway.event = {}
     status, _, body = _call(connection, "POST", "/v1/b", b"x" * (MOST_BODY_BYTES + 1))
-    assert (status, json.loads(body)["code"]) == (413, "too_large")
+    assert (status, json.loads(body)) == (413, {"message": "Request Entity Too Large"})
     assert gateway.event == {}
     assert _call(connection, "GET", "/x")[0] == 200
 

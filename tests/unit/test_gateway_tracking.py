@@ -1,6 +1,7 @@
 """The wire format: every type of call becomes the message it is, whichever client wrote it."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from gateway import tracking
 from gateway.body import parse
 from gateway.times import iso_ms, to_ms
+from opportune import streams
 from shared.contracts import Alias, Event, Group, Identify, Message
 from shared.errors import OpportuneError
 
@@ -83,6 +85,25 @@ def test_what_a_call_lacks_is_named(kind: str, fields: dict[str, Any], code: str
     with pytest.raises(OpportuneError) as refused:
         single(kind, **fields)
     assert refused.value.code == code
+
+
+def test_a_replay_reads_pages_and_screens_as_the_gateway_does(tmp_path: Path) -> None:
+    """A campaign about pages matches the same events, live and in a file; other calls are no events."""
+    stamp = "2026-09-21T09:00:00.000Z"
+    calls: list[dict[str, Any]] = [
+        {"type": "page", "userId": "a", "name": "Pricing", "properties": {"path": "/p", "name": "x"}},
+        {"type": "page", "userId": "a", "event": "odd", "category": None},
+        {"type": "screen", "anonymousId": "x", "name": "Home", "category": "App"},
+        {"type": "track", "userId": "a", "event": "win", "name": 7},
+    ]
+    lines = [{"messageId": str(n), "timestamp": stamp, **call} for n, call in enumerate(calls)]
+    lines.insert(1, {"type": "identify", "userId": "a", "name": "x"})
+    path = tmp_path / "events.ndjson"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    live = [single(call["type"], **call) for call in calls]
+    assert [(event.user, event.event, event.attributes) for event in streams.read(path)] == [
+        (event.user, event.event, event.attributes) for event in live if isinstance(event, Event)
+    ]
 
 
 def test_a_batch_holds_all_types_in_order() -> None:

@@ -131,7 +131,7 @@ def test_lines_are_read_leniently_and_in_place(tmp_path: Path) -> None:
         tmp_path,
         '{"type": "track", "userId": "a", "event": "e", "timestamp": "2026-01-01T00:00:00.250Z", "messageId": "m"}',
         "",
-        '{"type": "page", "userId": "a", "name": "home"}',
+        '{"type": "identify", "userId": "a", "name": "home"}',
         '{"userId": null, "anonymousId": "x", "event": "e", "timestamp": "2026-01-01T00:00:00.500Z",'
         ' "properties": null}',
         '{"userId": 7, "event": "e", "timestamp": 1767225600750}',
