@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 usable = $(shell test "$$(cat $(1)/.installed 2>/dev/null)" = "$(CURDIR)" && $(1)/bin/python -c '' 2>/dev/null && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types bench test-deep test-chaos verify-live build deploy lock clean .venv .venv-sam python3.13
+.PHONY: help run test lint format types bench test-artefact test-deep test-chaos verify-live build deploy lock clean .venv .venv-sam .runtime python3.13
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ help: ## List the commands
 run: .venv ## Start the whole system here and play the demo (ONCE=1: stop after it; PORT=n; SPEED=n: clock n times as fast)
 	@$(VENV_PYTHON) -m opportune run $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(SPEED),--speed $(SPEED))
 
-test: .venv .venv-sam lint types ## Lint, types and all tests (ARGS="-k word": for pytest)
+test: .venv .venv-sam .runtime lint types ## Lint, types and all tests (ARGS="-k word": for pytest)
 	$(VENV_PYTHON) -m pytest $(ARGS)
 
 lint: .venv ## Check style and formatting
@@ -35,6 +35,9 @@ types: .venv ## Check types
 bench: .venv ## Measure, each figure beside its floor; writes benchmarks/results.json
 	$(VENV_PYTHON) -m opportune bench
 
+test-artefact: .venv .venv-sam .runtime ## What `make build` makes, in Lambda's emulator, with figures on starts and memory
+	$(VENV_PYTHON) -m pytest tests/artefact -s $(ARGS)
+
 test-deep: .venv ## A million random patterns against the oracle (PAIRS=n)
 	$(VENV_PYTHON) -m pytest tests/property --timeout 0 --pairs $(or $(PAIRS),1000000)
 
@@ -44,11 +47,16 @@ test-chaos: .venv ## Random faults under traffic, then the check (MINUTES=10, SE
 verify-live: .venv ## Compare live matches, replay and oracle on recorded events (DATA=path)
 	$(VENV_PYTHON) -m tests.verify_live $(DATA)
 
+# Lambda cannot write, so it would compile every module anew at every cold start: that is most of its time. All
+# functions are built from one folder, so what is compiled for the first is right for the others.
 build: .venv .venv-sam ## Build what is deployed (ARCHITECTURE=x86_64, BUILD_DIR=path)
 	@$(VENV_PYTHON) -m opportune.tag
 	@folder="$$($(MAKE) -s python3.13)" && PATH="$$folder:$$PATH" && export PATH && $(SAM) build \
 		$(if $(ARCHITECTURE),--parameter-overrides Architecture=$(ARCHITECTURE)) \
-		$(if $(BUILD_DIR),--build-dir $(BUILD_DIR) --cache-dir $(BUILD_DIR).cache)
+		$(if $(BUILD_DIR),--build-dir $(BUILD_DIR) --cache-dir $(BUILD_DIR).cache) && \
+	cd $(or $(BUILD_DIR),.aws-sam/build) && set -- */ && \
+	python3.13 -m compileall -q --invalidation-mode unchecked-hash -s "$$1" -p /var/task "$$1" && first="$$1" && shift && \
+	for other; do (cd "$$first" && find . -name '*.pyc' | tar cf - -T -) | tar xf - -C "$$other"; done
 
 deploy: build ## Deploy to your AWS account, asking for what it needs
 	$(SAM) deploy --guided
@@ -61,10 +69,11 @@ lock: ## Write the lock files anew (UPGRADE=1: with newer versions)
 		$(if $(UPGRADE),--upgrade) "$$@"; }; \
 	compile --python-version 3.11 --group local --group dev pyproject.toml -o requirements.txt; \
 	compile --python-version 3.13 -c requirements.txt pyproject.toml -o functions/requirements.txt; \
+	printf 'awslambdaric>=4.2,<5\nboto3>=1.44,<2\n' | compile --python-version 3.13 - -o requirements-lambda.txt; \
 	echo 'aws-sam-cli>=1.170,<2' | compile --python-version 3.11 - -o requirements-sam.txt
 
 clean: ## Remove everything that was made here
-	rm -rf .venv .venv-sam .aws-sam .opportune .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info functions/gateway/assets
+	rm -rf .venv .venv-sam .runtime .aws-sam .opportune .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info functions/gateway/assets
 	find functions opportune tests -name __pycache__ -prune -exec rm -rf {} +
 
 # ── Environments ─────────────────────────────────────────────────────────────────────────────────
@@ -72,6 +81,8 @@ clean: ## Remove everything that was made here
 .venv: .venv/.installed
 	@:
 .venv-sam: .venv-sam/.installed
+	@:
+.runtime: .runtime/.installed
 	@:
 
 ifneq ($(call usable,.venv),yes)
@@ -89,6 +100,16 @@ endif
 .venv-sam/.installed: requirements-sam.txt
 	$(call install,.venv-sam,requirements-sam.txt, for the AWS SAM CLI: its requirements clash with ours)
 	@echo "$(CURDIR)" > $@
+
+# What Lambda's Python has besides the standard library; without a Python 3.13 there is nothing to run it with.
+.runtime/.installed: requirements-lambda.txt
+	@if folder="$$($(MAKE) -s python3.13)"; then \
+		echo "Creating .runtime with what Lambda's Python has"; \
+		rm -rf .runtime; \
+		"$$folder/python3.13" -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
+			--require-hashes --target .runtime --requirement $<; \
+		touch $@; \
+	fi
 
 # The lock is complete, so nothing is resolved: --no-deps.
 define install

@@ -64,7 +64,7 @@ def run(*, once: bool, port: int | None, speed: float = 1.0, console: Console) -
     ) as stack:
         database = mongodb.database(stack.mongodb_url, "opportune")
         token = secrets.token_hex(2)
-        _import_customers(database, token)
+        import_customers(database, token)
         published = publishing.publish_folder(database, DEFINITIONS, {SECRET_KEY_VARIABLE: secret_key})
         publishing.refresh_targets(database, published.site)
         console.print(
@@ -86,7 +86,8 @@ def run(*, once: bool, port: int | None, speed: float = 1.0, console: Console) -
         return 0
 
 
-def _import_customers(database: Database[Document], token: str) -> None:
+def import_customers(database: Database[Document], token: str) -> None:
+    """Store the customers of the story, whose names end in *token*, and the one who tries the demo site."""
     people = [
         *story.customers(token),
         {"user_id": "you", "first_name": "You", "tier": "vip", "email": "you@player.example"},

@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Protocol
 
 from opportune.local.children import Child, Children
 from opportune.local.errors import LocalStackError, Throttled
@@ -49,8 +50,16 @@ class Answer:
     error: str | None = None
 
 
+class Serving(Protocol):
+    """One execution environment. `serve` is called by one thread at a time."""
+
+    def alive(self) -> bool: ...
+    def serve(self, payload: bytes) -> tuple[Answer, bool]: ...
+    def stop(self) -> None: ...
+
+
 class Environment:
-    """One worker process. `serve` is called by one thread at a time."""
+    """`Serving` by a worker process. `serve` is called by one thread at a time."""
 
     def __init__(self, name: str, function: Function, child: Child, connection: Connection) -> None:
         self._name = name
@@ -129,15 +138,27 @@ class Environment:
         return Answer(json.dumps(told).encode(), UNHANDLED)
 
 
+# What starts an environment of a function: its name, its limits, where its processes belong, variables, folder.
+Start = Callable[[str, Function, Children, Mapping[str, str], Path], Serving]
+
+
 class Pool:
     """The environments of one function. `invoke` may be called by any number of threads."""
 
-    def __init__(self, name: str, function: Function, children: Children, env: Mapping[str, str], cwd: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        function: Function,
+        children: Children,
+        env: Mapping[str, str],
+        cwd: Path,
+        start: Start = Environment.start,
+    ) -> None:
         self.name = name
         self.function = function
-        self._start = partial(Environment.start, name, function, children, env, cwd)
+        self._start = partial(start, name, function, children, env, cwd)
         self._changed = threading.Condition()
-        self._idle: list[Environment] = []
+        self._idle: list[Serving] = []
         self._size = 0
         self._starting = 0
         self._waiting = 0
@@ -183,7 +204,7 @@ class Pool:
         for environment in idle:
             environment.stop()
 
-    def _take(self) -> Environment | Answer:
+    def _take(self) -> Serving | Answer:
         """Return an idle environment, or the answer to give if none can be started."""
         deadline = time.monotonic() + self.function.timeout_s
         with self._changed:
@@ -222,7 +243,8 @@ class Pool:
         threading.Thread(target=self._start_one_more, name=f"start {self.name}", daemon=True).start()
 
     def _start_one_more(self) -> None:
-        environment, failure = None, ""
+        environment: Serving | None = None
+        failure = ""
         try:
             environment = self._start()
         except LocalStackError as error:

@@ -8,7 +8,7 @@ import shared.settings
 from opportune import tag
 from opportune.local.aws import ACCESS_KEY, ACCOUNT, REGION, SCHEDULE_ROLE_ARN, SECRET_KEY, Resources
 from opportune.local.children import Children
-from opportune.local.environments import Function, Pool
+from opportune.local.environments import Function, Pool, Start
 from shared.settings import DECIDER, ENGAGER, GATEWAY, PREFERENCES, REFRESHER, SETTINGS
 
 GATEWAY_TIMEOUT_MS = 5000
@@ -110,11 +110,17 @@ def environment(
 
 
 def pools(
-    functions: Mapping[str, Function], children: Children, variables: Callable[[str, Function], Mapping[str, str]]
+    functions: Mapping[str, Function],
+    children: Children,
+    variables: Callable[[str, Function], Mapping[str, str]],
+    start: Start,
 ) -> dict[str, Pool]:
-    """Return the pools of *functions*, not started, each with its *variables*; the site tag is built for them."""
+    """Return the pools of *functions*, not started, each with its *variables*; the site tag is built for them.
+
+    *start*: what starts an execution environment.
+    """
     tag.build()
     return {
-        name: Pool(name, function, children, variables(name, function), FUNCTIONS_DIR)
+        name: Pool(name, function, children, variables(name, function), FUNCTIONS_DIR, start)
         for name, function in functions.items()
     }

@@ -15,7 +15,7 @@ from opportune.local import accepted, aws, mongod, outbox_page, state_file, valk
 from opportune.local.accepted import Accepted, Channel
 from opportune.local.api_gateway import ApiGateway
 from opportune.local.children import Children, sweep_dead_runs
-from opportune.local.environments import Function, Pool
+from opportune.local.environments import Environment, Function, Pool, Start
 from opportune.local.errors import LocalStackError
 from opportune.local.functions import FUNCTIONS, environment, pools, settings
 from opportune.local.lambda_endpoint import LambdaEndpoint
@@ -43,9 +43,9 @@ class Stack:
     *redis_url*, *mongodb_url*: use these servers and start none; *extra_env* is added to every
     function's environment; *ses_identities*: addresses and domains that may send; *keys*: write keys by
     the variable that definitions name, for the command line to find; *wake_s*: seconds between wakes;
-    *speed*: how much faster than the wall clock the functions' clock runs, from now on: `clock`; *progress* is told
-    ``(label, state)``, from any thread but never from two at once. Raises `LocalStackError` if a part does not
-    start, the port is taken, or a stack runs in *state_dir*.
+    *speed*: how much faster than the wall clock the functions' clock runs, from now on: `clock`; *environments*: what
+    starts an execution environment; *progress* is told ``(label, state)``, from any thread but never from two at
+    once. Raises `LocalStackError` if a part does not start, the port is taken, or a stack runs in *state_dir*.
     """
 
     http_url: str
@@ -74,6 +74,7 @@ class Stack:
         keys: Mapping[str, str] | None = None,
         ses_identities: Iterable[str] = ("example.com",),
         functions: Mapping[str, Function] = FUNCTIONS,
+        environments: Start = Environment.start,
         progress: Progress = _silent,
     ) -> None:
         self.state_dir = state_dir.resolve()
@@ -94,6 +95,7 @@ class Stack:
         self.identity_secret, self.signing_secret = secrets.token_urlsafe(48), secrets.token_urlsafe(48)
         self._ses_identities = tuple(ses_identities)
         self._functions = functions
+        self._environments = environments
         self._progress = progress
         self._progress_lock = threading.Lock()
         self._stop_lock = threading.RLock()
@@ -234,7 +236,7 @@ class Stack:
         environments = partial(
             environment, settings=given, aws_url=self.aws_url, lambda_url=self.lambda_url, extra=self._extra_env
         )
-        return pools(self._functions, children, environments)
+        return pools(self._functions, children, environments, self._environments)
 
     def _gateway(self, payload: bytes) -> Any:
         return self._pools[GATEWAY].invoke(payload)

@@ -1,0 +1,118 @@
+"""The whole system on built functions: stores as ElastiCache and Atlas have them, the demo's definitions published."""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from pymongo.database import Database
+
+from opportune import demo, publishing
+from opportune.local import valkey
+from opportune.local.children import Children
+from opportune.local.environments import Function, Start
+from opportune.local.functions import FUNCTIONS
+from opportune.local.ports import HOST
+from opportune.local.stack import Stack
+from opportune.send import Endpoint
+from shared import mongodb
+from tests.artefact.emulator import Runtime, find_runtime
+from tests.artefact.tls import TlsFront, certificate
+from tests.system.whole import KEYS, ROOT
+
+READY_S = 20.0
+
+
+@dataclass(frozen=True)
+class Artefacts:
+    """A running system of built functions."""
+
+    stack: Stack
+    database: Database[dict[str, Any]]
+    browser: Endpoint
+    server: Endpoint
+    token: str
+
+
+@pytest.fixture(scope="session")
+def runtime(built: Path) -> Runtime:
+    """Return what runs the built functions."""
+    return find_runtime(built)
+
+
+@pytest.fixture(name="elasticache", scope="session")
+def _elasticache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the URL of a cluster of three that wants TLS and a password, as ElastiCache does."""
+    folder = tmp_path_factory.mktemp("elasticache")
+    pair, password = certificate(folder), secrets.token_urlsafe(16)
+    with Children(folder / "run", folder / "logs", os.environ) as children, ExitStack() as open_:
+        cluster = valkey.start_cluster(children, 3)
+        nodes = [open_.enter_context(redis.Redis.from_url(url)) for url in cluster.urls]
+        fronts = [TlsFront(int(url.rpartition(":")[2].partition("/")[0]), *pair) for url in cluster.urls]
+        for node, front in zip(nodes, fronts, strict=True):
+            open_.callback(front.stop)
+            node.config_set("cluster-announce-port", front.port)
+            node.config_set("requirepass", password)
+        url = f"rediss://:{password}@{HOST}:{fronts[0].port}/0?ssl_ca_certs={pair[0]}"
+        deadline = time.monotonic() + READY_S
+        while not all(_told(node) == {front.port for front in fronts} for node in nodes):
+            assert time.monotonic() < deadline, "the nodes do not tell each other their TLS ports"
+            time.sleep(0.1)
+        yield url
+
+
+def _told(node: redis.Redis) -> set[int]:
+    """Return the ports at which *node* says that the cluster's nodes are."""
+    slots: Any = node.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
+    if isinstance(slots, dict):
+        return {int(each["primary"][1]) for each in slots.values()}
+    return {int(each[2][1]) for each in slots}
+
+
+@pytest.fixture(scope="session")
+def artefacts(runtime: Runtime, elasticache: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artefacts]:
+    """Yield the system on built functions, its state store in cluster mode behind TLS and a password."""
+    extra = {"OPPORTUNE_REDIS_CLUSTER": "true"}
+    folder = tmp_path_factory.mktemp("artefacts")
+    with running(folder, runtime.start, redis_url=elasticache, extra_env=extra) as system:
+        yield system
+
+
+@contextmanager
+def running(
+    folder: Path, environments: Start, *, functions: Mapping[str, Function] = FUNCTIONS, **options: Any
+) -> Iterator[Artefacts]:
+    """Run the system on *environments*; *options* go to the stack."""
+    # As read-only as on Lambda: nothing that a start compiles is there at the next one.
+    extra = {"PYTHONDONTWRITEBYTECODE": "1", **options.pop("extra_env", {})}
+    token = secrets.token_hex(2)
+    with (
+        Stack(
+            state_dir=folder / ".opportune",
+            keys=KEYS,
+            ses_identities=("casino.example",),
+            environments=environments,
+            functions=functions,
+            extra_env=extra,
+            **options,
+        ) as stack,
+        closing(mongodb.database(stack.mongodb_url, "opportune").client) as client,
+    ):
+        database = client.opportune
+        demo.import_customers(database, token)
+        publishing.publish_folder(database, ROOT / "campaigns" / "demo", KEYS)
+        publishing.refresh_targets(database, "demo")
+        secret_key = KEYS[demo.SECRET_KEY_VARIABLE]
+        yield Artefacts(
+            stack,
+            database,
+            Endpoint(stack.http_url, demo.PUBLIC_KEY),
+            Endpoint(stack.http_url, secret_key),
+            token,
+        )

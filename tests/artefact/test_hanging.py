@@ -1,0 +1,62 @@
+"""A part that hangs costs the event nothing but time: each hop gives up before the one that waits for it."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from decider import wiring
+from opportune.local.functions import FUNCTIONS, GATEWAY_TIMEOUT_MS
+from opportune.send import Busy
+from opportune.story.model import Teller
+from shared.settings import DECIDER, ENGAGER, GATEWAY
+from tests.artefact.conftest import running
+from tests.artefact.emulator import Runtime
+
+API_GATEWAY_S = 30  # what an HTTP API waits, and no longer
+HANGS = """
+import sys, time
+from pathlib import Path
+
+sys.path.insert(0, {built!r})
+from engager.app import handler as well
+
+
+def handler(event, context):
+    while Path({while_there!r}).exists():
+        time.sleep(0.05)
+    return well(event, context)
+"""
+
+
+def test_timeouts_nest() -> None:
+    """Decider gives up the Engager, Gateway the Decider and API Gateway the Gateway, each before its own end."""
+    engager_s, decider_s = wiring.ENGAGER_TIMEOUT_S, GATEWAY_TIMEOUT_MS / 1000
+    assert engager_s < decider_s < FUNCTIONS[DECIDER].timeout_s < FUNCTIONS[GATEWAY].timeout_s < API_GATEWAY_S
+
+
+def test_an_engager_that_hangs_does_not_take_the_event_down(runtime: Runtime, tmp_path: Path) -> None:
+    """A match gets 503 within the Gateway's time, all else is answered as ever; repeated later, it gets its popup."""
+    hanging, code = tmp_path / "hanging", tmp_path / "code"
+    hanging.touch()
+    code.mkdir()
+    built = str(runtime.built / "EngagerFunction")
+    (code / "hangs.py").write_text(HANGS.format(built=built, while_there=str(hanging)))
+    functions = {**FUNCTIONS, ENGAGER: replace(FUNCTIONS[ENGAGER], handler="hangs.handler", warm=0)}
+    environments = replace(runtime, instead={ENGAGER: code})
+    with running(tmp_path, environments.start, functions=functions, wake_s=3600.0) as system:
+        teller = Teller(system.browser, system.server)
+        anna, bob = f"anna-{system.token}", f"bob-{system.token}"
+        for _ in range(2):
+            assert teller.track(anna, "game_result", outcome="win") == []
+        begun = time.monotonic()
+        with pytest.raises(Busy, match="503"):
+            teller.track(anna, "game_result", message_id="third", outcome="win")
+        assert wiring.ENGAGER_TIMEOUT_S <= time.monotonic() - begun < GATEWAY_TIMEOUT_MS / 1000
+        begun = time.monotonic()
+        assert teller.track(bob, "game_result", outcome="win") == []
+        assert time.monotonic() - begun < 1
+        hanging.unlink()
+        (popup,) = teller.track(anna, "game_result", message_id="third", outcome="win")
+        assert popup["campaign"] == "three-wins"

@@ -1,0 +1,41 @@
+"""What `make build` makes runs: three hops, real stores, and every start and timeout as Lambda has them."""
+
+from pathlib import Path
+
+import pytest
+
+from opportune import story
+from opportune.demo import StackWitness
+from opportune.local import processes
+from opportune.local.functions import FUNCTIONS
+from tests.artefact.conftest import Artefacts
+from tests.artefact.emulator import peak_mb, starts_ms
+
+
+def test_the_story_passes(artefacts: Artefacts, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every line of the demo story comes true; what each function's starts and memory came to is printed."""
+    witness = StackWitness(artefacts.stack, artefacts.database)
+    results = list(story.tell(artefacts.browser, artefacts.server, witness, artefacts.token))
+    assert [(result.title, result.came) for result in results if not result.passed] == []
+    used = _figures(artefacts.stack.logs_dir, artefacts.stack.run_dir)
+    with capsys.disabled():
+        print("\n\nbuilt functions in Lambda's emulator, during the demo story")
+        print(f"{'function':<12} {'starts':>6} {'slowest start':>14} {'peak memory':>12} {'of':>8}")
+        for name, (starts, peak) in used.items():
+            of = f"{FUNCTIONS[name].memory_mb} MB"
+            print(f"{name:<12} {len(starts):>6} {max(starts):>11.0f} ms {peak:>9.0f} MB {of:>8}")
+    assert {"gateway", "decider", "engager"} <= used.keys()
+    for name, (starts, peak) in used.items():
+        assert starts, name
+        assert 0 < peak < FUNCTIONS[name].memory_mb / 2, f"{name} needs {peak:.0f} MB: give it more"
+
+
+def _figures(logs: Path, run: Path) -> dict[str, tuple[list[float], float]]:
+    """Return how long the starts took and the most memory an environment has used, by function that ran."""
+    figures = {}
+    for name in FUNCTIONS:
+        starts = [ms for log in sorted(logs.glob(f"{name}-*.log")) for ms in starts_ms(log.read_text())]
+        emulators = [each.pid for each in processes.recorded(run) if each.name == f"function {name}"]
+        if starts:
+            figures[name] = (starts, max(peak_mb(pid) for pid in emulators))
+    return figures
