@@ -44,7 +44,7 @@ def test_every_make_target_is_explained() -> None:
     """Each target that is no file and no environment has its one line in `make help`."""
     makefile = text(ROOT / "Makefile")
     (phony,) = re.findall(r"^\.PHONY: (help .*)$", makefile, flags=re.MULTILINE)
-    hidden = {".venv", ".venv-sam", "python3.13"}
+    hidden = {".venv", ".venv-sam", ".runtime", "python3.13"}
     explained = set(re.findall(r"^([a-z0-9.-]+):.*## ", makefile, flags=re.MULTILINE))
     assert set(phony.split()) - hidden == explained
     command = ["make", "--no-print-directory", "help"]
