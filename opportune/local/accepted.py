@@ -57,12 +57,12 @@ def read_mail(raw: bytes) -> dict[str, Any]:
     }
 
 
-def fetch(aws_url: str) -> list[Accepted]:
-    """Return what the AWS stand-in accepted, oldest first."""
+def fetch(aws_url: str, *, since: int = 0) -> list[Accepted]:
+    """Return what the AWS stand-in accepted *since* (ms), oldest first."""
     address = urlsplit(aws_url)
     connection = http.client.HTTPConnection(address.hostname or HOST, address.port, timeout=10)
     try:
-        connection.request("GET", PATH)
+        connection.request("GET", f"{PATH}?since={since}")
         return msgspec.json.decode(connection.getresponse().read(), type=list[Accepted])
     except (OSError, http.client.HTTPException) as error:
         raise LocalStackError(f"the AWS stand-in at {aws_url} does not answer: {error}") from error

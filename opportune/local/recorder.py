@@ -1,7 +1,8 @@
 """Between the functions and moto: notes what SES and SNS accepted, and shortens delays for a fast clock.
 
 moto forgets when a message came, its tags and attributes, and the texts of mails that are not raw. It also
-delays messages by the wall clock, which is too long where the functions' clock runs faster.
+delays messages by the wall clock, which is too long where the functions' clock runs faster. A mail to unknown@… is
+accepted, and the call answered with an error all the same.
 """
 
 import base64
@@ -17,6 +18,7 @@ import msgspec
 from werkzeug.wrappers import Response
 
 from opportune.local.accepted import PATH, Accepted, activation, read_mail
+from opportune.local.mail_events import UNKNOWN, simulated
 from shared.clock import Clock
 
 MOST = 5_000
@@ -45,8 +47,9 @@ class Recorder:
         """Answer one request."""
         path = environ["PATH_INFO"]
         if path == PATH:
+            since = int(dict(parse_qsl(environ.get("QUERY_STRING", ""))).get("since", 0))
             with self._lock:
-                told = msgspec.json.encode(list(self._accepted))
+                told = msgspec.json.encode([each for each in self._accepted if each.at >= since])
             return Response(told, mimetype="application/json")(environ, start_response)
         body = self._shortened(environ, _body(environ))
         environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
@@ -55,22 +58,25 @@ class Recorder:
             if path == _RESET:
                 with self._lock:
                     self._accepted.clear()
-            else:
-                self._note(path, body, answer)
+            elif self._note(path, body, answer):
+                answer = Response('{"message": "accepted, but who knows"}', 500, mimetype="application/json")
         return answer(environ, start_response)
 
-    def _note(self, path: str, body: bytes, answer: Response) -> None:
+    def _note(self, path: str, body: bytes, answer: Response) -> bool:
+        """Keep what was accepted; return whether its sender must not hear of that."""
         found: Accepted | None
         if path == _SEND_MAIL:
             found = _mail(msgspec.json.decode(body), msgspec.json.decode(answer.get_data()))
         elif body.startswith(b"Action=Publish&"):
             found = _published(dict(parse_qsl(body.decode(), keep_blank_values=True)), answer.get_data(as_text=True))
         else:
-            return
-        if found is not None:
-            with self._lock:
-                found.at = self._clock()
-                self._accepted.append(found)
+            return False
+        if found is None:
+            return False
+        with self._lock:
+            found.at = self._clock()
+            self._accepted.append(found)
+        return found.channel == "email" and simulated(found.to) == UNKNOWN
 
     def _shortened(self, environ: Environ, body: bytes) -> bytes:
         """Return *body* with the delays of SQS messages by the wall clock, in whole seconds, never too short."""

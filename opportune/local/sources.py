@@ -1,4 +1,4 @@
-"""All that calls functions without a request from outside: queues and schedules."""
+"""All that calls functions without a request from outside: queues, schedules, and what SES says of mails."""
 
 import time
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from opportune.local import aws
 from opportune.local.environments import Pool
 from opportune.local.errors import LocalStackError
 from opportune.local.lambda_endpoint import LambdaEndpoint
+from opportune.local.mail_events import MailEvents
 from opportune.local.queues import QueueMapping
 from opportune.local.schedules import OneTimeSchedules, Schedule
 from shared.clock import Clock
@@ -47,6 +48,7 @@ class Sources:
             engager = pools[ENGAGER].invoke
             self._queues.append(QueueMapping(sqs, made.queue_url, made.queue_arn, engager))
             self._schedules.append(Schedule(engager, SWEEP, every_s=every_s))
+            self._schedules.append(Schedule(MailEvents(aws_url, engager), b"", every_s=every_s))
         one_time = OneTimeSchedules(aws.client("scheduler", aws_url), sqs, made.schedule_group, clock)
         self._schedules.append(Schedule(one_time, b"", every_s=every_s))
 
