@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from console.compile_trigger import canonical
 from console.definitions import Campaign, Matcher, QuietHours, Site
-from console.definitions_content import Content
+from console.definitions_content import Content, PopupContent
 from console.definitions_model import Definition
 from console.definitions_times import DAYS, moment
 from shared import ruleset as compiled
@@ -18,6 +18,8 @@ from shared.identities import Identity, IdentityKey
 
 def content(written: Content) -> dict[str, Any]:
     """Return *written* as the Engager renders it: no field that was left out."""
+    if isinstance(written, PopupContent):
+        return written.compiled()
     return written.model_dump(mode="json", exclude_none=True)
 
 

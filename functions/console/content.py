@@ -67,7 +67,7 @@ def _texts(content: Content) -> Iterator[tuple[str, str, Kind]]:
     """Yield field, text and kind of every text in *content*."""
     links: tuple[str, ...] = ("url",) if isinstance(content, PushContent) else ()
     if isinstance(content, PopupContent):
-        links = tuple(f"actions[{number}].url" for number in range(len(content.actions)))
+        links = ("image.url", *(f"actions[{number}].url" for number in range(len(content.actions))))
     for field, text in _leaves(content.model_dump(mode="json")):
         is_webhook = isinstance(content, WebhookContent) and field == "url"
         yield field, text, "webhook" if is_webhook else "link" if field in links else "text"

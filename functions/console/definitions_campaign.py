@@ -142,7 +142,8 @@ def _contradictions_of_delivery(campaign: Campaign) -> Iterator[tuple[str, str]]
 
 def _impossible_for_a_popup(campaign: Campaign) -> Iterator[tuple[str, str]]:
     if campaign.delay is not None:
-        yield "delay", "a popup has no answer to come back in after a delay: remove it, or use another channel"
+        message = "a popup has no answer to come back in after a delay: use another channel, or write 'delay' "
+        yield "delay", message + "into 'content' for one that waits on the page"
     quiet = campaign.quiet_hours
     if quiet == "hold" or (isinstance(quiet, QuietHours) and quiet.then == "hold"):
         place = "quiet_hours" if quiet == "hold" else "quiet_hours.then"

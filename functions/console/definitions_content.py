@@ -1,46 +1,19 @@
 """The content of a campaign, per channel; every text may be Liquid."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from console.definitions_errors import Complaints, join
-from console.definitions_model import Definition, Name, Text
+from console.definitions_model import Definition, LongText, Name, Text
+from console.definitions_popup import Action, PopupContent
 
-LayoutName = Literal["modal", "banner_top", "banner_bottom", "slide_in", "fullscreen", "inline"]
-LongText = Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
+__all__ = ["Action", "Content", "EmailContent", "PopupContent", "PushContent", "SmsContent", "WebhookContent"]
+
 MAX_DEPTH = 10
 _TAKEN = frozenset({"url", "activation", "aps", "from", "message_type", "notification"})
 MAX_NUMBER = 2**53  # what every reader of JSON holds exactly
-
-
-class Action(Definition):
-    """A button of a popup: its label, and where it leads."""
-
-    example = "label: Take it, url: /boost"
-
-    label: Text
-    url: Text
-
-
-class PopupContent(Definition):
-    """What the tag shows on the page: ``body`` is text, ``html`` becomes what is safe of it."""
-
-    example = "layout: modal, title: Hello"
-    not_offered: ClassVar[Mapping[str, str]] = {"text": "the text of a popup is called 'body'"}
-
-    layout: LayoutName = "modal"
-    title: Text
-    body: str = ""
-    html: LongText | None = None
-    actions: Annotated[tuple[Action, ...], Field(max_length=5)] = ()
-
-    @model_validator(mode="after")
-    def _check_one(self) -> Self:
-        if self.body and self.html is not None:
-            raise Complaints(("html", "stands beside 'body': write 'body' (text) or 'html', not both"))
-        return self
 
 
 class EmailContent(Definition):

@@ -26,6 +26,7 @@ _OTHERS = ("any_of", "all_of", "none_of")
 
 # What the models check by functions of their own, which say nothing to pydantic's schema.
 FORMS: dict[str, JsonSchemaValue] = {
+    "Theme.accent": {"pattern": "^#[0-9A-Fa-f]{6}$"},
     "Campaign.id": {"pattern": "^[a-z0-9-]{1,64}$"},
     "Campaign.targets": {"anyOf": [{"const": "everyone"}, {"type": "array", "items": _TEXT, "minItems": 1}]},
     "Campaign.variants": {"minItems": 2, "maxItems": 10},
@@ -73,6 +74,7 @@ _POPUP: JsonSchemaValue = {
     },
     "not": {"required": ["delay"]},
 }
+_GOES: JsonSchemaValue = {"required": ["dismiss_after"]}
 _OF_A_DELAY: tuple[JsonSchemaValue, ...] = (
     {"properties": {"cancel_on": {"minItems": 1}}, "required": ["cancel_on"]},
     {"properties": {"cancel_on_goal": {"const": False}}, "required": ["cancel_on_goal"]},
@@ -111,8 +113,14 @@ RULES: dict[str, JsonSchemaValue] = {
         ]
     },
     "PopupContent": {
-        "if": {"required": ["html"]},
-        "then": {"properties": {"body": {"maxLength": 0}}},
+        "allOf": [
+            {"if": {"required": ["html"]}, "then": {"properties": {"body": {"maxLength": 0}}}},
+            _when(
+                "close",
+                value=False,
+                then={"anyOf": [{"properties": {"actions": {"minItems": 1}}, "required": ["actions"]}, _GOES]},
+            ),
+        ],
     },
     "Trigger": {
         **_exactly_one("sequence", "all_of"),

@@ -129,6 +129,7 @@ def identifier(longest: int) -> AfterValidator:
 
 
 Text = Annotated[str, StringConstraints(min_length=1)]
+LongText = Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(one_or_more), Field(min_length=1)]
 # In files and in the database durations are text, as they were written.

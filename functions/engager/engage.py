@@ -53,8 +53,9 @@ def _show(activation: Activation, ports: Ports) -> Outcome:
     if isinstance(verdict, Stop):
         return _stop(activation, verdict, ports)
     variant = variant_of(brief.campaign, activation.site, activation.user)
-    content = popup(activation, _render(activation, brief, variant, customer, ports))
-    kept = ports.ledger.keep(activation, content, variant.id if variant else None)
+    chosen = variant.id if variant else None
+    content = popup(activation, _render(activation, brief, variant, customer, ports), chosen)
+    kept = ports.ledger.keep(activation, content, chosen)
     return Outcome(State.SENT if kept is content else None, content=kept)
 
 

@@ -53,14 +53,19 @@ STYLES = frozenset(
 )
 
 
-def popup(activation: Activation, rendered: Content) -> Content:
-    """Return the content that the tag paints: id, campaign, layout, title, body, actions, and ``html`` if there is any.
+# What the tag gets as it was written: the fields of `console.definitions_popup` that are not always there.
+AS_WRITTEN = ("image", "close", "delay", "dismiss_after", "theme")
 
-    ``html`` is sanitised. Raises `Undeliverable` for an action whose URL came out with a scheme that runs code.
+
+def popup(activation: Activation, rendered: Content, variant: str | None = None) -> Content:
+    """Return what the tag paints: id, campaign, layout, title, body, actions, and whatever else there is.
+
+    ``html`` is sanitised. ``expires`` is a time, beside that of the match, ``at``: browsers' clocks are off, and the
+    difference of the two is not. Raises `Undeliverable` for a URL that came out with a scheme that runs code.
     """
     actions = rendered.get("actions") or []
-    for action in actions:
-        check_url(action.get("url") or "")
+    for linked in (*actions, rendered.get("image") or {}):
+        check_url(linked.get("url") or "")
     content = {
         "id": activation.id,
         "campaign": activation.campaign,
@@ -69,9 +74,13 @@ def popup(activation: Activation, rendered: Content) -> Content:
         "body": rendered.get("body") or "",
         "actions": actions,
     }
+    if variant:
+        content["variant"] = variant
     if rendered.get("html"):
         content["html"] = sanitised(rendered["html"])
-    return content
+    if rendered.get("expires"):
+        content |= {"at": activation.at, "expires": activation.at + rendered["expires"]}
+    return content | {name: rendered[name] for name in AS_WRITTEN if name in rendered}
 
 
 def sanitised(markup: str) -> str:
@@ -93,4 +102,4 @@ def check_url(url: str) -> None:
     """Raise `Undeliverable` unless *url* is relative or has a scheme of ``URL_SCHEMES``."""
     scheme = SCHEME.match(IGNORED_IN_URL.sub("", html.unescape(url)))
     if scheme and scheme[1].lower() not in URL_SCHEMES:
-        raise Undeliverable("an action's URL has a scheme that is not allowed", code="unsafe_url")
+        raise Undeliverable("a URL has a scheme that is not allowed", code="unsafe_url")

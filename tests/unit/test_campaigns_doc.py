@@ -13,6 +13,7 @@ from console.definitions_content import CONTENTS, Action
 from console.definitions_delivery import Goal, Limits, TimesPer, Variant
 from console.definitions_identity import EventsPerUser, Identity, IdentityKey, SiteLimits
 from console.definitions_model import Definition
+from console.definitions_popup import Image, Theme
 from console.definitions_schema import words
 from console.definitions_site import Cap, Key, Sender, Webhooks
 from console.definitions_times import QuietHours, Schedule, SiteQuietHours
@@ -24,6 +25,8 @@ TABLES: dict[str, type[Definition]] = {
     "campaign": Campaign,
     **CONTENTS,
     "action": Action,
+    "image": Image,
+    "theme": Theme,
     "variants": Variant,
     "schedule": Schedule,
     "limits": Limits,

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from console import compile_delivery
 from console.compile import compile_campaign, compile_ruleset
-from console.definitions import Campaign, Definitions, Site, TargetGroup, validate
+from console.definitions import Campaign, Definitions, PopupContent, Site, TargetGroup, validate
 from shared import ruleset
 from shared.hours import is_open
 from shared.ruleset import CANCEL, GOAL
@@ -257,3 +258,19 @@ def test_what_the_site_says_is_in_the_ruleset() -> None:
     assert msgspec.convert(msgspec.to_builtins(made), ruleset.Ruleset) == made
     plain = compile_ruleset(Definitions(site=site()), version=1, keys=[])
     assert (plain.caps, plain.consent, plain.rates, plain.webhook_hosts) == ({}, {}, {}, [])
+
+
+def test_a_popups_times_are_compiled_to_milliseconds() -> None:
+    """The Engager, which reads no durations, gets numbers; what was left out is not there."""
+    times = {"delay": "2s", "expires": "1h", "dismiss_after": "8s"}
+    written = PopupContent.model_validate({"title": "x", **times, "theme": {"accent": "#7c3aed"}})
+    content = compile_delivery.content(written)
+    assert {name: content[name] for name in ("delay", "expires", "dismiss_after", "theme")} == {
+        "delay": 2000,
+        "expires": 3_600_000,
+        "dismiss_after": 8000,
+        "theme": {"accent": "#7c3aed"},
+    }
+    assert not {"close", "image", "html"} & content.keys()
+    stays = PopupContent.model_validate({"title": "x", "close": False, "dismiss_after": "8s"})
+    assert compile_delivery.content(stays)["close"] is False

@@ -285,6 +285,22 @@ def test_unknown_fields_have_a_suggestion() -> None:
         ({"content": {"title": "x", "layout": "model"}}, "content.layout", "did you mean 'modal'?"),
         ({"content": {"body": "x"}}, "content.title", "is missing"),
         ({"content": {"title": "x", "actions": [{"label": "x"}]}}, "content.actions[0].url", "is missing"),
+        ({"content": {"title": "x", "close": False}}, "content.close", "leaves no way on"),
+        ({"content": {"title": "x", "delay": "30m"}}, "content.delay", "must be shorter than 30m"),
+        (
+            {"content": {"title": "x", "delay": "9s", "expires": "9s"}},
+            "content.delay",
+            "must be shorter than 'expires'",
+        ),
+        ({"content": {"title": "x", "theme": {"accent": "red"}}}, "content.theme.accent", 'such as "#7c3aed"'),
+        ({"content": {"title": "x", "theme": {"accent": "#fff"}}}, "content.theme.accent", "in full"),
+        ({"content": {"title": "x", "image": "/a.png"}}, "content.image", "such as {url: /boost.jpg"),
+        (
+            {"content": {"title": "x", "image": {"url": "data:image/png,x"}}},
+            "content.image.url",
+            "must not start with 'data:'",
+        ),
+        ({"delay": "5s"}, "delay", "write 'delay' into 'content'"),
         ({"content": {"subject": "x", "title": "y"}}, "content.subject", "unknown field"),
         (
             {"content": {"title": "{{ event.x | munny }}"}},

@@ -32,6 +32,22 @@ def test_absent_fields_have_defaults() -> None:
     assert (content["layout"], content["body"], content["actions"]) == ("modal", "", [])
 
 
+def test_what_the_campaign_says_of_its_looks_goes_along() -> None:
+    """Picture, theme and times; the variant by its id; when it expires beside when it matched."""
+    said = {"image": {"url": "/a.png", "alt": ""}, "close": False, "delay": 2000, "theme": {"scheme": "dark"}}
+    content = popup(activation(), {"title": "T", **said, "dismiss_after": 8000, "expires": 60_000}, "b")
+    assert {name: content[name] for name in said} == said
+    assert (content["dismiss_after"], content["variant"]) == (8000, "b")
+    assert (content["at"], content["expires"]) == (0, 60_000)
+
+
+def test_a_picture_has_no_address_that_runs_code() -> None:
+    """It is checked like those of the actions."""
+    with pytest.raises(Undeliverable) as refused:
+        popup(activation(), {"title": "T", "image": {"url": "javascript:x"}})
+    assert refused.value.code == "unsafe_url"
+
+
 @pytest.mark.parametrize(
     "url", ["", "/boost", "boost?a=b:c", "#top", "https://x.example/", "MAILTO:a@b.example", "tel:+49"]
 )

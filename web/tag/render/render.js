@@ -5,6 +5,7 @@ const SCHEMES = ["http:", "https:", "mailto:", "tel:"];
 const CLOSE = { de: "Schließen", fr: "Fermer", es: "Cerrar", it: "Chiudi", pt: "Fechar", nl: "Sluiten", pl: "Zamknij" };
 const TYPING_MS = 1500;
 const AGAIN_MS = 300;
+const SHOWN_WITHIN_MS = 18e5;
 const sheet = new CSSStyleSheet();
 sheet.replaceSync("{css}");
 const isModal = ({ layout }) => layout === "modal" || layout === "fullscreen";
@@ -20,7 +21,7 @@ addEventListener("keydown", () => (typed = performance.now()), true);
 export function paint(popup, tools) {
   const now = performance.now();
   // Our clock may be off by hours: what the server's two times say is how long the popup may wait.
-  const until = popup.expires ? now + popup.expires - popup.at : Infinity;
+  const until = now + (popup.expires ? popup.expires - popup.at : SHOWN_WITHIN_MS);
   const begin = () => (queue.push({ popup, tools, until }), next());
   popup.delay ? setTimeout(begin, popup.delay) : begin();
 }
