@@ -44,6 +44,7 @@ def compile_campaign(
         cancel_on_goal=campaign.cancel_on_goal,
         quiet_hours=compile_delivery.quiet_hours(campaign, site),
         send_if_lost=campaign.if_state_lost == "send",
+        until_seen=campaign.until_seen or 0,
         variants=[
             compiled.Variant(id=each.id, weight=each.weight, content=compile_delivery.content(each.content))
             for each in campaign.variants

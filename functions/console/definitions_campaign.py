@@ -11,6 +11,7 @@ from console.definitions_delivery import (
     POPUP_LATENESS_MS,
     Goal,
     Limits,
+    OfferedFor,
     OwnQuietHours,
     Variant,
     read_content,
@@ -46,8 +47,6 @@ class Campaign(Definition):
     example = "id: three-wins, name: Three wins"
     not_offered: ClassVar[Mapping[str, str]] = {
         "sequence": "the pattern stands in 'trigger': indent it below 'trigger:'",
-        "until_seen": "a popup that nobody saw is not offered again; it is in the answer to the event that fired, "
-        "or nowhere",
         "again_after": _LIMIT,
         "max": _LIMIT,
         "caps": "caps are about all campaigns together: write them in the site; 'limits' are those of a campaign",
@@ -72,6 +71,7 @@ class Campaign(Definition):
     quiet_hours: Annotated[OwnQuietHours, BeforeValidator(read_quiet_hours)] | None = None
     max_lateness: Duration | None = None
     if_state_lost: Literal["skip", "send"] = "skip"
+    until_seen: OfferedFor | None = None
 
     @property
     def lateness(self) -> int:
@@ -129,6 +129,8 @@ def _contradictions_of_content(campaign: Campaign) -> Iterator[tuple[str, str]]:
 def _contradictions_of_delivery(campaign: Campaign) -> Iterator[tuple[str, str]]:
     if campaign.channel == "popup":
         yield from _impossible_for_a_popup(campaign)
+    elif campaign.until_seen is not None:
+        yield "until_seen", f"means nothing for channel {campaign.channel}: only a popup is offered until it is seen"
     if campaign.delay is None:
         if campaign.cancel_on:
             yield "cancel_on", "means nothing without 'delay': what is sent at once cannot be cancelled"

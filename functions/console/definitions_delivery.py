@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from types import GenericAlias
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, TypeAdapter, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    StrictInt,
+    TypeAdapter,
+    create_model,
+    model_validator,
+)
 
 from console.content import check_content
 from console.definitions_content import (
@@ -17,15 +26,34 @@ from console.definitions_content import (
     WebhookContent,
 )
 from console.definitions_errors import Complaints, suggestion
-from console.definitions_model import Definition, Duration, identifier
+from console.definitions_model import Definition, Duration, format_duration, identifier, parse_duration
 from console.definitions_times import QuietHours
 from console.definitions_trigger import Matcher
 
 POPUP_LATENESS_MS = 60_000
 LATENESS_MS = 3_600_000
+OFFERED_MS = 1_800_000
+LONGEST_OFFER_MS = 86_400_000
 MOST_TIMES = 50  # what one row of the state store remembers of one limit
 
 _ABOUT_LIMITS = "a limit is 'again_after', or 'max' with 'times' and 'per'"
+
+
+def _offered_for(value: Any) -> int:
+    if value is True:
+        return OFFERED_MS
+    if isinstance(value, bool):
+        raise Complaints(("", "write true, or a duration such as 30m, or remove the line"))
+    duration = parse_duration(value)
+    if duration > LONGEST_OFFER_MS:
+        raise Complaints(("", "must not be more than 24h"))
+    return duration
+
+
+# How long a popup is offered until somebody has seen it; true: half an hour.
+OfferedFor = Annotated[
+    int, BeforeValidator(_offered_for), PlainSerializer(format_duration, return_type=str, when_used="json")
+]
 
 
 class TimesPer(Definition):

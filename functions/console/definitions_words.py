@@ -28,6 +28,8 @@ WORDS = {
     "Campaign.cancel_on_goal": "Whether the goal, too, cancels what is delayed, until it is sent.",
     "Campaign.quiet_hours": "`hold`, `drop` or `ignore`: what to do in the quiet hours of the site; or its own.",
     "Campaign.max_lateness": "What cannot be delivered so long after it was due is dropped; default: 1h, popups 1m.",
+    "Campaign.until_seen": "`true`: a popup is in the answer to the user's next events too, for 30m or so long as "
+    "written, until it is seen.",
     "Campaign.if_state_lost": "Whether to `skip` or to `send` what waits when the state store has lost what it knew.",
     "Trigger": "The pattern of events that starts a campaign: `sequence` or `all_of`, and what goes with it.",
     "Trigger.sequence": "1 to 10 steps, in this order.",

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
+from decider.keys import message_digest
 from decider.rows import Fire, Unreadable
-from shared.contracts import Activation, Conversion
+from shared.contracts import Activation, Conversion, Event
 from shared.ruleset import Campaign
 
 
@@ -50,7 +51,8 @@ def activation(fire: Fire, *, answerable: bool) -> Activation:
         note = _decode_note(fire.note)
     except msgspec.MsgspecError as error:
         raise Unreadable(f"note of a match: {type(error).__name__}") from error
-    unanswered = "unanswered" if channel == "popup" and not answerable else None
+    # What is offered until it is seen has other answers to come.
+    unanswered = "unanswered" if channel == "popup" and not answerable and not fire.expires else None
     return Activation(
         id=_id(fire),
         site=site,
@@ -80,6 +82,12 @@ def _names(fire: Fire) -> list[str]:
 def _id(fire: Fire) -> str:
     site, user, trigger, per, last, *_ = _names(fire)
     return activation_id(site, user, f"{trigger}{per}", last)
+
+
+def offer_id(site: str, event: Event, campaign: Campaign, per: str) -> str:
+    """Return the id that the activation of *campaign* has, if *event* completes its match."""
+    last = message_digest(event.message_id).hex()
+    return activation_id(site, event.user, f"{campaign.trigger.key}{per}", last)
 
 
 def activation_id(site: str, user: str, trigger: str, last: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from decider.activations import Note, activation, conversion, reference, write_note
+from decider.activations import Note, activation, conversion, offer_id, reference, write_note
 from decider.book import Book, Rulebook
 from decider.dispatch import LONGEST_HOP_S, Dispatch
 from decider.policy import FRESH_MS, closed
@@ -31,6 +31,7 @@ PATIENCE_MS = 30_000
 GRACE_MS = 5_000
 
 REFUSALS = {
+    Outcome.RATE_LIMITED: ("rate_limited", "this user sends more events than the site takes"),
     Outcome.HISTORY_TOO_LATE: (
         "history_before_last_event",
         "a history event must not be older than the last event of its user",
@@ -50,26 +51,27 @@ class Decider:
         self.dispatch = dispatch
         self.tell = tell
 
-    def decide(self, request: Decide) -> Decided:
-        """Return one decision per event, in order."""
+    def decide(self, request: Decide, before: Callable[[int], None] = lambda _: None) -> Decided:
+        """Return one decision per event, in order. *before* is called with the place of each, before it is applied."""
         decisions: list[Decision] = []
         matched: dict[str, tuple[Decision, Fire]] = {}
         fresh: set[str] = set()
         failure: Unavailable | None = None
-        for event in request.events:
+        for place, event in enumerate(request.events):
             decision = Decision(event.message_id)
             try:
+                before(place)
                 answer = self._apply(request.site, event)
             except Unavailable as error:
                 failure = error
                 break
             if answer is not None:
-                decision.code, decision.message = REFUSALS.get(answer.code, (None, None))
+                _refuse(decision, answer)
                 for campaign in answer.evicted:
                     self.tell("a run had to go: a user has too many", extra={"campaign": campaign})
-                for fire in self.set_aside(request.site, answer.fires, event.received):
+                for fire in self._in_answer(request.site, answer, event.received):
                     matched.setdefault(fire.key, (decision, fire))  # a message may be in a batch twice
-                    if event.received - fire.at <= FRESH_MS:
+                    if event.received - fire.at <= FRESH_MS or fire is answer.offer:
                         fresh.add(fire.key)
             decisions.append(decision)
         if matched:
@@ -118,6 +120,14 @@ class Decider:
                 self._ring(site, fire, now)
         return [fire for fire in fires if not fire.is_delayed]
 
+    def _in_answer(self, site: str, answer: RowAnswer, now: int) -> list[Fire]:
+        """Return what is handed over at once, and what is offered again, where its campaign is live still."""
+        fires = self.set_aside(site, answer.fires, now)
+        rules, offer = self.book.get().get(site), answer.offer
+        if rules is not None and offer is not None and offer.ref[3] in rules.plan.by_trigger:
+            fires.append(offer)
+        return fires
+
     def _ring(self, site: str, fire: Fire, now: int) -> None:
         # Without a bell, a wake finds it within a minute after it is due.
         rules = self.book.get().get(site)
@@ -156,9 +166,18 @@ class Decider:
             if rules is None or not concerns:
                 return None
             answer = self.call_row(_event_call(site, event, rules, concerns), rules)
-            if answer is not None:
+            if answer is not None and answer.code is Outcome.VISITOR_BECAME_USER:
+                event = msgspec.structs.replace(event, user=answer.user)
+            elif answer is not None:
                 return answer
         raise Unavailable("the ruleset changed too often meanwhile", code="ruleset_changing")
+
+
+def _refuse(decision: Decision, answer: RowAnswer) -> None:
+    """Write into *decision* why its event was refused, if it was."""
+    if answer.code in REFUSALS:
+        decision.code, decision.message = REFUSALS[answer.code]
+        decision.after_s = -(-answer.wait // 1000)
 
 
 def row_call(rules: Rulebook, **known: Any) -> RowCall:
@@ -174,6 +193,7 @@ def row_call(rules: Rulebook, **known: Any) -> RowCall:
 
 
 def _event_call(site: str, event: Event, rules: Rulebook, concerns: Sequence[Concern]) -> RowCall:
+    limit = None if event.history else rules.plan.ruleset.events_per_user
     return row_call(
         rules,
         site=site,
@@ -182,6 +202,9 @@ def _event_call(site: str, event: Event, rules: Rulebook, concerns: Sequence[Con
         at=event.at,
         received=event.received,
         history=event.history,
+        limit=(limit.max, limit.per) if limit else None,
+        follows=event.verified,
+        fresh=not (event.history or event.mute) and event.received - event.at <= FRESH_MS,
         triggers=[
             TriggerCall(
                 key=campaign.trigger.key,
@@ -194,6 +217,7 @@ def _event_call(site: str, event: Event, rules: Rulebook, concerns: Sequence[Con
                 policy=rules.plan.policies[campaign.id],
                 watch=watch,
                 closed=closed(campaign, site, event.user, event.received, event) if bits else None,
+                offer=offer_id(site, event, campaign, per) if campaign.until_seen else None,
             )
             for campaign, bits, per, watch in concerns
         ],

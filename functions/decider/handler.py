@@ -9,6 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from decider import book, people
 from decider.decide import Decider
+from decider.reception import Reception
 from decider.stats import Stats
 from decider.wake import answer_bell, wake
 from shared.clock import Clock
@@ -22,6 +23,7 @@ class Deps:
     """What the handler works with."""
 
     decider: Decider
+    reception: Reception
     stats: Stats
     clock: Clock
     observability: Observability
@@ -78,7 +80,7 @@ def _woken(woken: Woken, deps: Deps) -> Woken:
 
 
 ANSWERS: dict[type, Callable[[Any, Deps], Any]] = {
-    Decide: lambda request, deps: deps.decider.decide(request),
+    Decide: lambda request, deps: deps.reception.take(request),
     AskCatalogue: lambda _, deps: book.catalogue(deps.decider.book.get()),
     Wake: _wake,
     Ring: lambda request, deps: _woken(answer_bell(deps.decider, request, deps.clock), deps),

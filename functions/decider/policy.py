@@ -25,6 +25,7 @@ class Policy(msgspec.Struct, omit_defaults=True):
     cancel_on_goal: bool = False
     recall: int | None = None
     limits: list[Limit] = []
+    until_seen: int | None = None
 
     @property
     def horizon(self) -> int:
@@ -56,6 +57,7 @@ def policy(campaign: Campaign, caps: dict[str, Quota]) -> Policy:
         cancel_on_goal=campaign.cancel_on_goal,
         recall=campaign.max_lateness + LONGEST_HOLD_MS if campaign.delay and _can_be_cancelled(campaign) else None,
         limits=limits,
+        until_seen=campaign.until_seen or None,
     )
 
 

@@ -54,6 +54,7 @@ class Plan:
     def __init__(self, ruleset: Ruleset) -> None:
         self.ruleset = ruleset
         self.by_trigger = {campaign.trigger.key: campaign for campaign in ruleset.campaigns}
+        self.offers = any(campaign.until_seen for campaign in ruleset.campaigns)
         self.has_groups = any(not campaign.everyone for campaign in ruleset.campaigns)
         self.policies = {campaign.id: policy(campaign, ruleset.caps) for campaign in ruleset.campaigns}
         horizon = max(

@@ -13,6 +13,7 @@ from decider import keys
 from decider.policy import Policy
 from decider.scripts import Script
 from shared.errors import Unavailable
+from shared.identities import Report
 
 
 class Outcome(IntEnum):
@@ -21,9 +22,11 @@ class Outcome(IntEnum):
     DECIDED = 0
     SEEN = 1
     NO_TARGET = 2
+    VISITOR_BECAME_USER = 3
     TARGETS_UNKNOWN = -1
     RULESET_OUTDATED = -2
     HISTORY_TOO_LATE = -3
+    RATE_LIMITED = -4
 
 
 WAITING = ("", "holdout")  # gates that a delay is kept for: who is held out waits as the others do
@@ -36,7 +39,8 @@ class TriggerCall(msgspec.Struct, omit_defaults=True):
     """One trigger that the event concerns. ``ref`` and ``note`` come back, untouched, in the fires.
 
     ``program``: ``None`` in a tick whose trigger is not live any more. ``watch``: what the event is to earlier
-    activations; ``closed``: the gate that would stop a match.
+    activations; ``closed``: the gate that would stop a match; ``offer``: the id of the activation, where it is
+    offered until it is seen.
     """
 
     key: str
@@ -49,6 +53,7 @@ class TriggerCall(msgspec.Struct, omit_defaults=True):
     policy: Policy = msgspec.field(default_factory=Policy)
     watch: int = 0
     closed: str | None = None
+    offer: str | None = None
 
 
 class RowCall(msgspec.Struct, omit_defaults=True):
@@ -69,6 +74,9 @@ class RowCall(msgspec.Struct, omit_defaults=True):
     tick: bool = False
     targets: list[str] | None = None
     keep: list[str] | None = None
+    limit: tuple[int, int] | None = None
+    follows: bool = False
+    fresh: bool = False
 
 
 class Fire(msgspec.Struct, array_like=True):
@@ -76,7 +84,7 @@ class Fire(msgspec.Struct, array_like=True):
 
     ``key`` and ``gate`` acknowledge it. ``reason``: match, absence, or goal: that is no match, but the end of an
     earlier one. ``gate``: what stopped it, or empty; of a goal: whether it calls back. ``due``: later than ``at`` where
-    it is delayed; ``born``: see the script.
+    it is delayed; ``born``: see the script; ``expires``: when it is offered no more, 0 where it is offered once.
     """
 
     key: str
@@ -89,6 +97,7 @@ class Fire(msgspec.Struct, array_like=True):
     gate: str = ""
     due: int = 0
     born: str = ""
+    expires: int = 0
 
     @property
     def is_delayed(self) -> bool:
@@ -103,6 +112,9 @@ class RowAnswer(msgspec.Struct):
     fires: list[Fire]
     at: int
     evicted: list[str] = []
+    offer: Fire | None = None
+    wait: int = 0
+    user: str = ""
 
 
 class Taken(msgspec.Struct, array_like=True):
@@ -155,6 +167,7 @@ class Rows:
         self._decide = Script("decide-4.lua")
         self._acknowledge = Script("acknowledge-2.lua")
         self._take = Script("take-4.lua")
+        self._see = Script("see-1.lua")
         self._drain = Script("drain-2.lua")
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(RowAnswer).decode
@@ -223,6 +236,15 @@ class Rows:
         """Remove an entry that means nothing any more."""
         with self._talking() as client:
             client.zrem(keys.agenda(appointment.partition), appointment.member)
+
+    def see(self, site: str, reports: Iterable[Report]) -> None:
+        """Note that popups were seen: they are offered no more. One command for each user who says so."""
+        seen: dict[str, list[str]] = {}
+        for each in reports:
+            if each.what != "failed":
+                seen.setdefault(each.user, []).append(each.activation)
+        for user, ids in seen.items():
+            self.run(self._see, keys.row(keys.partition(site, user), site, user), *ids)
 
     def run(self, script: Script, *keys_and_arguments: Any) -> Any:
         """Run *script*; raises `Unavailable` when what happened is not known."""

@@ -1,9 +1,9 @@
-"""The Lua scripts, composed: the pure ``machine.lua`` and ``gates.lua`` are the prologue of those that call Redis."""
+"""The Lua scripts, composed: those that are pure are the prologue of those that call Redis."""
 
 import hashlib
 from pathlib import Path
 
-PURE = ("machine", "gates")
+PURE = ("machine", "gates", "rate", "offers")
 _LUA = Path(__file__).parent / "lua"
 
 

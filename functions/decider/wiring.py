@@ -13,6 +13,8 @@ from decider import book
 from decider.decide import Decider
 from decider.dispatch import AwsDispatch, Doorbells
 from decider.handler import Deps
+from decider.reception import Reception
+from decider.records import MongoRecords
 from decider.rows import Client, Rows
 from decider.stats import Stats
 from decider.targets import MongoTargets
@@ -91,4 +93,5 @@ def build(settings: Settings) -> Deps:
         tell=tell,
     )
     stats = Stats(rows, database, settings.clock, tell)
-    return Deps(decider=decider, stats=stats, clock=settings.clock, observability=observability)
+    reception = Reception(decider, MongoRecords(database))
+    return Deps(decider, reception, stats, settings.clock, observability)

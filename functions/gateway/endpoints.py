@@ -13,6 +13,7 @@ from gateway.deps import Deps
 from gateway.request import Answer, Request, json_answer
 from gateway.tag import LOADER
 from shared.contracts import Decision, Event, Message
+from shared.errors import TooManyRequests
 
 Endpoint = Callable[[Request, Deps], Answer]
 
@@ -25,7 +26,11 @@ def single(kind: str) -> Endpoint:
         body = request.parsed(MAX_EVENT_BYTES)
         access = admit(request, body.value, deps)
         message = tracking.read_single(body, kind, envelope(request, access, received, deps))
-        return _answered(decide(request, deps, access, [message]))
+        decisions = decide(request, deps, access, [message])
+        for decision in decisions:
+            if decision.after_s:
+                raise TooManyRequests(decision.message or "", after_s=decision.after_s, code=decision.code)
+        return _answered(decisions)
 
     return take
 

@@ -138,12 +138,16 @@ class ForgetUser(msgspec.Struct, tag="forget", tag_field="type"):
 
 
 class Decision(msgspec.Struct, omit_defaults=True):
-    """What came of one event: popup messages to show, or the code of a refusal."""
+    """What came of one event: popup messages to show, or the code of a refusal.
+
+    ``after_s``: when it is worth trying again.
+    """
 
     message_id: str
     messages: list[dict[str, Any]] = []
     code: str | None = None
     message: str | None = None
+    after_s: int = 0
 
 
 class Decided(msgspec.Struct):

@@ -54,8 +54,8 @@ class TooManyRequests(OpportuneError):
     retryable = True
     status = 429
 
-    def __init__(self, message: str, *, after_s: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, after_s: int, code: str | None = None) -> None:
+        super().__init__(message, code=code)
         self.after_s = after_s
 
     @property

@@ -121,7 +121,7 @@ class Campaign(msgspec.Struct, omit_defaults=True):
     with the bits ``CANCEL`` and ``GOAL``. ``holdout``: users in 10,000 whose activations are only recorded.
     ``delay``, ``max_lateness``: ms. ``cancel_on_goal``: a goal reached meanwhile cancels what is delayed.
     ``send_if_lost``: a delayed activation whose state was lost is sent all the same.
-    ``variants``: where there are any, ``content`` is empty.
+    ``variants``: where there are any, ``content`` is empty. ``until_seen``: ms for which a popup is offered again.
     """
 
     id: str
@@ -146,6 +146,7 @@ class Campaign(msgspec.Struct, omit_defaults=True):
     quiet_hours: QuietHours | None = None
     send_if_lost: bool = False
     variants: list[Variant] = []
+    until_seen: int = 0
 
 
 class Sender(msgspec.Struct, omit_defaults=True):

@@ -1,13 +1,12 @@
 """The types of attributes: what a value reads like, and a value as one of a given type."""
 
-import re
-from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from datetime import datetime
+from typing import Any
 
 from opportune.customers.lines import Broken
+from shared.attribute_types import PARSERS, TYPES, Type, boolean, date, number
 
-Type = Literal["text", "number", "boolean", "date", "list", "object"]
-TYPES: tuple[Type, ...] = get_args(Type)
+__all__ = ["TYPES", "Single", "Type", "convert", "date", "read", "type_of"]
 
 
 class Single(str):
@@ -16,9 +15,6 @@ class Single(str):
     __slots__ = ()
 
 
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)
-_BOOLEANS = {"true": True, "false": False}
 _BY_CLASS: dict[type, Type] = {
     str: "text",
     Single: "text",
@@ -41,7 +37,7 @@ def read(text: str) -> Any:
 
     Digits that a number would lose, as in ``007`` or a 20-digit id, stay text.
     """
-    for parse in (_number, _boolean, date):
+    for parse in (number, boolean, date):
         value = parse(text)
         if value is not None:
             return value
@@ -55,7 +51,7 @@ def convert(value: Any, wanted: Type) -> Any:
             return str(value)
         if wanted == "list" and isinstance(value, Single):
             return [str(value)]
-        parse = _PARSERS.get(wanted)
+        parse = PARSERS.get(wanted)
         parsed = None if parse is None else parse(value.strip())
         if parsed is None:
             raise Broken(f"{_shown(value)} is not {_a(wanted)}")
@@ -63,34 +59,6 @@ def convert(value: Any, wanted: Type) -> Any:
     if type_of(value) != wanted:
         raise Broken(f"{_shown(value)} is {_a(type_of(value))}, not {_a(wanted)}")
     return value
-
-
-def date(text: str) -> datetime | None:
-    """Return the instant that *text* says in ISO 8601 (naive: UTC), ``None`` where it says none."""
-    if not _DATE.fullmatch(text):
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None  # the 31st of February is text
-
-
-def _number(text: str) -> int | float | None:
-    if not _NUMBER.fullmatch(text):
-        return None
-    if text.lstrip("-").isdigit():
-        whole = int(text)
-        return whole if -(2**63) <= whole < 2**63 else None
-    number = float(text)
-    return number if abs(number) != float("inf") else None
-
-
-def _boolean(text: str) -> bool | None:
-    return _BOOLEANS.get(text.lower())
-
-
-_PARSERS = {"number": _number, "boolean": _boolean, "date": date}
 
 
 def _shown(value: Any) -> str:

@@ -199,7 +199,7 @@ def test_trigger_call_defaults_are_what_the_script_reads() -> None:
         "ttl",
         "triggers",
     } <= set(packed)
-    assert set(packed["triggers"][0]) == set(TriggerCall.__struct_fields__) - {"watch", "closed"}
+    assert set(packed["triggers"][0]) == set(TriggerCall.__struct_fields__) - {"watch", "closed", "offer"}
     assert isinstance(call_for(WINS, "anna", "1", at=T0), RowCall)
 
 

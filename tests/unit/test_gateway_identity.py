@@ -68,7 +68,13 @@ class Edge:
             return msgspec.json.encode(self.catalogue)
         assert isinstance(request, Decide)
         self.asked.append(request)
-        return msgspec.json.encode(Decided([Decision(each.message_id) for each in request.events]))
+        return msgspec.json.encode(Decided([self.decision(each) for each in request.events]))
+
+    def decision(self, event: Event) -> Decision:
+        """Return an empty decision, or a refusal."""
+        if event.user == "busy":
+            return Decision(event.message_id, code="rate_limited", message="too many", after_s=7)
+        return Decision(event.message_id)
 
     def post(self, key: str, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
         """Post *body*; return status and answer."""
@@ -248,6 +254,21 @@ def test_unproven_ids_are_counted_and_logged_without_names(
     assert [vars(record)["reason"] for record in caplog.records] == ["missing", "expired"]
     assert not [record for record in caplog.records if "anna" in str(vars(record))]
     assert capsys.readouterr().out.count('"IdentitiesUnverified":[1.0]') == 2
+
+
+def test_a_user_who_sends_too_much_is_told_when_to_come_again(edge: Edge) -> None:
+    """Alone with 429 and `Retry-After`, which trackers obey; in a batch as an item, and the others are taken."""
+    headers = {"authorization": "Basic " + base64.b64encode(b"wk_off:").decode()}
+    body = json.dumps({"userId": "busy", "event": "win"}).encode()
+    response = edge.handler(http_event("POST", "/v1/track", body, headers), Context())
+    assert (response["statusCode"], json.loads(response["body"])["code"]) == (429, "rate_limited")
+    assert response["headers"]["Retry-After"] == "7"
+    batch = [{"type": "track", "event": "win", "userId": user, "messageId": user} for user in ("busy", "anna")]
+    status, answer = edge.post("wk_off", "/v1/batch", batch=batch)
+    assert (status, [(each["messageId"], each["code"]) for each in answer["rejected"]]) == (
+        200,
+        [("busy", "rate_limited")],
+    )
 
 
 def test_the_tags_reports_are_one_call_and_no_events(edge: Edge) -> None:

@@ -9,7 +9,8 @@ from decider import scripts
 from decider.rows import Outcome, RowCall, TriggerCall
 
 SCRIPTS = ["decide-4.lua", "acknowledge-2.lua", "take-4.lua", "drain-2.lua", "look-1.lua", "forget-4.lua"]
-SAFE = {"DEL", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HKEYS", "HMGET", "HSET", "HSETNX"}
+SCRIPTS += ["release-2.lua", "adopt-2.lua", "see-1.lua"]
+SAFE = {"DEL", "EXISTS", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HKEYS", "HMGET", "HSET", "HSETNX"}
 SAFE |= {"PEXPIRE", "PTTL", "ZADD", "ZRANGE", "ZREM"}
 
 

@@ -4,7 +4,8 @@ that a match has to pass. Or, as a tick: let the pending absence of one run fall
 
 KEYS[1]   the user's row, a hash: g targets, m last effective time, d digests of recent message ids,
           r stored results of those that fired, t:<trigger> progress, c what is counted and p what is open
-          (`counted` and `open` of gates.lua)
+          (`counted` and `open` of gates.lua), e times of events (rate.lua), o offers (offers.lua), l the user
+          that a visitor has become
 KEYS[2]   the partition's agenda, a sorted set: due ms of ["absence", site, user, trigger, per] and of
           ["handover", key of an activation], both in JSON
 KEYS[3]   the partition's activations that nobody has acknowledged, a hash: key -> fire
@@ -19,22 +20,30 @@ ARGV[1]   MessagePack of {
             targets      list of trigger keys the user is a target of, or nil: the caller has not looked
             keep         with targets: the keys of all triggers whose progress may stay
             ttl          ms the row lives on
-            triggers     list of {key, everyone, bits, per, program, ref, note, watch, closed, policy}
+            limit        {max, per}: how many events are taken, or nil
+            follows      true: where the visitor has become a user, the event is the user's
+            fresh        true: its answer can hold a popup
+            triggers     list of {key, everyone, bits, per, program, ref, note, watch, closed, policy, offer}
           }
           of a trigger:  ref = {campaign, ruleset, channel, trigger} and note come back; watch: what the event is to
           earlier activations (bits of gates.lua); closed: the gate that the caller found closed, or nil: `holdout`
           only where none of the others is, here or there;
-          policy = {priority, delay, goal, cancel_on_goal, recall, limits}, each may be nil.
+          policy = {priority, delay, goal, cancel_on_goal, recall, limits, until_seen}, each may be nil;
+          offer: the id of the activation, where it is offered until it is seen.
           A tick has one trigger; without a program: the caller knows no such trigger any more.
 ARGV[2]   8 bytes that stand for the message id; empty for a tick
-Returns   MessagePack of {code, at, fires = {[key, ref, at, reason, since, per, note, gate, due, born]...}, evicted};
+Returns   MessagePack of {code, at, fires = {[key, ref, at, reason, since, per, note, gate, due, born,
+          expires]...}, evicted, offer, wait, user};
           reason: match, absence, or goal (no match: the activation `key` less its last part is converted, and with
           gate `goal` called back where it is held);
           gate: what stopped it, or empty; due: when it is to be delivered, later than `at` where it is delayed;
-          born: of the counters; evicted: campaigns that lost a run because a user had too many.
+          born: of the counters; expires: when it is offered no more, or 0; evicted: campaigns that lost a run
+          because a user had too many; offer: an earlier fire that is offered again, or nil.
           code 0 decided    1 seen before: the stored fires    2 user is no target: nothing was done
+          3 the visitor has become `user`: the event is his, call again
           -1 targets unknown: look and call again         -2 ruleset older than the row's: reload, call again
           -3 history before the row's last time: refused
+          -4 more events than the limit: refused, until `wait` ms have passed
 Atomic    because a message must be counted once, and of two completing events only one may fire, however
           many callers there are:  A reads 2 wins, B reads 2 wins, A fires, B fires - cannot happen here; nor
           A reads "2 of 3 popups", B reads "2 of 3 popups", A shows, B shows.
@@ -45,14 +54,15 @@ local row, agenda, unacknowledged, counters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local event, digest = cmsgpack.unpack(ARGV[1]), ARGV[2]
 local triggers = event.triggers
 
-local fields = { "g", "m", "d", "r" }
-for i, trigger in ipairs(triggers) do fields[4 + i] = "t:" .. trigger.key end
+local fields = { "g", "m", "d", "r", "e", "o", "l" }
+local OTHERS = #fields
+for i, trigger in ipairs(triggers) do fields[OTHERS + i] = "t:" .. trigger.key end
 local stored = redis.call("HMGET", row, unpack(fields))
 local targets, time, seen, results = stored[1], tonumber(stored[2] or 0), stored[3] or "", stored[4] or ""
 
-local evicted_from = {}
+local evicted_from, offered = {}, nil
 local function answer(code, fires)
-  return cmsgpack.pack({ code = code, fires = fires or {}, at = time, evicted = evicted_from })
+  return cmsgpack.pack({ code = code, fires = fires or {}, at = time, evicted = evicted_from, offer = offered })
 end
 
 local function hex(bytes)
@@ -77,13 +87,58 @@ if not event.tick and machine.is_seen(seen, digest) then
   return answer(1, (result_of(digest)))
 end
 
+local became = stored[7]
+if became and event.follows then return cmsgpack.pack({ code = 3, fires = {}, at = time, user = became }) end
+
+local writes, gone = {}, {}
+local function write(field, value)
+  writes[#writes + 1] = field
+  writes[#writes + 1] = value
+end
+
+local limit = event.limit
+if limit then
+  local wait = rate.wait(stored[5] or "", event.received, limit[1], limit[2])
+  if wait then return cmsgpack.pack({ code = -4, fires = {}, at = time, wait = wait }) end
+  write("e", rate.take(stored[5] or "", event.received, limit[1]))
+end
+
+local offering = stored[6] and cmsgpack.unpack(stored[6]) or {}
+local function offer()
+  if event.fresh then offered = offers.turn(offering, event.received) end
+  if #offering > 0 then
+    write("o", cmsgpack.pack(offering))
+  elseif stored[6] then
+    gone[#gone + 1] = "o"
+  end
+end
+
+-- Longer, never shorter: what still waits was promised under a ruleset that may have had longer delays.
+local function live_on()
+  if targets then
+    redis.call("PEXPIRE", row, event.ttl, "GT")
+  else -- GT takes a key that never expires, as a new one, for one that lives longest
+    redis.call("PEXPIRE", row, event.ttl)
+  end
+end
+
+-- The end for an event that means nothing to the user.
+local function pass_by()
+  if not event.tick then offer() end
+  if #gone > 0 then redis.call("HDEL", row, unpack(gone)) end
+  if #writes > 0 then
+    redis.call("HSET", row, unpack(writes))
+    live_on()
+  end
+  return answer(2)
+end
+
 -- An event that could only cancel or convert means nothing to a user of whom nothing is open.
 local is_about_a_trigger = event.tick
 for _, trigger in ipairs(triggers) do is_about_a_trigger = is_about_a_trigger or trigger.bits > 0 end
-if not is_about_a_trigger and redis.call("HEXISTS", row, "p") == 0 then return answer(2) end
+if not is_about_a_trigger and redis.call("HEXISTS", row, "p") == 0 then return pass_by() end
 
 -- Targets: "<generation>:<ruleset>:<key>,<key>,", or with "?" in place of the keys while nobody has looked.
-local writes = {}
 local generation, ruleset, keys
 if targets then
   generation, ruleset, keys = string.match(targets, "^(%d+):(%d+):(.*)$")
@@ -97,7 +152,7 @@ end
 
 if event.tick and not (targets and triggers[1].program) then
   -- No row, or no such trigger any more: nothing is pending, whatever the agenda says.
-  redis.call("HDEL", row, fields[5])
+  redis.call("HDEL", row, fields[OTHERS + 1])
   redis.call("ZREM", agenda, appointment(triggers[1], triggers[1].per))
   return answer(2)
 end
@@ -115,7 +170,7 @@ if not targets or outdated or (keys == "?" and not for_everyone) then
         if string.sub(field, 1, 2) == "t:" and not kept[field] then redis.call("HDEL", row, field) end
       end
       for i, trigger in ipairs(triggers) do
-        if not kept["t:" .. trigger.key] then stored[4 + i] = false end
+        if not kept["t:" .. trigger.key] then stored[OTHERS + i] = false end
       end
     end
   elseif targets or not for_everyone then
@@ -123,16 +178,7 @@ if not targets or outdated or (keys == "?" and not for_everyone) then
   else
     keys = "?"
   end
-  writes = { "g", event.generation .. ":" .. event.ruleset .. ":" .. keys }
-end
-
--- Longer, never shorter: what still waits was promised under a ruleset that may have had longer delays.
-local function live_on()
-  if targets then
-    redis.call("PEXPIRE", row, event.ttl, "GT")
-  else -- GT takes a key that never expires, as a new one, for one that lives longest
-    redis.call("PEXPIRE", row, event.ttl)
-  end
+  write("g", event.generation .. ":" .. event.ruleset .. ":" .. keys)
 end
 
 local concerned = {}
@@ -149,18 +195,14 @@ is_watched = is_watched and redis.call("HEXISTS", row, "p") == 1
 
 if #concerned == 0 and not is_watched then
   if event.tick then redis.call("ZREM", agenda, appointment(triggers[1], triggers[1].per)) end
-  if #writes > 0 then
-    redis.call("HSET", row, unpack(writes))
-    live_on()
-  end
-  return answer(2)
+  return pass_by()
 end
 
 if event.history and event.at < time then return answer(-3) end
 local received = event.history and event.at or event.received
 if not event.tick and is_about_a_trigger then time = math.max(event.at, time) end
 
-local fires, gone, passed = {}, {}, {}
+local fires, passed = {}, {}
 local counted, open -- read when they are needed: most events need neither
 
 local function count(trigger, what)
@@ -205,10 +247,10 @@ local function watch(trigger)
 end
 
 local function advance(i)
-  local trigger, field = triggers[i], fields[4 + i]
+  local trigger, field = triggers[i], fields[OTHERS + i]
   local program, per = trigger.program, trigger.per
   local runs = {}
-  for n, run in ipairs(stored[4 + i] and cmsgpack.unpack(stored[4 + i]) or {}) do
+  for n, run in ipairs(stored[OTHERS + i] and cmsgpack.unpack(stored[OTHERS + i]) or {}) do
     runs[n] = { per = run[1], state = machine.thaw(program, run[2]) }
   end
   local fire, evicted
@@ -216,8 +258,7 @@ local function advance(i)
     fire = machine.expire_run(program, runs, per, event.at)
     if fire then -- it has used up all before its deadline: nothing is accepted into that time any more
       time = math.max(fire.at, time)
-      writes[#writes + 1] = "m"
-      writes[#writes + 1] = tostring(time)
+      write("m", tostring(time))
     end
   else
     local late = received - event.at > program.backdate
@@ -242,12 +283,13 @@ local function advance(i)
   if #runs > 0 then
     local frozen = {}
     for n, run in ipairs(runs) do frozen[n] = { run.per, machine.freeze(program, run.state) } end
-    writes[#writes + 1] = field
-    writes[#writes + 1] = cmsgpack.pack(frozen)
-  elseif stored[4 + i] then
+    write(field, cmsgpack.pack(frozen))
+  elseif stored[OTHERS + i] then
     gone[#gone + 1] = field
   end
 end
+
+local is_shown = false
 
 -- The gates, for the most important match first: there is one popup at a time. Who is held out passes all of them as
 -- others do, and waits as they do, but takes no place: so the two can be compared.
@@ -257,7 +299,6 @@ local function decide()
     return first > second or (first == second and a.trigger.ref[1] < b.trigger.ref[1])
   end)
   counted, open = counted or stored_map("c"), open or stored_map("p")
-  local is_shown = false
   for _, match in ipairs(passed) do
     local trigger, fire = match.trigger, match.fire
     local policy, is_popup = trigger.policy, trigger.ref[3] == "popup"
@@ -277,7 +318,7 @@ local function decide()
     if not gate and entry.due + entry.until_ > 0 and not gates.remember(open, trigger.ref[1], entry) then
       gate = "crowded"
     end
-    local waits, born = not gate and policy.delay, ""
+    local waits, born, expires = not gate and policy.delay, "", 0
     if gate then
       due = fire.at
     else
@@ -288,12 +329,13 @@ local function decide()
         redis.call("HSETNX", counters, "born", tostring(event.received))
         born = redis.call("HGET", counters, "born")
       end
+      if trigger.offer and not gate then expires = event.received + policy.until_seen end
     end
     count(trigger, gate or "activated")
-    promise(
-      { key, trigger.ref, fire.at, fire.reason, fire.since, trigger.per, fire.note, gate or "", due, born },
-      waits and due or nil
-    )
+    local report =
+      { key, trigger.ref, fire.at, fire.reason, fire.since, trigger.per, fire.note, gate or "", due, born, expires }
+    promise(report, waits and due or nil)
+    if expires > 0 then offers.add(offering, trigger.offer, expires, event.received, report) end
   end
 end
 
@@ -304,11 +346,12 @@ for _, i in ipairs(concerned) do
   if event.tick or triggers[i].bits > 0 then advance(i) end
 end
 if #passed > 0 then decide() end
+if is_shown then event.fresh = false end -- one popup an answer: what is new goes first
+if not event.tick then offer() end
 if open then gates.tidy(open, event.received) end
 for field, map in pairs({ c = counted, p = open }) do
   if next(map) then
-    writes[#writes + 1] = field
-    writes[#writes + 1] = cmsgpack.pack(map)
+    write(field, cmsgpack.pack(map))
   else
     gone[#gone + 1] = field
   end
@@ -328,8 +371,7 @@ if not event.tick then
   end
   for field, value in pairs({ m = tostring(time), d = seen, r = results }) do
     if value ~= "" then
-      writes[#writes + 1] = field
-      writes[#writes + 1] = value
+      write(field, value)
     elseif stored[4] then
       gone[#gone + 1] = field
     end

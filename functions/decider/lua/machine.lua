@@ -341,6 +341,31 @@ function machine.expire_run(program, runs, per, now)
   return fire
 end
 
+--- Add to a run what the same person has done in another one: of each unit the newer partial match, and a pending
+--- absence where there is none. Serial numbers of two runs cannot be compared: where every event has one, `other` ends.
+function machine.merge(program, state, other)
+  if state.done or other.done then
+    clear_progress(state)
+    state.done = true
+    return
+  end
+  if program.tracked then return end
+  local by = program.members and "last" or "start"
+  for unit, time in pairs(other[by] or {}) do
+    if not (state[by] and state[by][unit] and state[by][unit] >= time) then
+      for _, name in ipairs({ "start", "last", "inner" }) do
+        put(state, name, unit, other[name] and other[name][unit])
+      end
+    end
+  end
+  if program.members and state.last then
+    state.serial, state.link = state.serial or {}, state.link or {}
+  end
+  if not state.due then
+    state.due, state.anchor, state.since, state.note = other.due, other.anchor, other.since, other.note
+  end
+end
+
 --- Was this message id (its digest) seen before in `seen`?
 function machine.is_seen(seen, digest)
   local from = 1

@@ -1,0 +1,177 @@
+"""What the Decider writes of people to MongoDB: traits of customers, and what the tag reports of popups.
+
+Both may come again and change nothing then. Types hold as for imports: an attribute's first value says what it is
+(collection ``customer_attributes``), and what is of another type is not stored.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Protocol
+
+from pymongo import UpdateOne
+from pymongo.database import Database
+
+from shared.attribute_types import PARSERS, date
+from shared.identities import Introduction, Report
+from shared.mongodb import Document, guarded
+
+MOST_ATTRIBUTES = 1000  # of a site
+WIDEST = 2**63
+_BY_CLASS = {str: "text", bool: "boolean", int: "number", float: "number", list: "list", dict: "object"}
+
+
+class Records(Protocol):
+    """Where it goes. Both raise `Unavailable`."""
+
+    def write_traits(self, site: str, introductions: Sequence[Introduction]) -> list[str]:
+        """Store the traits of known users; return the names of those whose value is none of their type."""
+
+    def note(self, site: str, reports: Sequence[Report]) -> None:
+        """Note in the ledger when popups were seen, clicked and dismissed: the first time stays."""
+
+
+class Unfit(Exception):
+    """A value that is none of its attribute's type, or that cannot be stored."""
+
+
+class Change(NamedTuple):
+    """What becomes of one customer: attributes to set and to remove."""
+
+    set: dict[str, Any]
+    unset: list[str]
+
+
+class MongoRecords:
+    """`Records` in MongoDB."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._customers = database.customers
+        self._types = database.customer_attributes
+        self._ledger = database.activations
+
+    def write_traits(self, site: str, introductions: Sequence[Introduction]) -> list[str]:
+        """Two calls for all of them; two more where an attribute is new."""
+        said = [each for each in introductions if each.traits]
+        if not said:
+            return []
+        with guarded():
+            types = self._types_of(site, said)
+            unfit: list[str] = []
+            changes: dict[str, Change] = {}
+            for each in said:
+                change = changes.setdefault(each.user, Change({}, []))
+                unfit += _add(change, each.traits, types)
+            updates = [_update(site, user, change) for user, change in changes.items() if change.set or change.unset]
+            if updates:
+                self._customers.bulk_write(updates, ordered=False)
+        return unfit
+
+    def note(self, site: str, reports: Sequence[Report]) -> None:
+        """One call for all of them."""
+        if reports:
+            with guarded():
+                self._ledger.bulk_write([update for each in reports for update in _marks(site, each)])
+
+    def _types_of(self, site: str, said: Iterable[Introduction]) -> dict[str, str]:
+        """Return the types of all attributes; those of new ones are found out and kept, the first to do it decides."""
+        values = {name: value for each in said for name, value in each.traits.items() if _is_name(name)}
+        ids = {"_id": {"$in": [f"{site}:{name}" for name in values]}}
+        kept = {row["attribute"]: row["type"] for row in self._types.find(ids)}
+        found = {name: _type_of(value) for name, value in values.items() if name not in kept and value is not None}
+        if not found:
+            return kept
+        room = MOST_ATTRIBUTES - self._types.count_documents({"site": site}, limit=MOST_ATTRIBUTES)
+        new = [
+            UpdateOne(
+                {"_id": f"{site}:{name}"},
+                {"$setOnInsert": {"site": site, "attribute": name, "type": type_}},
+                upsert=True,
+            )
+            for name, type_ in list(found.items())[: max(room, 0)]
+        ]
+        if new:
+            self._types.bulk_write(new, ordered=False)
+        return {row["attribute"]: row["type"] for row in self._types.find(ids)}
+
+
+def _add(change: Change, traits: Mapping[str, Any], types: Mapping[str, str]) -> list[str]:
+    """Add *traits* to *change*, the later ones win; return the names of those that cannot be stored."""
+    unfit = []
+    for name, value in traits.items():
+        if value is None and _is_name(name):
+            change.set.pop(name, None)
+            change.unset.append(name)
+            continue
+        try:
+            change.set[name] = _fit(value, types.get(name) if _is_name(name) else None)
+        except Unfit:
+            unfit.append(name)
+        else:
+            if name in change.unset:
+                change.unset.remove(name)
+    return unfit
+
+
+def _update(site: str, user: str, change: Change) -> UpdateOne:
+    update: Document = {"$setOnInsert": {"site": site, "user": user}}
+    if change.set:
+        update["$set"] = {f"attributes.{name}": value for name, value in change.set.items()}
+    else:
+        update["$setOnInsert"]["attributes"] = {}
+    if change.unset:
+        update["$unset"] = {f"attributes.{name}": "" for name in change.unset}
+        if not change.set:
+            del update["$setOnInsert"]["attributes"]  # both at once would contradict each other
+    return UpdateOne({"_id": f"{site}:{user}"}, update, upsert=True)
+
+
+def _fit(value: Any, wanted: str | None) -> Any:
+    """Return *value* as *wanted*; text may stand for any scalar."""
+    if isinstance(value, str):
+        parse = PARSERS.get(wanted or "")
+        fitting = value if wanted == "text" else parse(value.strip()) if parse else None
+    else:
+        fitting = _storable(value) if _type_of(value) == wanted else None
+    if fitting is None:
+        raise Unfit
+    return fitting
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, dict):
+        if not all(map(_is_name, value)):
+            raise Unfit
+        return {name: _storable(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_storable(each) for each in value]
+    if isinstance(value, str):
+        return date(value) or value
+    if isinstance(value, int) and not -WIDEST <= value < WIDEST:
+        raise Unfit
+    return value
+
+
+def _type_of(value: Any) -> str:
+    if isinstance(value, str) and date(value) is not None:
+        return "date"
+    return _BY_CLASS[type(value)]
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and not any(character in name for character in ".$\0")
+
+
+def _marks(site: str, report: Report) -> list[UpdateOne]:
+    """Return the updates of the ledger's row; who clicks or dismisses a popup has seen it."""
+    row: Document = {"_id": report.activation, "site": site, "channel": "popup"}
+    at = datetime.fromtimestamp(report.at / 1000, UTC)
+    times = {report.what: at}
+    if report.what != "failed":
+        times["seen"] = at
+    if report.action is not None:
+        times[f"actions.{report.action}"] = at
+    marks = [UpdateOne(row, {"$min": times})]
+    if report.reason:
+        field = f"{report.what}_reason"
+        marks.append(UpdateOne({**row, field: {"$exists": False}}, {"$set": {field: report.reason}}))
+    return marks
