@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from opportune.commands import customers, definitions, keys, people, targets, webhooks
+from opportune.commands import customers, definitions, keys, people, tags, targets, webhooks
 from opportune.commands.frame import Json, command, err, out, print_json, progress_bar
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.add_typer(customers.app, name="customers")
 app.add_typer(targets.app, name="targets")
 app.add_typer(events_app, name="events")
 app.add_typer(definitions.app)
+app.add_typer(tags.app)
 app.add_typer(people.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(webhooks.app)

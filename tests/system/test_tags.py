@@ -1,0 +1,33 @@
+"""The snippets for servers against a running Gateway: what is pasted arrives, and does what the event does."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from opportune import files
+from opportune.tags.snippets import tags
+from tests.system.whole import KEYS, ROOT, System
+
+
+@pytest.mark.parametrize("language", ["curl", "python"])
+def test_the_servers_code_sends_the_event(system: System, language: str) -> None:
+    """A jackpot of a VIP's, told by the pasted code with the secret key, has its row in the ledger."""
+    (event,) = tags(files.load(ROOT / "campaigns" / "demo", KEYS), system.stack.http_url, "jackpot_won").events
+    (code,) = (each.code for each in event.server if each.id == language)
+    code = code.replace("USER-ID", "anna")
+    command = ["bash", "-c", f"{code} -sSf"] if language == "curl" else [sys.executable, "-c", code]
+    before = activations(system)
+    done = subprocess.run(command, env={**os.environ, **KEYS}, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    deadline = time.monotonic() + 20
+    while activations(system) == before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert activations(system) == before + 1
+
+
+def activations(system: System) -> int:
+    """Return how many jackpots of anna's the ledger knows."""
+    return system.database.activations.count_documents({"user": "anna", "campaign": "jackpot"})
