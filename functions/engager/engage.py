@@ -45,6 +45,10 @@ def engage(activation: Activation, ports: Ports, held: Held | None = None) -> Ou
 
 
 def _show(activation: Activation, ports: Ports) -> Outcome:
+    (known,) = ports.tombstones.without_names([activation])
+    if known.suppressed:
+        ports.ledger.suppress([known])
+        return Outcome(recorded(known), known.suppressed)
     paused = ports.controls.of(activation.site).stops(activation)
     brief = ports.rulesets.brief(activation)
     customer = ports.customers.attributes(activation.site, activation.user) or {}

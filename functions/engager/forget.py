@@ -56,14 +56,14 @@ class Forgotten:
         names = [pseudonym(self._secret, each.site, each.user) for each in activations]
         with guarded():
             gone = {row["_id"] for row in self._rows.find({"_id": {"$in": names}}, {"_id": 1})} if names else set()
-        return [
-            msgspec.structs.replace(
-                each, user=name, message_id="", attributes={}, per=None, suppressed=each.suppressed or REASON
-            )
-            if name in gone
-            else each
-            for each, name in zip(activations, names, strict=True)
-        ]
+        return [nameless(each, name) if name in gone else each for each, name in zip(activations, names, strict=True)]
+
+
+def nameless(activation: Activation, name: str) -> Activation:
+    """Return *activation* of somebody who is forgotten: suppressed, under the pseudonym *name*."""
+    return msgspec.structs.replace(
+        activation, user=name, message_id="", attributes={}, per=None, suppressed=activation.suppressed or REASON
+    )
 
 
 def forget(database: Database[Document], secret: str, site: str, user: str) -> dict[str, int]:

@@ -202,10 +202,11 @@ def _readable(records: Iterable[dict[str, Any]]) -> Iterator[Activation]:
 def _record_suppressed(activations: Iterable[Activation], deps: Deps) -> set[str]:
     """Write all suppressed ones of *activations* at once and return their ids."""
     suppressed = {activation.id: activation for activation in activations if activation.suppressed}
-    # A popup is matched in the very request that records it; all else may have been on its way for days.
+    # A popup is matched in the very request that records it, which waits; all else may have been on its way for days.
     popups = [activation for activation in suppressed.values() if activation.channel == POPUP]
     others = [activation for activation in suppressed.values() if activation.channel != POPUP]
-    deps.ports.ledger.suppress(popups + deps.ports.forgotten.without_names(others))
+    ports = deps.ports
+    ports.ledger.suppress(ports.tombstones.without_names(popups) + ports.forgotten.without_names(others))
     for state, count in Counter(recorded(activation) for activation in suppressed.values()).items():
         _count(COUNTED[state], count, deps)
     return set(suppressed)

@@ -21,6 +21,7 @@ def index(database: Database[Document]) -> None:
             ]
         )
         database.ceilings.create_index("at", name="expiry", expireAfterSeconds=HOUR_S)
+        database.forgotten.create_index("at", name="by_time")
         database.conversions.create_index("created", name="expiry", expireAfterSeconds=WEEK_S)
 
 

@@ -80,7 +80,7 @@ class Forgotten(Protocol):
 class Ports:
     """All of them. ``outward``: the channels with an effect outside, by name.
 
-    ``unsubscribe_url``: of site, user and channel.
+    ``unsubscribe_url``: of site, user and channel. ``tombstones``: who is forgotten as far as memory knows, for popups.
     """
 
     rulesets: Briefs
@@ -93,5 +93,6 @@ class Ports:
     targets: Targets
     ceilings: Ceilings
     forgotten: Forgotten
+    tombstones: Forgotten
     unsubscribe_url: Callable[[str, str, str], str]
     clock: Clock

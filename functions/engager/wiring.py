@@ -21,6 +21,7 @@ from engager.render import Templates
 from engager.rulesets import Rulesets
 from engager.sweep import Sweeper
 from engager.targets import MongoTargets
+from engager.tombstones import Tombstones
 from shared import mongodb
 from shared.mongodb import Document
 from shared.observability import observe
@@ -49,6 +50,13 @@ def assemble(settings: Settings, database: Database[Document]) -> Deps:
         targets=MongoTargets(database),
         ceilings=Ceilings(database.ceilings),
         forgotten=Forgotten(database.forgotten, settings.signing_secret),
+        tombstones=Tombstones(
+            database.forgotten,
+            settings.signing_secret,
+            every_s=settings.poll_seconds,
+            clock=clock,
+            observability=observability,
+        ),
         unsubscribe_url=partial(channels.unsubscribe_url, settings),
         clock=clock,
     )

@@ -420,7 +420,7 @@ def watched(database: Db, writes: Writes) -> Iterator[Db]:
 
 
 def test_a_popup_costs_one_majority_write(site: Db) -> None:
-    """A popup is one read, of the customer, and one majority insert; ruleset and pauses are known already."""
+    """A popup is one read, of the customer, and one majority insert; all else is read once: who is forgotten, too."""
     writes = Writes()
     with watched(site, writes) as database:
         given = deps(database, "http://127.0.0.1:9")
@@ -428,9 +428,7 @@ def test_a_popup_costs_one_majority_write(site: Db) -> None:
             request = Engage([activation(name, "pop")], NOW + 5_000)
             create_handler(given)(msgspec.to_builtins(request), Context())
     assert [each for each in writes.commands if each[0] != "endSessions"] == [
-        ("find", None),
-        ("find", None),
-        ("find", None),
+        *[("find", None)] * 4,
         ("insert", "majority"),
         ("find", None),
         ("insert", "majority"),

@@ -131,7 +131,8 @@ def activation(name: str = "a1", campaign: str = "mail", **changes: Any) -> Acti
     """Return an activation; its event has attributes that no document may have as they are."""
     channel = {"pop": "popup", "text": "sms"}.get(campaign, "email")
     values: dict[str, Any] = {"attributes": {"a.b": 1, "$c": 2**70}, "at": NOW, "due": NOW, **changes}
-    return Activation(name, "demo", "ada", campaign, 1, channel, event="Order", message_id="m1", **values)
+    user = values.pop("user", "ada")
+    return Activation(name, "demo", user, campaign, 1, channel, event="Order", message_id="m1", **values)
 
 
 def test_what_is_held_is_sent_when_quiet_hours_end(house: House) -> None:
@@ -430,6 +431,28 @@ def test_a_goal_may_come_before_its_row(house: House) -> None:
     house.tell(activation("h1", suppressed="holdout"), conversions=(Conversion("h1", NOW),))
     assert house.state("h1") == ("held_out", "holdout")
     assert house.row("h1")["converted"].timestamp() * 1000 == NOW
+
+
+def test_somebody_forgotten_gets_no_popup_and_leaves_no_name(house: House) -> None:
+    """His page is still open: seconds after he was forgotten, nothing is shown to him, and the row has no name."""
+    assert set(house.tell(activation("p1", "pop"))) == {"p1"}
+    create_handler(house.deps)({"type": "forget", "site": "demo", "user": "ada"}, Context())
+    house.now += MINUTE  # memory is older than three polls: it is renewed first
+    assert house.tell(activation("p2", "pop"), activation("p3", "pop", suppressed="cap")) == {}
+    assert set(house.tell(activation("p4", "pop", user="bob"))) == {"p4"}
+    assert house.state("p2") == ("suppressed", "forgotten")
+    assert house.state("p3") == ("suppressed", "cap")
+    assert "ada" not in str(list(house.database.activations.find()))
+
+
+def test_tombstones_that_come_later_are_found_too(house: House) -> None:
+    """Each look asks for what is new; one that was there before stays known, and a repeated one changes nothing."""
+    for n, user in enumerate(("ada", "bob", "ada")):
+        create_handler(house.deps)({"type": "forget", "site": "demo", "user": user}, Context())
+        house.now += MINUTE
+        house.tell(*(activation(f"{name}-{n}", "pop", user=name) for name in ("ada", "bob", "cleo")))
+    reasons = {name: [house.state(f"{name}-{n}")[1] for n in range(3)] for name in ("ada", "bob", "cleo")}
+    assert reasons == {"ada": ["forgotten"] * 3, "bob": [None, "forgotten", "forgotten"], "cleo": [None] * 3}
 
 
 def test_somebody_forgotten_gets_nothing_that_was_held(house: House) -> None:

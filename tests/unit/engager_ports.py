@@ -189,6 +189,7 @@ class World:
             targets=self,
             ceilings=self,
             forgotten=self,
+            tombstones=self,
             unsubscribe_url=lambda site, user, channel: f"https://p.example/{site}/{user}/{channel}",
             clock=lambda: self.now,
         )
