@@ -40,8 +40,7 @@ def brief() -> Brief:
     """Return what an activation is executed with."""
     trigger = Trigger(key="k", program={}, matchers=[], horizon=0)
     campaign = Campaign("cart", "1", "Cart", trigger, "email", {})
-    values: dict[str, Any] = {"campaign": campaign, "sender": Sender("hello@shop.example", "Shop")}
-    return Brief(**values, webhook_hosts=["hooks.partner.example"])
+    return Brief(campaign, campaign, Sender("hello@shop.example", "Shop"), webhook_hosts=["hooks.partner.example"])
 
 
 def sending(
