@@ -37,7 +37,7 @@ def plan(
     `BACK` (the generation before), or ids of groups. Raises `InvalidDefinition` for a rule that cannot be read.
     """
     ruleset = control["ruleset"]
-    if BACK in wishes:
+    if set(wishes) == {BACK}:  # whoever wants something new at the same time gets that
         before = control.get("previous")
         return Plan(ruleset, now, keep=before["holds"], source=before["generation"]) if before else None
     wanted = {group.id: mark(group, control.get("lists") or {}) for group in groups if group.is_found}

@@ -16,40 +16,10 @@ from opportune.publishing import refresh_targets
 from shared import mongodb as store
 from shared.contracts import WriteKey, write_key
 from shared.errors import InvalidRequest
+from tests.integration.dying import Dying, Killed
 
 Db = Database[dict[str, Any]]
 KEY = write_key("wk_public")
-
-
-class Killed(BaseException):
-    """The process is gone: nothing catches it."""
-
-
-class Dying:
-    """A database, or a part of it, that dies before its n-th write, or just after it; counts the writes."""
-
-    WRITES = frozenset({"insert_one", "insert_many", "update_one", "replace_one", "bulk_write", "delete_many"})
-
-    def __init__(self, real: Any, fate: list[int], *, after: bool) -> None:
-        self._real, self._fate, self._after = real, fate, after
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._real, name)
-        if name in self.WRITES:
-            return lambda *args, **options: self._write(found, *args, **options)
-        return Dying(found, self._fate, after=self._after) if hasattr(found, "insert_one") else found
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
-
-    def _write(self, write: Any, *args: Any, **options: Any) -> Any:
-        self._fate[0] -= 1
-        if self._fate[0] == 0 and not self._after:
-            raise Killed
-        done = write(*args, **options)
-        if self._fate[0] == 0:
-            raise Killed
-        return done
 
 
 def folder(path: Path, edition: str) -> Path:
