@@ -202,3 +202,27 @@ def test_who_is_at_it_and_how_far(site: Db) -> None:
     customers(site, ada={"tier": "vip"})
     run(site, CHANGED)
     assert hold.running(site, "demo") is None
+
+
+def test_what_a_sleeper_writes_is_not_taken_for_what_was_renamed(site: Db) -> None:
+    """B renames A's collection and dies before it notes that; A makes one of the old name; C takes the right one."""
+    expected = swap(site, 0)
+    refresh(site, "demo", [ALL], _way("A", may_go_on=lambda: False))
+    with pytest.raises(Killed):
+        refresh(_dying(site, 3, after=True), "demo", [], _way("B"))  # the wish, the lock, the new name
+    assert (collections(site), control(site)["refresh"]["names"]) == (["targets_demo_2"], [1, 2])
+    site["targets_demo_1"].insert_one({"_id": "ghost", "groups": ["vips"]})
+    expire(site)
+    assert run(site, CHANGED, part=PART).made[0].generation == 3
+    assert targets(site) == expected
+    assert collections(site) == ["targets_demo_3"]
+
+
+def test_what_is_wished_of_what_was_left_behind_is_not_lost(site: Db) -> None:
+    """What was begun is finished as it was planned, and what has changed since comes next."""
+    swap(site, 0)
+    refresh(site, "demo", [ALL], _way("first", may_go_on=lambda: False))
+    publish(site, rule("vips", tier="vip"), listed(site, "few", "new"), version=2)
+    made = run(site, CHANGED, part=PART).made
+    assert [each.found for each in made] == [("vips", "few"), ("few",)]
+    assert targets(site)["new"] == ["few"]
