@@ -152,6 +152,7 @@ class Decider:
             live = plan.ruleset.campaigns
             call.targets = [each.trigger.key for each in live if not each.everyone and groups.is_target(each, found)]
             call.keep = call.targets + [each.trigger.key for each in live if each.everyone]
+            call.live = {each.trigger.key: each.id for each in live}
             answer = self.rows.apply(call)
         if answer.code is Outcome.RULESET_OUTDATED:
             self.book.reload()

@@ -58,6 +58,14 @@ class Open(msgspec.Struct, array_like=True):
     until: int
 
 
+class Lost(msgspec.Struct, array_like=True):
+    """Progress of a trigger that went at ``at``, when ``generation`` of the targets had the user in it no more."""
+
+    trigger: str
+    at: int
+    generation: int
+
+
 class Row(msgspec.Struct, array_like=True):
     """A user's row, as ``look-1.lua`` returns it: see its header."""
 
@@ -68,6 +76,7 @@ class Row(msgspec.Struct, array_like=True):
     runs: list[Progress]
     counted: list[tuple[str, list[int]]]
     open: list[Open]
+    lost: list[Lost] = []
 
 
 class Looked(msgspec.Struct):

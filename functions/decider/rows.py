@@ -74,6 +74,7 @@ class RowCall(msgspec.Struct, omit_defaults=True):
     tick: bool = False
     targets: list[str] | None = None
     keep: list[str] | None = None
+    live: dict[str, str] | None = None
     limit: tuple[int, int] | None = None
     follows: bool = False
     fresh: bool = False

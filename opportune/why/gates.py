@@ -83,7 +83,20 @@ def _target(view: View) -> Iterator[Gate]:
         text = f"the campaign is for {groups}, and nobody has imported this user as a customer"
     else:
         text = f"the user is no target: no member of {groups}"
-    yield Gate("target", text)
+    yield Gate("target", text + _lost(facts, campaign))
+
+
+def _lost(facts: Facts, campaign: Campaign) -> str:
+    """Return what became of progress that the user had made while he was a target."""
+    row = facts.looked.row
+    for each in row.lost if row else ():
+        if each.trigger == campaign.trigger.key:
+            at = words.stamp(each.at // 1000 * 1000, near=facts.now)
+            return (
+                f"; what he had done towards it was dropped at {at}, with the first event after generation "
+                f"{each.generation} of the targets left him out"
+            )
+    return ""
 
 
 def _holdout(view: View) -> Iterator[Gate]:

@@ -70,8 +70,14 @@ class Template:
 
     def statements(self) -> Iterator[tuple[str, Node]]:
         """Yield every statement of every role's own policies, with the role's name."""
-        for role, properties in self.of_type("AWS::IAM::Role").items():
-            for policy in properties.get("Policies", ()):
+        own = [(role, each.get("Policies", ())) for role, each in self.of_type("AWS::IAM::Role").items()]
+        added = [
+            (role["Ref"], [each])
+            for each in self.of_type("AWS::IAM::Policy").values()
+            for role in each.get("Roles", ())
+        ]
+        for role, policies in [*own, *added]:
+            for policy in policies:
                 statements = policy["PolicyDocument"]["Statement"]
                 for statement in statements if isinstance(statements, list) else [statements]:
                     yield role, statement

@@ -92,6 +92,16 @@ def test_the_gateway_may_only_call_the_decider_and_read_its_secret(template: Tem
     ]
 
 
+def test_the_refresher_may_call_itself_and_nobody_else(template: Template) -> None:
+    """What it has no time for it goes on with in another invocation, of the version that it is."""
+    rights = [
+        statement
+        for role, statement in template.statements()
+        if role == "RefresherFunctionRole" and "lambda:InvokeFunction" in listed(statement["Action"])
+    ]
+    assert [each["Resource"] for each in rights] == [{"Ref": template.alias("refresher")}]
+
+
 def test_secrets_are_nowhere_in_clear(template: Template) -> None:
     """Environments hold the secrets' ARNs, and who has one may read that secret and no other."""
     assert set(template.of_type("AWS::SecretsManager::Secret")) == {"SigningSecret", "IdentitySecret"}

@@ -12,7 +12,7 @@ from rich.console import Console
 from console.compile import compile_campaign
 from console.definitions import Campaign as CampaignFile
 from decider import scripts
-from decider.people import Looked, Open, Progress, Reached, Row
+from decider.people import Looked, Lost, Open, Progress, Reached, Row
 from opportune.deliveries import Delivery
 from opportune.why import stages, table
 from opportune.why.answer import answer
@@ -194,6 +194,19 @@ def test_who_is_no_target_is_told_why(facts: dict[str, Any], generation: int, se
     told = case.told(looked=Looked(1, generation, [], (1, 1), case.row), **facts)
     assert (told.code, told.target) == ("target", False)
     assert sentence in told.verdict
+
+
+def test_who_has_lost_what_he_had_done_is_told_when() -> None:
+    """He is no target any more: the time of the event that found it, and the generation of the targets."""
+    case = Case()
+    case.row.lost = [Lost(case.campaign.trigger.key, NOW - HOUR, 2)]
+    told = case.told(looked=Looked(1, 2, [], (1, 2), case.row), groups={"vip": False})
+    assert (
+        "was dropped at 13:03:20, with the first event after generation 2 of the targets left him out" in told.verdict
+    )
+    other = [Lost("another", NOW - HOUR, 2)]
+    case.row.lost = other
+    assert "dropped" not in case.told(looked=Looked(1, 2, [], (1, 2), case.row), groups={"vip": False}).verdict
 
 
 def test_consent_must_be_true_and_nothing_else() -> None:

@@ -5,7 +5,7 @@ that a match has to pass. Or, as a tick: let the pending absence of one run fall
 KEYS[1]   the user's row, a hash: g targets, m last effective time, d digests of recent message ids,
           r stored results of those that fired, t:<trigger> progress, c what is counted and p what is open
           (`counted` and `open` of gates.lua), e times of events (rate.lua), o offers (offers.lua), l the user
-          that a visitor has become
+          that a visitor has become, x what was lost when a user was no target any more: {trigger -> {ms, generation}}
 KEYS[2]   the partition's agenda, a sorted set: due ms of ["absence", site, user, trigger, per] and of
           ["handover", key of an activation], both in JSON
 KEYS[3]   the partition's activations that nobody has acknowledged, a hash: key -> fire
@@ -19,6 +19,7 @@ ARGV[1]   MessagePack of {
             generation, ruleset   versions the caller knows
             targets      list of trigger keys the user is a target of, or nil: the caller has not looked
             keep         with targets: the keys of all triggers whose progress may stay
+            live         with targets: {key -> campaign} of all triggers that are live
             ttl          ms the row lives on
             limit        {max, per}: how many events are taken, or nil
             follows      true: where the visitor has become a user, the event is the user's
@@ -157,22 +158,47 @@ if event.tick and not (targets and triggers[1].program) then
   return answer(2)
 end
 
+local function tally(campaign, what)
+  local day = math.floor(event.received / 86400000)
+  redis.call("HINCRBY", counters, cjson.encode({ day, event.site, campaign, what }), 1)
+end
+
+-- Drop progress of triggers that changed or ended, and of those that are live but this user's no longer: that is
+-- written down, until he is their target again.
+local function drop_progress()
+  local kept, live, lost = {}, event.live or {}, {}
+  for _, key in ipairs(event.keep) do kept[key] = true end
+  local before = redis.call("HGET", row, "x")
+  for key, when in pairs(before and cmsgpack.unpack(before) or {}) do
+    if live[key] and not kept[key] then lost[key] = when end
+  end
+  for _, field in ipairs(redis.call("HKEYS", row)) do
+    local key = string.sub(field, 1, 2) == "t:" and string.sub(field, 3)
+    if key and not kept[key] then
+      redis.call("HDEL", row, field)
+      if live[key] then
+        lost[key] = { event.received, event.generation }
+        tally(live[key], "target")
+      end
+    end
+  end
+  for i, trigger in ipairs(triggers) do
+    if not kept[trigger.key] then stored[OTHERS + i] = false end
+  end
+  if next(lost) then
+    write("x", cmsgpack.pack(lost))
+  elseif before then
+    redis.call("HDEL", row, "x")
+  end
+end
+
 local for_everyone = true
 for _, trigger in ipairs(triggers) do for_everyone = for_everyone and trigger.everyone end
 local outdated = targets and (ruleset < event.ruleset or generation < event.generation)
 if not targets or outdated or (keys == "?" and not for_everyone) then
   if event.targets then
     keys = table.concat(event.targets, ",") .. ","
-    if outdated then -- progress of triggers that changed, ended or are no longer this user's
-      local kept = {}
-      for _, key in ipairs(event.keep) do kept["t:" .. key] = true end
-      for _, field in ipairs(redis.call("HKEYS", row)) do
-        if string.sub(field, 1, 2) == "t:" and not kept[field] then redis.call("HDEL", row, field) end
-      end
-      for i, trigger in ipairs(triggers) do
-        if not kept["t:" .. trigger.key] then stored[OTHERS + i] = false end
-      end
-    end
+    if outdated then drop_progress() end
   elseif targets or not for_everyone then
     return answer(-1)
   else
@@ -205,10 +231,7 @@ if not event.tick and is_about_a_trigger then time = math.max(event.at, time) en
 local fires, passed = {}, {}
 local counted, open -- read when they are needed: most events need neither
 
-local function count(trigger, what)
-  local day = math.floor(event.received / 86400000)
-  redis.call("HINCRBY", counters, cjson.encode({ day, event.site, trigger.ref[1], what }), 1)
-end
+local function count(trigger, what) tally(trigger.ref[1], what) end
 
 local function stored_map(field)
   local packed = redis.call("HGET", row, field)

@@ -3,13 +3,14 @@ Read what is stored of one user, for people: nothing is changed.
 
 KEYS[1]   the user's row
 ARGV[1]   MessagePack of {trigger key -> program}: the triggers that are live
-Returns   MessagePack of {targets, time, recent, lives, runs, counted, open}, or of false where there is no row
+Returns   MessagePack of {targets, time, recent, lives, runs, counted, open, lost}, or of false where there is no row
           targets   "<generation>:<ruleset>:<key>,<key>,", see decide-4.lua       time   last effective time, ms
           recent    how many message ids are remembered       lives   ms until the row ends, unless events come
           runs      list of {trigger, per, of, units, due, anchor, since, done}: `of` events are a match, `units` is a
                     list of {events reached, time of the first, time until which the next one counts or 0, what
                     ends then: within, gap or inner}; due, anchor, since: of a pending absence, or 0
           counted   list of {name, times}       open   list of {campaign, per, due, until}, see gates.lua
+          lost      list of {trigger, ms, generation}: whose progress went when the user was no target any more
 Atomic    because it is one reading: how far a user is, and which caps are used, at the same instant.
 ]]
 local row = KEYS[1]
@@ -69,6 +70,9 @@ for campaign, entries in pairs(field.p and cmsgpack.unpack(field.p) or {}) do
   for _, entry in ipairs(entries) do open[#open + 1] = { campaign, entry.per, gates.waits(entry) and entry.due or 0, entry.until_ } end
 end
 
+local lost = {}
+for key, when in pairs(field.x and cmsgpack.unpack(field.x) or {}) do lost[#lost + 1] = { key, when[1], when[2] } end
+
 return cmsgpack.pack({
   field.g or "",
   tonumber(field.m or 0),
@@ -77,4 +81,5 @@ return cmsgpack.pack({
   runs,
   counted,
   open,
+  lost,
 })
