@@ -97,6 +97,8 @@ def decide(
     metrics = deps.observability.metrics
     metrics.add_metric(name="EventsReceived", unit=MetricUnit.Count, value=len(messages))
     metrics.add_metric(name="EventsRelevant", unit=MetricUnit.Count, value=len(decisions))
+    if refused:
+        metrics.add_metric(name="EventsRefused", unit=MetricUnit.Count, value=refused)
     return decisions
 
 

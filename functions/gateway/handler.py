@@ -31,6 +31,7 @@ def create_handler(deps: Deps) -> Handler:
 
     def refuse(error: OpportuneError) -> Answer:
         """Return *error* as trackers need it: ``code`` and ``message``, or some take it for a failed connection."""
+        metrics.add_metric(name="RequestsRefused", unit=MetricUnit.Count, value=1)
         if error.status >= 500:
             logger.error("request failed", extra={"code": error.code, "reason": error.message})
         content = {"success": False, "code": error.code, "message": error.message}

@@ -8,6 +8,8 @@ import zlib
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway import body
 from shared.errors import OpportuneError
@@ -202,6 +204,29 @@ def test_a_body_that_cannot_be_read_is_refused(site: Site, content: str | None, 
     """Never a crash."""
     event = {**site.event("POST", "/v1/track"), "body": content, "isBase64Encoded": is_base64}
     assert site.send(event)["statusCode"] == 400
+
+
+VALID = json.dumps({"batch": [win(type="track", context={"mood": ":)", "é": [1, {"a": None}]})] * 2}).encode()
+
+
+@given(
+    cuts=st.lists(st.tuples(st.integers(0, len(VALID)), st.binary(max_size=4), st.integers(0, 4)), max_size=6),
+    packed=st.booleans(),
+    broken=st.integers(0, 40),
+)
+@settings(max_examples=400, deadline=None, derandomize=True, database=None)
+def test_no_bytes_make_it_fail(cuts: list[tuple[int, bytes, int]], packed: bool, broken: int) -> None:
+    """A valid batch with pieces replaced, packed or not, and broken once more: an answer by name, or it is taken."""
+    content = VALID
+    for place, piece, gone in cuts:
+        content = content[:place] + piece + content[place + gone :]
+    if packed:
+        content = gzip.compress(content)
+        content = content[: len(content) - broken] if broken < 20 else content[:broken] + content[broken + 1 :]
+    status, answer = Site().post("/v1/batch", content)
+    assert status in (200, 400, 413, 415)
+    assert (status == 200) == answer["success"]
+    assert status == 200 or (answer["code"] and answer["message"])
 
 
 @pytest.mark.parametrize("field", ["userId", "anonymousId", "event", "messageId"])

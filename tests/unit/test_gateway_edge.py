@@ -266,6 +266,16 @@ def test_behind_proxies_the_address_is_the_one_that_they_saw(proxies: int, forwa
     assert status == 429
 
 
+def test_what_is_refused_is_counted(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """A page with a wrong key, or a library with odd events, is seen in the metrics, and by no id of anybody."""
+    site.post("/v1/batch", {"batch": [win(type="track"), {}, {"type": "track", "userId": "anna"}]})
+    site.post("/v1/track", win(), key="other")
+    counted = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    found = {name: each[name] for each in counted for name in ("EventsRefused", "RequestsRefused") if name in each}
+    assert found == {"EventsRefused": [2.0], "RequestsRefused": [1.0]}
+    assert "anna" not in str(counted)
+
+
 # ── Global Privacy Control ─────────────────────────────────────────────────────────────────────────
 
 
