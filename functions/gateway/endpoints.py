@@ -26,7 +26,7 @@ def single(kind: str) -> Endpoint:
         body = request.parsed(MAX_EVENT_BYTES)
         access = admit(request, body.value, deps)
         message = tracking.read_single(body, kind, envelope(request, access, received, deps))
-        decisions = decide(request, deps, access, [message])
+        decisions = decide(request, access, [message], deps)
         for decision in decisions:
             if decision.after_s:
                 raise TooManyRequests(decision.message or "", after_s=decision.after_s, code=decision.code)
@@ -41,8 +41,9 @@ def batch(request: Request, deps: Deps) -> Answer:
     body = request.parsed(MAX_BATCH_BYTES)
     access = admit(request, body.value, deps)
     taken = tracking.read_batch(body, envelope(request, access, received, deps))
-    decisions = decide(request, deps, access, taken.messages, refused=len(taken.refusals))
-    return _answered(decisions, taken.refusals)
+    if taken.refusals:
+        deps.observability.metrics.add_metric(name="EventsRefused", unit=MetricUnit.Count, value=len(taken.refusals))
+    return _answered(decide(request, access, taken.messages, deps), taken.refusals)
 
 
 def tag_loader(request: Request, deps: Deps) -> Answer:
@@ -57,9 +58,18 @@ def tag_file(request: Request, deps: Deps) -> Answer:
 
 
 def admit(request: Request, body: Mapping[str, Any], deps: Deps) -> Access:
-    """Return what the request's write key opens; raises where it opens nothing, or not for this page."""
+    """Return what the request's write key opens; raises where it opens nothing, or not for this page, or not now.
+
+    The rate comes before the events are read and ids are proven: who sends too much costs little.
+    """
     access = deps.decisions.admit(request.key(body))
     access.check_origin(request.headers.get("origin", ""))
+    if not access.secret:
+        items = body.get("batch")
+        events = len(items) if isinstance(items, list) else 1
+        deps.rates.take(
+            access.key.sha256, request.address(deps.proxies), max(1, min(events, tracking.MAX_BATCH_EVENTS))
+        )
     return access
 
 
@@ -81,24 +91,17 @@ def envelope(request: Request, access: Access, received: int, deps: Deps, *, mut
     )
 
 
-def decide(
-    request: Request, deps: Deps, access: Access, messages: Sequence[Message], *, refused: int = 0
-) -> list[Decision]:
-    """Pass *messages* on, at the rate that their sender may have; *refused* ones count, too.
+def decide(request: Request, access: Access, messages: Sequence[Message], deps: Deps) -> list[Decision]:
+    """Pass *messages* on.
 
     Under Global Privacy Control only what happened is passed on, not who somebody is: nothing is added to a profile.
     """
-    if not access.secret:
-        count = max(1, len(messages) + refused)
-        deps.rates.take(access.key.sha256, request.address(deps.proxies), count)
     if request.private:
         messages = [message for message in messages if isinstance(message, Event)]
     decisions = deps.decisions.decide(access, messages)
     metrics = deps.observability.metrics
     metrics.add_metric(name="EventsReceived", unit=MetricUnit.Count, value=len(messages))
     metrics.add_metric(name="EventsRelevant", unit=MetricUnit.Count, value=len(decisions))
-    if refused:
-        metrics.add_metric(name="EventsRefused", unit=MetricUnit.Count, value=refused)
     return decisions
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from aws_lambda_powertools.metrics import MetricUnit
 
 from gateway import endpoints, tracking
 from gateway.body import MAX_EVENT_BYTES, Body, inflate, parse
@@ -31,9 +32,9 @@ def pixel(request: Request, deps: Deps) -> Answer:
         body = _body(request.query)
         access = endpoints.admit(request, body.value, deps)
         envelope = endpoints.envelope(request, access, received, deps, mute="unanswered")
-        endpoints.decide(request, deps, access, [tracking.read_single(body, kind, envelope)])
+        endpoints.decide(request, access, [tracking.read_single(body, kind, envelope)], deps)
     except OpportuneError as error:
-        deps.observability.logger.warning("pixel not taken", extra={"code": error.code})
+        deps.observability.metrics.add_metric(name="RequestsRefused", unit=MetricUnit.Count, value=1)
         return Answer(200, GIF, "image/gif", {**_HEADERS, "X-Opportune-Error": error.code})
     return Answer(200, GIF, "image/gif", _HEADERS)
 
