@@ -1,5 +1,6 @@
 """What people ask about one user: what is stored of him, and that it be erased."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -123,10 +124,16 @@ def look(decider: Decider, request: Look) -> dict[str, Any]:
 
 
 def forget(decider: Decider, request: ForgetUser) -> dict[str, int]:
-    """Erase what is stored of a user; return how much that was, by kind. May be repeated.
+    """Erase what is stored of a user and of the visitors he was; return how much, by kind. May be repeated."""
+    visitors = decider.rows.visitors(request.site, request.user)
+    erased: Counter[str] = Counter()
+    for each in (*visitors, request.user):  # his own row goes last: it knows the others
+        erased.update(_forget_one(decider, ForgetUser(request.site, each)))
+    return dict(erased)
 
-    The schedules of what is delayed go first: once the activations are erased, nobody knows the schedules' names.
-    """
+
+def _forget_one(decider: Decider, request: ForgetUser) -> dict[str, int]:
+    # The schedules of what is delayed go first: once the activations are erased, nobody knows the schedules' names.
     told = _erase(decider.rows.run, request, "tell")
     silenced = _silence(decider, told.waiting)
     erased = _erase(decider.rows.run, request, "erase")

@@ -168,7 +168,7 @@ def _marks(site: str, report: Report) -> list[UpdateOne]:
     times = {report.what: at}
     if report.what != "failed":
         times["seen"] = at
-    if report.action is not None:
+    if report.action:
         times[f"actions.{report.action}"] = at
     marks = [UpdateOne(row, {"$min": times})]
     if report.reason:

@@ -238,6 +238,12 @@ class Rows:
         with self._talking() as client:
             client.zrem(keys.agenda(appointment.partition), appointment.member)
 
+    def visitors(self, site: str, user: str) -> list[str]:
+        """Return the visitors that a user was, as far as his row remembers them."""
+        with self._talking() as client:
+            packed = client.hget(keys.row(keys.partition(site, user), site, user), "v")
+        return [visitor for visitor, _ in msgspec.msgpack.decode(packed, type=list[tuple[str, str]])] if packed else []
+
     def see(self, site: str, reports: Iterable[Report]) -> None:
         """Note that popups were seen: they are offered no more. One command for each user who says so."""
         seen: dict[str, list[str]] = {}

@@ -34,7 +34,7 @@ class _Parts(msgspec.Struct):
 def become(rows: Rows, rules: Rulebook, site: str, introduction: Introduction, grace: int) -> None:
     """Make the visitor of *introduction* its user; raises `Unavailable`, then it has to be repeated.
 
-    One command where there is nothing to move, three where there is. *grace*: see ``decide-4.lua``.
+    One command where that is known and there is nothing to move, else three. *grace*: see ``decide-4.lua``.
     """
     visitor = introduction.visitor
     call: dict[str, Any] = {

@@ -31,6 +31,7 @@ KEPT = (
     *("site", "user", "campaign", "ruleset", "channel", "variant", "event"),
     *("state", "reason", "attempts", "at", "due", "created", "updated"),
     *("converted", "delivered", "bounced", "complained", "rejected"),
+    *("seen", "clicked", "dismissed", "failed"),
 )
 NOT_YET_SENT = ("held", "failed_retryable")
 BY_USER = IndexModel([("site", ASCENDING), ("user", ASCENDING), ("at", DESCENDING)], name="by_user")

@@ -25,8 +25,8 @@ from shared.invoke import Invoke
 from shared.polled import Polled
 
 ACTIVATION_ID = re.compile(r"[0-9a-f]{32}")
-MOST_ACTIONS = 10
-LONGEST_REASON = 32
+ACTION = re.compile(r"(html)?\d{1,2}")
+LONGEST_REASON = 64
 
 
 def ask_catalogue(decider: Invoke) -> Catalogue:
@@ -109,6 +109,6 @@ def _report(event: Event) -> Report | None:
         activation=activation,
         what=REPORTS[event.event],
         at=event.at,
-        action=action if isinstance(action, int) and 0 <= action < MOST_ACTIONS else None,
+        action=str(action) if ACTION.fullmatch(str(action)) else "",
         reason=reason[:LONGEST_REASON] if isinstance(reason, str) else "",
     )

@@ -48,12 +48,13 @@ REPORTS = {
 class Report(msgspec.Struct, omit_defaults=True):
     """What became of the popup ``activation``, at ``at``: ``what`` is one of the values of ``REPORTS``.
 
-    ``action``: the number of the button that was clicked; ``reason``: why it was dismissed, or not shown.
+    ``action``: which button was clicked, ``0``, or link of its HTML, ``html0``; ``reason``: why it was dismissed, or
+    not shown.
     """
 
     user: str
     activation: str
     what: str
     at: int
-    action: int | None = None
+    action: str = ""
     reason: str = ""

@@ -192,8 +192,8 @@ def test_reports_reach_the_ledger_and_the_first_time_stays(fair: FairMaker) -> N
     def report(*reports: Report) -> None:
         reception.take(Decide("demo", [], T0, reports=list(reports)))
 
-    report(Report("anna", "a" * 32, "clicked", T0 + 5000, action=1))
-    report(Report("anna", "a" * 32, "clicked", T0 + 9000, action=0))
+    report(Report("anna", "a" * 32, "clicked", T0 + 5000, action="1"))
+    report(Report("anna", "a" * 32, "clicked", T0 + 9000, action="0"))
     report(Report("anna", "a" * 32, "seen", T0 + 3000), Report("anna", "a" * 32, "seen", T0 + 4000))
     report(Report("anna", "a" * 32, "dismissed", T0 + 6000, reason="close"))
     report(Report("anna", "a" * 32, "dismissed", T0 + 6000, reason="escape"))

@@ -10,12 +10,12 @@ import pytest
 from pymongo.database import Database
 from redis import Redis
 
-from decider import keys, visitors
+from decider import keys, people, visitors
 from decider.decide import GRACE_MS
 from decider.reception import Reception
 from decider.records import MongoRecords
 from decider.visitors import become
-from shared.contracts import Decide, Event
+from shared.contracts import Decide, Event, ForgetUser
 from shared.identities import Introduction
 from shared.ruleset import Campaign, Quota
 from tests.builders import THREE_WINS, WON, compiled
@@ -157,14 +157,15 @@ def test_a_message_counts_once_though_its_user_was_found_out_meanwhile(club: Clu
 
 
 def test_what_it_costs(club: ClubMaker) -> None:
-    """One command where nothing is to move, three where something is; an event that follows costs one more."""
+    """Three commands where it is news, or something is to move; else one. An event that follows costs one more."""
     home = club()
-    assert home.commands(home.become) == 1
+    assert home.commands(home.become) == 3
     assert home.commands(home.become) == 1
     assert home.commands(lambda: home.win("anna", "1")) == 1
     assert home.commands(lambda: home.win(VISITOR, "2")) == 2
-    home.win("anon:v2", "3")
-    assert home.commands(lambda: home.become("anon:v2")) == 3
+    home.win(VISITOR, "3", verified=False)
+    assert home.commands(home.become) == 3
+    assert home.commands(home.become) == 1
 
 
 @pytest.mark.parametrize("steps", [1, 2])
@@ -231,6 +232,19 @@ def test_a_batch_is_taken_in_its_order(club: ClubMaker, mongodb: Database[dict[s
         "user": "anna",
         "attributes": {"first_name": "Anna"},
     }
+
+
+def test_who_is_forgotten_is_forgotten_as_a_visitor_too(club: ClubMaker) -> None:
+    """The rows of the visitors he was name him: they go with his own, and a second pass finds nothing."""
+    home = club(compiled(LEFT, channel="email"))
+    home.send(VISITOR, "add", 0)
+    home.become()
+    home.become("anon:v2")
+    assert b"anna" in home.row("anon:v2")[b"l"]
+    erased = people.forget(home.decider, ForgetUser("demo", "anna"))
+    assert (erased["row"], erased["appointments"]) == (3, 1)
+    assert list(home.redis.scan_iter("*:u:*")) == []
+    assert not any(people.forget(home.decider, ForgetUser("demo", "anna")).values())
 
 
 def test_visitors_of_a_row_are_bounded(club: ClubMaker) -> None:

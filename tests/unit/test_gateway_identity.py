@@ -295,9 +295,9 @@ def test_the_tags_reports_are_one_call_and_no_events(edge: Edge) -> None:
     assert request.events == []
     assert request.reports == [
         Report("anna", activation, "seen", NOW),
-        Report("anna", activation, "clicked", NOW, action=1),
+        Report("anna", activation, "clicked", NOW, action="1"),
         Report("anna", activation, "dismissed", NOW, reason="close"),
-        Report("anna", activation, "failed", NOW, reason="r" * 32),
+        Report("anna", activation, "failed", NOW, reason="r" * 64),
     ]
     for properties in ({}, {"activation": 7}, {"activation": "x"}, {"activation": activation + "\n"}):
         edge.post("wk_off", "/v1/track", userId="anna", event="Opportune Click", properties=properties)

@@ -35,9 +35,10 @@ for _, field in ipairs(redis.call("HKEYS", row)) do
 end
 if stored[3] then moved[#moved + 1] = "c" end
 
-if stored[2] ~= call.user then redis.call("HSET", row, "l", call.user) end
+local is_news = stored[2] ~= call.user
+if is_news then redis.call("HSET", row, "l", call.user) end
 local answer = cmsgpack.pack(false)
-if #moved > 0 then
+if is_news or #moved > 0 then -- news of him alone move, too: the user's row has to know who he was
   answer = cmsgpack.pack({
     token = call.token,
     user = call.user,
@@ -47,7 +48,7 @@ if #moved > 0 then
     time = tonumber(stored[5] or 0),
   })
   redis.call("HSET", row, "x", answer)
-  redis.call("HDEL", row, unpack(moved))
+  if #moved > 0 then redis.call("HDEL", row, unpack(moved)) end
 end
 redis.call("PEXPIRE", row, call.ttl)
 return answer
