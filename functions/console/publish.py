@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 from pymongo.database import Database
 
-from console import lists, versions
+from console import lists, types, versions
 from console.changes import Change, changes
 from console.compile import compile_ruleset
 from console.compile_groups import target_group
@@ -45,11 +45,13 @@ def publish(database: Database[Document], definitions: Definitions, keys: Sequen
     then = content(definitions, keys)
     campaigns = len(then.ruleset.campaigns)
     if now is not None and then.is_same(now):
+        types.declare(database, site, now.source)
         return Published(site, seen, campaigns, changed=False)
     for group in definitions.groups:
         if group.list:
             lists.write(database, site, group.list)
     version = versions.make_live(database, then, seen=seen)
+    types.declare(database, site, then.source)
     return Published(site, version, campaigns, changed=True, changes=changes(now, then))
 
 
@@ -69,6 +71,7 @@ def roll_back(database: Database[Document], site: str, version: int | None = Non
     if then.is_same(now):
         return Published(site, seen, campaigns, changed=False, of=version)
     made = versions.make_live(database, then, seen=seen, of=version)
+    types.declare(database, site, then.source)
     return Published(site, made, campaigns, changed=True, of=version, changes=changes(now, then))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from pymongo import UpdateOne
 from pymongo.database import Database
 
-from console import versions
+from console import types, versions
 from opportune.customers.lines import Broken
 from opportune.customers.rows import Row
 from opportune.customers.values import TYPES, Type, convert, date, read, type_of
@@ -30,7 +30,9 @@ class Attributes:
         self._rows = database.customer_attributes
         self._site = site
         self.learned: dict[str, Type] = {}
-        self._declared = declared(database, site)
+        version = versions.live(database, site)
+        if version:
+            types.declare(database, site, versions.read(database, site, version).source)
         with guarded():
             self._types = self._kept()
 
@@ -69,18 +71,11 @@ class Attributes:
 
     def _kept(self) -> dict[str, Type]:
         kept = {row["attribute"]: row["type"] for row in self._rows.find({"site": self._site})}
-        return {name: type_ for name, type_ in kept.items() if type_ in TYPES} | self._declared
+        return {name: type_ for name, type_ in kept.items() if type_ in TYPES}
 
     def _insert(self, name: str, type_: Type) -> UpdateOne:
         row = {"site": self._site, "attribute": name, "type": type_}
         return UpdateOne({"_id": f"{self._site}:{name}"}, {"$setOnInsert": row}, upsert=True)
-
-
-def declared(database: Database[Document], site: str) -> dict[str, Type]:
-    """Return the types that the live definitions of *site* say; none where it was never published."""
-    version = versions.live(database, site)
-    source = versions.read(database, site, version).source if version else {"site": {}}
-    return {name: each["type"] for name, each in (source["site"].get("customer_attributes") or {}).items()}
 
 
 def infer(values: list[Any], *, untyped: bool) -> Type:

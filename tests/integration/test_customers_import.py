@@ -10,7 +10,7 @@ import pytest
 from pymongo.database import Database
 
 from console.definitions import Definitions, validate
-from console.publish import publish
+from console.publish import publish, roll_back
 from opportune.customers import attributes
 from opportune.customers.attributes import Attributes
 from opportune.customers.importing import BULK, SAMPLE, Imported, import_customers
@@ -129,6 +129,23 @@ def test_declared_types_count_more(mongodb: Database[dict[str, Any]], tmp_path: 
     row = mongodb.customers.find_one({})
     assert row is not None
     assert row["attributes"] == {"code": "12", "age": "36"}
+
+
+def test_what_is_live_declares(mongodb: Database[dict[str, Any]]) -> None:
+    """A publish and a rollback say the types at once, for whoever writes next; a repeated publish mends them."""
+
+    def types() -> dict[str, str]:
+        return {row["_id"]: row["type"] for row in mongodb.customer_attributes.find()}
+
+    Attributes(mongodb, "demo").learn([Row("a", {"code": "1", "n": "1"}, ())], untyped=True)
+    declare(mongodb, {"code": "text", "home.city": "text"})
+    assert types() == {"demo:code": "text", "demo:n": "number"}
+    declare(mongodb, {"code": "date"})
+    roll_back(mongodb, "demo")
+    assert types() == {"demo:code": "text", "demo:n": "number"}
+    mongodb.customer_attributes.delete_many({})
+    declare(mongodb, {"code": "text", "home.city": "text"})
+    assert types() == {"demo:code": "text"}
 
 
 def test_of_two_first_imports_one_settles_a_type(mongodb: Database[dict[str, Any]]) -> None:

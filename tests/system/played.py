@@ -1,7 +1,8 @@
 """Documents that can be played: their files are written, their commands typed, and their outputs compared.
 
 ```yaml shop/site.yaml      a file: the second word is its path
-```console                  `$ command`, and what it prints; `…` stands for anything in a line, a line `…` for lines
+```console                  `$ command`, and what it prints; `…` stands for anything in a line, a line `…` for lines;
+                                what is exported stays so, each command has a shell of its own all the same
 """
 
 import os
@@ -47,14 +48,16 @@ def steps(document: str) -> Iterator[File | Typed]:
 
 def play(document: Path, folder: Path, env: Mapping[str, str]) -> int:
     """Do what *document* says in *folder*; return how many commands that were, and fail at the first surprise."""
-    done = 0
+    done, exported = 0, ""
     for step in steps(document.read_text(encoding="utf-8")):
         if isinstance(step, File):
             path = folder / step.path
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(step.text, encoding="utf-8")
             continue
-        printed = _run(step.command, folder, env)
+        printed = _run(exported + step.command, folder, env)
+        if step.command.startswith("export "):
+            exported += f"{step.command}\n"
         assert _expected(step.output).fullmatch(printed), (
             f"{document.name}:{step.line}: $ {step.command}\n--- said\n{step.output}--- printed\n{printed}"
         )

@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from engager.render import Templates
 from opportune.customers.endpoints import CHANNELS, DEMOGRAPHIC, LOCATION, open_export
 from opportune.customers.rows import Row
@@ -16,6 +18,7 @@ TRIGGER = {"sequence": [{"event": "order_placed"}]}
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 
 
+@pytest.mark.timeout(400)
 def test_it_can_be_played(system: System) -> None:
     """Every file and every command of the document, with the output that it shows."""
     assert play(DOCUMENT, system.folder, {}) >= 9

@@ -1,0 +1,12 @@
+"""docs/guide.md: a marketer who types what it says sees what it says."""
+
+import pytest
+
+from tests.system.played import play
+from tests.system.whole import ROOT, System
+
+
+@pytest.mark.timeout(400)
+def test_it_can_be_played(system: System) -> None:
+    """Every file and every command, in order, against a running system."""
+    assert play(ROOT / "docs" / "guide.md", system.folder, {"URL": system.stack.http_url}) >= 20
