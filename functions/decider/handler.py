@@ -9,11 +9,24 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from decider import book, people
 from decider.decide import Decider
+from decider.progress import on_the_way
 from decider.reception import Reception
 from decider.stats import Stats
 from decider.wake import answer_bell, wake
 from shared.clock import Clock
-from shared.contracts import VERSION, AskCatalogue, Decide, DeciderRequest, ForgetUser, Look, Ring, Wake, Woken
+from shared.contracts import (
+    VERSION,
+    AskCatalogue,
+    AskProgress,
+    Decide,
+    DeciderRequest,
+    ForgetUser,
+    Look,
+    Progress,
+    Ring,
+    Wake,
+    Woken,
+)
 from shared.errors import InvalidRequest, OpportuneError
 from shared.observability import Observability
 
@@ -85,6 +98,7 @@ ANSWERS: dict[type, Callable[[Any, Deps], Any]] = {
     Wake: _wake,
     Ring: lambda request, deps: _woken(answer_bell(deps.decider, request, deps.clock), deps),
     Look: lambda request, deps: people.look(deps.decider, request),
+    AskProgress: lambda request, deps: Progress(on_the_way(deps.decider.rows.run, request.site, deps.clock())),
     ForgetUser: lambda request, deps: people.forget(deps.decider, request),
 }
 

@@ -41,6 +41,11 @@ def taken_counters(number: int) -> str:
     return f"{{p{number}}}:n:taken"
 
 
+def on_the_way(number: int, site: str) -> str:
+    """Return the key of who has progress at a site, in a partition."""
+    return f"{{p{number}}}:w:{site}"
+
+
 def message_digest(message_id: str) -> bytes:
     """Return the 8 bytes by which a row remembers a message id."""
     return hashlib.blake2b(message_id.encode(), digest_size=8).digest()

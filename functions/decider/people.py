@@ -18,7 +18,7 @@ from shared.errors import InvalidRequest
 Run = Callable[..., Any]  # `Rows.run`: a script, its keys and arguments
 
 LOOK = Script("look-1.lua")
-FORGET = Script("forget-4.lua")
+FORGET = Script("forget-5.lua")
 
 
 class Reached(msgspec.Struct, array_like=True):
@@ -166,6 +166,7 @@ def _erase(run: Run, request: ForgetUser, what: str) -> _Erased:
         keys.agenda(number),
         keys.unacknowledged(number),
         keys.counters(number),
+        keys.on_the_way(number, request.site),
     )
     return msgspec.msgpack.decode(run(FORGET, *names, request.site, request.user, what), type=_Erased)
 

@@ -17,7 +17,7 @@ Limit = tuple[str, int, list[tuple[int, int, str]]]
 
 
 class Policy(msgspec.Struct, omit_defaults=True):
-    """``policy`` of a trigger in ``decide-4.lua``. ``recall``: ms after it was due until it cannot be called back."""
+    """``policy`` of a trigger in ``decide-5.lua``. ``recall``: ms after it was due until it cannot be called back."""
 
     priority: int = 0
     delay: int | None = None

@@ -17,7 +17,7 @@ from shared.identities import Report
 
 
 class Outcome(IntEnum):
-    """The return codes of ``decide-4.lua``."""
+    """The return codes of ``decide-5.lua``."""
 
     DECIDED = 0
     SEEN = 1
@@ -57,7 +57,7 @@ class TriggerCall(msgspec.Struct, omit_defaults=True):
 
 
 class RowCall(msgspec.Struct, omit_defaults=True):
-    """What ``decide-4.lua`` takes: see its header."""
+    """What ``decide-5.lua`` takes: see its header."""
 
     site: str
     user: str
@@ -107,7 +107,7 @@ class Fire(msgspec.Struct, array_like=True):
 
 
 class RowAnswer(msgspec.Struct):
-    """What ``decide-4.lua`` returns: see its header."""
+    """What ``decide-5.lua`` returns: see its header."""
 
     code: Outcome
     fires: list[Fire]
@@ -165,7 +165,7 @@ class Rows:
     def __init__(self, connect: Callable[[], Client]) -> None:
         self._connect = connect
         self._client: Client | None = None
-        self._decide = Script("decide-4.lua")
+        self._decide = Script("decide-5.lua")
         self._acknowledge = Script("acknowledge-2.lua")
         self._take = Script("take-4.lua")
         self._see = Script("see-1.lua")
@@ -178,7 +178,9 @@ class Rows:
         """Apply one event, or a tick, to a user's row; raises `Unavailable` when what happened is not known."""
         digest = b"" if call.tick else keys.message_digest(call.message_id)
         with _reading():
-            return self._decode(self.run(self._decide, *_keys(call.site, call.user), self._encode(call), digest))
+            number = keys.partition(call.site, call.user)
+            places = (*_keys(call.site, call.user), keys.on_the_way(number, call.site))
+            return self._decode(self.run(self._decide, *places, self._encode(call), digest))
 
     def acknowledge(self, fires: Iterable[Fire]) -> None:
         """Note that *fires* have been handed over: one command per partition."""

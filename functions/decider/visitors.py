@@ -22,8 +22,8 @@ from decider.scripts import Script
 from shared.identities import Introduction
 
 MOVES = 4
-RELEASE = Script("release-2.lua")
-ADOPT = Script("adopt-2.lua")
+RELEASE = Script("release-3.lua")
+ADOPT = Script("adopt-3.lua")
 
 
 class _Parts(msgspec.Struct):
@@ -34,7 +34,7 @@ class _Parts(msgspec.Struct):
 def become(rows: Rows, rules: Rulebook, site: str, introduction: Introduction, grace: int) -> None:
     """Make the visitor of *introduction* its user; raises `Unavailable`, then it has to be repeated.
 
-    One command where that is known and there is nothing to move, else three. *grace*: see ``decide-4.lua``.
+    One command where that is known and there is nothing to move, else three. *grace*: see ``decide-5.lua``.
     """
     visitor = introduction.visitor
     call: dict[str, Any] = {
@@ -68,6 +68,6 @@ def _adopt(rows: Rows, rules: Rulebook, call: dict[str, Any], parts: _Parts, pac
     rows.run(ADOPT, *_keys(call["site"], parts.user), packed, msgspec.msgpack.encode(into))
 
 
-def _keys(site: str, user: str) -> tuple[str, str]:
+def _keys(site: str, user: str) -> tuple[str, str, str]:
     number = keys.partition(site, user)
-    return keys.row(number, site, user), keys.agenda(number)
+    return keys.row(number, site, user), keys.agenda(number), keys.on_the_way(number, site)

@@ -129,6 +129,20 @@ class Look(msgspec.Struct, tag="look", tag_field="type"):
     v: int = VERSION
 
 
+class AskProgress(msgspec.Struct, tag="progress", tag_field="type"):
+    """Command line → Decider: how many users have progress under each trigger of this site?"""
+
+    site: str
+    v: int = VERSION
+
+
+class Progress(msgspec.Struct):
+    """The answer to `AskProgress`: users by the trigger's key; a trigger that nobody has progress under is left out."""
+
+    users: dict[str, int]
+    v: int = VERSION
+
+
 class ForgetUser(msgspec.Struct, tag="forget", tag_field="type"):
     """Command line → Decider, → Engager: erase all that is stored of this user."""
 
@@ -235,7 +249,7 @@ class Ring(msgspec.Struct, tag="ring", tag_field="type"):
     v: int = VERSION
 
 
-DeciderRequest = Decide | AskCatalogue | Wake | Ring | Look | ForgetUser
+DeciderRequest = Decide | AskCatalogue | Wake | Ring | Look | AskProgress | ForgetUser
 
 
 class Engage(msgspec.Struct, tag="engage", tag_field="type"):

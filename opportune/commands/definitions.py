@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from console.publish import Published
+    from opportune.differences import Cost
 
 app = typer.Typer()
 
@@ -105,13 +106,16 @@ def diff(
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Say what publishing a folder would change, field by field. Nothing is written.
+    """Say what publishing a folder would change, field by field, and whose progress it costs. Nothing is written.
 
     Example: opportune diff campaigns/demo
     """
-    from opportune import connection, differences
+    from opportune import calling, connection, differences
+    from shared.settings import DECIDER
 
     found = differences.difference(connection.database(mongodb_url), folder, connection.environment())
+    lost = differences.cost(found.changes, found.site, lambda: calling.function(DECIDER))
+    found.progress = lost.users
     if as_json:
         print_json(found)
     elif not found.changes:
@@ -119,7 +123,7 @@ def diff(
     else:
         live = f"version {found.live}" if found.live else "nothing, it was never published"
         out.print(f"{found.site}: live is {live}; publishing would change", highlight=False)
-        differences.show(found.changes, out)
+        differences.show(found.changes, lost, out)
     raise typer.Exit(1 if exit_code and found.changes else 0)
 
 
@@ -192,21 +196,23 @@ def rollback(
 
 def _finish(database: "Database[Any]", published: "Published", *, refresh: bool, as_json: bool) -> None:
     """Say what is live, and look for the users of the target groups that are not what they were."""
-    from opportune import targets
+    from opportune import calling, differences, targets
+    from shared.settings import DECIDER
 
-    if not as_json:
-        _say(published)
     site = published.site
+    lost = differences.cost(published.changes, site, lambda: calling.function(DECIDER))
+    if not as_json:
+        _say(published, lost)
     made = None
     if refresh:
         made = with_progress(lambda asked: targets.refresh_changed(database, site, asked), site, wait=True)
     if as_json:
-        print_json({**published._asdict(), "targets": made._asdict() if made else None})
+        print_json({**published._asdict(), "progress": lost.users, "targets": made._asdict() if made else None})
     elif made and not made.is_unchanged:
         say(site, made)
 
 
-def _say(published: "Published") -> None:
+def _say(published: "Published", lost: "Cost") -> None:
     from opportune import differences
 
     what = f"{published.site} version {published.version}"
@@ -216,3 +222,8 @@ def _say(published: "Published") -> None:
     back = f", version {published.of} brought back" if published.of else ""
     out.print(f"[green]live[/green] {what}{back}: {published.campaigns} campaign(s)", highlight=False)
     out.print(differences.summary(published.changes), highlight=False)
+    for each in published.changes:
+        if each.dropped:
+            out.print(f"{each.id}: {differences.about(each.id, lost)}", highlight=False)
+    if lost.reason:
+        err.print(lost.reason, markup=False, highlight=False)

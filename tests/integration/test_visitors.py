@@ -12,10 +12,11 @@ from redis import Redis
 
 from decider import keys, people, visitors
 from decider.decide import GRACE_MS
+from decider.people import Looked
 from decider.reception import Reception
 from decider.records import MongoRecords
 from decider.visitors import become
-from shared.contracts import Decide, Event, ForgetUser
+from shared.contracts import Decide, Event, ForgetUser, Look
 from shared.identities import Introduction
 from shared.ruleset import Campaign, Quota
 from tests.builders import THREE_WINS, WON, compiled
@@ -181,12 +182,15 @@ def test_whoever_dies_in_between_has_lost_nothing(club: ClubMaker, steps: int) -
     rules = home.book.get()["demo"]
     call = {"site": "demo", "visitor": VISITOR, "user": "anna", "token": "t1", "done": "", "ttl": 1000 * SECOND}
     number = keys.partition("demo", VISITOR)
-    place = keys.row(number, "demo", VISITOR), keys.agenda(number)
+    place = keys.row(number, "demo", VISITOR), keys.agenda(number), keys.on_the_way(number, "demo")
     packed = home.decider.rows.run(visitors.RELEASE, *place, msgspec.msgpack.encode(call))
     if steps == 2:
         parts = msgspec.msgpack.decode(packed, type=visitors._Parts)
         visitors._adopt(home.decider.rows, rules, call, parts, packed, GRACE_MS)
         home.win("anna", "loss", at=2, attributes={"outcome": "loss"})
+    looked = msgspec.convert(people.look(home.decider, Look("demo", VISITOR)), Looked)
+    assert looked.row is not None  # what waits is no hindrance to looking
+    assert looked.row.lost == []
     home.become(user="berta")
     assert b"x" not in home.row(VISITOR)
     assert not home.win("berta", "b", at=3)

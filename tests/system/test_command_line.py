@@ -2,10 +2,13 @@
 
 import json
 import os
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from opportune.files import load
 from tests.system.test_story import opportune
 from tests.system.whole import KEYS, ROOT, System
 
@@ -112,15 +115,33 @@ def test_init_check_diff_and_publish(system: System, tmp_path: Path) -> None:
     assert "2 campaigns added, 3 events added, 1 group added, 1 site added" in done.stdout, done.stderr
     same = opportune("diff", str(folder), "--exit-code", cwd=system.folder)
     assert (same.returncode, same.stdout) == (0, "nothing: new-shop version 1 is live and the same\n")
+    view = {"type": "track", "userId": "anna", "event": "Product Viewed", "properties": {"category": "shoes"}}
+    views = tmp_path / "views.ndjson"
+    views.write_text(json.dumps({**view, "timestamp": datetime.now(UTC).isoformat()}) + "\n")
+    sent, deadline = None, time.monotonic() + 30
+    while sent is None or (sent.returncode and time.monotonic() < deadline):  # until the functions know the key
+        sent = opportune(
+            "events", "send", str(views), "--key", load(folder, {}).site.keys[0].key or "", cwd=system.folder
+        )
+    assert sent.returncode == 0, sent.stderr
     file = folder / "campaigns" / "third-look.yaml"
     file.write_text(file.read_text().replace("within: 10m", "within: 15m"))
     other = opportune("diff", str(folder), "--exit-code", cwd=system.folder)
     assert other.returncode == 1
     assert "trigger.within: 10m → 15m" in other.stdout
+    assert "progress of 1 user is dropped" in other.stdout
     told = json.loads(opportune("diff", str(folder), "--json", cwd=system.folder).stdout)
     (change,) = told["changes"]
     assert change["fields"] == [{"field": "trigger.within", "was": "10m", "now": "15m"}]
-    assert (told["live"], change["kind"], change["id"], bool(change["dropped"])) == (1, "campaign", "third-look", True)
+    assert (told["live"], change["kind"], change["id"], told["progress"]) == (
+        1,
+        "campaign",
+        "third-look",
+        {"third-look": 1},
+    )
+    changed = opportune("publish", str(folder), cwd=system.folder)
+    assert "1 campaign changed" in changed.stdout
+    assert "third-look: progress of 1 user is dropped" in changed.stdout
     folder.joinpath("events", "product-viewed.yaml").write_text("name: Product Seen\n")
     broken = opportune("publish", str(folder), cwd=system.folder)
     assert (broken.returncode, "third-look.yaml:8:7" in broken.stderr) == (2, True)

@@ -8,10 +8,10 @@ from lupa.lua51 import LuaRuntime
 from decider import scripts
 from decider.rows import Outcome, RowCall, TriggerCall
 
-SCRIPTS = ["decide-4.lua", "acknowledge-2.lua", "take-4.lua", "drain-2.lua", "look-1.lua", "forget-4.lua"]
-SCRIPTS += ["release-2.lua", "adopt-2.lua", "see-1.lua"]
+SCRIPTS = ["decide-5.lua", "acknowledge-2.lua", "take-4.lua", "drain-2.lua", "look-1.lua", "forget-5.lua"]
+SCRIPTS += ["release-3.lua", "adopt-3.lua", "see-1.lua", "progress-1.lua"]
 SAFE = {"DEL", "EXISTS", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HKEYS", "HMGET", "HSET", "HSETNX"}
-SAFE |= {"PEXPIRE", "PTTL", "ZADD", "ZRANGE", "ZREM"}
+SAFE |= {"PEXPIRE", "PTTL", "ZADD", "ZRANGE", "ZREM", "ZREMRANGEBYSCORE"}
 
 
 def header(name: str) -> str:
@@ -21,7 +21,7 @@ def header(name: str) -> str:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_name_carries_the_number_of_keys(name: str) -> None:
-    """decide-4.lua declares KEYS[1] to KEYS[4] in its header and uses no other."""
+    """decide-5.lua declares KEYS[1] to KEYS[5] in its header and uses no other."""
     declared = {int(n) for n in re.findall(r"KEYS\[(\d+)\]", header(name))}
     used = {int(n) for n in re.findall(r"KEYS\[(\d+)\]", scripts.source(name))}
     assert declared == used == set(range(1, scripts.Script(name).keys + 1))
@@ -36,14 +36,14 @@ def test_every_header_says_what_returns_and_why_it_is_atomic(name: str) -> None:
 
 def test_the_return_codes_are_those_of_the_wrapper() -> None:
     """Each code in the header is a member of `Outcome`, and the other way round."""
-    returns = header("decide-4.lua").split("Returns", 1)[1].split("Atomic", 1)[0]
+    returns = header("decide-5.lua").split("Returns", 1)[1].split("Atomic", 1)[0]
     codes = {int(code) for code in re.findall(r"(?:^|\s)(-?\d) [a-z]", returns)}
     assert codes == {member.value for member in Outcome}
 
 
 def test_the_arguments_are_those_of_the_wrapper() -> None:
     """Each field that the wrapper sends is explained, and no other."""
-    arguments = header("decide-4.lua").split("ARGV[1]", 1)[1].split("ARGV[2]", 1)[0]
+    arguments = header("decide-5.lua").split("ARGV[1]", 1)[1].split("ARGV[2]", 1)[0]
     inner = re.search(r"list of \{([^}]+)\}", arguments)
     assert inner is not None
     assert set(inner[1].replace(" ", "").split(",")) == set(TriggerCall.__struct_fields__)

@@ -4,7 +4,7 @@ Read what is stored of one user, for people: nothing is changed.
 KEYS[1]   the user's row
 ARGV[1]   MessagePack of {trigger key -> program}: the triggers that are live
 Returns   MessagePack of {targets, time, recent, lives, runs, counted, open, lost}, or of false where there is no row
-          targets   "<generation>:<ruleset>:<key>,<key>,", see decide-4.lua       time   last effective time, ms
+          targets   "<generation>:<ruleset>:<key>,<key>,", see decide-5.lua       time   last effective time, ms
           recent    how many message ids are remembered       lives   ms until the row ends, unless events come
           runs      list of {trigger, per, of, units, due, anchor, since, done}: `of` events are a match, `units` is a
                     list of {events reached, time of the first, time until which the next one counts or 0, what
@@ -71,7 +71,7 @@ for campaign, entries in pairs(field.p and cmsgpack.unpack(field.p) or {}) do
 end
 
 local lost = {}
-for key, when in pairs(field.x and cmsgpack.unpack(field.x) or {}) do lost[#lost + 1] = { key, when[1], when[2] } end
+for key, when in pairs(field.f and cmsgpack.unpack(field.f) or {}) do lost[#lost + 1] = { key, when[1], when[2] } end
 
 return cmsgpack.pack({
   field.g or "",

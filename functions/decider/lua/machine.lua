@@ -315,6 +315,15 @@ function machine.run(runs, per)
   end
 end
 
+--- The time from which on the progress of a run leads nowhere any more; 0 where there is none.
+function machine.ends(program, state)
+  local ends = state.due or 0
+  for _, since in pairs((program.members and state.last or state.start) or {}) do
+    if since + (program.within or 0) > ends then ends = since + program.within end
+  end
+  return ends
+end
+
 --- Apply an event to the run `per` of `runs`; returns the fire or nil, and the name of the run that had
 --- to go because there were too many.
 function machine.advance_run(program, runs, per, bits, now, at, late, link, note)

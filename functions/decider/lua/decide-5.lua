@@ -5,11 +5,13 @@ that a match has to pass. Or, as a tick: let the pending absence of one run fall
 KEYS[1]   the user's row, a hash: g targets, m last effective time, d digests of recent message ids,
           r stored results of those that fired, t:<trigger> progress, c what is counted and p what is open
           (`counted` and `open` of gates.lua), e times of events (rate.lua), o offers (offers.lua), l the user
-          that a visitor has become, x what was lost when a user was no target any more: {trigger -> {ms, generation}}
+          that a visitor has become, f what was lost when a user was no target any more: {trigger -> {ms, generation}}
 KEYS[2]   the partition's agenda, a sorted set: due ms of ["absence", site, user, trigger, per] and of
           ["handover", key of an activation], both in JSON
 KEYS[3]   the partition's activations that nobody has acknowledged, a hash: key -> fire
 KEYS[4]   the partition's counters, a hash: [day, site, campaign, what] in JSON -> number; born: when it was made
+KEYS[5]   who of the site is on the way in this partition, a sorted set: trigger key and user, one after the other ->
+          the time from which on his progress leads nowhere any more
 ARGV[1]   MessagePack of {
             site, user
             at, received ms; history: at counts as received, and must not lie before the row's last time
@@ -52,6 +54,7 @@ Atomic    because a message must be counted once, and of two completing events o
           lost nothing.
 ]]
 local row, agenda, unacknowledged, counters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local on_the_way = KEYS[5]
 local event, digest = cmsgpack.unpack(ARGV[1]), ARGV[2]
 local triggers = event.triggers
 
@@ -168,7 +171,7 @@ end
 local function drop_progress()
   local kept, live, lost = {}, event.live or {}, {}
   for _, key in ipairs(event.keep) do kept[key] = true end
-  local before = redis.call("HGET", row, "x")
+  local before = redis.call("HGET", row, "f")
   for key, when in pairs(before and cmsgpack.unpack(before) or {}) do
     if live[key] and not kept[key] then lost[key] = when end
   end
@@ -176,6 +179,7 @@ local function drop_progress()
     local key = string.sub(field, 1, 2) == "t:" and string.sub(field, 3)
     if key and not kept[key] then
       redis.call("HDEL", row, field)
+      redis.call("ZREM", on_the_way, key .. event.user)
       if live[key] then
         lost[key] = { event.received, event.generation }
         tally(live[key], "target")
@@ -186,9 +190,9 @@ local function drop_progress()
     if not kept[trigger.key] then stored[OTHERS + i] = false end
   end
   if next(lost) then
-    write("x", cmsgpack.pack(lost))
+    write("f", cmsgpack.pack(lost))
   elseif before then
-    redis.call("HDEL", row, "x")
+    redis.call("HDEL", row, "f")
   end
 end
 
@@ -269,6 +273,19 @@ local function watch(trigger)
   end
 end
 
+-- Note until when there is progress under a trigger: for people who are about to change it.
+local function note_progress(trigger, runs, had_any)
+  local member, ends = trigger.key .. event.user, nil
+  for _, run in ipairs(runs) do ends = math.max(ends or 0, machine.ends(trigger.program, run.state)) end
+  if ends and ends > event.received then
+    redis.call("ZADD", on_the_way, ends, member)
+    redis.call("ZREMRANGEBYSCORE", on_the_way, "-inf", event.received)
+    redis.call("PEXPIRE", on_the_way, event.ttl)
+  elseif had_any then
+    redis.call("ZREM", on_the_way, member)
+  end
+end
+
 local function advance(i)
   local trigger, field = triggers[i], fields[OTHERS + i]
   local program, per = trigger.program, trigger.per
@@ -303,6 +320,7 @@ local function advance(i)
     end
     if evicted then redis.call("ZREM", agenda, appointment(trigger, evicted)) end
   end
+  note_progress(trigger, runs, stored[OTHERS + i])
   if #runs > 0 then
     local frozen = {}
     for n, run in ipairs(runs) do frozen[n] = { run.per, machine.freeze(program, run.state) } end

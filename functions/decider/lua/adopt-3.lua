@@ -1,16 +1,16 @@
 --[[
 A visitor has become this user: what he had begun as a visitor goes on as the user's own.
 
-KEYS[1]   the user's row; besides what decide-4.lua explains: v the visitors he was, a list of {visitor, token}
-KEYS[2]   the agenda of his partition
-ARGV[1]   what release-2.lua returned
+KEYS[1]   the user's row; besides what decide-5.lua explains: v the visitors he was, a list of {visitor, token}
+KEYS[2]   the agenda of his partition      KEYS[3]   who of the site is on the way in it: see decide-5.lua
+ARGV[1]   what release-3.lua returned
 ARGV[2]   MessagePack of {site, visitor, ttl, grace, programs, targets}: programs of the live triggers for everyone, by
-          key; targets: what `g` says of a user whom nobody has looked up, see decide-4.lua
+          key; targets: what `g` says of a user whom nobody has looked up, see decide-5.lua
 Returns   1, or 0 where it had arrived before
 Atomic    because an event of the user comes before, and what moves is added to what it has done, or after, and finds
           what has moved. Two that bring the same are one: the token of the last move stands beside the visitor.
 ]]
-local row, agenda = KEYS[1], KEYS[2]
+local row, agenda, on_the_way = KEYS[1], KEYS[2], KEYS[3]
 local bundle, call = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
 local MOST_VISITORS, MOST_COUNTED = 20, 50
 
@@ -58,9 +58,13 @@ local function add_runs(key, program, packed)
       appoint(key, per, other)
     end
   end
-  local frozen = {}
-  for n, run in ipairs(runs) do frozen[n] = { run.per, machine.freeze(program, run.state) } end
+  local frozen, ends = {}, 0
+  for n, run in ipairs(runs) do
+    frozen[n] = { run.per, machine.freeze(program, run.state) }
+    ends = math.max(ends, machine.ends(program, run.state))
+  end
   write("t:" .. key, cmsgpack.pack(frozen))
+  if ends > 0 then redis.call("ZADD", on_the_way, ends, key .. bundle.user) end
 end
 
 for key, packed in pairs(bundle.triggers) do
@@ -92,6 +96,7 @@ if added ~= "" then write("d", added .. recent) end
 write("m", tostring(math.max(bundle.time, tonumber(stored[4] or 0))))
 
 redis.call("HSET", row, unpack(writes))
+redis.call("PEXPIRE", on_the_way, call.ttl)
 if is_new then
   redis.call("PEXPIRE", row, call.ttl)
 else

@@ -4,6 +4,7 @@ Erase a user: the row, the appointments, the activations that nobody has acknowl
 KEYS[1]   the user's row
 KEYS[2]   the partition's agenda          KEYS[3]   the partition's unacknowledged activations
 KEYS[4]   the partition's counters: a delayed activation that ends here counts as `forgotten`
+KEYS[5]   who of the site is on the way in this partition: see decide-5.lua
 ARGV[1]   site      ARGV[2]   user
 ARGV[3]   erase: do it; anything else: only tell what waits
 Returns   MessagePack of {waiting, row, appointments, activations}: waiting is a list of {key, delay ms} of delayed
@@ -11,6 +12,7 @@ Returns   MessagePack of {waiting, row, appointments, activations}: waiting is a
 Atomic    so that nothing of what an event writes stays half: it comes before, and is erased, or after.
 ]]
 local row, agenda, unacknowledged, counters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local on_the_way = KEYS[5]
 local site, user, erases = ARGV[1], ARGV[2], ARGV[3] == "erase"
 
 local function is_theirs(names)
@@ -43,5 +45,8 @@ if erases then
   end
   for _, key in ipairs(keys) do redis.call("HDEL", unacknowledged, key) end
   rows = redis.call("DEL", row)
+  for _, member in ipairs(redis.call("ZRANGE", on_the_way, 0, -1)) do
+    if string.sub(member, 9) == user then redis.call("ZREM", on_the_way, member) end
+  end
 end
 return cmsgpack.pack({ waiting, rows, appointments, erases and #keys or 0 })
