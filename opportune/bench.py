@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -26,6 +26,8 @@ from decider.rows import RowCall, Rows, TriggerCall
 from decider.wiring import redis_client
 from gateway import body, tracking
 from opportune import publishing, streams
+from opportune.customers import bench as customers_bench
+from opportune.figures import Figure
 from opportune.local import valkey
 from opportune.local.children import Children
 from opportune.local.environments import Function
@@ -52,21 +54,6 @@ THREE_WINS = {
 }
 
 
-class Figure(NamedTuple):
-    """A measurement beside its floor, in the same unit."""
-
-    name: str
-    value: float
-    floor_name: str
-    floor: float
-    unit: str
-
-    @property
-    def ratio(self) -> float:
-        """Return the measurement in floors."""
-        return self.value / self.floor
-
-
 class Line(msgspec.Struct, gc=False):
     """What a line of the replayed file holds, and nothing else: the floor of reading it."""
 
@@ -78,8 +65,8 @@ class Line(msgspec.Struct, gc=False):
     properties: dict[str, Any]
 
 
-def run(console: Console, *, events: int, rounds: int) -> list[Figure]:
-    """Measure everything; *events* of the replay, *rounds* of the round trips."""
+def run(console: Console, *, events: int, rounds: int, customers: int) -> list[Figure]:
+    """Measure everything; *events* of the replay, *rounds* of the round trips, *customers* that are imported."""
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -88,6 +75,7 @@ def run(console: Console, *, events: int, rounds: int) -> list[Figure]:
             ("Gateway", lambda: _gateway(rounds)),
             ("state store", lambda: _state_store(folder, rounds)),
             ("whole path", lambda: _whole_path(folder, rounds)),
+            ("customers", lambda: _customers(folder, customers)),
         ]
         for label, measure in parts:
             with console.status(f"measuring: {label}"):
@@ -264,6 +252,11 @@ def _whole_path(folder: Path, rounds: int) -> list[Figure]:
         Figure("HTTP, an event no trigger names (median)", irrelevant, "HTTP, empty function", floor, "ms"),
         Figure("HTTP, a decided event (median)", relevant, "HTTP, empty function", floor, "ms"),
     ]
+
+
+def _customers(folder: Path, rows: int) -> list[Figure]:
+    with Children(folder / "import", folder / "import-logs", os.environ) as children:
+        return customers_bench.measure(children, folder, rows)
 
 
 def _seconds(work: Callable[[], Any]) -> float:

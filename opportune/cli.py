@@ -157,6 +157,7 @@ def replay(
 def bench(
     events: Annotated[int, typer.Option(min=1000, help="Events of the replay.")] = 1_000_000,
     rounds: Annotated[int, typer.Option(min=10, help="Rounds of each round trip.")] = 2000,
+    customers: Annotated[int, typer.Option(min=1000, help="Customers that are imported.")] = 100_000,
     results: Annotated[Path, typer.Option(help="Where to write the figures as JSON.")] = Path(
         "benchmarks/results.json"
     ),
@@ -167,7 +168,7 @@ def bench(
     """
     from opportune import bench as measure
 
-    measure.write(measure.run(out, events=events, rounds=rounds), results)
+    measure.write(measure.run(out, events=events, rounds=rounds, customers=customers), results)
     out.print(f"written to {results}")
 
 

@@ -44,9 +44,10 @@ class Attributes:
         """Find out the types of all attributes that are new in *rows*, and keep them."""
         values = defaultdict[str, list[Any]](list)
         for row in rows:
-            for name, value in row.attributes.items():
-                if name not in self._types:
-                    values[name].append(value)
+            if new := row.attributes.keys() - self._types.keys():
+                for name, value in row.attributes.items():
+                    if name in new:
+                        values[name].append(value)
         room = MOST - len(self._types)
         found = {name: infer(values[name], untyped=untyped) for name in list(values)[: max(room, 0)]}
         if not found:
@@ -58,7 +59,11 @@ class Attributes:
 
     def typed(self, row: Row) -> dict[str, Any]:
         """Return the row's attributes, each as a value of its type; raises `Broken`, naming the attribute."""
-        return {name: self._value(name, value) for name, value in row.attributes.items()}
+        types = self._types
+        return {
+            name: value if type(value) is str and types.get(name) == "text" else self._value(name, value)
+            for name, value in row.attributes.items()
+        }
 
     def _value(self, name: str, value: Any) -> Any:
         wanted = self._types.get(name)
