@@ -260,3 +260,47 @@ def test_visitors_of_a_row_are_bounded(club: ClubMaker) -> None:
     packed = home.row("anna")[b"v"]
     assert len(msgspec.msgpack.decode(packed)) == 20
     assert len(home.row("anna")[b"d"]) <= 128 * 8
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "sequence": {"sequence": [{"event": "a"}, {"event": "b"}, {"event": "c"}], "within": "1h"},
+    "times": {"sequence": [{"event": "a", "times": 3}], "within": "20m"},
+    "consecutive": {
+        "sequence": [{"event": "a", "times": 3, "consecutive": True}],
+        "subject": ["a", "b"],
+        "within": "1h",
+    },
+    "gap": {"sequence": [{"event": "a"}, {"event": "b", "gap": "5m"}], "within": "1h"},
+    "inner": {"sequence": [{"event": "a"}, {"event": "b", "times": 2, "inner": "3m"}], "within": "1h"},
+    "guard": {"sequence": [{"event": "a"}, {"event": "b", "not_before": [{"event": "c"}]}], "within": "1h"},
+    "all_of": {"all_of": [{"event": "a"}, {"event": "b"}, {"event": "c"}], "within": "30m"},
+    "reset": {"sequence": [{"event": "a", "times": 2}], "within": "1h", "reset_on": [{"event": "c"}]},
+    "overlap": {"sequence": [{"event": "a"}, {"event": "b"}], "within": "1h", "after_match": "overlap"},
+    "every": {"sequence": [{"event": "a"}, {"event": "b"}], "within": "1h", "after_match": "every"},
+    "once": {"sequence": [{"event": "a"}, {"event": "b"}], "within": "1h", "after_match": "once"},
+    "per": {"sequence": [{"event": "a"}, {"event": "b"}], "within": "1h", "per": "x"},
+    "absence": {"sequence": [{"event": "a"}], "unless": {"event": "b", "for": "10m"}},
+    "last absence": {"sequence": [{"event": "a"}], "unless": {"event": "b", "for": "10m", "anchor": "last"}},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_login_in_the_middle_changes_no_match(club: ClubMaker, shape: dict[str, Any]) -> None:
+    """Whatever the trigger: one stream of events matches when it matches if one user had sent it all."""
+    home = club(compiled(shape, channel="email"))
+    rng = random.Random(str(shape))
+    for n in range(25):
+        at, stream = n * DAY, []
+        for _ in range(rng.randint(4, 14)):
+            at += rng.choice([SECOND, MINUTE, 4 * MINUTE, 12 * MINUTE])
+            stream.append((rng.choice("abc"), at, rng.choice("xy")))
+        cut = rng.randint(0, len(stream))
+        for place, (event, when, x) in enumerate(stream):
+            if place == cut:
+                home.become(f"anon:{n}", f"half-{n}")
+            home.send(f"whole-{n}", event, when, x=x)
+            home.send(f"anon:{n}" if place < cut else rng.choice([f"anon:{n}", f"half-{n}"]), event, when, x=x)
+        home.become(f"anon:{n}", f"half-{n}")
+        home.wake(at + DAY // 2)
+        halves = [when for name in (f"anon:{n}", f"half-{n}") for _, when in home.mails(name)]
+        assert halves == [when for _, when in home.mails(f"whole-{n}")], (cut, stream)
