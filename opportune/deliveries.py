@@ -47,8 +47,15 @@ class Query(NamedTuple):
     limit: int = 20
 
 
+# What the tag reports of a popup, and what that is called; the first that is there says most.
+REPORTED = {"clicked": "clicked", "dismissed": "dismissed", "seen": "seen", "failed": "not shown"}
+
+
 class Delivery(msgspec.Struct):
-    """One row of the ledger; times in ms. ``age``: of an unknown one, since when nobody knows, else ``None``."""
+    """One row of the ledger; times in ms. ``age``: of an unknown one, since when nobody knows, else ``None``.
+
+    ``seen``, ``clicked``, ``dismissed``, ``failed``: of a popup, when the tag said so first.
+    """
 
     id: str
     site: str
@@ -63,12 +70,17 @@ class Delivery(msgspec.Struct):
     attempts: int = 0
     provider_id: str | None = None
     age: int | None = None
+    seen: int | None = None
+    clicked: int | None = None
+    dismissed: int | None = None
+    failed: int | None = None
 
 
 class Listed(msgspec.Struct):
     """Rows, and the number of all that the query means, its states, reasons and limit aside, by state.
 
-    ``oldest_unknown``: ms since the one that has been unknown for longest.
+    ``oldest_unknown``: ms since the one that has been unknown for longest. ``popups``: how many were sent, seen,
+    clicked and dismissed.
     """
 
     site: str
@@ -76,6 +88,7 @@ class Listed(msgspec.Struct):
     counts: dict[str, int]
     reasons: dict[str, int]
     oldest_unknown: int | None
+    popups: dict[str, int]
     deliveries: list[Delivery]
 
 
@@ -100,12 +113,11 @@ def list_deliveries(database: Database[Document], query: Query, now: int) -> Lis
         index(database)
         rows = list(ledger.find(some, sort=[("at", DESCENDING)], limit=query.limit))
         groups = list(
-            ledger.aggregate(
-                [{"$match": everything}, {"$group": {"_id": {"s": "$state", "r": "$reason"}, "n": {"$sum": 1}}}]
-            )
+            ledger.aggregate([{"$match": everything}, {"$group": {"_id": {"s": "$state", "r": "$reason"}, **_SUMS}}])
         )
         lost = ledger.find_one({**everything, "state": "unknown"}, sort=[("at", ASCENDING)])
     counts: dict[str, int] = {}
+    popups = {name: sum(group[name] for group in groups if group["_id"]["s"] == "sent") for name in _POPUPS}
     reasons: dict[str, int] = {}
     for group in groups:
         state, reason = group["_id"]["s"], group["_id"].get("r")
@@ -118,8 +130,20 @@ def list_deliveries(database: Database[Document], query: Query, now: int) -> Lis
         {state: counts[state] for state in (*STATES, *sorted(set(counts) - set(STATES))) if state in counts},
         dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
         max(0, now - delivery(lost, now).updated) if lost else None,
+        popups if popups["sent"] else {},
         [delivery(row, now) for row in rows],
     )
+
+
+def _popups(field: str | None = None) -> Document:
+    """Return the sum of popups that have *field*."""
+    of_popups: Document = {"$eq": ["$channel", "popup"]}
+    has = of_popups if field is None else {"$and": [of_popups, {"$gt": [f"${field}", None]}]}
+    return {"$sum": {"$cond": [has, 1, 0]}}
+
+
+_POPUPS = ("sent", "seen", "clicked", "dismissed")
+_SUMS: Document = {"n": {"$sum": 1}, "sent": _popups(), **{name: _popups(name) for name in _POPUPS[1:]}}
 
 
 def index(database: Database[Document]) -> None:
@@ -155,6 +179,7 @@ def delivery(row: Document, now: int) -> Delivery:
         attempts=row.get("attempts", 0),
         provider_id=row.get("provider_id"),
         age=max(0, now - updated) if row["state"] == "unknown" else None,
+        **{name: ms(row[name]) for name in REPORTED if row.get(name)},
     )
 
 
@@ -185,6 +210,9 @@ def outcome(row: Delivery, now: int) -> Text:
         text.append(f" {row.reason}", style="default not bold")
     if row.age is not None:
         text.append(f", {words.about(row.age)} old", style="default not bold")
+    if row.state == "sent" and row.channel == "popup":
+        told = next((word for name, word in REPORTED.items() if getattr(row, name)), "not seen")
+        text.append(f", {told}", style="default not bold")
     if row.state == "held" and row.until is not None:
         text.append(f", until {words.stamp(row.until, near=now)}", style="default not bold")
     return text
@@ -230,5 +258,7 @@ def _counts(listed: Listed) -> Text:
             details = ", ".join(f"{reason} {n:,}" for reason, n in listed.reasons.items())
         elif state == "unknown" and listed.oldest_unknown is not None:
             details = f"the oldest {words.about(listed.oldest_unknown)}"
+        elif state == "sent" and listed.popups:
+            details = "popups: " + ", ".join(f"{n:,} {name}" for name, n in listed.popups.items())
         text.append(f" ({details})" if details else "", style="not bold dim")
     return text

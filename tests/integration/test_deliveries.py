@@ -44,6 +44,27 @@ def _ledger(mongodb: Db) -> Db:
     return mongodb
 
 
+def test_what_became_of_popups(mongodb: Db) -> None:
+    """Of all of them how many were seen, clicked and dismissed; of each what says most."""
+    at = datetime.fromtimestamp(NOW / 1000, UTC)
+    reports: list[dict[str, Any]] = [
+        {},
+        {"seen": at},
+        {"seen": at, "clicked": at},
+        {"seen": at, "dismissed": at},
+        {"failed": at},
+    ]
+    for number, reported in enumerate(reports):
+        write(mongodb, str(number), number, **reported)
+    write(mongodb, "mail", 9, channel="email")
+    listed = deliveries.list_deliveries(mongodb, Query("demo", NOW - DAY), NOW)
+    assert listed.popups == {"sent": 5, "seen": 3, "clicked": 1, "dismissed": 1}
+    said = [deliveries.outcome(each, NOW).plain for each in listed.deliveries]
+    words = ["not seen", "seen", "clicked", "dismissed", "not shown"]
+    assert said == [*[f"sent, {word}" for word in words], "sent"]
+    assert listed.deliveries[2].clicked == NOW
+
+
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
