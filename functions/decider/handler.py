@@ -30,6 +30,8 @@ from shared.contracts import (
 from shared.errors import InvalidRequest, OpportuneError
 from shared.observability import Observability
 
+FRESH_MS = 1000
+
 
 @dataclass(frozen=True)
 class Deps:
@@ -94,7 +96,8 @@ def _woken(woken: Woken, deps: Deps) -> Woken:
 
 ANSWERS: dict[type, Callable[[Any, Deps], Any]] = {
     Decide: lambda request, deps: deps.reception.take(request),
-    AskCatalogue: lambda _, deps: book.catalogue(deps.decider.book.get()),
+    # The Gateway keeps the answer for its own interval: one that is old already would be twice as old in the end.
+    AskCatalogue: lambda _, deps: book.catalogue(deps.decider.book.no_older_than(FRESH_MS)),
     Wake: _wake,
     Ring: lambda request, deps: _woken(answer_bell(deps.decider, request, deps.clock), deps),
     Look: lambda request, deps: people.look(deps.decider, request),

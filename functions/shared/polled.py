@@ -1,8 +1,8 @@
 """A value that is looked up again in the background, so that busy requests never wait for it.
 
-    request ──▶ get() ── older than `every_s`?      ──▶ starts one thread, returns what it has
-                     ── older than three times that? ──▶ looks it up first: nobody has asked for a while
-                     ── never looked up?             ──▶ looks it up first: there is nothing to return
+    request ──▶ get() ── nearly `every_s` old?          ──▶ starts one thread, returns what it has
+                     ── older than three times that?   ──▶ looks it up first: nobody has asked for a while
+                     ── never looked up?               ──▶ looks it up first: there is nothing to return
 
 On Lambda a background thread sleeps with its environment and goes on, or fails, at the next request;
 either way the next look-up puts it right. An environment that has slept for an hour must not decide by
@@ -19,6 +19,7 @@ from shared.errors import OpportuneError
 T = TypeVar("T")
 
 TOO_OLD = 3
+AHEAD = 0.8  # of the interval: begun then, a look-up has come before the value is older than the interval
 
 
 class Polled(Generic[T]):
@@ -51,20 +52,30 @@ class Polled(Generic[T]):
         age = self._clock() - self._checked
         if age >= TOO_OLD * self._every_ms:
             return self.renewed(self._value)
-        if age >= self._every_ms and self._busy.acquire(blocking=False):
+        if age >= AHEAD * self._every_ms and self._busy.acquire(blocking=False):
             threading.Thread(target=self._refresh, daemon=True).start()
         return self._value
 
     def renewed(self, value: T) -> T:
         """Return what has come after *value*; look it up now if nobody has since `every_s`."""
-        if self._clock() - self._checked < self._every_ms:
-            return value if self._value is None else self._value
+        self._renew(self._every_ms)
+        return value if self._value is None else self._value
+
+    def no_older_than(self, age_ms: int) -> T:
+        """Return the value; look it up now, in the caller's time, if that was longer ago."""
+        if self._value is None:
+            return self.reload()
+        self._renew(age_ms)
+        return self._value
+
+    def _renew(self, age_ms: int) -> None:
+        if self._clock() - self._checked < age_ms:
+            return
         self._busy.acquire()
-        if self._clock() - self._checked < self._every_ms:  # somebody else was faster
+        if self._clock() - self._checked < age_ms:  # somebody else was faster
             self._busy.release()
         else:
             self._refresh()
-        return value if self._value is None else self._value
 
     def reload(self) -> T:
         """Load the value now, in the caller's time."""

@@ -127,3 +127,29 @@ def test_renewed_looks_at_most_once_an_interval(source: Source) -> None:
     clock.now = 10_000
     assert [value.renewed(1) for _ in range(9)] == [2] * 9
     assert source.asked == 2
+
+
+def test_a_look_up_begins_before_the_value_is_too_old(source: Source) -> None:
+    """At eight of ten seconds; nobody waits for it."""
+    clock = Time()
+    value = polled(source, clock)
+    value.get()
+    clock.now = 7_999
+    assert (value.get(), source.asked) == (1, 1)
+    clock.now = 8_000
+    source.gate.clear()
+    assert value.get() == 1
+    source.gate.set()
+    settle(source, 2)
+    assert value.get() == 2
+
+
+def test_who_needs_a_fresh_value_waits_for_it(source: Source) -> None:
+    """And nobody more than once in the age that is still fresh; a failure keeps what there is."""
+    clock, errors = Time(), list[OpportuneError]()
+    value = polled(source, clock, errors)
+    assert [value.no_older_than(1000) for _ in range(3)] == [1] * 3
+    clock.now = 1000
+    assert [value.no_older_than(1000) for _ in range(3)] == [2] * 3
+    clock.now, source.broken = 2000, True
+    assert (value.no_older_than(1000), len(errors)) == (2, 1)
