@@ -23,6 +23,9 @@ from shared.mongodb import Document
 __all__ = ["PublishConflict", "Published", "content", "publish", "roll_back"]
 
 
+KEYS_OF_SITE = ("keys", "identity")
+
+
 class Published(NamedTuple):
     """What a publish came to. ``changed``: False when the current version was already the same.
 
@@ -58,14 +61,16 @@ def publish(database: Database[Document], definitions: Definitions, keys: Sequen
 def roll_back(database: Database[Document], site: str, version: int | None = None) -> Published:
     """Bring the content of *version* back, as a new version; default: what was live before.
 
-    Write keys stay as they are now: one that was revoked must not come back with an old campaign.
+    Write keys, and the keys that prove who users are, stay as they are now: one that was revoked must not come back
+    with an old campaign.
     """
     seen, version = versions.older(database, site, version)
     now, then = versions.read(database, site, seen), versions.read(database, site, version)
-    keys = now.source["site"]["keys"]
+    kept = {name: value for name, value in now.source["site"].items() if name in KEYS_OF_SITE}
+    rest = {name: value for name, value in then.source["site"].items() if name not in KEYS_OF_SITE}
     then = then._replace(
-        ruleset=msgspec.structs.replace(then.ruleset, keys=now.ruleset.keys),
-        source={**then.source, "site": {**then.source["site"], "keys": keys}},
+        ruleset=msgspec.structs.replace(then.ruleset, keys=now.ruleset.keys, identity=now.ruleset.identity),
+        source={**then.source, "site": rest | kept},
     )
     campaigns = len(then.ruleset.campaigns)
     if then.is_same(now):

@@ -10,15 +10,22 @@ import pytest
 from pymongo.database import Database
 from redis import Redis
 
-from decider import keys, people, visitors
+from console.definitions import Definitions, validate
+from console.publish import publish, roll_back
+from decider import book, keys, people, visitors
+from decider.decide import Decider
 from decider.people import Looked, Progress
 from decider.progress import on_the_way
+from decider.rows import Rows
+from decider.targets import MongoTargets
+from decider.wiring import MongoLibrary
 from decider.wiring import redis_client as connect
-from shared.contracts import ForgetUser, Look
+from shared.contracts import Decide, Event, ForgetUser, Look, write_key
 from shared.identities import Introduction
+from shared.polled import Polled
 from shared.ruleset import Campaign
-from tests.builders import compiled
-from tests.integration.test_wake import LEFT, MINUTE, SECOND, T0, Shop
+from tests.builders import compiled, tell
+from tests.integration.test_wake import LEFT, MINUTE, SECOND, T0, Post, Shop
 
 ShopMaker = Callable[..., Shop]
 TWICE = {"sequence": [{"event": "a"}, {"event": "b"}], "within": "10m"}
@@ -157,3 +164,42 @@ def test_the_counts_are_those_of_the_rows(
             expected[trigger] += 1
     assert counted(town, at) == dict(expected)
     assert len(expected) == len(campaigns)
+
+
+def test_a_rollback_keeps_progress_under_what_is_the_same(
+    redis_client: Redis, mongodb: Database[dict[str, Any]]
+) -> None:
+    """Other words, then back: the second event matches. Another window, then back: what was begun under it is gone."""
+    site = {"id": "shop", "name": "S", "keys": [{"kind": "public", "key": "wk_public"}]}
+    written = {"id": "c", "name": "C", "targets": "everyone", "channel": "popup"}
+
+    def put_live(title: str, within: str) -> None:
+        trigger = {**TWICE, "within": within}
+        campaign = written | {"trigger": trigger, "content": {"title": title}}
+        publish(mongodb, validate(Definitions, {"site": site, "campaigns": [campaign]}), [write_key("wk_public")])
+
+    put_live("One", "10m")
+    library = MongoLibrary(mongodb)
+    rules: Polled[book.Book] = Polled(
+        lambda present: book.load(library, present, print), every_s=1, clock=lambda: 0, on_error=print
+    )
+    post = Post()
+    decider = Decider(rules, Rows(lambda: redis_client), MongoTargets(mongodb), post, tell)
+
+    def matches(user: str, event: str) -> int:
+        rules.reload()
+        one = Event(user, event, f"{user} {event} {rules.get()['shop'].plan.ruleset.version}", T0, T0)
+        before = len(post.shown)
+        decider.decide(Decide("shop", [one], deadline=T0 + 2000))
+        return len(post.shown) - before
+
+    matches("anna", "a")
+    put_live("Two", "10m")
+    matches("bob", "a")
+    roll_back(mongodb, "shop", 1)
+    assert [matches(user, "b") for user in ("anna", "bob")] == [1, 1]
+    matches("cyd", "a")
+    put_live("One", "20m")
+    matches("dan", "a")
+    roll_back(mongodb, "shop", 1)
+    assert [matches(user, "b") for user in ("cyd", "dan")] == [1, 0]

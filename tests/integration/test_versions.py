@@ -189,6 +189,18 @@ def test_an_old_version_does_not_bring_revoked_keys_back(mongodb: Db, tmp_path: 
     assert keys == [fresh]
 
 
+def test_an_old_version_does_not_bring_identity_keys_back(mongodb: Db, tmp_path: Path) -> None:
+    """A key that somebody else may sign with stays away, and one that is new stays; the site's name comes back."""
+    for edition, key in (("one", "leaked"), ("two", "fresh")):
+        site = folder(tmp_path, edition) / "site.yaml"
+        site.write_text(site.read_text() + f"identity: {{keys: [{{id: {key}, algorithm: HS256}}]}}\n")
+        publish(mongodb, files.load(tmp_path / edition, {}), [KEY])
+    version = roll_back(mongodb, "shop", 1).version
+    assert [key.id for key in store.ruleset(mongodb, "shop", version).identity.keys] == ["fresh"]
+    written = versions.read(mongodb, "shop", version).source["site"]
+    assert (written["name"], written["identity"]["keys"][0]["id"]) == ("one", "fresh")
+
+
 def test_versions_that_never_were_are_refused(mongodb: Db, tmp_path: Path) -> None:
     """What a dead publish left was never live; nor is there anything before the first version."""
     with pytest.raises(InvalidRequest, match="shop"):
