@@ -160,11 +160,10 @@ class Client(Protocol):
 
 
 class Rows:
-    """The rows behind the scripts. *connect* is called at first use: a cluster client talks at once."""
+    """The rows behind the scripts. *client* is called before each use; a cluster client talks when it is made."""
 
-    def __init__(self, connect: Callable[[], Client]) -> None:
-        self._connect = connect
-        self._client: Client | None = None
+    def __init__(self, client: Callable[[], Client]) -> None:
+        self._client = client
         self._decide = Script("decide-5.lua")
         self._acknowledge = Script("acknowledge-2.lua")
         self._take = Script("take-4.lua")
@@ -266,9 +265,7 @@ class Rows:
     @contextmanager
     def _talking(self) -> Iterator[Client]:
         try:
-            if self._client is None:
-                self._client = self._connect()
-            yield self._client
+            yield self._client()
         except ResponseError as error:
             raise Unreadable(f"state store: {type(error).__name__}") from error
         except (RedisError, RedisClusterException) as error:

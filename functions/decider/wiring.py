@@ -1,15 +1,19 @@
 """Builds the Decider from its settings: the only place that creates its clients."""
 
+import time
+from collections.abc import Callable
 from functools import cache
 from typing import Any, cast
 
 import boto3
+import botocore.session
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
+from redis.credentials import CredentialProvider
 from redis.retry import Retry
 
-from decider import book
+from decider import book, iam
 from decider.decide import Decider
 from decider.dispatch import AwsDispatch, Doorbells
 from decider.handler import Deps
@@ -25,6 +29,7 @@ from shared.observability import observe
 from shared.polled import Polled
 from shared.settings import Settings
 
+LONGEST_S = 11 * 3600  # ElastiCache breaks off after twelve hours what came in by IAM
 ENGAGER_TIMEOUT_S = 3.0
 
 
@@ -43,16 +48,40 @@ class MongoLibrary:
         return mongodb.ruleset(self._database, site, version)
 
 
-def redis_client(url: str, *, cluster: bool) -> Client:
-    """Return a Redis client that never repeats a command: a timed-out script may have run."""
+def redis_client(url: str, *, cluster: bool, credentials: CredentialProvider | None = None) -> Client:
+    """Return a Redis client that never repeats a command: a timed-out script may have run.
+
+    *credentials*: in place of those in the *url*.
+    """
     options: dict[str, Any] = {
         "socket_timeout": 1.0,
         "socket_connect_timeout": 1.0,
         "retry": Retry(NoBackoff(), 0),
         "health_check_interval": 0,
+        "credential_provider": credentials,
     }
     client = RedisCluster.from_url(url, **options) if cluster else Redis.from_url(url, **options)
     return cast("Client", client)
+
+
+def kept(connect: Callable[[], Client]) -> Callable[[], Client]:
+    """Return what gives always the same client, made at the first use, and a new one before it is broken off."""
+    made: list[tuple[Client, float]] = []
+
+    def client() -> Client:
+        if not made or time.monotonic() - made[0][1] > LONGEST_S:
+            made[:] = [(connect(), time.monotonic())]
+        return made[0][0]
+
+    return client
+
+
+def credentials(settings: Settings) -> CredentialProvider | None:
+    """Return what a connection to the state store is opened with; None: what its address says."""
+    if not settings.redis_cache_arn:
+        return None
+    arn = iam.read_arn(settings.redis_cache_arn)
+    return iam.IamCredentials(settings.redis_user, arn, settings.clock, cache(botocore.session.get_session))
 
 
 def build(settings: Settings) -> Deps:
@@ -70,7 +99,8 @@ def build(settings: Settings) -> Deps:
         clock=settings.clock,
         on_error=report,
     )
-    rows = Rows(lambda: redis_client(settings.redis_url, cluster=settings.redis_cluster))
+    access = credentials(settings)
+    rows = Rows(kept(lambda: redis_client(settings.redis_url, cluster=settings.redis_cluster, credentials=access)))
     tell = observability.logger.warning
     decider = Decider(
         book=pages,

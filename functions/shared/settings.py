@@ -70,6 +70,14 @@ SETTINGS: tuple[Setting, ...] = (
         default=False,
     ),
     Setting(
+        "OPPORTUNE_REDIS_CACHE_ARN",
+        str,
+        "ARN of the serverless cache or replication group that is entered by IAM; empty: as the address says",
+        (DECIDER,),
+        default="",
+    ),
+    Setting("OPPORTUNE_REDIS_USER", str, "user that is entered as by IAM", (DECIDER,), default=""),
+    Setting(
         "OPPORTUNE_MONGODB_URL",
         secrets.resolve,
         "address of MongoDB, mongodb:// or mongodb+srv://; or the ARN (arn:aws:secretsmanager:…) of the "
@@ -167,6 +175,8 @@ class Settings:
     schedules_dead_arn: str = ""
     redis_url: str = ""
     redis_cluster: bool = False
+    redis_cache_arn: str = ""
+    redis_user: str = ""
     mongodb_url: str = ""
     mongodb_database: str = ""
     poll_seconds: int = 10

@@ -12,21 +12,24 @@ from typing import Any
 import pytest
 import redis
 from pymongo.database import Database
+from ruamel.yaml import YAML
 
 from opportune import demo, publishing
 from opportune.local import valkey
+from opportune.local.aws import ACCOUNT, REGION
 from opportune.local.children import Children
 from opportune.local.environments import Function, Start
 from opportune.local.functions import FUNCTIONS
 from opportune.local.ports import HOST
 from opportune.local.stack import Stack
-from opportune.send import Endpoint
+from opportune.send import Busy, Endpoint
 from shared import mongodb
 from tests.artefact.emulator import Runtime, find_runtime
 from tests.artefact.tls import TlsFront, certificate
 from tests.system.whole import KEYS, ROOT
 
 READY_S = 20.0
+USER = "opportune"
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,15 @@ def runtime(built: Path) -> Runtime:
 
 @pytest.fixture(name="elasticache", scope="session")
 def _elasticache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the URL of a cluster of three that wants TLS and a password, as ElastiCache does."""
+    """Yield the URL of a cluster of three behind TLS that lets in the user of the template, and nobody else.
+
+    That user has no password here: the tokens that he brings in its place are checked by ElastiCache alone. What he
+    may do is what the template says.
+    """
     folder = tmp_path_factory.mktemp("elasticache")
-    pair, password = certificate(folder), secrets.token_urlsafe(16)
+    template = YAML().load((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    access: str = template["Resources"]["StateStoreUser"]["Properties"]["AccessString"]
+    pair = certificate(folder)
     with Children(folder / "run", folder / "logs", os.environ) as children, ExitStack() as open_:
         cluster = valkey.start_cluster(children, 3)
         nodes = [open_.enter_context(redis.Redis.from_url(url)) for url in cluster.urls]
@@ -58,12 +67,15 @@ def _elasticache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for node, front in zip(nodes, fronts, strict=True):
             open_.callback(front.stop)
             node.config_set("cluster-announce-port", front.port)
-            node.config_set("requirepass", password)
-        url = f"rediss://:{password}@{HOST}:{fronts[0].port}/0?ssl_ca_certs={pair[0]}"
+            rules = ["reset", "on", "nopass", *access.removeprefix("on ").split()]
+            node.execute_command("ACL SETUSER", USER, *rules)
+        url = f"rediss://{HOST}:{fronts[0].port}/0?ssl_ca_certs={pair[0]}"
         deadline = time.monotonic() + READY_S
         while not all(_told(node) == {front.port for front in fronts} for node in nodes):
             assert time.monotonic() < deadline, "the nodes do not tell each other their TLS ports"
             time.sleep(0.1)
+        for node in nodes:
+            node.execute_command("ACL SETUSER", "default", "-@all", "+ping")
         yield url
 
 
@@ -77,8 +89,9 @@ def _told(node: redis.Redis) -> set[int]:
 
 @pytest.fixture(scope="session")
 def artefacts(runtime: Runtime, elasticache: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artefacts]:
-    """Yield the system on built functions, its state store in cluster mode behind TLS and a password."""
-    extra = {"OPPORTUNE_REDIS_CLUSTER": "true"}
+    """Yield the system on built functions, its state store in cluster mode behind TLS, entered by IAM."""
+    arn = f"arn:aws:elasticache:{REGION}:{ACCOUNT}:serverlesscache:opportune"
+    extra = {"OPPORTUNE_REDIS_CLUSTER": "true", "OPPORTUNE_REDIS_CACHE_ARN": arn, "OPPORTUNE_REDIS_USER": USER}
     folder = tmp_path_factory.mktemp("artefacts")
     with running(folder, runtime.start, redis_url=elasticache, extra_env=extra) as system:
         yield system
@@ -108,11 +121,18 @@ def running(
         demo.import_customers(database, token)
         publishing.publish_folder(database, ROOT / "campaigns" / "demo", KEYS)
         publishing.refresh_targets(database, "demo")
-        secret_key = KEYS[demo.SECRET_KEY_VARIABLE]
-        yield Artefacts(
-            stack,
-            database,
-            Endpoint(stack.http_url, demo.PUBLIC_KEY),
-            Endpoint(stack.http_url, secret_key),
-            token,
-        )
+        browser = Endpoint(stack.http_url, demo.PUBLIC_KEY)
+        _start(browser)
+        yield Artefacts(stack, database, browser, Endpoint(stack.http_url, KEYS[demo.SECRET_KEY_VARIABLE]), token)
+
+
+def _start(browser: Endpoint) -> None:
+    """Send a first event until it is taken, as trackers do: with all other processors busy, starts take long."""
+    deadline = time.monotonic() + READY_S
+    while True:
+        try:
+            browser.post("/v1/track", {"userId": "first", "event": "game_result", "messageId": "first"})
+        except Busy:
+            assert time.monotonic() < deadline
+        else:
+            return

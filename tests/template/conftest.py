@@ -28,8 +28,6 @@ translated = Translator({}, Parser(), boto_session=session).translate(template, 
 print(json.dumps({"source": source, "translated": translated}))
 """
 PARAMETERS = {
-    "VpcId": "vpc-1",
-    "SubnetIds": "subnet-1,subnet-2",
     "MongoDbSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mongodb-abcdef",
     "SenderIdentity": "example.com",
 }

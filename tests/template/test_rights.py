@@ -1,13 +1,14 @@
 """Who may do what: no right is wider than its use, and no secret is in clear."""
 
 from shared.signing import MIN_SECRET_LENGTH
-from tests.template.conftest import Template, listed, referred
+from tests.template.conftest import ROOT, Template, listed, referred
 
 # AWS's own policies, attached by SAM to every function of a kind; their resource is "*".
 MANAGED = {
     "AWSLambdaBasicExecutionRole",  # write logs
     "AWSLambdaVPCAccessExecutionRole",  # make network interfaces; EC2 knows no narrower right
     "AWSLambdaSQSQueueExecutionRole",  # poll queues
+    "AWSCodeDeployRoleForLambda",  # switch aliases, and back; of CodeDeploy's own role
 }
 # Statements with a wildcard, by their Sid, and what it stands for.
 WIDER = {
@@ -127,3 +128,40 @@ def test_secrets_are_long_and_outlive_the_stack(template: Template) -> None:
     for secret in (r for r in template.resources.values() if r["Type"] == "AWS::SecretsManager::Secret"):
         assert secret["Properties"]["GenerateSecretString"]["PasswordLength"] >= MIN_SECRET_LENGTH
         assert (secret["DeletionPolicy"], secret["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+
+
+def test_no_two_functions_share_a_role(template: Template) -> None:
+    """Each function has a role of its own, which only Lambda may take."""
+    roles = [function["Role"]["Fn::GetAtt"][0] for function in template.functions.values()]
+    assert len(set(roles)) == len(roles) == len(template.functions)
+    for role in roles:
+        (trust,) = template.of_type("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]
+        assert trust["Principal"] == {"Service": ["lambda.amazonaws.com"]}
+
+
+def test_the_state_store_knows_no_password(template: Template) -> None:
+    """Users come in by IAM alone; the one for Redis that everybody is by default may do nothing."""
+    users = template.of_type("AWS::ElastiCache::User")
+    assert users.keys() == {"StateStoreUser", "StateStoreNobody"}
+    assert all("Passwords" not in user for user in users.values())
+    user, nobody = users["StateStoreUser"], users["StateStoreNobody"]
+    assert user["AuthenticationMode"] == {"Type": "iam"}
+    assert user["UserName"] == user["UserId"]
+    assert nobody["AccessString"] == "off ~* -@all"
+    entering = {
+        role: {name for resource in listed(statement["Resource"]) for name in referred(resource)}
+        for role, statement in template.statements()
+        if "elasticache:Connect" in listed(statement["Action"])
+    }
+    assert entering.keys() == {"DeciderFunctionRole"}
+    assert {"StateStore", "StateStoreNodes", "StateStoreUser"} <= entering["DeciderFunctionRole"]
+    variables = template.functions["decider"]["Environment"]["Variables"]
+    assert variables["OPPORTUNE_REDIS_USER"] == {"Ref": "StateStoreUser"}
+
+
+def test_every_exception_of_checkov_has_its_reason() -> None:
+    """What the scanner is told to leave out is said with a reason on the same line."""
+    lines = (ROOT / ".checkov.yaml").read_text(encoding="utf-8").splitlines()
+    skipped = [line for line in lines if line.startswith("  - ")]
+    assert skipped
+    assert all(len(line.partition(" # ")[2]) > 30 for line in skipped)

@@ -1,5 +1,6 @@
 """What no linter asks of the template: no cycles, nothing unlogged, nothing lost."""
 
+import json
 import os
 import re
 import subprocess
@@ -95,7 +96,7 @@ def test_every_queue_and_schedule_has_a_dead_letter_queue_and_that_an_alarm(temp
     alarmed = {
         name
         for alarm in template.of_type("AWS::CloudWatch::Alarm").values()
-        if alarm["MetricName"] == "ApproximateNumberOfMessagesVisible" and alarm["Threshold"] == 0
+        if alarm.get("MetricName") == "ApproximateNumberOfMessagesVisible" and alarm["Threshold"] == 0
         for name in referred(alarm["Dimensions"])
     }
     assert dead == alarmed
@@ -134,10 +135,57 @@ def test_every_function_has_an_alarm_on_its_errors(template: Template) -> None:
     alarmed = {
         name
         for alarm in template.of_type("AWS::CloudWatch::Alarm").values()
-        if alarm["MetricName"] == "Errors"
+        if alarm.get("MetricName") == "Errors"
         for name in referred(alarm["Dimensions"])
     }
     assert alarmed == set(template.of_type("AWS::Lambda::Function"))
+
+
+def test_each_function_is_deployed_at_the_same_speed_and_goes_back_when_it_fails(template: Template) -> None:
+    """A new version of any function is taken back by the alarm on its own errors."""
+    for name in template.functions:
+        function = f"{name.title()}Function"
+        group = template.of_type("AWS::CodeDeploy::DeploymentGroup")[f"{function}DeploymentGroup"]
+        assert group["AlarmConfiguration"]["Alarms"] == [{"Name": {"Ref": f"{name.title()}ErrorsAlarm"}}]
+        assert group["AutoRollbackConfiguration"]["Enabled"] is True
+        alias = template.resources[template.alias(name)]
+        update = alias["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+        assert update["DeploymentGroupName"] == {"Ref": f"{function}DeploymentGroup"}
+
+
+def test_whatever_may_go_wrong_has_an_alarm(template: Template) -> None:
+    """Each metric that says so is watched: lost, late, repeated, unknown, throttled, dropped, evicted, complained."""
+    watched = set()
+    for alarm in template.of_type("AWS::CloudWatch::Alarm").values():
+        metrics = [each["MetricStat"]["Metric"] for each in alarm.get("Metrics", ()) if "MetricStat" in each]
+        watched |= {(each["Namespace"], each["MetricName"]) for each in metrics or [alarm]}
+    assert watched >= {
+        ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
+        ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
+        ("AWS/Lambda", "Errors"),
+        ("AWS/Lambda", "Throttles"),
+        ("AWS/Lambda", "AsyncEventsDropped"),
+        ("AWS/ApiGateway", "5xx"),
+        ("AWS/ApiGateway", "Latency"),
+        ("AWS/ElastiCache", "Evictions"),
+        ("AWS/ElastiCache", "ThrottledCmds"),
+        ("AWS/SES", "Reputation.BounceRate"),
+        ("AWS/SES", "Reputation.ComplaintRate"),
+        (NAMESPACE, "UnknownOld"),
+        (NAMESPACE, "HandoversRepeated"),
+        (NAMESPACE, "ActivationsRepeated"),
+        (NAMESPACE, "ActivationsDroppedLate"),
+    }
+
+
+def test_the_dashboard_shows_metrics_that_are_counted(template: Template) -> None:
+    """It is valid JSON, and each metric of ours on it is one that its function counts."""
+    (dashboard,) = template.of_type("AWS::CloudWatch::Dashboard").values()
+    widgets = json.loads(dashboard["DashboardBody"]["Fn::Sub"])["widgets"]
+    ours = [m for widget in widgets for m in widget["properties"]["metrics"] if m[0] == NAMESPACE]
+    assert ours
+    for _, metric, _, function in ours:
+        assert any(f'"{metric}"' in path.read_text() for path in (ROOT / "functions" / function).glob("*.py")), metric
 
 
 def test_every_alarm_tells_somebody(template: Template) -> None:
@@ -149,7 +197,7 @@ def test_every_alarm_tells_somebody(template: Template) -> None:
 
 def test_alarms_on_our_own_metrics_name_existing_ones(template: Template) -> None:
     """The metric of such an alarm is one that its function counts: a wrong name would never alarm."""
-    ours = [a for a in template.of_type("AWS::CloudWatch::Alarm").values() if a["Namespace"] == NAMESPACE]
+    ours = [a for a in template.of_type("AWS::CloudWatch::Alarm").values() if a.get("Namespace") == NAMESPACE]
     assert ours
     for alarm in ours:
         (dimension,) = alarm["Dimensions"]
