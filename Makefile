@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 usable = $(shell test "$$(cat $(1)/.installed 2>/dev/null)" = "$(CURDIR)" && $(1)/bin/python -c '' 2>/dev/null && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types bench test-artefact test-deep test-chaos verify-live build deploy lock clean .venv .venv-sam .runtime python3.13
+.PHONY: help run test lint format types bench test-artefact test-deep test-chaos verify-live build deploy cost lock clean .venv .venv-sam .runtime python3.13
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ build: .venv .venv-sam ## Build what is deployed (ARCHITECTURE=x86_64, BUILD_DIR
 
 deploy: build ## Deploy to your AWS account, asking for what it needs
 	$(SAM) deploy --guided
+
+cost: .venv ## What a stack costs, from measured calls and list prices (EVENTS="10 0.1 0.005": millions, relevant, matched)
+	@$(VENV_PYTHON) -m opportune.cost $(EVENTS)
 
 lock: ## Write the lock files anew (UPGRADE=1: with newer versions)
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && set -e; \

@@ -324,3 +324,19 @@ def test_the_built_functions_are_complete(built: Path) -> None:
             assert (folder / part).exists(), part
         assert not (folder / "boto3").exists()
         assert not (folder / "opportune").exists()
+
+
+def test_every_alarm_says_what_to_do(template: Template) -> None:
+    """`docs/deploy.md` has a section for each alarm, and for none that is gone."""
+    document = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    sections = set(re.findall(r"^### (\w+Alarm)$", document, flags=re.MULTILINE))
+    assert sections == set(template.of_type("AWS::CloudWatch::Alarm"))
+
+
+def test_what_deploying_names_is_there(template: Template) -> None:
+    """Parameters and outputs that `docs/deploy.md` speaks of are the template's."""
+    document = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b([A-Z][A-Za-z]+)=[a-zA-Z]", document)) - {"TIME"}
+    assert named <= template.source["Parameters"].keys() | {"EVENTS"}
+    for output in ("EndpointUrl", "AlarmTopic", "DashboardName", "DeliveriesDeadUrl", "SenderRecord1", "SenderRecord3"):
+        assert output in template.source["Outputs"]
