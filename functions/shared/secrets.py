@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from shared.clock import Clock
@@ -49,17 +50,11 @@ class LateSecret:
 
 
 def read_secret(arn: str, region: str, **options: Any) -> str:
-    """Return the text of the secret *arn*; *options* go to boto3."""
-    # Half a second of cold start that only a function with a secret pays.
-    import boto3  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    """Return the text of the secret *arn*; *options* go to botocore."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - only a function with a secret pays
 
-    # Reading has no effect, so it may be repeated; all tries together fit into Lambda's ten seconds of start.
-    config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 3})
-    client = boto3.session.Session().client("secretsmanager", region_name=region, config=config, **options)
     try:
-        answer = client.get_secret_value(SecretId=arn)
+        answer = _client(region, **options).get_secret_value(SecretId=arn)
     except (BotoCoreError, ClientError) as error:
         reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
         raise Unavailable(f"the secret {arn} cannot be read: {reason}", code="secret_unavailable") from error
@@ -67,3 +62,14 @@ def read_secret(arn: str, region: str, **options: Any) -> str:
         raise InvalidSettings(f"the secret {arn} holds no text")
     text: str = answer["SecretString"]
     return text
+
+
+@cache
+def _client(region: str, **options: Any) -> Any:
+    """Return the client for the secrets of *region*: one for all that a start reads, and botocore without boto3."""
+    import botocore.session  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+
+    # Reading has no effect, so it may be repeated; all tries together fit into Lambda's ten seconds of start.
+    config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 3})
+    return botocore.session.get_session().create_client("secretsmanager", region_name=region, config=config, **options)

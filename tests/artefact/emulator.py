@@ -8,6 +8,7 @@ import json
 import platform
 import re
 import subprocess
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ class Runtime:
     emulator: str
     built: Path
     instead: Mapping[str, Path] = field(default_factory=dict)
+    _taken: set[int] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(
         self,
@@ -54,7 +57,7 @@ class Runtime:
     ) -> "Emulated":
         """Start an environment of function *name*; it imports its handler at the first invocation."""
         folder = self.instead.get(name, self.built / f"{name.title()}Function")
-        ports = [f"{HOST}:{free_port()}" for _ in range(2)]
+        ports = [f"{HOST}:{port}" for port in self._two_ports()]
         command = [self.emulator, "--log-level", "info"]
         command += ["--runtime-interface-emulator-address", ports[0], "--runtime-api-address", ports[1]]
         child = children.start(
@@ -72,6 +75,20 @@ class Runtime:
         environment = Emulated(child, ports[0])
         child.wait_ready(environment.listens, READY_S)
         return environment
+
+    def _two_ports(self) -> list[int]:
+        """Return two free ports that nobody got before: an emulator needs a moment to bind its own.
+
+        Of two that start at the same time, the second would otherwise end, and its calls go to the first.
+        """
+        ports: list[int] = []
+        with self._lock:
+            while len(ports) < 2:
+                port = free_port()
+                if port not in self._taken:
+                    self._taken.add(port)
+                    ports.append(port)
+        return ports
 
 
 class Emulated:
@@ -91,7 +108,7 @@ class Emulated:
         """Say whether the emulator takes connections; nothing is invoked."""
         with suppress(HTTPError):
             self._http.request("GET", self._url.rpartition("/2015")[0], headers=CLOSE)
-            return True
+            return self.alive()
         return False
 
     def alive(self) -> bool:
