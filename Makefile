@@ -10,7 +10,7 @@ export SAM_CLI_TELEMETRY := 0
 usable = $(shell test "$$(cat $(1)/.installed 2>/dev/null)" = "$(CURDIR)" && $(1)/bin/python -c '' 2>/dev/null && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types bench test-artefact test-deep test-chaos verify-live build deploy cost lock clean .venv .venv-sam .runtime python3.13
+.PHONY: help run test lint format types bench test-artefact test-deep test-chaos verify-live build deploy checkov cost lock clean .venv .venv-sam .runtime python3.13
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ build: .venv .venv-sam ## Build what is deployed (ARCHITECTURE=x86_64, BUILD_DIR
 deploy: build ## Deploy to your AWS account, asking for what it needs
 	$(SAM) deploy --guided
 
+checkov: .venv-checkov/.installed ## Scan the template for insecure settings; exceptions and their reasons are in .checkov.yaml
+	@.venv-checkov/bin/checkov --config-file .checkov.yaml --skip-download
+
 cost: .venv ## What a stack costs, from measured calls and list prices (EVENTS="10 0.1 0.005": millions, relevant, matched)
 	@$(VENV_PYTHON) -m opportune.cost $(EVENTS)
 
@@ -73,10 +76,11 @@ lock: ## Write the lock files anew (UPGRADE=1: with newer versions)
 	compile --python-version 3.11 --group local --group dev pyproject.toml -o requirements.txt; \
 	compile --python-version 3.13 -c requirements.txt pyproject.toml -o functions/requirements.txt; \
 	printf 'awslambdaric>=4.2,<5\nboto3>=1.44,<2\n' | compile --python-version 3.13 - -o requirements-lambda.txt; \
+	echo 'checkov>=3.3,<4' | compile --python-version 3.11 - -o requirements-checkov.txt; \
 	echo 'aws-sam-cli>=1.170,<2' | compile --python-version 3.11 - -o requirements-sam.txt
 
 clean: ## Remove everything that was made here
-	rm -rf .venv .venv-sam .runtime .aws-sam .opportune .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info functions/gateway/assets
+	rm -rf .venv .venv-sam .venv-checkov .runtime .aws-sam .opportune .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info functions/gateway/assets
 	find functions opportune tests -name __pycache__ -prune -exec rm -rf {} +
 
 # ── Environments ─────────────────────────────────────────────────────────────────────────────────
@@ -91,6 +95,9 @@ clean: ## Remove everything that was made here
 ifneq ($(call usable,.venv),yes)
 .PHONY: .venv/.installed
 endif
+ifneq ($(call usable,.venv-checkov),yes)
+.PHONY: .venv-checkov/.installed
+endif
 ifneq ($(call usable,.venv-sam),yes)
 .PHONY: .venv-sam/.installed
 endif
@@ -102,6 +109,10 @@ endif
 
 .venv-sam/.installed: requirements-sam.txt
 	$(call install,.venv-sam,requirements-sam.txt, for the AWS SAM CLI: its requirements clash with ours)
+	@echo "$(CURDIR)" > $@
+
+.venv-checkov/.installed: requirements-checkov.txt
+	$(call install,.venv-checkov,requirements-checkov.txt, for checkov: it brings a hundred packages)
 	@echo "$(CURDIR)" > $@
 
 # What Lambda's Python has besides the standard library; without a Python 3.13 there is nothing to run it with.
