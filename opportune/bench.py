@@ -25,7 +25,7 @@ from decider.relevance import Plan
 from decider.rows import RowCall, Rows, TriggerCall
 from decider.wiring import redis_client
 from gateway import body, tracking
-from opportune import publishing, streams
+from opportune import publishing, streams, targets_bench
 from opportune.customers import bench as customers_bench
 from opportune.figures import Figure
 from opportune.local import valkey
@@ -65,8 +65,11 @@ class Line(msgspec.Struct, gc=False):
     properties: dict[str, Any]
 
 
-def run(console: Console, *, events: int, rounds: int, customers: int) -> list[Figure]:
-    """Measure everything; *events* of the replay, *rounds* of the round trips, *customers* that are imported."""
+def run(console: Console, *, events: int, rounds: int, customers: int, targets: int) -> list[Figure]:
+    """Measure everything; *events* of the replay, *rounds* of the round trips, *customers* that are imported.
+
+    *targets*: customers whose targets are refreshed.
+    """
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -76,6 +79,7 @@ def run(console: Console, *, events: int, rounds: int, customers: int) -> list[F
             ("state store", lambda: _state_store(folder, rounds)),
             ("whole path", lambda: _whole_path(folder, rounds)),
             ("customers", lambda: _customers(folder, customers)),
+            ("targets", lambda: _targets(folder, targets)),
         ]
         for label, measure in parts:
             with console.status(f"measuring: {label}"):
@@ -257,6 +261,11 @@ def _whole_path(folder: Path, rounds: int) -> list[Figure]:
 def _customers(folder: Path, rows: int) -> list[Figure]:
     with Children(folder / "import", folder / "import-logs", os.environ) as children:
         return customers_bench.measure(children, folder, rows)
+
+
+def _targets(folder: Path, customers: int) -> list[Figure]:
+    with Children(folder / "targets", folder / "targets-logs", os.environ) as children:
+        return targets_bench.measure(children, customers)
 
 
 def _seconds(work: Callable[[], Any]) -> float:

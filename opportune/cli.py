@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from opportune.commands import customers, definitions, keys, people, tags, targets, webhooks
+from opportune.commands import customers, definitions, groups, keys, people, tags, targets, webhooks
 from opportune.commands.frame import Json, command, err, out, print_json, progress_bar
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 events_app = typer.Typer(help="Recorded events.", no_args_is_help=True)
 app.add_typer(customers.app, name="customers")
+app.add_typer(groups.app, name="groups")
 app.add_typer(targets.app, name="targets")
 app.add_typer(events_app, name="events")
 app.add_typer(definitions.app)
@@ -158,6 +159,9 @@ def bench(
     events: Annotated[int, typer.Option(min=1000, help="Events of the replay.")] = 1_000_000,
     rounds: Annotated[int, typer.Option(min=10, help="Rounds of each round trip.")] = 2000,
     customers: Annotated[int, typer.Option(min=1000, help="Customers that are imported.")] = 100_000,
+    targeted: Annotated[
+        int, typer.Option("--targets", min=1000, help="Customers whose targets are refreshed.")
+    ] = 300_000,
     results: Annotated[Path, typer.Option(help="Where to write the figures as JSON.")] = Path(
         "benchmarks/results.json"
     ),
@@ -168,7 +172,7 @@ def bench(
     """
     from opportune import bench as measure
 
-    measure.write(measure.run(out, events=events, rounds=rounds, customers=customers), results)
+    measure.write(measure.run(out, events=events, rounds=rounds, customers=customers, targets=targeted), results)
     out.print(f"written to {results}")
 
 

@@ -1,6 +1,10 @@
 """Refreshing targets in a real MongoDB: groups to generations, the switch, the part that changed, the way back."""
 
+from typing import Any
+
 import pytest
+from bson import decode
+from pymongo import MongoClient, monitoring
 
 from refresher.plan import BACK, CHANGED
 from shared.errors import InvalidDefinition, InvalidRequest
@@ -209,3 +213,40 @@ def test_parts_of_any_size_make_the_same_generation(mongodb: Db, size: int) -> N
     assert targets(mongodb) == expected
     one(mongodb, "young", part=size)
     assert targets(mongodb) == expected
+
+
+class Replies(monitoring.CommandListener):
+    """Keeps the rows that come back from MongoDB, with the collection they are of."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, dict[str, Any]]] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        """Nothing comes back yet."""
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Keep what came."""
+        cursor = event.reply.get("cursor", {})
+        name = cursor.get("ns", "").partition(".")[2]
+        for row in [*cursor.get("firstBatch", []), *cursor.get("nextBatch", [])]:
+            self.rows.append((name, row if isinstance(row, dict) else decode(row.raw)))
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Nothing came."""
+
+
+def test_no_customer_comes_to_python(mongodb: Db) -> None:
+    """Of two hundred customers, all that comes back is the id at which each part ends."""
+    crowd(mongodb, 200)
+    publish(mongodb, rule("vips", tier="vip"), rule("young", age={"lt": 30}))
+    replies = Replies()
+    with MongoClient[dict[str, Any]](*_address(mongodb), event_listeners=[replies], tz_aware=True) as client:
+        one(client[mongodb.name], part=50)
+    customers_seen = [row for name, row in replies.rows if name in ("customers", "targets_demo_1")]
+    assert [row for row in customers_seen if set(row) != {"_id"} and set(row) != {"n", "_id"}] == []
+    assert 0 < len(customers_seen) <= 8
+
+
+def _address(database: Db) -> tuple[str]:
+    host, port = database.client.address or ("", 0)
+    return (f"mongodb://{host}:{port}/?directConnection=true",)
