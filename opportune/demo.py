@@ -90,7 +90,7 @@ def import_customers(database: Database[Document], token: str) -> None:
     """Store the customers of the story, whose names end in *token*, and the one who tries the demo site."""
     people = [
         *story.customers(token),
-        {"user_id": "you", "first_name": "You", "tier": "vip", "email": "you@player.example"},
+        {"user_id": "you", "first_name": "You", "tier": "vip", "email": "you@player.example", "phone": "+12025550100"},
     ]
     database.customers.bulk_write(
         [

@@ -140,13 +140,16 @@ class MongoLedger:
         """
         if not activations:
             return
-        values = {each.id: {"state": recorded(each).value, "reason": each.suppressed} for each in activations}
+        now = self._now()
+        values = {
+            each.id: {"state": recorded(each).value, "reason": each.suppressed, "updated": now} for each in activations
+        }
         with guarded():
             known = self._insert_many([self._row(each, values[each.id]) for each in activations])
             late = [
                 UpdateOne(
                     {"_id": name, "state": {"$in": NOT_YET_SENT}},
-                    {"$set": values[name] | {"updated": self._now()}, "$unset": NO_LONGER_HELD},
+                    {"$set": values[name], "$unset": NO_LONGER_HELD},
                 )
                 for name in known
                 if values[name]["reason"] in CALLED_BACK

@@ -10,7 +10,7 @@ import logging
 import socket
 import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -43,11 +43,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """A response; Content-Length is added."""
+    """A response; Content-Length is added. ``stream``: instead of a body, as long as the client listens."""
 
     status: int
     body: bytes = b""
     headers: list[tuple[str, str]] = field(default_factory=list)
+    stream: Generator[bytes] | None = None
 
 
 Answer = Callable[[Request], Response]
@@ -220,14 +221,20 @@ class _Connection(BaseHTTPRequestHandler):
         lines = [f"HTTP/1.1 {response.status} {phrase}"]
         lines += [f"{name}: {value}" for name, value in response.headers]
         body = response.body
+        if response.stream is not None:
+            self.close_connection = True
         if response.status in _BODILESS:
             body = b""
-        else:
+        elif response.stream is None:
             lines.append(f"Content-Length: {len(body)}")
         if self.close_connection:
             lines.append("Connection: close")
         head = "\r\n".join(lines) + "\r\n\r\n"
         self.wfile.write(head.encode("latin-1", "replace") + (b"" if self.command == "HEAD" else body))
+        if response.stream is not None and self.command != "HEAD":
+            with contextlib.closing(response.stream) as stream:
+                for part in stream:
+                    self.wfile.write(part)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
         _LOG.debug(format, *args)

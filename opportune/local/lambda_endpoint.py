@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -20,10 +20,14 @@ _PREFIX, _SUFFIX = "/2015-03-31/functions/", "/invocations"
 
 
 class LambdaEndpoint:
-    """Serve Invoke for *pools*, by function name. The pools may be added after the start."""
+    """Serve Invoke for *pools*, by function name, and tell *watch* of each synchronous call with its payload.
 
-    def __init__(self, pools: Mapping[str, Pool]) -> None:
+    The pools may be added after the start.
+    """
+
+    def __init__(self, pools: Mapping[str, Pool], watch: Callable[[str, bytes], None] = lambda *_: None) -> None:
         self._pools = pools
+        self._watch = watch
         self._pending = 0
         self._changed = threading.Condition()
         self._server = HttpServer(
@@ -65,6 +69,7 @@ class LambdaEndpoint:
             return _error(400, "InvalidRequestContentException", message)
         match request.header("x-amz-invocation-type"):
             case "" | "RequestResponse":
+                self._watch(name, payload)
                 return _invoke(pool, payload)
             case "Event":
                 self._invoke_later(pool, payload)

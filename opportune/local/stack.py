@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from opportune.local import accepted, aws, mongod, outbox_page, state_file, valkey
+from opportune.local import accepted, aws, live, mongod, outbox_page, state_file, valkey
 from opportune.local.accepted import Accepted, Channel
 from opportune.local.api_gateway import ApiGateway
 from opportune.local.children import Children, sweep_dead_runs
@@ -178,15 +178,19 @@ class Stack:
     def _start_parts(self, children: Children) -> None:
         self._children = children
         # Ports first: a busy one is reported before anything slow has begun.
-        self._lambda = LambdaEndpoint(self._pools)
+        watched = live.Live()
+        self._lambda = LambdaEndpoint(self._pools, watched.invoked)
         self.lambda_url = self._lambda.url
         self._sink = WebhookSink(self.clock)
         self._http = ApiGateway(
-            self._gateway,
+            lambda payload: watched.gateway(payload, self._pools[GATEWAY].invoke),
             port=self._port,
             demo_dir=self._demo_dir,
             functions={"/unsubscribe": self._preferences},
-            pages=outbox_page.pages(self.accepted, speed=self.speed),
+            pages={
+                **outbox_page.pages(self.accepted, speed=self.speed),
+                **live.pages(watched, self._pools, lambda: self.mongodb_url, self.clock),
+            },
         )
         self.http_url = self._http.url
         with ThreadPoolExecutor(max_workers=8) as executor:
@@ -237,9 +241,6 @@ class Stack:
             environment, settings=given, aws_url=self.aws_url, lambda_url=self.lambda_url, extra=self._extra_env
         )
         return pools(self._functions, children, environments, self._environments)
-
-    def _gateway(self, payload: bytes) -> Any:
-        return self._pools[GATEWAY].invoke(payload)
 
     def _preferences(self, payload: bytes) -> Any:
         if PREFERENCES not in self._pools:

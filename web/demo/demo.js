@@ -1,68 +1,67 @@
-// The demo site: sends events as a site tag would, and shows the popup that comes back in the answer.
+// The site itself: who is there, and a little movement. The events are sent by the tag: see data-event in the page.
 "use strict";
 
-const WRITE_KEY = "wk_demo_public";
-const log = document.getElementById("log");
+window.opportune ??= [];
+const user = document.getElementById("user");
+const cart = [];
+let wins = 0;
+let turns = 0;
 
-/** Send one event; returns the popups of its answer. */
-async function track(event, properties) {
-  const started = performance.now();
-  const now = new Date().toISOString();
-  // text/plain and the key in the body: no preflight, one round trip.
-  const response = await fetch("/v1/track", {
-    method: "POST",
-    headers: { "Content-Type": "text/plain" },
-    body: JSON.stringify({
-      writeKey: WRITE_KEY,
-      userId: document.getElementById("user").value,
-      messageId: crypto.randomUUID(),
-      event,
-      properties,
-      timestamp: now,
-      sentAt: now,
-    }),
-  });
-  const answer = await response.json();
-  const trip = performance.now() - started;
-  const came = !response.ok ? `${answer.code}: ${answer.message}` : answer.messages.length ? "a popup" : "nothing";
-  const label = [event, ...Object.values(properties)].join(" ");
-  const row = document.createElement("tr");
-  for (const [text, name] of [[label, ""], [came, ""], [`${trip.toFixed(1)} ms`, "number"]]) {
-    const cell = document.createElement("td");
-    cell.textContent = text;
-    cell.className = name;
-    row.append(cell);
-  }
-  log.prepend(row);
-  return answer.messages ?? [];
+/** Say who is there, as a site does after the login. */
+function enter() {
+  opportune.push(["reset"]);
+  opportune.push(["identify", user.value]);
+  document.dispatchEvent(new CustomEvent("entered", { detail: user.value }));
+  streak(0);
 }
 
-/** Show a popup: text only, nothing of it is markup. */
-function show(message) {
-  const popup = document.getElementById("popup");
-  document.getElementById("popup-title").textContent = message.title;
-  document.getElementById("popup-body").textContent = message.body;
-  const actions = document.getElementById("popup-actions");
-  actions.replaceChildren(
-    ...message.actions.map(({ label, url }) => {
-      const link = document.createElement("a");
-      link.textContent = label;
-      link.href = url;
-      return link;
-    }),
-  );
-  const close = document.createElement("button");
-  close.type = "button";
-  close.textContent = "Close";
-  close.addEventListener("click", () => popup.close());
-  actions.append(close);
-  if (!popup.open) popup.showModal();
+function streak(count) {
+  wins = count;
+  document.querySelectorAll("#streak i").forEach((dot, place) => dot.classList.toggle("on", place < wins % 3 || (wins && wins % 3 === 0)));
 }
 
-for (const button of document.querySelectorAll("button[data-event]")) {
-  button.addEventListener("click", async () => {
-    const { event, ...properties } = button.dataset;
-    if (properties.amount) properties.amount = Number(properties.amount);
-    (await track(event, properties)).forEach(show);
-  });
+function pick(list) {
+  return list[Math.floor(Math.random() * list.length)];
 }
+
+const shows = {
+  game_result({ propOutcome: outcome }) {
+    const cards = { win: ["A♠", "K♥"], loss: ["7♣", "9♦"], draw: ["Q♣", "J♠"] }[outcome];
+    document.querySelectorAll("#cards span").forEach((card, place) => {
+      card.textContent = cards[place];
+      card.classList.toggle("red", /[♥♦]/.test(cards[place]));
+    });
+    streak(outcome === "win" ? wins + 1 : 0);
+  },
+  wheel_spun() {
+    turns += 3 + Math.random();
+    document.getElementById("wheel").style.transform = `rotate(${turns}turn)`;
+  },
+  jackpot_won() {
+    document.querySelectorAll("#slots span").forEach((reel) => (reel.textContent = "7"));
+    setTimeout(() => document.querySelectorAll("#slots span").forEach((reel) => (reel.textContent = pick("♣♦♠♥"))), 2500);
+  },
+  cart_filled({ propItem: item }) {
+    cart.push(item);
+  },
+  order_placed() {
+    cart.length = 0;
+  },
+};
+
+document.addEventListener("click", ({ target }) => {
+  const button = target.closest("button[data-event]");
+  if (!button) return;
+  shows[button.dataset.event]?.(button.dataset);
+  document.getElementById("cart").textContent = cart.length ? `${cart.length} in the cart` : "nothing yet";
+});
+
+// The offers of the campaigns lead to pages that a real casino would have.
+document.addEventListener("opportune:click", (event) => {
+  event.preventDefault();
+  document.getElementById("note").textContent = `A real site would now open ${event.detail.url}`;
+  setTimeout(() => (document.getElementById("note").textContent = ""), 4000);
+});
+
+user.addEventListener("change", enter);
+enter();
