@@ -19,6 +19,7 @@ from shared.errors import OpportuneError
 T = TypeVar("T")
 
 TOO_OLD = 3
+THREAD = "look-up"
 AHEAD = 0.8  # of the interval: begun then, a look-up has come before the value is older than the interval
 
 
@@ -53,7 +54,7 @@ class Polled(Generic[T]):
         if age >= TOO_OLD * self._every_ms:
             return self.renewed(self._value)
         if age >= AHEAD * self._every_ms and self._busy.acquire(blocking=False):
-            threading.Thread(target=self._refresh, daemon=True).start()
+            threading.Thread(target=self._refresh, name=THREAD, daemon=True).start()
         return self._value
 
     def renewed(self, value: T) -> T:

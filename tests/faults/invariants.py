@@ -146,14 +146,15 @@ def _ambiguous_is_unknown(records: Sequence[Record]) -> Iterator[Violation]:
 
 
 def _clear_answers(records: Sequence[Record]) -> Iterator[Violation]:
-    # Where the Gateway itself dies, API Gateway answers for it.
-    allowed = LATER | ({500} if any(kill.function == "gateway" for kill in _of(records, Killed)) else set())
+    # Where the Gateway itself dies, API Gateway answers for it, with no code of ours.
+    anothers = {500, 503} if any(kill.function == "gateway" for kill in _of(records, Killed)) else set()
+    allowed = LATER | anothers
     for post in _of(records, Posted):
         if post.elapsed_s > LONGEST_ANSWER_S:
             yield Violation("I5", f"{post.message_id} was answered after {post.elapsed_s:.1f} s")
         if not 200 <= post.status < 300 and not 400 <= post.status < 500 and post.status not in allowed:
             yield Violation("I5", f"{post.message_id} was answered with {post.status} {post.code!r}")
-        if post.status >= 400 and not post.code:
+        if post.status >= 400 and not post.code and post.status not in anothers:
             yield Violation("I5", f"{post.message_id} was refused with {post.status} and no code")
 
 

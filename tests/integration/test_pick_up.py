@@ -17,7 +17,7 @@ from decider.wiring import MongoLibrary
 from gateway.decisions import ask_catalogue
 from opportune import files
 from shared.contracts import AskCatalogue, Catalogue, write_key
-from shared.polled import Polled
+from shared.polled import THREAD, Polled
 from shared.ruleset import Ruleset
 from tests.integration.test_versions import folder
 
@@ -90,7 +90,7 @@ class Functions:
     def settle(self) -> None:
         """Let the background come to its end: in the tests' clock it takes no time."""
         deadline = time.monotonic() + 10
-        while any(each.name.startswith("Thread-") for each in threading.enumerate()):
+        while any(each.name == THREAD for each in threading.enumerate()):
             assert time.monotonic() < deadline
             time.sleep(0.0005)
 
