@@ -104,6 +104,23 @@ def test_f32_killed_while_it_releases(lab: Lab) -> None:
     assert len(trial.rows()) == 20
 
 
+def test_an_order_calls_back_what_is_held(lab: Lab) -> None:
+    """Due, and held by a pause: the order comes before the pause ends, and only the others are sent."""
+    with lab.trial() as trial:
+        users = trial.users(3)
+        for user in users:
+            trial.insist(user, "cart", matches=["delayed"])
+        lab.pause("channel:email")
+        lab.move_on(site.DELAY_MS)
+        trial.wait_row("held", 3)
+        trial.insist(users[0], "order")
+        trial.revoked("cancel", users[0])
+        lab.pause()
+        lab.move_on(2 * site.MINUTE_MS)
+        trial.wait_row("sent", 2)
+    assert trial.states() == [("sent", ""), ("sent", ""), ("suppressed", "cancelled")]
+
+
 def test_f34_forgotten_with_all_that_waits(lab: Lab) -> None:
     """Sent, held, delayed and dead-lettered ones: nothing is sent any more, and no store and no log has the name."""
     with lab.trial() as trial, lab.receives(2):
