@@ -181,24 +181,35 @@ def test_forget_says_where_there_was_nobody(system: System) -> None:
         assert said in done.stdout
 
 
-def test_pause_asks_before_it_stops_everything(system: System) -> None:
+@pytest.fixture(name="only_demo")
+def _only_demo(system: System) -> Iterator[System]:
+    """The system with one site; those that other tests have published are put aside meanwhile."""
+    others = list(system.database.control.find({"_id": {"$ne": "demo"}}))
+    system.database.control.delete_many({"_id": {"$in": [each["_id"] for each in others]}})
+    yield system
+    if others:
+        system.database.control.insert_many(others)
+
+
+def test_pause_asks_before_it_stops_everything(only_demo: System) -> None:
     """Without a site, a channel or a campaign: a no changes nothing, --yes does not ask."""
-    done = opportune("pause", cwd=system.folder, input="n\n")
+    done = opportune("pause", cwd=only_demo.folder, input="n\n")
     assert (done.returncode, "Pause all that demo sends" in done.stderr) == (1, True)
-    assert "nothing of demo is paused" in command(system, "pause", "--list").stdout
+    assert "nothing of demo is paused" in command(only_demo, "pause", "--list").stdout
     try:
-        assert "all of demo is paused" in command(system, "pause", "--yes").stdout
+        assert "all of demo is paused" in command(only_demo, "pause", "--yes").stdout
     finally:
-        assert command(system, "resume").returncode == 0
+        assert command(only_demo, "resume").returncode == 0
 
 
-def test_webhook_key_is_the_one_that_webhooks_are_signed_with(system: System) -> None:
+def test_webhook_key_is_the_one_that_webhooks_are_signed_with(only_demo: System) -> None:
     """Alone on standard output, for a pipe; of a site that exists."""
-    done = command(system, "webhook-key", "demo")
-    secret = json.loads((system.folder / ".opportune" / "stack.json").read_text())["signing_secret"]
+    done = command(only_demo, "webhook-key", "demo")
+    secret = json.loads((only_demo.folder / ".opportune" / "stack.json").read_text())["signing_secret"]
     assert done.stdout == webhook_key(secret, "demo") + "\n"
-    told = command(system, "webhook-key", "--json", OPPORTUNE_SIGNING_SECRET="another secret of forty characters ....")
-    assert json.loads(told.stdout)["key"] == webhook_key("another secret of forty characters ....", "demo")
+    another = "another secret of forty characters ...."
+    told = command(only_demo, "webhook-key", "--json", OPPORTUNE_SIGNING_SECRET=another)
+    assert json.loads(told.stdout)["key"] == webhook_key(another, "demo")
 
 
 def test_forget_asks_first(system: System, user: str) -> None:
