@@ -15,6 +15,7 @@ from shared.mongodb import Document
 from shared.signing import check_secret
 
 STATE_DIR = Path(".opportune")
+ANSWER_MS = 130_000  # a person waits for a large refresh, a count of all customers; no request does
 SIGNING_SECRET = "OPPORTUNE_SIGNING_SECRET"  # the name of the variable
 
 
@@ -29,6 +30,7 @@ def database(url: str | None = None) -> Database[Document]:
     return mongodb.database(
         _find(url, "OPPORTUNE_MONGODB_URL", "mongodb_url", "--mongodb-url"),
         os.environ.get("OPPORTUNE_MONGODB_DATABASE", "opportune"),
+        answer_ms=ANSWER_MS,
     )
 
 

@@ -53,7 +53,7 @@ CYCLES: dict[str, list[Any]] = {  # of lengths without a common factor: every co
 
 def measure(children: Children, customers: int) -> list[Figure]:
     """Refresh the targets of *customers*, 20 campaigns and 10 groups, in turn with the floor."""
-    database = mongodb.database(mongod.start(children), "bench")
+    database = mongodb.database(mongod.start(children), "bench", answer_ms=3_600_000)
     _publish(database)
     memory = []
     for number in (customers // SMALL, customers):

@@ -24,14 +24,17 @@ class Pointer(NamedTuple):
     generation: int
 
 
-def database(url: str, name: str) -> Database[Document]:
-    """Return the database; nothing is connected yet. Sized for a function: few connections, short waits."""
+def database(url: str, name: str, *, answer_ms: int = 5000) -> Database[Document]:
+    """Return the database; nothing is connected yet. Sized for a function: few connections, short waits.
+
+    *answer_ms*: how long an answer may take.
+    """
     client: MongoClient[Document] = MongoClient(
         url,
         maxPoolSize=8,
         serverSelectionTimeoutMS=2000,
         connectTimeoutMS=2000,
-        socketTimeoutMS=5000,
+        socketTimeoutMS=answer_ms,
         maxIdleTimeMS=60_000,
         w="majority",
         tz_aware=True,

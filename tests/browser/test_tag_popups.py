@@ -438,6 +438,7 @@ def test_it_fits_a_small_phone(visit: Go, layout: str) -> None:
     box = there.go(
         layout=layout, title="Donaudampfschifffahrtsgesellschaftskapitän", body="word " * 120, actions=actions
     )
+    box.evaluate("element => Promise.all(element.getRootNode().getAnimations().map(each => each.finished))")
     bounds = box.bounding_box()
     assert bounds is not None
     assert bounds["x"] >= 0
