@@ -13,6 +13,7 @@ def test_f9_no_ledger_no_send(lab: Lab) -> None:
     """While it is down e-mails are decided and none is sent; afterwards each is, once."""
     with lab.trial() as trial:
         users = trial.users(5)
+        trial.insist(users[0], "look around")  # a Decider that has never seen the rules can decide nothing
         lab.mongod.kill()
         for user in users:
             trial.insist(user, "pay", matches=["mail"])
