@@ -33,7 +33,6 @@ function say(type, fields, options, call) {
     context: {
       page: pageOf(call.page),
       locale: navigator.language,
-      timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
       library: { name: "opportune.js", version: "{version}" },
       consent,
       identity_token: person?.token,
