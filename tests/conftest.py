@@ -18,6 +18,7 @@ from redis import Redis
 from opportune.local import aws as local_aws
 from opportune.local import mongod, valkey
 from opportune.local.children import Children
+from shared.mongodb import TYPES
 
 pytest_plugins = ["tests.skipped", "tests.system.whole"]
 
@@ -72,7 +73,7 @@ def mongodb_url(servers: Children) -> str:
 
 @pytest.fixture(name="mongo_client", scope="session")
 def _mongo_client(mongodb_url: str) -> Iterator[MongoClient[dict[str, Any]]]:
-    with MongoClient[dict[str, Any]](mongodb_url, tz_aware=True, w="majority") as client:
+    with MongoClient[dict[str, Any]](mongodb_url, tz_aware=True, w="majority", type_registry=TYPES) as client:
         yield client
 
 

@@ -11,6 +11,7 @@ from refresher.handler import Deps
 from refresher.parts import LONGEST_PART_MS
 from shared.errors import Unavailable
 from shared.invoke import once
+from shared.mongodb import TYPES
 from shared.observability import observe
 from shared.settings import Settings
 
@@ -28,6 +29,7 @@ def build(settings: Settings) -> Deps:
         socketTimeoutMS=SOCKET_TIMEOUT_MS,
         w="majority",
         tz_aware=True,
+        type_registry=TYPES,
     )
     return Deps(
         database=client[settings.mongodb_database],

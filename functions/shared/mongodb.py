@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-from bson import MaxKey, MinKey
+from bson import Int64, MaxKey, MinKey
+from bson.codec_options import TypeDecoder, TypeRegistry
 from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
@@ -15,6 +16,19 @@ from shared.ruleset import Ruleset, TargetGroup
 
 Document = dict[str, Any]
 T = TypeVar("T")
+
+
+class _WholeNumbers(TypeDecoder):
+    """Reads a number of 64 bits as any other: the driver's own class for it can be encoded by nobody else."""
+
+    bson_type = Int64
+
+    def transform_bson(self, value: Int64) -> int:
+        """Return *value* as Python's own."""
+        return int(value)
+
+
+TYPES = TypeRegistry([_WholeNumbers()])  # for every client
 
 
 class Pointer(NamedTuple):
@@ -38,6 +52,7 @@ def database(url: str, name: str, *, answer_ms: int = 5000) -> Database[Document
         maxIdleTimeMS=60_000,
         w="majority",
         tz_aware=True,
+        type_registry=TYPES,
     )
     return client[name]
 
