@@ -4,12 +4,13 @@ Pure. Both sides are compared as they were written, field by field; a write key 
 not in the files.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from console.definitions_errors import join
+from console.identical import identical
 from console.versions import Content
 
 Kind = Literal["site", "event", "group", "campaign"]
@@ -21,6 +22,10 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     field: str
     was: Any = None
     now: Any = None
+
+
+# What is written is the same, and what becomes of it is not.
+COMPILED = Field("compiled", "by another release", "by this one")
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -41,12 +46,25 @@ def changes(live: Content | None, new: Content) -> tuple[Change, ...]:
     """Return what *new* changes of *live*; of nothing, where the site was never published."""
     keys = {campaign.id: campaign.trigger.key for campaign in live.ruleset.campaigns} if live else {}
     kept = {campaign.trigger.key for campaign in new.ruleset.campaigns}
+    found = [*_of_site(live, new), *_of_others(live, new)]
+    if live is not None and not new.is_same(live):
+        found += _compiled(live, new, {each.id for each in found if each.kind == "campaign"})
+        if not found:
+            found.append(Change("site", new.source["site"]["id"], "changed", (COMPILED,)))
     return tuple(
         msgspec.structs.replace(each, dropped=keys[each.id])
         if each.kind == "campaign" and each.id in keys and keys[each.id] not in kept
         else each
-        for each in (*_of_site(live, new), *_of_others(live, new))
+        for each in found
     )
+
+
+def _compiled(live: Content, new: Content, known: Collection[str]) -> Iterator[Change]:
+    """Yield the campaigns that are written as they were, and whose trigger is another one all the same."""
+    before = {campaign.id: campaign.trigger.key for campaign in live.ruleset.campaigns}
+    for campaign in new.ruleset.campaigns:
+        if campaign.id not in known and before.get(campaign.id, campaign.trigger.key) != campaign.trigger.key:
+            yield Change("campaign", campaign.id, "changed", (COMPILED,))
 
 
 def _of_site(live: Content | None, new: Content) -> Iterator[Change]:
@@ -69,8 +87,8 @@ def _of_others(live: Content | None, new: Content) -> Iterator[Change]:
             was, now = before.get(name), after.get(name)
             if was is None or now is None:
                 yield Change(kind, name, "removed" if now is None else "added")
-            elif was != now:
-                yield Change(kind, name, "changed", tuple(_fields(was, now)))
+            elif fields := tuple(_fields(was, now)):
+                yield Change(kind, name, "changed", fields)
 
 
 def _by_id(content: Content | None, kind: Kind) -> dict[str, Any]:
@@ -86,5 +104,5 @@ def _fields(before: Any, after: Any, field: str = "") -> Iterator[Field]:
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for number, (one, other) in enumerate(zip(before, after, strict=True)):
             yield from _fields(one, other, f"{field}[{number}]")
-    elif before != after:
+    elif not identical(before, after):
         yield Field(field, before, after)

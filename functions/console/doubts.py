@@ -13,6 +13,7 @@ from console.definitions_campaign import Campaign
 from console.definitions_site import Site
 from console.definitions_times import DAY_MINUTES, HOURS, QuietHours, minutes, moment
 from console.definitions_trigger import Matcher
+from console.identical import identical
 
 Doubt = tuple[str, str]
 
@@ -86,7 +87,9 @@ def _one_place(loser: Campaign, winner: Campaign, site: Site) -> str | None:
         return "an answer has one popup"
     caps = site.caps
     own = getattr(caps, loser.channel) if caps and loser.channel == winner.channel else None
-    for name, cap in ((loser.channel, own), ("total", caps.total if caps else None)):
+    # A popup may be stopped where its answer is late or nobody is there to see it; an e-mail then takes the place.
+    total = caps.total if caps and (winner.channel != "popup" or loser.channel == "popup") else None
+    for name, cap in ((loser.channel, own), ("total", total)):
         if cap is not None and cap.max == 1:
             return f"the cap '{name}' of the site lets one through"
     return None
@@ -104,7 +107,10 @@ def _covers(winner: Campaign, loser: Campaign) -> bool:
         reaches
         and step is not None
         and loser.trigger.unless is None
-        and all(set(each.event) <= set(step.event) and (step.where in ({}, each.where)) for each in completing(loser))
+        and all(
+            set(each.event) <= set(step.event) and (not step.where or identical(step.where, each.where))
+            for each in completing(loser)
+        )
     )
 
 

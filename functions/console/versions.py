@@ -24,6 +24,7 @@ from pymongo import DESCENDING
 from pymongo.database import Database
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError
 
+from console.identical import identical
 from shared import mongodb
 from shared.errors import InvalidDefinition, InvalidRequest, OpportuneError
 from shared.mongodb import Document
@@ -57,7 +58,7 @@ class Content(NamedTuple):
     def is_same(self, other: "Content") -> bool:
         """Return whether nothing but the number differs."""
         numbered = msgspec.structs.replace(other.ruleset, version=self.ruleset.version)
-        return self._replace(groups=list(self.groups)) == other._replace(ruleset=numbered, groups=list(other.groups))
+        return identical(self, other._replace(ruleset=numbered))
 
 
 class Version(NamedTuple):

@@ -6,14 +6,17 @@ Opt-outs are written before the addresses they are about: an import that dies le
 must not be. Importing a file twice, or the rest of it after an interruption, changes nothing that is right already.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, Self
 
+import bson
 from pymongo import UpdateOne
 from pymongo.database import Database
+from pymongo.errors import BulkWriteError
 from pymongo.write_concern import WriteConcern
 
 from opportune.customers.attributes import Attributes
@@ -25,6 +28,9 @@ from shared.optouts import OptOuts
 
 BULK = 1000
 SAMPLE = 10_000  # rows that are read before the types of new attributes are settled
+LARGEST = 16_000_000  # bytes of a customer; MongoDB takes a little more
+LARGE = 1_000_000  # characters of a user's rows in a bulk, from which on it is looked at
+TOO_LARGE = frozenset({10334, 17419})  # MongoDB's codes of an update that makes a document larger than it may be
 Progress = Callable[[int], None]
 
 
@@ -58,11 +64,12 @@ def import_customers(
     """
     imported = Imported()
     attributes = Attributes(database, site)
-    writer = _Writer(database, site, imported)
 
     def refuse(reject: Reject) -> None:
         imported.rejected += 1
         rejected(reject)
+
+    writer = _Writer(database, site, imported, refuse)
 
     found = rows.found
     ahead = list(islice(found, SAMPLE))
@@ -95,11 +102,15 @@ def _typed(bulk: list[Row | Reject], attributes: Attributes, refuse: Callable[[R
 class _Writer:
     """Writes one bulk while the next one is made; never two at once: of two rows of a user the later must win."""
 
-    def __init__(self, database: Database[Document], site: str, imported: Imported) -> None:
+    def __init__(
+        self, database: Database[Document], site: str, imported: Imported, refuse: Callable[[Reject], None]
+    ) -> None:
         self._customers = database.customers.with_options(write_concern=WriteConcern("majority"))
         self._opt_outs = OptOuts(database.optouts)
         self._site = site
         self._imported = imported
+        self._refuse = refuse
+        self._too_large: list[Row] = []
         self._thread = ThreadPoolExecutor(1)
         self._last: Future[None] | None = None
 
@@ -123,6 +134,9 @@ class _Writer:
     def _wait(self) -> None:
         if self._last is not None:
             self._last.result()
+        for row in self._too_large:
+            self._refuse(Reject(row.records, "the customer would be larger than 16 MB"))
+        self._too_large.clear()
 
     def _write(self, rows: list[Row]) -> None:
         if not rows:
@@ -131,19 +145,72 @@ class _Writer:
         imported.opted_out += self._opt_outs.add_all(
             self._site, {row.user: row.opted_out for row in rows if row.opted_out}, "imported"
         )
+        rows = self._without_large(rows)
         with guarded():
+            try:
+                self._upsert(rows)
+            except BulkWriteError as error:
+                if not _is_too_large(error):
+                    raise
+                self._one_by_one(rows)
+
+    def _without_large(self, rows: list[Row]) -> list[Row]:
+        """Return *rows* less those that come to too much for one customer: they cannot even be asked for."""
+        characters: Counter[str] = Counter()
+        for row in rows:
+            characters[row.user] += sum(len(record.text) for record in row.records)
+        suspects = {user for user, number in characters.items() if number > LARGE}
+        large = {
+            user
+            for user, attributes in (_merged(row for row in rows if row.user in suspects) if suspects else {}).items()
+            if len(bson.encode(attributes)) > LARGEST
+        }
+        self._too_large += [row for row in rows if row.user in large]
+        return [row for row in rows if row.user not in large]
+
+    def _upsert(self, rows: list[Row]) -> None:
+        if not rows:
+            return
+        try:
             written = self._customers.bulk_write(list(_upserts(self._site, rows)), ordered=False)
-        imported.accepted += len(rows)
-        imported.new += written.upserted_count
-        imported.changed += written.modified_count
+        except BulkWriteError as error:
+            self._count(error.details["nUpserted"], error.details["nModified"])
+            raise
+        self._imported.accepted += len(rows)
+        self._count(written.upserted_count, written.modified_count)
+
+    def _one_by_one(self, rows: list[Row]) -> None:
+        """Write the customers of *rows* one after the other: one is too large, and need not stop the others."""
+        for user in dict.fromkeys(row.user for row in rows):
+            theirs = [row for row in rows if row.user == user]
+            try:
+                self._upsert(theirs)
+            except BulkWriteError as error:
+                if not _is_too_large(error):
+                    raise
+                self._too_large += theirs
+
+    def _count(self, new: int, changed: int) -> None:
+        self._imported.new += new
+        self._imported.changed += changed
 
 
-def _upserts(site: str, rows: list[Row]) -> Iterator[UpdateOne]:
-    """Yield one update per user; where a user comes twice the later row wins, attribute by attribute."""
+def _is_too_large(error: BulkWriteError) -> bool:
+    codes = {each["code"] for each in error.details["writeErrors"]}
+    return bool(codes) and codes <= TOO_LARGE
+
+
+def _merged(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
+    """Return the attributes of each user; where a user comes twice the later row wins, attribute by attribute."""
     users: dict[str, dict[str, Any]] = {}
     for row in rows:
         users.setdefault(row.user, {}).update(row.attributes)
-    for user, attributes in users.items():
+    return users
+
+
+def _upserts(site: str, rows: list[Row]) -> Iterator[UpdateOne]:
+    """Yield one update per user."""
+    for user, attributes in _merged(rows).items():
         first: Document = {"site": site, "user": user}
         if attributes:
             changes = {f"attributes.{name}": value for name, value in attributes.items()}

@@ -16,6 +16,7 @@ from shared.errors import InvalidRequest
 T = TypeVar("T")
 R = TypeVar("R")
 CHANNELS = ("email", "sms", "push", "webhook")
+DEEPEST = 32  # objects and lists in each other; MongoDB takes a hundred
 MARKS = ("_line", "_reason")  # what a rejects file adds to a row
 
 
@@ -180,11 +181,13 @@ def _values(attributes: dict[str, Any]) -> dict[str, Any]:
     return {_check_name(name): _value(value) for name, value in attributes.items()}
 
 
-def _value(value: Any) -> Any:
+def _value(value: Any, depth: int = 0) -> Any:
+    if depth > DEEPEST:
+        raise Broken(f"nested deeper than {DEEPEST}")
     if isinstance(value, dict):
-        return {name: _inner(each) for name, each in _values(value).items()}
+        return {_check_name(name): _inner(_value(each, depth + 1)) for name, each in value.items()}
     if isinstance(value, list):
-        return [_inner(_value(each)) for each in value]
+        return [_inner(_value(each, depth + 1)) for each in value]
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise Broken("a whole number is too big")
     return value

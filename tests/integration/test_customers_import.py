@@ -179,3 +179,42 @@ def test_opting_out_in_bulk_is_as_one_by_one(mongodb: Database[dict[str, Any]]) 
     }
     assert rows == {"ada": {"email": "unsubscribed", "sms": "imported"}, "$bob": {"push": "imported"}}
     assert opt_outs.has("demo", "$bob", "push")
+
+
+@pytest.mark.parametrize("deep", [34, 176, 180, 250, 400, 5000])
+def test_what_is_nested_too_deep_is_one_rejected_row(
+    mongodb: Database[dict[str, Any]], tmp_path: Path, deep: int
+) -> None:
+    """Named with its line, whatever MongoDB, Python or the decoder would say of it; the others are imported."""
+    path = tmp_path / "deep.ndjson"
+    lists = "[" * deep + "]" * deep
+    path.write_text(f'{{"user_id": "ada"}}\n{{"user_id": "bob", "a": {lists}}}\n{{"user_id": "cyd"}}\n')
+    rejects: list[Reject] = []
+    done = imported(path, mongodb, "demo", rejects)
+    assert (done.accepted, done.new, done.rejected) == (2, 2, 1)
+    assert [reject.records[0].place for reject in rejects] == ["2"]
+    assert sorted(row["user"] for row in mongodb.customers.find()) == ["ada", "cyd"]
+
+
+def test_a_customer_that_grows_too_large_stops_nobody_else(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """In one bulk, and on top of what is stored: the rows are rejected, and all others are in, counted once."""
+    path = tmp_path / "large.ndjson"
+
+    def write(user: str, first: int, number: int) -> str:
+        return "".join(
+            json.dumps({"user_id": user, f"a{n}": "x" * 1_000_000}) + "\n" for n in range(first, first + number)
+        )
+
+    path.write_text('{"user_id": "ada", "n": 1}\n' + write("bob", 0, 18) + '{"user_id": "cyd", "n": 1}\n')
+    rejects: list[Reject] = []
+    done = imported(path, mongodb, "demo", rejects)
+    assert (done.accepted, done.new, done.rejected) == (2, 2, 18)
+    assert {reject.reason for reject in rejects} == {"the customer would be larger than 16 MB"}
+    assert sorted(row["user"] for row in mongodb.customers.find()) == ["ada", "cyd"]
+
+    path.write_text(write("bob", 0, 10))
+    assert imported(path, mongodb, "demo").new == 1
+    path.write_text('{"user_id": "ada", "n": 2}\n' + write("bob", 10, 9))
+    done = imported(path, mongodb, "demo", rejects)
+    assert (done.accepted, done.changed, done.rejected) == (1, 1, 9)
+    assert len(rejects) == 18 + 9

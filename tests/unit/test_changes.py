@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from console.changes import Change, Field, changes
+import msgspec
+import pytest
+
+from console.changes import COMPILED, Change, Field, changes
 from console.definitions import Definitions, validate
 from console.publish import content
 from console.versions import Content
@@ -103,3 +106,29 @@ def test_a_secret_that_only_the_environment_knows() -> None:
     ((change,),) = (changes(version(), new),)
     assert (change.kind, change.fields[0].field) == ("site", "keys")
     assert "wk_other" not in repr(change)
+
+
+@pytest.mark.parametrize(("was", "now"), [(1, True), (True, 1), (0, False)])
+def test_a_number_is_no_truth(was: Any, now: Any) -> None:
+    """To Python they are equal; to a condition they are not, and so the progress goes."""
+    group = [version(groups=[{"id": "vip", "rule": {"vip": value}}]) for value in (was, now)]
+    assert changes(*group) == (Change("group", "vip", "changed", (Field("rule.vip", was, now),)),)
+    assert not group[1].is_same(group[0])
+    live, new = (
+        campaign(trigger={"sequence": [STEP | {"where": {"vip": value}}], "within": "10m"}) for value in (was, now)
+    )
+    (found,) = changes(live, new)
+    assert found.fields == (Field("trigger.sequence[0].where.vip", was, now),)
+    assert found.dropped == live.ruleset.campaigns[0].trigger.key
+
+
+def test_what_another_release_compiled_differently_is_told() -> None:
+    """Nothing was written anew, and a publish makes a new version all the same: with the progress that it costs."""
+    new = version()
+    (compiled,) = new.ruleset.campaigns
+    trigger = msgspec.structs.replace(compiled.trigger, key="anothers")
+    older = msgspec.structs.replace(compiled, trigger=trigger)
+    live = new._replace(ruleset=msgspec.structs.replace(new.ruleset, campaigns=[older]))
+    assert changes(live, new) == (Change("campaign", "c", "changed", (COMPILED,), "anothers"),)
+    renamed = new._replace(ruleset=msgspec.structs.replace(new.ruleset, name="as it was called"))
+    assert changes(renamed, new) == (Change("site", "s", "changed", (COMPILED,)),)

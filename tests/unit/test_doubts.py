@@ -25,6 +25,7 @@ MAIL = {"channel": "email", "content": {"subject": "Hello", "text": "Hello"}}
 TWICE = {"sequence": [{"event": "a", "times": 2}], "within": "1h"}
 VIP = {"targets": ["vip"]}
 BIG = {"sequence": [{"event": "a", "where": {"amount": 5}}]}
+ONE, YES = ({"sequence": [{"event": "a", "where": {"vip": value}}]} for value in (1, True))
 AT_NINE = {"schedule": {"hours": "09:00-10:00"}}
 
 
@@ -62,6 +63,9 @@ COMES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     (MAIL, MAIL, {"caps": {"email": {"max": 2, "per": "1d"}}}),
     (MAIL, {}, {"caps": {"popup": {"max": 1, "per": "1d"}, "email": {"max": 1, "per": "1d"}}}),
     ({}, {"trigger": {"sequence": [{"event": "c"}]}}, {}),
+    # a popup whose answer is late, or that nobody would see, leaves its place
+    ({}, MAIL, {"caps": {"total": {"max": 1, "per": "1d"}}}),
+    ({"trigger": YES}, {"trigger": ONE}, {}),
 ]
 
 
