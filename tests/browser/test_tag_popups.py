@@ -232,6 +232,7 @@ def test_one_popup_after_the_other(visit: Go) -> None:
     there.page.evaluate("() => { for (const name of ['one', 'two', 'three']) opportune.track(name) }")
     expect(there.page.get_by_role("heading", name="First")).to_be_visible()
     expect(there.page.get_by_role("heading", name="Second")).to_have_count(0)
+    eventually(lambda: any(each["messageId"] == "a1:impression" for each in there.edge.messages), there.page)
     there.page.keyboard.press("Escape")
     expect(there.page.get_by_role("heading", name="Second")).to_be_visible()
     expect(there.host).to_have_count(2)
