@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, Route
 
 from tests.browser.tag_site import KEY, Edge, Site, eventually, page
 
@@ -203,6 +203,23 @@ def test_a_failed_request_is_sent_again_with_the_same_id(open_page: Open, edge: 
     opened.wait_for_timeout(300)
     assert len({each["messageId"] for each in edge.named("won")}) == 1
     assert opened.locator("opportune-popup").count() == 0
+
+
+@pytest.mark.parametrize("wait", ["Wed, 25 Nov 2026 23:00:00 GMT", "soon", "2592000", "-1"])
+def test_whatever_a_server_in_trouble_says_is_a_wait(open_page: Open, edge: Edge, wait: str) -> None:
+    """A proxy may say when in other words, or name a month: the tag does not ask again at once."""
+    opened = open_page(attributes='data-pages="off"')
+    asked: list[str] = []
+
+    def refuse(route: Route) -> None:
+        asked.append(route.request.url)
+        headers = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "*", "Retry-After": wait}
+        route.fulfill(status=503, headers=headers)
+
+    opened.route(f"{edge.url}/v1/**", refuse)
+    opened.evaluate("opportune.track('x')")
+    opened.wait_for_timeout(900)  # the first wait is a second at least
+    assert len(asked) == 1
 
 
 def test_what_the_server_refuses_is_not_sent_again(open_page: Open, edge: Edge) -> None:

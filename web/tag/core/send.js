@@ -63,7 +63,8 @@ async function post(batch) {
       signal: AbortSignal.timeout?.(1e4),
     });
     if (response.status === 429 || response.status >= 500) {
-      patience = Math.max(patience, 1e3 * response.headers.get("Retry-After"));
+      // A date, or more than a timer can hold, would be no wait at all.
+      patience = Math.max(patience, Math.min(1e3 * response.headers.get("Retry-After") || 0, KEPT_FOR));
       return null;
     }
     const answer = await response.json();
