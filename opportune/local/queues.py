@@ -15,6 +15,7 @@ from opportune.local.errors import LocalStackError
 
 BATCH_SIZE = 10
 POLL_WAIT_S = 1
+MOST_LOGGED = 500
 _LOG = logging.getLogger("opportune.local.queues")
 
 Invoke = Callable[[bytes], Answer]
@@ -108,6 +109,9 @@ class QueueMapping:
                 _LOG.warning("a batch of %d stays in the queue: %s", len(messages), error.message)
                 return
             done = handled([message["MessageId"] for message in messages], answer)
+            if len(done) < len(messages):
+                kept, answered = len(messages) - len(done), answer.payload.decode(errors="replace")
+                _LOG.warning("%d of %d messages stay in the queue: %s", kept, len(messages), answered[:MOST_LOGGED])
             entries = [
                 {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
                 for number, message in enumerate(messages)

@@ -137,10 +137,11 @@ class Stack:
                 self._claimed = False
                 self._tell("local stack", "stopped")
 
-    def drain(self, timeout_s: float = 30.0) -> None:
+    def drain(self, timeout_s: float = 2.5 * aws.VISIBILITY_TIMEOUT_S) -> None:
         """Wait until all deliveries, doorbells that rang and asynchronous invocations are done.
 
-        Raises `LocalStackError` after *timeout_s* seconds. Delayed messages are not waited for.
+        Raises `LocalStackError` after *timeout_s* seconds, by default long enough for what failed once or twice.
+        Delayed messages are not waited for.
         """
         if self._sources is None:
             raise LocalStackError("the local stack is not running")

@@ -35,7 +35,7 @@ def resources(aws_url: str) -> aws.Resources:
         assert connection.getresponse().status == 200
     made = aws.create_resources(aws_url, ["example.com"])
     sqs = aws.client("sqs", aws_url)
-    sqs.set_queue_attributes(QueueUrl=made.queue_url, Attributes={"VisibilityTimeout": "1"})
+    sqs.set_queue_attributes(QueueUrl=made.queue_url, Attributes={"VisibilityTimeout": "3"})
     return made
 
 
@@ -121,13 +121,15 @@ def test_only_failed_items_come_back(aws_url: str, resources: aws.Resources, map
     assert counts == ["1", "2"]
 
 
-def test_an_error_keeps_the_whole_batch(aws_url: str, resources: aws.Resources, mapping: Start) -> None:
-    """After a function error or a throttle all messages stay, and drain names them when its time is up."""
+def test_an_error_keeps_the_whole_batch(
+    aws_url: str, resources: aws.Resources, mapping: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a function error or a throttle all messages stay; the log says why, and drain names them at its end."""
 
     def rule(records: list[dict[str, Any]]) -> Answer:
         if "throttled" in {record["body"] for record in records}:
             raise Throttled("busy")
-        return Answer(b"{}", "Unhandled")
+        return Answer(b'{"errorType": "Broken"}', "Unhandled")
 
     engager = RecordingEngager(rule)
     queue = mapping(engager)
@@ -136,6 +138,8 @@ def test_an_error_keeps_the_whole_batch(aws_url: str, resources: aws.Resources, 
     with pytest.raises(LocalStackError, match="not empty after"):
         queue.drain(1)
     assert {"a", "throttled"} <= set(engager.bodies())
+    assert "Broken" in caplog.text
+    assert "busy" in caplog.text
 
 
 @pytest.mark.parametrize(
