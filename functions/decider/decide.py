@@ -19,7 +19,7 @@ from decider.book import Book, Rulebook
 from decider.dispatch import LONGEST_HOP_S, Dispatch
 from decider.policy import FRESH_MS, closed
 from decider.relevance import Concern
-from decider.rows import WAITING, Fire, Outcome, RowAnswer, RowCall, Rows, TriggerCall
+from decider.rows import WAITING, Fire, Outcome, RowAnswer, RowCall, Rows, TriggerCall, Unreadable
 from decider.targets import Targets
 from shared import groups
 from shared.contracts import Decide, Decided, Decision, Event, Ring
@@ -52,23 +52,29 @@ class Decider:
         self.tell = tell
 
     def decide(self, request: Decide, before: Callable[[int], None] = lambda _: None) -> Decided:
-        """Return one decision per event, in order. *before* is called with the place of each, before it is applied."""
+        """Return one decision per event, in order. *before* is called with the place of each, before it is applied.
+
+        Where a user's row cannot be read, his events are left and the other users' are decided before that is raised.
+        """
         decisions: list[Decision] = []
         matched: dict[str, tuple[Decision, Fire]] = {}
         fresh: set[str] = set()
         failure: Unavailable | None = None
+        left: set[str] = set()
         for place, event in enumerate(request.events):
             decision = Decision(event.message_id)
             try:
                 before(place)
-                answer = self._apply(request.site, event)
+                answer = self._apply(request.site, event) if event.user not in left else None
+            except Unreadable as error:
+                failure = error
+                left.add(event.user)
+                continue
             except Unavailable as error:
                 failure = error
                 break
             if answer is not None:
                 _refuse(decision, answer)
-                for campaign in answer.evicted:
-                    self.tell("a run had to go: a user has too many", extra={"campaign": campaign})
                 for fire in self._in_answer(request.site, answer, event.received):
                     matched.setdefault(fire.key, (decision, fire))  # a message may be in a batch twice
                     if event.received - fire.at <= FRESH_MS or fire is answer.offer:
@@ -170,6 +176,8 @@ class Decider:
             if answer is not None and answer.code is Outcome.VISITOR_BECAME_USER:
                 event = msgspec.structs.replace(event, user=answer.user)
             elif answer is not None:
+                for campaign in answer.evicted:
+                    self.tell("a run had to go: a user has too many", extra={"campaign": campaign})
                 return answer
         raise Unavailable("the ruleset changed too often meanwhile", code="ruleset_changing")
 

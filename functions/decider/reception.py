@@ -4,6 +4,7 @@ from collections import deque
 
 from decider.decide import GRACE_MS, Decider
 from decider.records import Records
+from decider.rows import Unreadable
 from decider.visitors import become
 from shared.contracts import Decide, Decided
 from shared.errors import Unavailable
@@ -22,23 +23,26 @@ class Reception:
         A visitor becomes a user between the events where he says so. Raises `Unavailable` when a part of it is not
         done; then the request may come again, and what is done changes nothing.
         """
-        failure = self._record(request)
+        failures = self._record(request)
         waiting = deque(each for each in request.introductions if each.visitor)
 
         def introduce(place: int) -> None:
             while waiting and waiting[0].before <= place:
                 rules = self._decider.book.get().get(request.site)
-                if rules is not None:
-                    become(self._decider.rows, rules, request.site, waiting[0], GRACE_MS)
+                try:
+                    if rules is not None:
+                        become(self._decider.rows, rules, request.site, waiting[0], GRACE_MS)
+                except Unreadable as error:  # of these two alone: the events of others must not wait for it
+                    failures.append(error)
                 waiting.popleft()
 
         decided = self._decider.decide(request, introduce)
         introduce(len(request.events))
-        if failure is not None:
+        for failure in failures:
             raise failure
         return decided
 
-    def _record(self, request: Decide) -> Unavailable | None:
+    def _record(self, request: Decide) -> list[Unavailable]:
         """Record what came beside the events; a failure is returned, for they are decided all the same."""
         try:
             for name in self._records.write_traits(request.site, request.introductions):
@@ -48,5 +52,5 @@ class Reception:
             if rules is not None and rules.plan.offers:
                 self._decider.rows.see(request.site, request.reports)
         except Unavailable as error:
-            return error
-        return None
+            return [error]
+        return []

@@ -251,8 +251,14 @@ class Rows:
         for each in reports:
             if each.what != "failed":
                 seen.setdefault(each.user, []).append(each.activation)
+        failure: Unreadable | None = None
         for user, ids in seen.items():
-            self.run(self._see, keys.row(keys.partition(site, user), site, user), *ids)
+            try:
+                self.run(self._see, keys.row(keys.partition(site, user), site, user), *ids)
+            except Unreadable as error:
+                failure = error
+        if failure is not None:
+            raise failure
 
     def run(self, script: Script, *keys_and_arguments: Any) -> Any:
         """Run *script*; raises `Unavailable` when what happened is not known."""

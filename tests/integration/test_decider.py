@@ -8,9 +8,9 @@ import pytest
 from pymongo.database import Database
 from redis import Redis
 
-from decider import book
+from decider import book, keys
 from decider.decide import Decider
-from decider.rows import Rows
+from decider.rows import Rows, Unreadable
 from decider.targets import MongoTargets
 from decider.wiring import MongoLibrary
 from shared.contracts import Activation, Conversion, Decide, Event, Ring
@@ -186,6 +186,24 @@ def test_what_was_decided_is_handed_over_when_the_rest_fails(town: Town) -> None
         town.win("anna", "third", at=T0 + 2)
     town.outbox.broken = False
     assert len(town.win("anna", "third", at=T0 + 2)) == 1
+
+
+def test_a_row_that_cannot_be_read_leaves_the_events_of_other_users_alone(town: Town) -> None:
+    """Bob's garbage is in the middle of a batch: it fails as a whole, yet anna's popup is on its way, once."""
+    town.target(1, bob=["three-wins"])
+    for user in ("anna", "bob"):
+        for n in range(2):
+            town.win(user, f"{user}{n}", at=T0 + n)
+    town.redis.set(keys.row(keys.partition("demo", "bob"), "demo", "bob"), "a row of another type")
+    order = ["bob", "anna", "bob", "anna"]
+    batch = [
+        Event(user, "game_result", f"batch{n}", T0 + 3, T0 + 3, {"outcome": "win"}) for n, user in enumerate(order)
+    ]
+    with pytest.raises(Unreadable):
+        town.decider.decide(Decide("demo", batch, T0 + 2000))
+    assert [each.user for each in town.outbox.shown] == ["anna"]
+    assert town.win("anna", "batch1", at=T0 + 3) != []
+    assert town.win("anna", "fourth", at=T0 + 4) == []
 
 
 def test_history_is_recorded_and_not_shown(town: Town) -> None:

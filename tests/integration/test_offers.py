@@ -7,10 +7,12 @@ import pytest
 from pymongo.database import Database
 from redis import Redis
 
+from decider import keys
 from decider.activations import activation_id
 from decider.keys import message_digest
 from decider.reception import Reception
 from decider.records import MongoRecords
+from decider.rows import Unreadable
 from shared.contracts import Decide, Decision, Event
 from shared.identities import Report
 from shared.ruleset import Campaign, Quota
@@ -84,6 +86,17 @@ def test_what_ends_an_offer(fair: FairMaker, what: str, ends: bool) -> None:
     (first,) = home.ids("pay", 0)
     home.report(first, what, SECOND)
     assert home.ids("add", AGAIN) == ([] if ends else [first])
+
+
+def test_a_row_that_cannot_be_read_keeps_no_offer_of_others_alive(fair: FairMaker) -> None:
+    """Bob's row is garbage, and his report comes first: it fails, and anna has seen hers all the same."""
+    home = fair(popup(limits=None), campaign(ADD, name="b"))
+    (first,) = home.ids("pay", 0)
+    home.redis.set(keys.row(keys.partition("demo", "bob"), "demo", "bob"), "a row of another type")
+    reports = [Report(user, first, "seen", T0 + SECOND) for user in ("bob", "anna")]
+    with pytest.raises(Unreadable):
+        Reception(home.decider, MongoRecords(home.database)).take(Decide("demo", [], T0 + SECOND, reports=reports))
+    assert home.ids("add", AGAIN) == []
 
 
 def test_an_offer_ends_by_itself(fair: FairMaker) -> None:

@@ -15,6 +15,7 @@ from decider.decide import GRACE_MS
 from decider.people import Looked
 from decider.reception import Reception
 from decider.records import MongoRecords
+from decider.rows import Unreadable
 from decider.visitors import become
 from shared.contracts import Decide, Event, ForgetUser, Look
 from shared.identities import Introduction
@@ -236,6 +237,20 @@ def test_a_batch_is_taken_in_its_order(club: ClubMaker, mongodb: Database[dict[s
         "user": "anna",
         "attributes": {"first_name": "Anna"},
     }
+
+
+def test_a_visitor_whose_row_cannot_be_read_keeps_no_event_from_being_decided(
+    club: ClubMaker, mongodb: Database[dict[str, Any]]
+) -> None:
+    """He is introduced between the events of two others: the request fails, and theirs have been decided."""
+    home = club()
+    home.redis.set(keys.row(keys.partition("demo", VISITOR), "demo", VISITOR), "a row of another type")
+    reception = Reception(home.decider, MongoRecords(mongodb))
+    events = [Event(user, WINS, f"m{n}", T0 + n, T0 + n, WON) for n, user in enumerate(["anna", "bob", "bob", "bob"])]
+    known = Introduction("anna", T0, {}, VISITOR, before=1)
+    with pytest.raises(Unreadable):
+        reception.take(Decide("demo", events, T0 + 5000, [known]))
+    assert [each.user for each in home.post.shown] == ["bob"]
 
 
 def test_who_is_forgotten_is_forgotten_as_a_visitor_too(club: ClubMaker) -> None:
