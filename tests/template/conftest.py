@@ -19,13 +19,18 @@ import boto3
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER as schemas
 
 source = yaml_parse(open(sys.argv[1]).read())
 template = yaml_parse(open(sys.argv[1]).read())
 template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
 session = boto3.session.Session(region_name="eu-central-1")
 translated = Translator({}, Parser(), boto_session=session).translate(template, json.loads(sys.argv[2]))
-print(json.dumps({"source": source, "translated": translated}))
+region = session.region_name
+kinds = {resource["Type"]: schemas.get_resource_schema(region, resource["Type"]).schema for resource in
+         translated["Resources"].values()}
+identifiers = {kind: schema.get("primaryIdentifier", []) for kind, schema in kinds.items()}
+print(json.dumps({"source": source, "translated": translated, "identifiers": identifiers}))
 """
 PARAMETERS = {
     "MongoDbSecretArn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mongodb-abcdef",
@@ -36,10 +41,14 @@ Node = dict[str, Any]
 
 @dataclass(frozen=True)
 class Template:
-    """Resources by their names: ``source`` as written, ``resources`` as translated."""
+    """Resources by their names: ``source`` as written, ``resources`` as translated.
+
+    ``identifiers``: by type of resource, the paths of the properties that tell one from another.
+    """
 
     source: Node
     translated: Node
+    identifiers: dict[str, list[str]]
 
     @property
     def resources(self) -> dict[str, Node]:

@@ -30,6 +30,17 @@ def test_no_resource_needs_itself(template: Template) -> None:
     TopologicalSorter(graph).prepare()
 
 
+def test_two_stacks_can_live_in_one_account(template: Template) -> None:
+    """No name is written out: a second stack in the same Region would find it taken, and not come about."""
+    given = {
+        name: [resource["Properties"][part] for part in parts if part in resource.get("Properties", {})]
+        for name, resource in template.resources.items()
+        if (parts := [path.removeprefix("/properties/") for path in template.identifiers[resource["Type"]]])
+    }
+    assert {name for name, parts in given.items() if parts} >= {"StateStore", "StateStoreUser", "Sender"}
+    assert [name for name, parts in given.items() if parts and not any(referred(parts))] == []
+
+
 def test_functions_are_those_of_the_local_stack(template: Template) -> None:
     """Handler, timeout and memory are the same here and there."""
     deployed = {
