@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
-from decider import keys
+from decider import agenda, keys
+from decider.agenda import Appointment
 from decider.policy import Policy
 from decider.scripts import Script
 from shared.errors import Unavailable
@@ -30,9 +31,6 @@ class Outcome(IntEnum):
 
 
 WAITING = ("", "holdout")  # gates that a delay is kept for: who is held out waits as the others do
-
-
-KINDS = {"absence": 4, "handover": 1}  # of appointments, and how many names they have
 
 
 class TriggerCall(msgspec.Struct, omit_defaults=True):
@@ -125,15 +123,6 @@ class Taken(msgspec.Struct, array_like=True):
     born: str
 
 
-class Appointment(NamedTuple):
-    """An entry of a partition's agenda: its kind (empty: unreadable), what it names, and the entry itself."""
-
-    partition: int
-    kind: str
-    names: list[str]
-    member: bytes
-
-
 class Batch(NamedTuple):
     """Counters of a partition that were taken away: ``counts`` by ``[day, site, campaign, what]`` in JSON."""
 
@@ -199,7 +188,7 @@ class Rows:
             found = pipeline.execute()
         appointments = []
         for number, members in zip(partitions, found, strict=True):
-            appointments += [_appointment(number, member) for member in members]
+            appointments += [agenda.read(number, member) for member in members]
         return appointments
 
     def put_off(self, appointment: Appointment, until: int) -> None:
@@ -284,17 +273,6 @@ def _reading() -> Iterator[None]:
         yield
     except (msgspec.MsgspecError, ValueError) as error:
         raise Unreadable(f"state store: {type(error).__name__}") from error
-
-
-def _appointment(number: int, member: bytes) -> Appointment:
-    """Return an entry of an agenda; one that cannot be read has no kind and no names."""
-    try:
-        kind, *names = msgspec.json.decode(member, type=list[str])
-    except (msgspec.MsgspecError, ValueError):
-        kind, names = "", []
-    if len(names) != KINDS.get(kind):
-        return Appointment(number, "", [], member)
-    return Appointment(number, kind, names, member)
 
 
 def _keys(site: str, user: str) -> tuple[str, str, str, str]:

@@ -16,10 +16,11 @@ still time for the page under way: however long the agenda has grown, every wake
 from collections.abc import Iterator, Sequence
 
 from decider.activations import reference
+from decider.agenda import Appointment
 from decider.book import Rulebook
 from decider.decide import ATTEMPTS, GRACE_MS, PATIENCE_MS, Decider, row_call
 from decider.policy import Policy, closed
-from decider.rows import Appointment, Fire, RowCall, TriggerCall, Unreadable
+from decider.rows import Fire, RowCall, TriggerCall, Unreadable
 from shared.clock import Clock
 from shared.contracts import Ring, Wake, Woken
 from shared.errors import Unavailable
