@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.decisions import Decisions
+from gateway.front import Front
 from gateway.rates import Rates
 from gateway.tag import Tag
 from shared.clock import Clock
@@ -12,15 +13,12 @@ from shared.observability import Observability
 
 @dataclass(frozen=True)
 class Deps:
-    """What the handler and the endpoints work with.
-
-    ``proxies``: how many are in front of the API. ``identity_secret``: see `Verifier`.
-    """
+    """What the handler and the endpoints work with; ``identity_secret``: see `Verifier`."""
 
     decisions: Decisions
     rates: Rates
     clock: Clock
     observability: Observability
-    proxies: int = 0
+    front: Front = field(default_factory=Front)
     identity_secret: Callable[[], str] = str
     tag: Tag = field(default_factory=Tag)

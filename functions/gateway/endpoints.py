@@ -67,9 +67,7 @@ def admit(request: Request, body: Mapping[str, Any], deps: Deps) -> Access:
     if not access.secret:
         items = body.get("batch")
         events = len(items) if isinstance(items, list) else 1
-        deps.rates.take(
-            access.key.sha256, request.address(deps.proxies), max(1, min(events, tracking.MAX_BATCH_EVENTS))
-        )
+        deps.rates.take(access.key.sha256, request.client.address, max(1, min(events, tracking.MAX_BATCH_EVENTS)))
     return access
 
 

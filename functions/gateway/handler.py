@@ -21,7 +21,7 @@ def create_handler(deps: Deps) -> Handler:
 
     def answer(event: dict[str, Any]) -> Answer:
         try:
-            asked = request.read(event)
+            asked = request.read(event, deps.front.client(event))
             if asked.method == "OPTIONS":
                 return Answer(204, headers=cors.PREFLIGHT)
             endpoint, parameters = table.find(asked.method, asked.path)

@@ -52,8 +52,8 @@ def _admit(key: str, request: Request, deps: Deps) -> Access:
 
 
 def _host(request: Request) -> str:
-    """Return where the request was sent to: API Gateway has let it through by that name."""
-    host = request.headers.get("host", "")
+    """Return where the request was sent to: API Gateway, or CloudFront, has let it through by that name."""
+    host = request.client.host
     if not _HOST.fullmatch(host):
         raise InvalidRequest("the Host header is no host's name", code="invalid_host")
     return host

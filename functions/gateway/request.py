@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.access import presented_key
 from gateway.body import Body, inflate, parse
+from gateway.front import Client
 from shared.errors import InvalidRequest
 
 JSON = "application/json"
@@ -24,22 +25,13 @@ class Request(NamedTuple):
     headers: Mapping[str, str]
     query: Mapping[str, str]
     body: bytes
-    source_ip: str
+    client: Client
     parameters: Mapping[str, str] = {}
 
     @property
     def private(self) -> bool:
         """Return whether the browser asks for privacy: Global Privacy Control."""
         return self.headers.get("sec-gpc", "").strip() == "1"
-
-    def address(self, proxies: int) -> str:
-        """Return the client's address, as the outermost of our *proxies* has seen it; else API Gateway's peer."""
-        if proxies:
-            # client, proxy, …: the last one is API Gateway's peer, and what stands left of ours anybody may have said.
-            seen = [each.strip() for each in self.headers.get("x-forwarded-for", "").split(",")]
-            if len(seen) > proxies:
-                return seen[-proxies - 1]
-        return self.source_ip
 
     def parsed(self, limit: int) -> Body:
         """Return the parsed body of at most *limit* bytes, packed or not."""
@@ -59,8 +51,8 @@ class Answer(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-def read(event: Mapping[str, Any]) -> Request:
-    """Return the request in an API Gateway event, payload format 2.0."""
+def read(event: Mapping[str, Any], client: Client) -> Request:
+    """Return the request in an API Gateway event, payload format 2.0; *client*: who sent it."""
     http = event["requestContext"]["http"]
     path = event.get("rawPath") or "/"
     stage = event["requestContext"].get("stage", "$default")
@@ -77,7 +69,7 @@ def read(event: Mapping[str, Any]) -> Request:
         headers=event.get("headers") or {},
         query=event.get("queryStringParameters") or {},
         body=packed,
-        source_ip=http.get("sourceIp", ""),
+        client=client,
     )
 
 

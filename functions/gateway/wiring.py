@@ -2,22 +2,27 @@
 
 from pathlib import Path
 
+from aws_lambda_powertools.metrics import MetricUnit
+
 from gateway.decisions import Decisions, ask_catalogue
 from gateway.deps import Deps
+from gateway.front import Front
+from gateway.origin import OriginSecret
 from gateway.rates import Rates
 from gateway.tag import Tag
 from shared.contracts import Catalogue
 from shared.invoke import LambdaInvoke, lambda_client
-from shared.observability import observe
+from shared.observability import Observability, observe
 from shared.polled import Polled
-from shared.secrets import LateSecret
+from shared.secrets import LateSecret, resolve_versions
 from shared.settings import Settings
+from shared.signing import check_secret
 
 ASSETS = Path(__file__).parent / "assets"  # made by `make build`, and by whatever starts the system here
 
 
 def build(settings: Settings) -> Deps:
-    """Return everything the handler needs; nothing is connected yet."""
+    """Return everything the handler needs; nothing is asked yet but the origin secret, which each request needs."""
     observability = observe("gateway")
     client = lambda_client(read_timeout_s=settings.gateway_timeout_ms / 1000)
     decider = LambdaInvoke(client, settings.decider_function)
@@ -32,7 +37,25 @@ def build(settings: Settings) -> Deps:
         rates=Rates(settings.events_per_second, settings.clock),
         clock=settings.clock,
         observability=observability,
-        proxies=settings.proxies,
+        front=_front(settings, observability),
         identity_secret=LateSecret(settings.identity_secret, settings.clock),
         tag=Tag.read(ASSETS),
+    )
+
+
+def _front(settings: Settings, observability: Observability) -> Front:
+    if not settings.origin_secret:
+        return Front(proxies=settings.proxies)
+    logger, metrics = observability.logger, observability.metrics
+    secret = OriginSecret(
+        lambda: [check_secret(each, "OPPORTUNE_ORIGIN_SECRET") for each in resolve_versions(settings.origin_secret)],
+        settings.clock,
+        lambda error: logger.warning("origin secret not read", extra={"code": error.code, "reason": error.message}),
+    )
+    secret.look_up()
+    return Front(
+        proxies=settings.proxies,
+        secret=secret,
+        direct=settings.direct_requests,
+        on_direct=lambda: metrics.add_metric(name="DirectRequests", unit=MetricUnit.Count, value=1),
     )

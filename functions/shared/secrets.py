@@ -8,6 +8,7 @@ from typing import Any
 from shared.clock import Clock
 from shared.errors import InvalidSettings, OpportuneError, Unavailable
 
+_NOTHING = "ResourceNotFoundException"
 _ARN = re.compile(r"arn:[^:]+:secretsmanager:(?P<region>[^:]+):\d+:secret:.+")
 
 
@@ -19,6 +20,12 @@ def resolve(value: str, read: Callable[[str, str], str] | None = None) -> str:
     """
     arn = _ARN.fullmatch(value)
     return (read or read_secret)(value, arn["region"]) if arn else value
+
+
+def resolve_versions(value: str, read: Callable[[str, str], list[str]] | None = None) -> list[str]:
+    """Return the text of the secret *value* and, if it was rotated, the one before; or *value*, if it is no ARN."""
+    arn = _ARN.fullmatch(value)
+    return (read or read_versions)(value, arn["region"]) if arn else [value]
 
 
 class LateSecret:
@@ -51,12 +58,30 @@ class LateSecret:
 
 def read_secret(arn: str, region: str, **options: Any) -> str:
     """Return the text of the secret *arn*; *options* go to botocore."""
+    text = _read(arn, region, "AWSCURRENT", **options)
+    if text is None:
+        raise Unavailable(f"the secret {arn} cannot be read: {_NOTHING}", code="secret_unavailable")
+    return text
+
+
+def read_versions(arn: str, region: str, **options: Any) -> list[str]:
+    """Return the text of the secret *arn*, then the one before it, if there is one."""
+    # In this order: a rotation in between leaves out the new one, which nobody sends yet, and not the one in use.
+    text = read_secret(arn, region, **options)
+    before = _read(arn, region, "AWSPREVIOUS", **options)
+    return [text] if before is None else [text, before]
+
+
+def _read(arn: str, region: str, stage: str, **options: Any) -> str | None:
+    """Return the text of the version at *stage*; ``None`` where there is none."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - only a function with a secret pays
 
     try:
-        answer = _client(region, **options).get_secret_value(SecretId=arn)
+        answer = _client(region, **options).get_secret_value(SecretId=arn, VersionStage=stage)
     except (BotoCoreError, ClientError) as error:
         reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+        if reason == _NOTHING:
+            return None
         raise Unavailable(f"the secret {arn} cannot be read: {reason}", code="secret_unavailable") from error
     if "SecretString" not in answer:
         raise InvalidSettings(f"the secret {arn} holds no text")

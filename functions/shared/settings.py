@@ -18,6 +18,10 @@ PREFERENCES = "preferences"
 EVERY_FUNCTION = (GATEWAY, DECIDER, ENGAGER, REFRESHER, PREFERENCES)
 
 
+def _boolean(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()]
+
+
 def _positive(text: str) -> int:
     value = int(text)
     if value <= 0:
@@ -64,7 +68,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("OPPORTUNE_REDIS_URL", str, "address of the Redis state store, redis:// or rediss://", (DECIDER,)),
     Setting(
         "OPPORTUNE_REDIS_CLUSTER",
-        lambda text: {"true": True, "false": False}[text.lower()],
+        _boolean,
         "true where the state store is in cluster mode (ElastiCache Serverless always is)",
         (DECIDER,),
         default=False,
@@ -118,6 +122,21 @@ SETTINGS: tuple[Setting, ...] = (
         "number of proxies in front of the API, such as 1 for CloudFront: whose entries in X-Forwarded-For to skip",
         (GATEWAY,),
         default=0,
+    ),
+    Setting(
+        "OPPORTUNE_ORIGIN_SECRET",
+        str,
+        "what CloudFront sends along in X-Origin-Verify: 32 characters or more, or the ARN of the secret that holds "
+        "them; empty: requests need none",
+        (GATEWAY,),
+        default="",
+    ),
+    Setting(
+        "OPPORTUNE_DIRECT_REQUESTS",
+        _boolean,
+        "true where requests without the origin secret are taken too, as while sites move to CloudFront",
+        (GATEWAY,),
+        default=False,
     ),
     Setting("OPPORTUNE_SES_CONFIGURATION_SET", str, "SES configuration set of all e-mails", (ENGAGER,), default=""),
     Setting(
@@ -183,6 +202,8 @@ class Settings:
     gateway_timeout_ms: int = 5000
     events_per_second: int = 100
     proxies: int = 0
+    origin_secret: str = ""
+    direct_requests: bool = False
     ses_configuration_set: str = ""
     signing_secret: str = ""
     identity_secret: str = ""

@@ -35,3 +35,20 @@ def test_a_secret_of_bytes_is_refused(aws: Aws) -> None:
     stored = aws.client("secretsmanager").create_secret(Name="bytes", SecretBinary=b"\x00")
     with pytest.raises(InvalidSettings, match="no text"):
         secrets.read_secret(stored["ARN"], REGION, **local(aws))
+
+
+def test_a_secret_has_one_version_until_it_is_rotated(aws: Aws) -> None:
+    """Then two, the newest first; saved twice, the old one counts no more."""
+    client = aws.client("secretsmanager")
+    arn = client.create_secret(Name="origin", SecretString="first")["ARN"]
+    assert secrets.read_versions(arn, REGION, **local(aws)) == ["first"]
+    client.put_secret_value(SecretId=arn, SecretString="second")
+    assert secrets.read_versions(arn, REGION, **local(aws)) == ["second", "first"]
+    client.put_secret_value(SecretId=arn, SecretString="second")
+    assert secrets.read_versions(arn, REGION, **local(aws)) == ["second", "second"]
+
+
+def test_without_the_secret_there_are_no_versions(aws: Aws) -> None:
+    """That one before it is missing is usual; that it is missing itself is not."""
+    with pytest.raises(Unavailable, match=f"{NOWHERE}.*ResourceNotFound"):
+        secrets.read_versions(NOWHERE, REGION, **local(aws))

@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.decisions import Decisions, ask_catalogue
 from gateway.deps import Deps
+from gateway.front import Front
 from gateway.handler import create_handler
 from gateway.rates import Rates
 from gateway.tag import Tag
@@ -57,7 +58,7 @@ class FakeDecider:
 class Site:
     """A site that talks to the Gateway; ``age_ms``: how long ago the Gateway was started, which stands still."""
 
-    def __init__(self, *, proxies: int = 0, per_second: int = 100, tag: Tag | None = None) -> None:
+    def __init__(self, *, front: Front | None = None, per_second: int = 100, tag: Tag | None = None) -> None:
         self.decider = FakeDecider()
         self.age_ms = 0
         catalogue: Polled[Catalogue] = Polled(
@@ -66,7 +67,7 @@ class Site:
         decisions = Decisions(self.decider, catalogue, lambda: NOW, 2000)
         clock = lambda: NOW + self.age_ms  # noqa: E731 - it is one
         rates = Rates(per_second, clock)
-        deps = Deps(decisions, rates, clock, observe("gateway"), proxies=proxies, tag=tag or Tag())
+        deps = Deps(decisions, rates, clock, observe("gateway"), front or Front(), tag=tag or Tag())
         self.handler = create_handler(deps)
 
     def ask(

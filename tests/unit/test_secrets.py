@@ -30,3 +30,13 @@ def test_the_arn_of_a_secret_is_replaced_by_its_text(partition: str) -> None:
 
     assert secrets.resolve(arn, read) == "mongodb://secret"
     assert asked == [(arn, "eu-central-1")]
+
+
+def test_a_value_that_is_no_arn_is_its_only_version() -> None:
+    """Nothing is read, so a secret that is given as it is cannot be rotated."""
+
+    def none(arn: str, region: str) -> list[str]:
+        raise AssertionError((arn, region))
+
+    assert secrets.resolve_versions("x" * 32, none) == ["x" * 32]
+    assert secrets.resolve_versions(ARN, lambda *question: list(question)) == [ARN, "eu-central-1"]

@@ -1,0 +1,124 @@
+"""A Gateway that only CloudFront may ask, over HTTP: its secret lies in Secrets Manager, and is rotated."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+from opportune.local import aws
+from opportune.local.api_gateway import ApiGateway
+from opportune.local.children import Children
+from opportune.local.environments import Environment, Pool
+from opportune.local.functions import FUNCTIONS, FUNCTIONS_DIR, environment
+from shared.clock import now_ms
+from shared.settings import GATEWAY
+from tests.system.whole import System
+
+FIRST, SECOND = "1" * 64, "2" * 64
+SPEED = 1000  # of the Gateway's clock: the pause between two look-ups is over in no time
+VISITOR = "203.0.113.9"
+
+
+class Edge:
+    """CloudFront, as the Gateway sees it: it adds the visitor's address and the secret ``sends``."""
+
+    def __init__(self, url: str, secrets: Any, arn: str) -> None:
+        self.sends = FIRST
+        self._url = url
+        self._secrets = secrets
+        self._arn = arn
+        self._pool = urllib3.PoolManager()
+
+    def rotate(self, text: str) -> None:
+        """Save *text* as the secret."""
+        self._secrets.put_secret_value(SecretId=self._arn, SecretString=text)
+        time.sleep(0.1)
+
+    def lose(self) -> None:
+        """Delete the secret."""
+        self._secrets.delete_secret(SecretId=self._arn, ForceDeleteWithoutRecovery=True)
+
+    def ask(self, method: str, path: str, secret: str | None = None, **options: Any) -> urllib3.BaseHTTPResponse:
+        """Return the answer to a request with *secret*, by default the one that it sends; "": none."""
+        chosen = self.sends if secret is None else secret
+        headers = {"Origin": "https://shop.example", "X-Forwarded-For": f"1.1.1.1, {VISITOR}"}
+        headers |= {"X-Opportune-Host": "events.shop.example"} | ({"X-Origin-Verify": chosen} if chosen else {})
+        return self._pool.request(method, self._url + path, headers=headers, retries=False, **options)
+
+    def taken(self, secret: str | None = None) -> int:
+        """Return the status of a preflight."""
+        return self.ask("OPTIONS", "/v1/track", secret).status
+
+
+@pytest.fixture(name="edge")
+def _edge(system: System, tmp_path: Path) -> Iterator[Edge]:
+    secrets = aws.client("secretsmanager", system.stack.aws_url)
+    arn = secrets.create_secret(Name=f"origin-{tmp_path.name}", SecretString=FIRST)["ARN"]
+    settings = {
+        "OPPORTUNE_DECIDER_FUNCTION": "decider",
+        "OPPORTUNE_PROXIES": "1",
+        "OPPORTUNE_ORIGIN_SECRET": arn,
+        "OPPORTUNE_EVENTS_PER_SECOND": "1",
+        "OPPORTUNE_GATEWAY_TIMEOUT_MS": str(5000 * SPEED),
+        "OPPORTUNE_CLOCK": f"{now_ms()},{SPEED}",
+    }
+    function = FUNCTIONS[GATEWAY]
+    variables = environment(
+        GATEWAY,
+        function,
+        settings=settings,
+        aws_url=system.stack.aws_url,
+        lambda_url=system.stack.lambda_url,
+        extra={},
+    )
+    with Children(tmp_path / "run", tmp_path / "logs", os.environ) as children:
+        pool = Pool(GATEWAY, function, children, variables, FUNCTIONS_DIR, Environment.start)
+        front = ApiGateway(pool.invoke, port=None, demo_dir=None)
+        pool.warm_up()
+        front.start()
+        yield Edge(front.url, secrets, arn)
+        front.stop()
+        pool.stop()
+
+
+def test_nobody_goes_around_it(edge: Edge) -> None:
+    """Not with a preflight, an event, a pixel or a file of the tag; pages can read why."""
+    requests: list[tuple[str, str, dict[str, Any]]] = [
+        ("OPTIONS", "/v1/track", {}),
+        ("POST", "/v1/track", {"json": {"writeKey": "wk_demo_public", "userId": "anna", "event": "game_result"}}),
+        ("GET", "/v1/pixel/track?writeKey=wk_demo_public&userId=anna&event=game_result", {}),
+        ("GET", "/tag.js", {}),
+        ("GET", "/v1/projects/wk_demo_public/settings", {}),
+    ]
+    for method, path, options in requests:
+        refused = edge.ask(method, path, "", **options)
+        assert (refused.status, refused.json()["code"]) == (403, "direct_request")
+        assert refused.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+    assert [edge.ask(method, path, **options).status for method, path, options in requests] == [204, 200, 200, 200, 200]
+
+
+def test_the_secret_is_read_at_start(edge: Edge) -> None:
+    """No request waits for it, and who has it needs Secrets Manager no more; what is unknown then may come again."""
+    edge.lose()
+    assert edge.taken() == 204
+    assert [edge.ask("OPTIONS", "/v1/track", secret).status for secret in (SECOND, "")] == [503, 403]
+
+
+def test_libraries_are_sent_to_the_public_host(edge: Edge) -> None:
+    """Not to the address behind, which would refuse them."""
+    told = edge.ask("GET", "/v1/projects/wk_demo_public/settings").json()
+    assert told["integrations"]["Segment.io"]["apiHost"] == "events.shop.example/v1"
+
+
+def test_a_rotation_refuses_nobody(edge: Edge) -> None:
+    """Old and new are taken while the edges change over, by an environment from before; then the old one ends."""
+    assert edge.taken() == 204
+    edge.rotate(SECOND)
+    assert [edge.taken(secret) for secret in (FIRST, SECOND, FIRST, SECOND, "3" * 64)] == [204, 204, 204, 204, 403]
+    edge.rotate(SECOND)
+    assert edge.taken("3" * 64) == 403
+    assert [edge.taken(secret) for secret in (FIRST, SECOND)] == [403, 204]
