@@ -1,0 +1,217 @@
+"""The template with parameters put in, as far as CloudFormation computes it before it makes anything.
+
+Every function that the template uses is computed, and no other one: a new one fails by its name. What only exists once
+a resource does (`Ref`, `GetAtt`) is a text in angle brackets that says which: its logical id, the identifiers that the
+template gives it, and the attribute.
+"""
+
+import ipaddress
+import itertools
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from tests.template.conftest import Node, Template, listed
+
+PSEUDO = {
+    "AWS::AccountId": "123456789012",
+    "AWS::Partition": "aws",
+    "AWS::Region": "eu-central-1",
+    "AWS::StackId": "arn:aws:cloudformation:eu-central-1:123456789012:stack/opportune/1a2b3c4d-0000-0000-0000-5e6f",
+    "AWS::StackName": "opportune",
+    "AWS::URLSuffix": "amazonaws.com",
+}
+NOTHING = object()  # AWS::NoValue
+SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:"
+# Values that whoever deploys may give to parameters that do not list theirs.
+SAMPLES: dict[str, tuple[str, ...]] = {
+    "AlarmEmail": ("", "ops@shop.example"),
+    "MongoDbDatabase": ("opportune", "marketing"),
+    "MongoDbSecretArn": (f"{SECRET}opportune/mongodb-AbCdEf", f"{SECRET}marketing-GhIjKl"),
+    "SenderIdentity": ("shop.example", "news@shop.example"),
+    "StateStoreNodeType": ("cache.m7g.large", "cache.r7g.large"),
+    "SubnetIds": ("", "subnet-0123456789abcdef0,subnet-0123456789abcdef1,subnet-0123456789abcdef2"),
+    "VpcId": ("", "vpc-0123456789abcdef0"),
+}
+TOGETHER = (("VpcId", "SubnetIds"),)  # both or neither
+
+
+class Missing(Exception):
+    """Something refers to what is not there under these parameters."""
+
+
+class Stack:
+    """*template* under *parameters*; those that are not given have their defaults."""
+
+    def __init__(self, template: Template, parameters: Mapping[str, str]) -> None:
+        self._translated = template.translated
+        self._identifiers = template.identifiers
+        defaults = {name: str(body.get("Default", "")) for name, body in self._translated["Parameters"].items()}
+        self.parameters = {**defaults, **parameters}
+        self._functions: dict[str, Callable[[Any], Any]] = {
+            "Ref": self._ref,
+            "Condition": self.holds,
+            "Fn::And": lambda parts: all(map(self.value, parts)),
+            "Fn::Cidr": lambda parts: _cidr(*self.value(parts)),
+            "Fn::Contains": lambda parts: operator.contains(*self.value(parts)),
+            "Fn::Equals": lambda parts: operator.eq(*self.value(parts)),
+            "Fn::GetAZs": lambda region: [f"{self.value(region) or PSEUDO['AWS::Region']}{zone}" for zone in "abc"],
+            "Fn::GetAtt": self._attribute,
+            "Fn::If": lambda parts: self.value(parts[1 if self.holds(parts[0]) else 2]),
+            "Fn::Join": lambda parts: parts[0].join(self.value(parts[1])),
+            "Fn::Not": lambda parts: not self.value(parts[0]),
+            "Fn::Or": lambda parts: any(map(self.value, parts)),
+            "Fn::Select": lambda parts: self.value(parts[1])[int(self.value(parts[0]))],
+            "Fn::Split": lambda parts: self.value(parts[1]).split(parts[0]),
+            "Fn::Sub": self._substitute,
+        }
+
+    @cached_property
+    def facts(self) -> tuple[tuple[str, bool], ...]:
+        """Which conditions hold: two stacks of which this is the same are made of the same resources."""
+        return tuple((name, self.holds(name)) for name in sorted(self._translated.get("Conditions", ())))
+
+    @cached_property
+    def resources(self) -> dict[str, Node]:
+        """The resources that are made."""
+        return self._present("Resources")
+
+    @cached_property
+    def outputs(self) -> dict[str, Node]:
+        """The outputs that there are."""
+        return self._present("Outputs")
+
+    def holds(self, condition: str) -> bool:
+        """Return whether a condition of the template holds."""
+        return bool(self.value(self._translated["Conditions"][condition]))
+
+    def broken_rules(self) -> list[str]:
+        """Return what the template's rules have against these parameters; CloudFormation then makes nothing."""
+        broken = []
+        for rule in self._translated.get("Rules", {}).values():
+            if self.value(rule.get("RuleCondition", True)):
+                broken += [each["AssertDescription"] for each in rule["Assertions"] if not self.value(each["Assert"])]
+        return broken
+
+    def value(self, node: Any) -> Any:
+        """Return *node* computed; raises `Missing`."""
+        if isinstance(node, Mapping):
+            if len(node) == 1:
+                ((name, argument),) = node.items()
+                if name in self._functions:
+                    return self._functions[name](argument)
+                if name.startswith("Fn::"):
+                    raise NotImplementedError(name)
+            values = {name: self.value(each) for name, each in node.items()}
+            return {name: each for name, each in values.items() if each is not NOTHING}
+        if isinstance(node, list):
+            return [each for each in map(self.value, node) if each is not NOTHING]
+        return node
+
+    def check(self) -> None:
+        """Compute everything that there is; raises `Missing` where something refers to what is not."""
+        for name, body in {**self.resources, **self.outputs}.items():
+            for needed in listed(body.get("DependsOn", [])):
+                self._identity(needed)
+            try:
+                self.value({part: each for part, each in body.items() if part not in ("Condition", "DependsOn")})
+            except Missing as error:
+                raise Missing(f"{name}: {error}") from error
+
+    def _present(self, part: str) -> dict[str, Node]:
+        all_: dict[str, Node] = self._translated[part]
+        return {name: body for name, body in all_.items() if "Condition" not in body or self.holds(body["Condition"])}
+
+    def _ref(self, name: str) -> Any:
+        if name == "AWS::NoValue":
+            return NOTHING
+        if name in self.parameters:
+            value = self.parameters[name]
+            return value.split(",") if "List" in self._translated["Parameters"][name]["Type"] else value
+        return PSEUDO.get(name) or f"<{self._identity(name)}>"
+
+    def _attribute(self, path: Any) -> str:
+        name, attribute = path if isinstance(path, list) else path.split(".", 1)
+        return f"<{self._identity(name)}.{attribute}>"
+
+    def _identity(self, name: str) -> str:
+        if name not in self.resources:
+            raise Missing(f"there is no {name}")
+        resource = self.resources[name]
+        parts = [path.removeprefix("/properties/") for path in self._identifiers[resource["Type"]]]
+        given = [
+            str(self.value(resource["Properties"][part])) for part in parts if part in resource.get("Properties", {})
+        ]
+        return ":".join([name, *given])
+
+    def _substitute(self, argument: Any) -> str:
+        text, given = argument if isinstance(argument, list) else (argument, {})
+
+        def put_in(found: re.Match[str]) -> str:
+            name = found[1]
+            if name in given:
+                return str(self.value(given[name]))
+            return self._attribute(name) if "." in name else str(self._ref(name))
+
+        return re.sub(r"\$\{([^!][^}]*)\}", put_in, text)
+
+
+def _cidr(block: str, count: str | int, bits: str | int) -> list[str]:
+    network = ipaddress.ip_network(block)
+    parts = network.subnets(new_prefix=network.max_prefixlen - int(bits))
+    found = [str(part) for part in itertools.islice(parts, int(count))]
+    if len(found) < int(count):
+        raise ValueError(f"{block} has no room for {count} blocks of {bits} bits")
+    return found
+
+
+def allows(template: Template, parameter: str, value: str) -> bool:
+    """Return whether CloudFormation takes *value* for *parameter*."""
+    body = template.translated["Parameters"][parameter]
+    return (
+        str(value) in [str(each) for each in body.get("AllowedValues", [value])]
+        and re.fullmatch(body.get("AllowedPattern", ".*"), value) is not None
+        and len(value) <= int(body.get("MaxLength", 4096))
+    )
+
+
+def values_of(template: Template, parameter: str) -> tuple[str, ...]:
+    """Return the values that tell for *parameter*: all that it allows, or samples."""
+    body = template.translated["Parameters"][parameter]
+    return tuple(map(str, body["AllowedValues"])) if "AllowedValues" in body else SAMPLES[parameter]
+
+
+def asked(node: Any) -> Iterator[str]:
+    """Yield the names that Ref in *node* refers to."""
+    if isinstance(node, Mapping):
+        for name, argument in node.items():
+            yield from [argument] if name == "Ref" else asked(argument)
+    elif isinstance(node, list):
+        for each in node:
+            yield from asked(each)
+
+
+def stacks(template: Template) -> list[Stack]:
+    """Return a stack for each set of resources that may be deployed: one of those with the same conditions."""
+    translated = template.translated
+    names = sorted({*asked(translated["Conditions"]), *asked(translated.get("Rules", {}))})
+    found: dict[tuple[tuple[str, bool], ...], Stack] = {}
+    for values in itertools.product(*(values_of(template, name) for name in names)):
+        parameters = dict(zip(names, values, strict=True))
+        for first, second in TOGETHER:
+            parameters[second] = SAMPLES[second][SAMPLES[first].index(parameters[first])]
+        stack = Stack(template, {**required(template), **parameters})
+        if not stack.broken_rules():
+            found.setdefault(stack.facts, stack)
+    return list(found.values())
+
+
+def required(template: Template) -> dict[str, str]:
+    """Return values for the parameters that have no default."""
+    return {
+        name: values_of(template, name)[0]
+        for name, body in template.translated["Parameters"].items()
+        if "Default" not in body
+    }

@@ -1,0 +1,81 @@
+"""The template under all parameters that may be given: what is made, and whether a change of them comes through."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.template.conftest import Template
+from tests.template.stacks import SAMPLES, SECRET, Missing, Stack, allows, asked, stacks, values_of
+
+LONGEST_DESCRIPTION = 256
+
+
+@pytest.fixture(name="all_stacks", scope="module")
+def _all_stacks(template: Template) -> list[Stack]:
+    return stacks(template)
+
+
+def test_nothing_refers_to_what_is_not_made(all_stacks: list[Stack]) -> None:
+    """Whatever the parameters, resources and outputs refer to resources that are made, too."""
+    assert len(all_stacks) > 100
+    for stack in all_stacks:
+        try:
+            stack.check()
+        except Missing as error:
+            pytest.fail(f"{error}, where {stack.parameters}")
+
+
+def test_a_changed_parameter_publishes_a_version(template: Template, all_stacks: list[Stack]) -> None:
+    """A version is described by whatever of the parameters its function depends on, and by nothing else.
+
+    The alias runs the version that was published last. SAM publishes one where the template says something else of the
+    function, and does not look at what parameters are; CloudFormation publishes one where its description is another.
+    Where nothing else is another, Lambda refuses to.
+    """
+    every = [*all_stacks, *_one_changed(template, all_stacks[0])]
+    for function in template.functions:
+        name = f"{function.title()}Function"
+        description = _description(template, name)
+        pairs = {(repr(s.value(template.resources[name]["Properties"])), s.value(description)) for s in every}
+        assert len({made for made, _ in pairs}) == len({said for _, said in pairs}) == len(pairs), function
+
+
+def test_the_longest_parameters_fit_into_a_description(template: Template, all_stacks: list[Stack]) -> None:
+    """Lambda takes no more than 256 characters."""
+    longest = {
+        "MongoDbDatabase": "d" * 38,
+        "MongoDbSecretArn": SECRET + "s" * (150 - len(SECRET)),
+    }
+    assert all(
+        allows(template, name, value) and not allows(template, name, value + "x") for name, value in longest.items()
+    )
+    for function in template.functions:
+        description = _description(template, f"{function.title()}Function")
+        for stack in all_stacks:
+            assert len(Stack(template, {**stack.parameters, **longest}).value(description)) <= LONGEST_DESCRIPTION
+
+
+def _one_changed(template: Template, base: Stack) -> Iterator[Stack]:
+    """Yield *base* with each other value of each parameter that functions are made of."""
+    for name, body in template.translated["Parameters"].items():
+        if "AllowedValues" in body or name in asked(
+            [template.resources[f"{f.title()}Function"] for f in template.functions]
+        ):
+            for value in values_of(template, name):
+                stack = Stack(template, {**base.parameters, name: value})
+                if not stack.broken_rules():
+                    yield stack
+
+
+def _description(template: Template, function: str) -> Any:
+    """Return the description of the version of *function* that is published."""
+    versions = template.of_type("AWS::Lambda::Version").values()
+    (description,) = (each.get("Description", "") for each in versions if each["FunctionName"] == {"Ref": function})
+    return description
+
+
+def test_samples_are_allowed(template: Template) -> None:
+    """The values that these tests put in are such as the template takes."""
+    for parameter, values in SAMPLES.items():
+        assert all(allows(template, parameter, value) for value in values), parameter
