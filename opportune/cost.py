@@ -39,7 +39,7 @@ PRICES = {
     "Logs, GB": 0.50,
     "SES, thousand e-mails": 0.10,
 }
-ALARMS, METRICS, SECRETS = 24, 30, 3
+ALARMS, METRICS, SECRETS = 25, 32, 3
 LEAST_GB = 0.1  # that a serverless cache is billed for
 PARTITIONS = 1024
 

@@ -75,6 +75,14 @@ def conversion(fire: Fire) -> Conversion:
     return Conversion(_id(fire), fire.at, calls_back=bool(fire.gate))
 
 
+def received(fire: Fire) -> int:
+    """Return when (ms) the event of *fire* was received; 0 where that cannot be read: who hands it over will say so."""
+    try:
+        return _decode_note(fire.note).received
+    except msgspec.MsgspecError:
+        return 0
+
+
 def _names(fire: Fire) -> list[str]:
     return msgspec.json.decode(fire.key, type=list[str])
 

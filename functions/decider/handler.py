@@ -71,7 +71,7 @@ def answer_bells(records: list[dict[str, Any]], deps: Deps) -> dict[str, Any]:
                 ring = msgspec.json.decode(record["body"], type=Ring)
             except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
                 raise InvalidRequest(f"not a doorbell: {type(error).__name__}") from error
-            _woken(answer_bell(deps.decider, ring, deps.clock), deps)
+            _answer(ring, deps)
         except OpportuneError as error:
             extra = {"code": error.code, "sqs_message_id": record["messageId"]}
             deps.observability.logger.warning("doorbell handed back to the queue", extra=extra)
@@ -81,14 +81,25 @@ def answer_bells(records: list[dict[str, Any]], deps: Deps) -> dict[str, Any]:
 
 def _wake(request: Wake, deps: Deps) -> Woken:
     try:
-        return _woken(wake(deps.decider, request, deps.clock), deps)
+        return _woken(wake(deps.decider, request, deps.clock, _late(deps)), deps)
     finally:
         deps.stats.drain(range(request.first, request.last + 1))
+
+
+def _answer(ring: Ring, deps: Deps) -> Woken:
+    return _woken(answer_bell(deps.decider, ring, deps.clock, _late(deps)), deps)
+
+
+def _late(deps: Deps) -> Callable[[int], None]:
+    metrics = deps.observability.metrics
+    # With the hundredth value of a metric, as many as a line of log may hold, Powertools begins another line.
+    return lambda late: metrics.add_metric(name="TimerLateness", unit=MetricUnit.Milliseconds, value=late)
 
 
 def _woken(woken: Woken, deps: Deps) -> Woken:
     metrics = deps.observability.metrics
     metrics.add_metric(name="AbsencesFired", unit=MetricUnit.Count, value=woken.absences)
+    metrics.add_metric(name="DelaysEnded", unit=MetricUnit.Count, value=woken.delayed)
     metrics.add_metric(name="AppointmentsPutOff", unit=MetricUnit.Count, value=woken.put_off)
     metrics.add_metric(name="HandoversRepeated", unit=MetricUnit.Count, value=woken.handovers)
     return woken
@@ -99,7 +110,7 @@ ANSWERS: dict[type, Callable[[Any, Deps], Any]] = {
     # The Gateway keeps the answer for its own interval: one that is old already would be twice as old in the end.
     AskCatalogue: lambda _, deps: book.catalogue(deps.decider.book.no_older_than(FRESH_MS)),
     Wake: _wake,
-    Ring: lambda request, deps: _woken(answer_bell(deps.decider, request, deps.clock), deps),
+    Ring: _answer,
     Look: lambda request, deps: people.look(deps.decider, request),
     AskProgress: lambda request, deps: Progress(on_the_way(deps.decider.rows.run, request.site, deps.clock())),
     ForgetUser: lambda request, deps: people.forget(deps.decider, request),

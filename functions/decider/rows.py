@@ -117,10 +117,11 @@ class RowAnswer(msgspec.Struct):
 
 
 class Taken(msgspec.Struct, array_like=True):
-    """What ``take-4.lua`` returns: the fire, ``None`` where there is nothing to take; and of which state."""
+    """What ``take-4.lua`` returns: a fire or ``False``; of which state; whether it is handed over again: see there."""
 
     fire: Fire | Literal[False]
     born: str
+    again: bool
 
 
 class Batch(NamedTuple):

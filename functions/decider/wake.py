@@ -11,11 +11,16 @@ What cannot be read of one user is put off, logged and counted, and does not sta
 
 What is due is seen to in pages, each handed over before the next is begun, and a wake ends while there is
 still time for the page under way: however long the agenda has grown, every wake gets somewhere.
+
+How late each timer was seen to is told, once for each. A timer is what nothing but a wake or a doorbell sees to: an
+absence that falls due, a delay that ends. An absence that an event of its user resolves is none, nor is what was
+cancelled before its time; what could not be handed over when its time had come is a repeated hand-over from then on.
+What the Engager holds afterwards does not come back here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from decider.activations import reference
+from decider.activations import received, reference
 from decider.agenda import Appointment
 from decider.book import Rulebook
 from decider.decide import ATTEMPTS, GRACE_MS, PATIENCE_MS, Decider, row_call
@@ -25,6 +30,8 @@ from shared.clock import Clock
 from shared.contracts import Ring, Wake, Woken
 from shared.errors import Unavailable
 
+Ended = Callable[[Fire, int], None]  # hears of a timer: what it was for, and when it was due
+
 PARTITIONS_AT_ONCE = 128
 MOST_PER_PARTITION = 100
 PAGE = 50
@@ -32,12 +39,14 @@ ENOUGH_MS = 3_000  # no page is begun after that
 DEADLINE_MS = 5_000  # Lambda kills us soon after
 
 
-def wake(decider: Decider, request: Wake, clock: Clock) -> Woken:
+def wake(decider: Decider, request: Wake, clock: Clock, late: Callable[[int], None]) -> Woken:
     """See to what is due in the partitions of *request* by *clock*; return what it came to.
 
-    What could not be handed over is left to a later wake, and the rest is seen to before `Unavailable` is raised.
+    *late* hears of each timer how late it was, in ms. What could not be handed over is left to a later wake, and the
+    rest is seen to before `Unavailable` is raised.
     """
     now = clock()
+    ended = _measured(clock, late)
     woken = Woken(0, 0)
     failure: Unavailable | None = None
     for partitions in _in_turn(request, now):
@@ -49,7 +58,7 @@ def wake(decider: Decider, request: Wake, clock: Clock) -> Woken:
             if clock() - now >= ENOUGH_MS:
                 break
             try:
-                _see_to(decider, due[first : first + PAGE], now, woken)
+                _see_to(decider, due[first : first + PAGE], now, woken, ended)
             except Unavailable as error:
                 failure = error
         if clock() - now >= ENOUGH_MS:
@@ -59,8 +68,8 @@ def wake(decider: Decider, request: Wake, clock: Clock) -> Woken:
     return woken
 
 
-def answer_bell(decider: Decider, ring: Ring, clock: Clock) -> Woken:
-    """See to the one delayed activation that *ring* names.
+def answer_bell(decider: Decider, ring: Ring, clock: Clock, late: Callable[[int], None]) -> Woken:
+    """See to the one delayed activation that *ring* names; *late* hears how late it was, in ms.
 
     Where nothing of it is left in the state that it was written to, it has been seen to. Where that state is gone,
     the Engager hears what to do then: mostly, to record that it was lost.
@@ -68,7 +77,8 @@ def answer_bell(decider: Decider, ring: Ring, clock: Clock) -> Woken:
     now = clock()
     taken = decider.rows.take(ring.key, now, PATIENCE_MS)
     if taken.fire:
-        woken = Woken(0, 1)
+        woken = Woken(0, 0)
+        _count(taken.fire, taken.again, woken, _measured(clock, late))
         _hand_over(decider, [taken.fire], now, woken)
         return woken
     if taken.born == ring.born or ring.lost.due > now:
@@ -77,7 +87,8 @@ def answer_bell(decider: Decider, ring: Ring, clock: Clock) -> Woken:
         decider.dispatch.engage([ring.lost], [], now + DEADLINE_MS)
     else:
         decider.dispatch.queue([ring.lost])
-    return Woken(0, 1)
+    late(now - ring.lost.due)
+    return Woken(0, 0, delayed=1)
 
 
 def _in_turn(request: Wake, now: int) -> Iterator[list[int]]:
@@ -89,12 +100,12 @@ def _in_turn(request: Wake, now: int) -> Iterator[list[int]]:
         yield ordered[first : first + PARTITIONS_AT_ONCE]
 
 
-def _see_to(decider: Decider, due: list[Appointment], now: int, woken: Woken) -> None:
+def _see_to(decider: Decider, due: list[Appointment], now: int, woken: Woken, ended: Ended) -> None:
     fires: list[Fire] = []
     try:
         for appointment in due:
             try:
-                fires += _keep(decider, appointment, now, woken)
+                fires += _keep(decider, appointment, now, woken, ended)
             except Unreadable as error:
                 _put_off(decider, appointment, now, error)
                 woken.put_off += 1
@@ -103,21 +114,47 @@ def _see_to(decider: Decider, due: list[Appointment], now: int, woken: Woken) ->
             _hand_over(decider, fires, now, woken)
 
 
-def _keep(decider: Decider, appointment: Appointment, now: int, woken: Woken) -> Sequence[Fire]:
+def _keep(decider: Decider, appointment: Appointment, now: int, woken: Woken, ended: Ended) -> Sequence[Fire]:
     """Keep *appointment*; return what is to be handed over now."""
     if appointment.kind == "absence":
         fired = _fall_due(decider, appointment, now)
         woken.absences += len(fired)
+        for fire in fired:
+            ended(fire, fire.at)
         return decider.set_aside(appointment.names[0], fired, now)
     if appointment.kind == "handover":
-        waiting = decider.rows.take(appointment.names[0], now, PATIENCE_MS).fire
-        if waiting:
-            woken.handovers += 1
-            return [waiting]
+        taken = decider.rows.take(appointment.names[0], now, PATIENCE_MS)
+        if taken.fire:
+            _count(taken.fire, taken.again, woken, ended)
+            return [taken.fire]
     else:
         decider.tell("an entry of the agenda is unreadable and was removed", extra={"partition": appointment.partition})
         decider.rows.strike(appointment)
     return []
+
+
+def _count(fire: Fire, again: bool, woken: Woken, ended: Ended) -> None:
+    """Count *fire*, which was taken: its delay has ended, or it is handed over *again*."""
+    if again:
+        woken.handovers += 1
+    else:
+        woken.delayed += 1
+        ended(fire, fire.due)
+
+
+def _measured(clock: Clock, late: Callable[[int], None]) -> Ended:
+    return lambda fire, due: late(_lateness(fire, due, clock()))
+
+
+def _lateness(fire: Fire, due: int, now: int) -> int:
+    """Return how late (ms) the timer of *fire*, *due* at that time, is seen to by *now*.
+
+    It cannot be before the grace of an absence is over, nor before its event was received: one that is reported hours
+    later may begin a wait that has ended already. Never negative, whatever clock stamped the event: CloudWatch has no
+    percentiles of a metric that has negative values.
+    """
+    known = fire.at + GRACE_MS if fire.reason == "absence" else 0
+    return max(0, now - max(due, known, received(fire)))
 
 
 def _put_off(decider: Decider, appointment: Appointment, now: int, error: Unreadable) -> None:

@@ -110,14 +110,15 @@ class Wake(msgspec.Struct, tag="wake", tag_field="type"):
 
 
 class Woken(msgspec.Struct):
-    """What a wake came to: absences that fired, activations that were handed over (delayed ones, or again).
+    """What a wake came to: absences that fired, and activations that were handed over again.
 
-    ``put_off``: what could not be read.
+    ``put_off``: what could not be read. ``delayed``: activations whose delay had ended.
     """
 
     absences: int
     handovers: int
     put_off: int = 0
+    delayed: int = 0
     v: int = VERSION
 
 

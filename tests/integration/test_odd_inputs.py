@@ -109,7 +109,7 @@ def test_odd_names_are_found_again(redis_client: Redis, odd: str) -> None:
         decider.decide(Decide("demo", [event], deadline=T0))
         waiting.append(redis_client.zcard(agenda))
     assert waiting == [1, 0, 1]
-    assert wake(decider, Wake(), lambda: T0 + HOUR_MS + 6000).absences == 1
+    assert wake(decider, Wake(), lambda: T0 + HOUR_MS + 6000, print).absences == 1
     assert [(each.user, each.at) for each in outbox.queued] == [(odd, T0 + 2 + HOUR_MS)]
     assert redis_client.zcard(agenda) == 0
     assert redis_client.hlen(keys.unacknowledged(keys.partition("demo", odd))) == 0

@@ -66,13 +66,14 @@ class Post(Outbox):
 
 
 class Shop(Town):
-    """A published site; times are ms since `T0`."""
+    """A published site; times are ms since `T0`. ``late``: how late its timers were seen to."""
 
     outbox: Post
 
     def __init__(self, redis: Any, database: Database[dict[str, Any]], campaigns: Sequence[Campaign]) -> None:
         super().__init__(redis, database, campaigns)
         self.post = Post()
+        self.late: list[int] = []
         self.decider = self.environment(self.book)
 
     def environment(self, rules: Polled[book.Book]) -> Decider:
@@ -118,7 +119,7 @@ class Shop(Town):
         if user is not None:
             number = keys.partition("demo", user)
             request = Wake(first=number, last=number)
-        return wake(decider or self.decider, request, lambda: T0 + now)
+        return wake(decider or self.decider, request, lambda: T0 + now, self.late.append)
 
     def mails(self, user: str | None = None) -> list[tuple[str, int]]:
         """Return user and time (since `T0`) of each activation that went into the queue."""
@@ -424,7 +425,11 @@ def test_a_wake_ends_in_time_and_the_next_goes_on(shop: Shop) -> None:
     for user in users:
         shop.send(user, "add", 0)
     shop.post.takes = SECOND
-    woken = [wake(shop.decider, Wake(), lambda: T0 + WAIT + GRACE + shop.post.spent).absences for _ in range(8)]
+
+    def clock() -> int:
+        return T0 + WAIT + GRACE + shop.post.spent
+
+    woken = [wake(shop.decider, Wake(), clock, shop.late.append).absences for _ in range(8)]
     assert 0 < woken[0] <= 3 * PAGE
     assert sum(woken) == 400
     assert sorted(shop.mails()) == sorted((user, WAIT) for user in users)
@@ -616,4 +621,4 @@ def test_a_store_that_is_away_is_unavailable(shop: Shop) -> None:
         rows = Rows(partial(connect, "redis://127.0.0.1:1", cluster=cluster))
         nowhere = Decider(shop.book, rows, MongoTargets(shop.database), shop.post, tell)
         with pytest.raises(Unavailable, match="state store"):
-            wake(nowhere, Wake(), lambda: T0)
+            wake(nowhere, Wake(), lambda: T0, shop.late.append)

@@ -183,6 +183,7 @@ def test_whatever_may_go_wrong_has_an_alarm(template: Template) -> None:
         ("AWS/SES", "Reputation.BounceRate"),
         ("AWS/SES", "Reputation.ComplaintRate"),
         (NAMESPACE, "UnknownOld"),
+        (NAMESPACE, "TimerLateness"),
         (NAMESPACE, "HandoversRepeated"),
         (NAMESPACE, "ActivationsRepeated"),
         (NAMESPACE, "ActivationsDroppedLate"),
@@ -195,8 +196,20 @@ def test_the_dashboard_shows_metrics_that_are_counted(template: Template) -> Non
     widgets = json.loads(dashboard["DashboardBody"]["Fn::Sub"])["widgets"]
     ours = [m for widget in widgets for m in widget["properties"]["metrics"] if m[0] == NAMESPACE]
     assert ours
-    for _, metric, _, function in ours:
+    for _, metric, _, function, *_ in ours:
         assert any(f'"{metric}"' in path.read_text() for path in (ROOT / "functions" / function).glob("*.py")), metric
+
+
+def test_timers_are_late_when_two_wakes_could_have_seen_to_them(template: Template) -> None:
+    """The alarm is on one in a hundred, in the unit that is counted, and waits for two wakes and a minute more."""
+    alarm = template.of_type("AWS::CloudWatch::Alarm")["TimersLateAlarm"]
+    assert (alarm["MetricName"], alarm["ExtendedStatistic"], "Statistic" in alarm) == ("TimerLateness", "p99", False)
+    (wakes,) = (
+        schedule["ScheduleExpression"]
+        for schedule in template.of_type("AWS::Scheduler::Schedule").values()
+        if schedule["Target"].get("Input") == '{"type": "wake"}'
+    )
+    assert (wakes, alarm["Threshold"]) == ("rate(1 minute)", 3 * 60_000)
 
 
 def test_every_alarm_tells_somebody(template: Template) -> None:
