@@ -1,7 +1,10 @@
 """Who may do what: no right is wider than its use, and no secret is in clear."""
 
+import pytest
+
 from shared.signing import MIN_SECRET_LENGTH
 from tests.template.conftest import ROOT, Template, listed, referred
+from tests.template.stacks import Stack, required
 
 # AWS's own policies, attached by SAM to every function of a kind; their resource is "*".
 MANAGED = {
@@ -12,6 +15,7 @@ MANAGED = {
 }
 # Statements with a wildcard, by their Sid, and what it stands for.
 WIDER = {
+    "SendMailToIdentities": "all receivers that SES knows as identities; the condition says from whom",
     "HangDoorbellsFarAhead": "all schedules of our own group",
     "SendTexts": "all telephone numbers: everything but what has an ARN in SNS",
     "SendPushes": "all devices of the account",
@@ -39,6 +43,24 @@ def test_the_engager_may_publish_to_no_topic(template: Template) -> None:
     assert rights["SendTexts"]["NotResource"] == {"Fn::Sub": "arn:${AWS::Partition}:sns:*:*:*"}
     devices = "arn:${AWS::Partition}:sns:${AWS::Region}:${AWS::AccountId}:endpoint/*"
     assert rights["SendPushes"]["Resource"] == {"Fn::Sub": devices}
+
+
+@pytest.mark.parametrize(
+    ("identity", "senders"),
+    [
+        ("shop.example", ["*@shop.example", "*.shop.example"]),
+        ("news@shop.example", "news@shop.example"),
+    ],
+)
+def test_mail_goes_out_from_the_sender_alone(template: Template, identity: str, senders: object) -> None:
+    """The Engager may use the sender's identity, and send to others: from the sender."""
+    stack = Stack(template, {**required(template), "SenderIdentity": identity})
+    statements = [stack.value(s) for _, s in template.statements() if "ses:SendEmail" in listed(s["Action"])]
+    own, others = statements
+    known = "arn:aws:ses:eu-central-1:123456789012:"
+    assert own["Resource"] == [f"{known}identity/{identity}", f"{known}configuration-set/<MailConfiguration>"]
+    assert others["Resource"] == f"{known}identity/*"
+    assert others["Condition"] == {"StringLike": {"ses:FromAddress": senders}}
 
 
 def test_only_the_decider_hangs_doorbells(template: Template) -> None:

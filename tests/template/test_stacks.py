@@ -1,12 +1,14 @@
 """The template under all parameters that may be given: what is made, and whether a change of them comes through."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
+import botocore.session
 import pytest
 
-from tests.template.conftest import Template
-from tests.template.stacks import SAMPLES, SECRET, Missing, Stack, allows, asked, stacks, values_of
+from tests.template.conftest import ROOT, Template
+from tests.template.stacks import SAMPLES, SECRET, Missing, Stack, allows, asked, required, stacks, values_of
 
 LONGEST_DESCRIPTION = 256
 
@@ -73,6 +75,34 @@ def _description(template: Template, function: str) -> Any:
     versions = template.of_type("AWS::Lambda::Version").values()
     (description,) = (each.get("Description", "") for each in versions if each["FunctionName"] == {"Ref": function})
     return description
+
+
+def test_a_vpc_without_a_way_to_the_internet_needs_none(all_stacks: list[Stack]) -> None:
+    """Where there are endpoints alone, the stores are inside, and there is one for each API that functions call."""
+    inside = [stack for stack in all_stacks if stack.holds("MakesEndpoints")]
+    assert inside
+    session = botocore.session.Session()
+    used = [
+        session.get_service_model(name).endpoint_prefix
+        for path in (ROOT / "functions").glob("*/*.py")
+        for name in re.findall(r"client\(\"(\w+)\"", path.read_text("utf-8"))
+    ]
+    for stack in inside:
+        assert stack.holds("StateStoreInVpc")
+        assert stack.holds("MongoDbInVpc")
+        endpoints = [
+            stack.value(r["Properties"]) for r in stack.resources.values() if r["Type"] == "AWS::EC2::VPCEndpoint"
+        ]
+        assert {each["ServiceName"] for each in endpoints} == {f"com.amazonaws.eu-central-1.{name}" for name in used}
+        assert all(each["PrivateDnsEnabled"] for each in endpoints)
+
+
+def test_a_vpc_has_room_for_its_subnets(template: Template) -> None:
+    """Each size that may be asked for can be divided as the stack does."""
+    sizes = [f"10.0.0.0/{size}" for size in range(8, 29) if allows(template, "VpcCidr", f"10.0.0.0/{size}")]
+    assert sizes
+    for size in sizes:
+        Stack(template, {**required(template), "VpcCidr": size}).check()
 
 
 def test_samples_are_allowed(template: Template) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from console.definitions_delivery import LATENESS_MS
 from opportune.local.functions import FUNCTIONS
 from shared.contracts import DeciderRequest, Sweep, Wake
 from shared.observability import NAMESPACE
-from tests.template.conftest import ROOT, Node, Template, listed, referred
+from tests.template.conftest import ROOT, Node, Template, listed, referred, translated
 
 # Of a request: nothing that says who, from where, or with which link.
 LOGGED = {
@@ -164,6 +165,20 @@ def test_each_function_is_deployed_at_the_same_speed_and_goes_back_when_it_fails
         assert update["DeploymentGroupName"] == {"Ref": f"{function}DeploymentGroup"}
 
 
+def test_a_version_can_come_at_once_whatever_alarm_is_on(template: Template) -> None:
+    """CodeDeploy stops a deployment by an alarm that is on already: what mends a function that fails goes without."""
+    speeds = template.source["Parameters"]["DeploymentSpeed"]["AllowedValues"]
+    assert list(template.source["Mappings"]["Deployments"]) == speeds
+    at_once = translated(DeploymentSpeed="AllAtOnce")
+    gone = {name for name in template.resources.keys() - at_once.resources.keys() if "FunctionVersion" not in name}
+    assert {template.resources[name]["Type"] for name in gone} == {
+        "AWS::CodeDeploy::Application",
+        "AWS::CodeDeploy::DeploymentGroup",
+        "AWS::IAM::Role",
+    }
+    assert not any("UpdatePolicy" in r for r in at_once.resources.values() if r["Type"] == "AWS::Lambda::Alias")
+
+
 def test_whatever_may_go_wrong_has_an_alarm(template: Template) -> None:
     """Each metric that says so is watched: lost, late, repeated, unknown, throttled, dropped, evicted, complained."""
     watched = set()
@@ -286,6 +301,12 @@ def test_a_changed_setting_publishes_a_version(template: Template) -> None:
     assert all(function["Properties"]["AutoPublishAliasAllProperties"] for function in functions.values())
 
 
+def test_only_a_refresh_goes_round_in_circles(template: Template) -> None:
+    """It goes on in another invocation as often as it has to; of anybody else, Lambda ends a loop."""
+    circling = {name for name, function in template.functions.items() if function.get("RecursiveLoop") == "Allow"}
+    assert circling == {"refresher"}
+
+
 def test_decider_and_engager_are_woken_every_minute(template: Template) -> None:
     """The schedules' inputs are a wake and a sweep as the two understand them, the wake for all partitions."""
     inputs = {
@@ -298,6 +319,12 @@ def test_decider_and_engager_are_woken_every_minute(template: Template) -> None:
     assert {expression for expression, _ in inputs.values()} == {"rate(1 minute)"}
     assert msgspec.json.decode(inputs[template.alias("decider")][1], type=DeciderRequest) == Wake()
     assert msgspec.json.decode(inputs[template.alias("engager")][1], type=Sweep) == Sweep()
+
+
+def test_what_a_provider_refuses_is_tried_until_it_is_too_late(template: Template) -> None:
+    """No message is given up before its `max_lateness` is over, unless that is longer than usual."""
+    queue = template.of_type("AWS::SQS::Queue")["Deliveries"]
+    assert queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"] * 1000 >= LATENESS_MS
 
 
 def test_messages_stay_hidden_for_six_timeouts(template: Template) -> None:
