@@ -28,6 +28,7 @@ SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:"
 # Values that whoever deploys may give to parameters that do not list theirs.
 SAMPLES: dict[str, tuple[str, ...]] = {
     "AlarmEmail": ("", "ops@shop.example"),
+    "AvailabilityZones": ("", "eu-central-1b,eu-central-1c"),
     "MongoDbDatabase": ("opportune", "marketing"),
     "MongoDbSecretArn": (f"{SECRET}opportune/mongodb-AbCdEf", f"{SECRET}marketing-GhIjKl"),
     "SenderIdentity": ("shop.example", "news@shop.example"),

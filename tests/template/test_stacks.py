@@ -105,6 +105,14 @@ def test_a_vpc_has_room_for_its_subnets(template: Template) -> None:
         Stack(template, {**required(template), "VpcCidr": size}).check()
 
 
+@pytest.mark.parametrize(("named", "zones"), [("", "ab"), ("eu-central-1b,eu-central-1c", "bc")])
+def test_a_vpc_is_in_two_zones(template: Template, named: str, zones: str) -> None:
+    """In the first two of the Region, or in those that are named: some have no Lambda, or not all endpoints."""
+    stack = Stack(template, {**required(template), "AvailabilityZones": named})
+    subnets = [stack.value(stack.resources[f"PrivateSubnet{each}"]["Properties"]) for each in "AB"]
+    assert [each["AvailabilityZone"] for each in subnets] == [f"eu-central-1{each}" for each in zones]
+
+
 def test_samples_are_allowed(template: Template) -> None:
     """The values that these tests put in are such as the template takes."""
     for parameter, values in SAMPLES.items():
