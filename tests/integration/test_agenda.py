@@ -16,6 +16,8 @@ from tests.property import oracle
 from tests.property.machine import fires_of_oracle
 from tests.property.strategies import ALL, random_pair
 
+pytestmark = pytest.mark.both_engines
+
 SHOUTED = "o'neil/\"ñ\\\u0000\u007f\u2028 \U0001f6d2"
 
 

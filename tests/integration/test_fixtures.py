@@ -17,6 +17,13 @@ def test_valkey_is_empty(redis_client: Redis, run: str) -> None:
     redis_client.set("key", run)
 
 
+@pytest.mark.both_engines
+def test_the_store_is_of_the_engine_that_is_asked_for(redis_client: Redis, request: pytest.FixtureRequest) -> None:
+    """Valkey calls itself so; Redis has no name for itself."""
+    name = redis_client.info("server").get("server_name", "redis")
+    assert name == request.node.callspec.id
+
+
 @pytest.mark.parametrize("run", ["first", "second"])
 def test_the_cluster_is_empty_and_has_three_nodes(valkey_cluster: str, run: str) -> None:
     """Keys spread over three nodes, and are gone for the next test."""

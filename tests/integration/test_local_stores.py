@@ -37,6 +37,16 @@ def test_valkey_serves_until_it_is_stopped(children: Children) -> None:
     assert not any(process.alive() for process in recorded(children.run_dir))
 
 
+def test_redis_on_path_does_not_take_the_place_of_valkey(tmp_path: Path) -> None:
+    """Whoever has Redis besides runs on Valkey all the same; a Valkey of his own comes first."""
+    path = str(tmp_path)
+    from_wheel = valkey.find_server(path)
+    (tmp_path / "redis-server").touch(0o755)
+    assert valkey.find_server(path) == from_wheel
+    (tmp_path / "valkey-server").touch(0o755)
+    assert valkey.find_server(path) == tmp_path / "valkey-server"
+
+
 def test_a_given_redis_url_wins(children: Children) -> None:
     """A server that already runs is used and none is started."""
     url = valkey.start(children)

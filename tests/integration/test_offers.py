@@ -20,6 +20,8 @@ from tests.integration.test_gates import ADD, DAY, House, campaign
 from tests.integration.test_rows import together
 from tests.integration.test_wake import MINUTE, SECOND, T0
 
+pytestmark = pytest.mark.both_engines
+
 HALF_HOUR = 30 * MINUTE
 AGAIN = 10 * SECOND
 

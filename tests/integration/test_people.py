@@ -18,6 +18,8 @@ from tests.builders import compiled
 from tests.integration.test_gates import ADD, HOUR, PAY, House, campaign, cart
 from tests.integration.test_wake import LEFT, MINUTE, SECOND, T0, WAIT, Shop
 
+pytestmark = pytest.mark.both_engines
+
 HouseMaker = Callable[..., House]
 
 

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 from redis import Redis
-from redis.cluster import RedisCluster
 
 from decider import keys
 from decider.rows import Outcome, RowCall, Rows, TriggerCall
+from decider.wiring import redis_client as connect
 from tests.builders import THREE_WINS, WINS, WON, call_for, compiled
 
+pytestmark = pytest.mark.both_engines
 T0 = 1_790_000_000_000
 
 
@@ -156,7 +157,8 @@ def test_row_expires_after_its_longest_window(rows: Rows, redis_client: Redis) -
 
 def test_every_key_is_declared_and_in_one_slot(valkey_cluster: str) -> None:
     """On three nodes the script runs for users of all partitions; an undeclared key would be refused."""
-    rows = Rows(lambda: RedisCluster.from_url(valkey_cluster))
+    client = connect(valkey_cluster, cluster=True)
+    rows = Rows(lambda: client)
     rng = random.Random(3)
     for _ in range(60):
         user = f"user-{rng.random()}"

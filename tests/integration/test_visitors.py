@@ -25,6 +25,8 @@ from tests.integration.test_gates import DAY, House, campaign
 from tests.integration.test_rows import together
 from tests.integration.test_wake import LEFT, MINUTE, SECOND, T0, WAIT
 
+pytestmark = pytest.mark.both_engines
+
 VISITOR = "anon:v1"
 WINS = "game_result"
 

@@ -31,6 +31,8 @@ from tests.builders import compiled, tell
 from tests.integration.test_decider import Outbox, Town
 from tests.integration.test_rows import together
 
+pytestmark = pytest.mark.both_engines
+
 T0 = 1_790_000_000_000
 SECOND = 1000
 MINUTE = 60 * SECOND
