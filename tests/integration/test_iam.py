@@ -1,13 +1,22 @@
 """Entering a real state store with a token in place of a password."""
 
+import re
+from collections import Counter
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from pymongo.database import Database
 from redis import Redis
 from redis.exceptions import RedisClusterException, RedisError
 
 from decider.iam import KEPT_MS, IamCredentials, read_arn
 from decider.wiring import redis_client as connect
+from opportune.local.valkey import Cluster
+from shared.contracts import Woken
+from tests.builders import compiled
+from tests.integration.test_gates import cart
+from tests.integration.test_wake import LEFT, WAIT, Shop
 from tests.unit.test_iam import SERVERLESS, Time, session
 
 
@@ -32,6 +41,44 @@ def test_a_connection_is_opened_as_the_user_with_the_token(clustered: bool, requ
         for node in nodes:
             with Redis.from_url(node) as admin:
                 admin.acl_deluser("opportune")
+
+
+def test_the_store_denies_nothing_but_who_has_no_token(
+    valkey_cluster: str, cluster: Cluster, mongodb: Database[dict[str, Any]]
+) -> None:
+    """An alarm tells of every denial: what the Decider does is within the rules of its user, a wrong token is not."""
+    template = (Path(__file__).resolve().parents[2] / "template.yaml").read_text(encoding="utf-8")
+    (rules,) = re.findall(r"AccessString: (on .+)", template)
+    for node in cluster.urls:
+        with Redis.from_url(node) as admin:
+            admin.execute_command("ACL", "SETUSER", "opportune", "reset", *rules.split(), ">token")
+    before = _denials(cluster)
+    try:
+        with cast("Any", connect(valkey_cluster.replace("://", "://opportune:token@"), cluster=True)) as client:
+            shop = Shop(client, mongodb, [compiled(LEFT, channel="email", name="left"), cart(name="cart")])
+            for n in range(50):
+                shop.send(f"user-{n}", "add", n)
+            for n in range(20):
+                shop.send(f"user-{n}", "order", WAIT - 1)
+            assert shop.wake(2 * WAIT) == Woken(30, 0, delayed=30)
+            assert list(shop.decider.rows.drain(range(1024), "batch"))
+        assert _denials(cluster) == before
+        with pytest.raises((RedisError, RedisClusterException)):
+            connect(valkey_cluster.replace("://", "://opportune:another@"), cluster=True).evalsha("0" * 40, 0)
+        assert (_denials(cluster) - before).keys() == {"acl_access_denied_auth"}
+    finally:
+        for node in cluster.urls:
+            with Redis.from_url(node) as admin:
+                admin.acl_deluser("opportune")
+
+
+def _denials(cluster: Cluster) -> Counter[str]:
+    """Return what all nodes have denied, by reason: `valkey.acl.denied` in CloudWatch."""
+    found: Counter[str] = Counter()
+    for node in cluster.urls:
+        with Redis.from_url(node) as admin:
+            found.update({name: count for name, count in admin.info("stats").items() if "acl_access_denied" in name})
+    return found
 
 
 def _admit(url: str, token: str) -> None:

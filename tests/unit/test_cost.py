@@ -13,9 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_number_of_alarms_and_secrets_is_that_of_the_template() -> None:
-    """Whoever adds an alarm adds its price; the address of MongoDB is a secret besides."""
+    """Whoever adds an alarm adds its price; the address of MongoDB is a secret besides. The store is serverless."""
     text = (ROOT / "template.yaml").read_text(encoding="utf-8")
-    assert len(re.findall(r"Type: AWS::CloudWatch::Alarm$", text, flags=re.MULTILINE)) == cost.ALARMS
+    alarms = re.findall(r"Type: AWS::CloudWatch::Alarm\n(?!    Condition: StateStoreHasNodes\n)", text)
+    assert len(alarms) == cost.ALARMS
     assert len(re.findall(r"Type: AWS::SecretsManager::Secret$", text, flags=re.MULTILINE)) + 1 == cost.SECRETS
 
 
