@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import msgspec
 
-KINDS = {"absence": 4, "handover": 1}  # of appointments, and how many names they have
+KINDS = {"absence": 4, "handover": 1, "move": 2}  # of appointments, and how many names they have
+PATIENCE_MS = 30_000  # before what nobody has acknowledged is done again
+GRACE_MS = 5_000  # before an absence falls due, for events still on their way
 
 
 class Appointment(NamedTuple):

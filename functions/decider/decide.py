@@ -15,20 +15,20 @@ from typing import Any
 import msgspec
 
 from decider.activations import Note, activation, conversion, offer_id, reference, write_note
+from decider.agenda import GRACE_MS, PATIENCE_MS
 from decider.book import Book, Rulebook
 from decider.dispatch import LONGEST_HOP_S, Dispatch
 from decider.policy import FRESH_MS, closed
 from decider.relevance import Concern
 from decider.rows import WAITING, Fire, Outcome, RowAnswer, RowCall, Rows, TriggerCall, Unreadable
 from decider.targets import Targets
+from decider.visitors import Visitors
 from shared import groups
 from shared.contracts import Decide, Decided, Decision, Event, Ring
 from shared.errors import Unavailable
 from shared.polled import Polled
 
 ATTEMPTS = 4
-PATIENCE_MS = 30_000
-GRACE_MS = 5_000
 
 REFUSALS = {
     Outcome.RATE_LIMITED: ("rate_limited", "this user sends more events than the site takes"),
@@ -50,6 +50,7 @@ class Decider:
         self.targets = targets
         self.dispatch = dispatch
         self.tell = tell
+        self.visitors = Visitors(book, rows, tell)
 
     def decide(self, request: Decide, before: Callable[[int], None] = lambda _: None) -> Decided:
         """Return one decision per event, in order. *before* is called with the place of each, before it is applied.
@@ -174,6 +175,8 @@ class Decider:
                 return None
             answer = self.call_row(_event_call(site, event, rules, concerns), rules)
             if answer is not None and answer.code is Outcome.VISITOR_BECAME_USER:
+                if answer.moving:
+                    self.visitors.finish(site, event.user, event.received)
                 event = msgspec.structs.replace(event, user=answer.user)
             elif answer is not None:
                 for campaign in answer.evicted:

@@ -2,10 +2,9 @@
 
 from collections import deque
 
-from decider.decide import GRACE_MS, Decider
+from decider.decide import Decider
 from decider.records import Records
 from decider.rows import Unreadable
-from decider.visitors import become
 from shared.contracts import Decide, Decided
 from shared.errors import Unavailable
 
@@ -28,10 +27,8 @@ class Reception:
 
         def introduce(place: int) -> None:
             while waiting and waiting[0].before <= place:
-                rules = self._decider.book.get().get(request.site)
                 try:
-                    if rules is not None:
-                        become(self._decider.rows, rules, request.site, waiting[0], GRACE_MS)
+                    self._decider.visitors.become(request.site, waiting[0])
                 except Unreadable as error:  # of these two alone: the events of others must not wait for it
                     failures.append(error)
                 waiting.popleft()

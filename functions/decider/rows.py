@@ -114,6 +114,7 @@ class RowAnswer(msgspec.Struct):
     offer: Fire | None = None
     wait: int = 0
     user: str = ""
+    moving: bool = False
 
 
 class Taken(msgspec.Struct, array_like=True):
@@ -236,7 +237,10 @@ class Rows:
         return [visitor for visitor, _ in msgspec.msgpack.decode(packed, type=list[tuple[str, str]])] if packed else []
 
     def see(self, site: str, reports: Iterable[Report]) -> None:
-        """Note that popups were seen: they are offered no more. One command for each user who says so."""
+        """Note that popups were seen: they are offered no more.
+
+        One command for each user who says so, and one more for a visitor who has become a user.
+        """
         seen: dict[str, list[str]] = {}
         for each in reports:
             if each.what != "failed":
@@ -244,7 +248,10 @@ class Rows:
         failure: Unreadable | None = None
         for user, ids in seen.items():
             try:
-                self.run(self._see, keys.row(keys.partition(site, user), site, user), *ids)
+                became = self.run(self._see, keys.row(keys.partition(site, user), site, user), *ids)
+                if became:
+                    known = became.decode()
+                    self.run(self._see, keys.row(keys.partition(site, known), site, known), *ids)
             except Unreadable as error:
                 failure = error
         if failure is not None:

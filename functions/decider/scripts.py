@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-PURE = ("machine", "gates", "rate", "offers")
+PURE = ("machine", "gates", "rate", "offers", "cancels")
 _LUA = Path(__file__).parent / "lua"
 
 

@@ -6,68 +6,114 @@ second puts them in, once; then the first forgets them:
     release ── `l`: he is anna now; parts in `x` ──▶ adopt ── in anna's row ──▶ release ── `x` is gone
                ▲ dies here: parts wait in `x`         ▲ dies here: they wait, and arrive once all the same
 
-An event of the visitor after the first step goes to the user's row. It may get there before the parts do; then the
-newer of both is kept, step by step, so neither is lost.
+What waits in `x` is finished by whoever comes first: the same call again, another introduction, the visitor's next
+event, or a wake, for the agenda names it as long as it is there.
+
+An event of the user may come before the parts do; then the newer of both is kept, step by step, and what it has called
+off is called off, so neither is lost.
 """
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 
 from decider import keys
-from decider.book import Rulebook
+from decider.agenda import GRACE_MS, PATIENCE_MS, Appointment
+from decider.book import Book, Rulebook
 from decider.rows import Rows
 from decider.scripts import Script
+from shared.errors import Unavailable
 from shared.identities import Introduction
+from shared.polled import Polled
 
-MOVES = 4
+MOVES = 8
 RELEASE = Script("release-3.lua")
-ADOPT = Script("adopt-3.lua")
+ADOPT = Script("adopt-4.lua")
 
 
-class _Parts(msgspec.Struct):
+class Parts(msgspec.Struct):
+    """What a visitor had begun, under way to ``user``: of it all we only have to know where to."""
+
     token: str
     user: str
 
 
-def become(rows: Rows, rules: Rulebook, site: str, introduction: Introduction, grace: int) -> None:
-    """Make the visitor of *introduction* its user; raises `Unavailable`, then it has to be repeated.
+class Visitors:
+    """Makes visitors users. *book*, *tell*: as in `Decider`."""
 
-    One command where that is known and there is nothing to move, else three. *grace*: see ``decide-5.lua``.
-    """
-    visitor = introduction.visitor
-    call: dict[str, Any] = {
-        "site": site,
-        "visitor": visitor,
-        "user": introduction.user,
-        "token": uuid4().hex,
-        "done": "",
-        "ttl": rules.plan.ttl_ms,
-    }
-    for _ in range(MOVES):  # one that somebody else has left half-way goes first
-        packed = rows.run(RELEASE, *_keys(site, visitor), msgspec.msgpack.encode(call))
-        parts = msgspec.msgpack.decode(packed, type=_Parts | bool)
-        if not isinstance(parts, _Parts):
-            return
-        _adopt(rows, rules, call, parts, packed, grace)
-        call["done"] = parts.token
+    def __init__(self, book: Polled[Book], rows: Rows, tell: Callable[..., None]) -> None:
+        self._book = book
+        self._rows = rows
+        self._tell = tell
+
+    def become(self, site: str, introduction: Introduction) -> None:
+        """Make the visitor of *introduction* its user; raises `Unavailable`, then it has to be repeated.
+
+        One command where that is known and there is nothing to move, else three.
+        """
+        at = introduction.at or introduction.received
+        self._move(site, introduction.visitor, introduction.user, at=at, now=introduction.received)
+
+    def finish(self, site: str, visitor: str, now: int) -> None:
+        """Let arrive what is on its way from *visitor* to a user; raises `Unavailable`. *now*: ms."""
+        self._move(site, visitor, "", at=0, now=now)
+
+    def keep(self, appointment: Appointment, now: int) -> None:
+        """Do the same for an entry of the agenda; one of a site that nobody knows means nothing."""
+        site, visitor = appointment.names
+        if self._book.get().get(site) is None and self._book.reload().get(site) is None:
+            self._rows.strike(appointment)
+        else:
+            self.finish(site, visitor, now)
+
+    def _move(self, site: str, visitor: str, user: str, *, at: int, now: int) -> None:
+        call: dict[str, Any] = {
+            "site": site,
+            "visitor": visitor,
+            "user": user,
+            "at": at,
+            "token": uuid4().hex,
+            "done": "",
+            "now": now,
+            "patience": PATIENCE_MS,
+        }
+        for _ in range(MOVES):  # one that somebody else has left half-way goes first
+            rules = self._book.get().get(site)
+            if rules is None:
+                return
+            call |= {"ruleset": rules.plan.ruleset.version, "ttl": rules.plan.ttl_ms}
+            packed = self._rows.run(RELEASE, *_keys(site, visitor)[:3], msgspec.msgpack.encode(call))
+            parts = msgspec.msgpack.decode(packed, type=Parts | bool)
+            if parts is False:
+                return
+            if parts is True:  # the row has seen newer rules than ours
+                self._book.reload()
+                continue
+            self._adopt(rules, call, parts, packed)
+            call["done"] = parts.token
+            if parts.token == call["token"]:
+                call["user"] = ""  # he has arrived: said again, it would win over whoever he was later
+        raise Unavailable("too much changed while a visitor became a user", code="visitor_moving")
+
+    def _adopt(self, rules: Rulebook, call: dict[str, Any], parts: Parts, packed: bytes) -> None:
+        live = {key: campaign for key, campaign in rules.plan.by_trigger.items() if campaign.everyone}
+        into = {
+            "site": call["site"],
+            "visitor": call["visitor"],
+            "ttl": call["ttl"],
+            "grace": GRACE_MS,
+            "now": call["now"],
+            "targets": f"{rules.generation}:{rules.plan.ruleset.version}:?",
+            "programs": {key: campaign.trigger.program for key, campaign in live.items()},
+            "campaigns": {key: campaign.id for key, campaign in live.items()},
+        }
+        answer = self._rows.run(ADOPT, *_keys(call["site"], parts.user), packed, msgspec.msgpack.encode(into))
+        for campaign in msgspec.msgpack.decode(answer, type=list[str]):
+            self._tell("a run had to go: a user has too many", extra={"campaign": campaign})
 
 
-def _adopt(rows: Rows, rules: Rulebook, call: dict[str, Any], parts: _Parts, packed: bytes, grace: int) -> None:
-    into = {
-        "site": call["site"],
-        "visitor": call["visitor"],
-        "ttl": call["ttl"],
-        "grace": grace,
-        "targets": f"{rules.generation}:{rules.plan.ruleset.version}:?",
-        "programs": {
-            key: campaign.trigger.program for key, campaign in rules.plan.by_trigger.items() if campaign.everyone
-        },
-    }
-    rows.run(ADOPT, *_keys(call["site"], parts.user), packed, msgspec.msgpack.encode(into))
-
-
-def _keys(site: str, user: str) -> tuple[str, str, str]:
+def _keys(site: str, user: str) -> tuple[str, str, str, str]:
     number = keys.partition(site, user)
-    return keys.row(number, site, user), keys.agenda(number), keys.on_the_way(number, site)
+    return keys.row(number, site, user), keys.agenda(number), keys.on_the_way(number, site), keys.counters(number)

@@ -7,6 +7,8 @@ another one is harmless:
     wake B   reads "anna's cart is due"  ─ tick: nothing pending, nothing to do
     event    "order" before the deadline ─ cancels ─ a later tick finds nothing pending
 
+So is what is on its way from a visitor to the user he has become, where somebody has left it half-way.
+
 What cannot be read of one user is put off, logged and counted, and does not stand in the way of the others.
 
 What is due is seen to in pages, each handed over before the next is begun, and a wake ends while there is
@@ -21,9 +23,9 @@ What the Engager holds afterwards does not come back here.
 from collections.abc import Callable, Iterator, Sequence
 
 from decider.activations import received, reference
-from decider.agenda import Appointment
+from decider.agenda import GRACE_MS, PATIENCE_MS, Appointment
 from decider.book import Rulebook
-from decider.decide import ATTEMPTS, GRACE_MS, PATIENCE_MS, Decider, row_call
+from decider.decide import ATTEMPTS, Decider, row_call
 from decider.policy import Policy, closed
 from decider.rows import Fire, RowCall, TriggerCall, Unreadable
 from shared.clock import Clock
@@ -127,6 +129,12 @@ def _keep(decider: Decider, appointment: Appointment, now: int, woken: Woken, en
         if taken.fire:
             _count(taken.fire, taken.again, woken, ended)
             return [taken.fire]
+    elif appointment.kind == "move":
+        try:
+            decider.visitors.keep(appointment, now)
+        except Unavailable as error:  # of the user's partition, maybe: no reason to stop in this one
+            _put_off(decider, appointment, now, error)
+            woken.put_off += 1
     else:
         decider.tell("an entry of the agenda is unreadable and was removed", extra={"partition": appointment.partition})
         decider.rows.strike(appointment)
@@ -157,14 +165,14 @@ def _lateness(fire: Fire, due: int, now: int) -> int:
     return max(0, now - max(due, known, received(fire)))
 
 
-def _put_off(decider: Decider, appointment: Appointment, now: int, error: Unreadable) -> None:
-    """Let *appointment*, which cannot be read, come again later.
+def _put_off(decider: Decider, appointment: Appointment, now: int, error: Unavailable) -> None:
+    """Let *appointment*, which cannot be kept now, come again later.
 
     Raises `Unavailable` where the state store does not take that either: then nothing can be read now.
     """
     decider.rows.put_off(appointment, now + PATIENCE_MS)
     extra = {"code": error.code, "reason": error.message, "partition": appointment.partition}
-    decider.tell("an appointment was put off: what is stored for it cannot be read", extra=extra)
+    decider.tell("an appointment was put off: what is stored for it cannot be read now", extra=extra)
 
 
 def _hand_over(decider: Decider, fires: list[Fire], now: int, woken: Woken) -> None:

@@ -90,12 +90,12 @@ def _slim(event: Event, reads: Sequence[str]) -> Event:
 def _introduction(message: Message) -> Introduction | None:
     """Return what *message* says about a known user; ``None`` where that is nothing."""
     if isinstance(message, Alias):
-        return Introduction(message.user, message.received, visitor=ANONYMOUS_PREFIX + message.previous)
+        return Introduction(message.user, message.received, visitor=ANONYMOUS_PREFIX + message.previous, at=message.at)
     if not isinstance(message, Identify) or message.user.startswith(ANONYMOUS_PREFIX):
         return None
     if not message.traits and not message.anonymous:
         return None
-    return Introduction(message.user, message.received, message.traits, message.anonymous)
+    return Introduction(message.user, message.received, message.traits, message.anonymous, at=message.at)
 
 
 def _report(event: Event) -> Report | None:

@@ -26,7 +26,7 @@ class Identity(msgspec.Struct, omit_defaults=True):
 class Introduction(msgspec.Struct, omit_defaults=True):
     """What is known of ``user``: his ``traits``, and that ``visitor`` (``anon:…``) is he; either may be empty.
 
-    ``before``: how many events of the request come before it.
+    ``at``: when that was said, 0: when it was received. ``before``: how many events of the request come before it.
     """
 
     user: str
@@ -34,6 +34,7 @@ class Introduction(msgspec.Struct, omit_defaults=True):
     traits: dict[str, Any] = {}
     visitor: str = ""
     before: int = 0
+    at: int = 0
 
 
 # What the tag reports of a popup: event name → what it is to the activation.

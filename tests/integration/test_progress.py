@@ -12,7 +12,7 @@ from redis import Redis
 
 from console.definitions import Definitions, validate
 from console.publish import publish, roll_back
-from decider import book, keys, people, visitors
+from decider import book, keys, people
 from decider.decide import Decider
 from decider.people import Looked, Progress
 from decider.progress import on_the_way
@@ -112,10 +112,9 @@ def test_a_visitor_who_becomes_a_user_is_counted_once(shop: ShopMaker) -> None:
     town = shop(campaign)
     town.send("anon:v1", "a", 0)
     town.send("bob", "a", MINUTE)
-    rules = town.decider.book.get()["demo"]
     for visitor, user in (("anon:v1", "anna"), ("anon:v2", "bob")):
         introduction = Introduction(user, received=T0 + MINUTE, visitor=visitor)
-        visitors.become(town.decider.rows, rules, "demo", introduction, 0)
+        town.decider.visitors.become("demo", introduction)
     assert counted(town, MINUTE) == {campaign.trigger.key: 2}
     assert counted(town, 10 * MINUTE) == {campaign.trigger.key: 1}
     town.send("anna", "b", MINUTE)

@@ -1,7 +1,8 @@
 """A visitor becomes a user: what moves, what happens in between, and that it happens once. On real servers."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,13 +12,13 @@ from pymongo.database import Database
 from redis import Redis
 
 from decider import keys, people, visitors
-from decider.decide import GRACE_MS
+from decider.agenda import GRACE_MS
 from decider.people import Looked
 from decider.reception import Reception
 from decider.records import MongoRecords
 from decider.rows import Unreadable
-from decider.visitors import become
 from shared.contracts import Decide, Event, ForgetUser, Look
+from shared.errors import Unavailable
 from shared.identities import Introduction
 from shared.ruleset import Campaign, Quota
 from tests.builders import THREE_WINS, WON, compiled
@@ -31,13 +32,38 @@ VISITOR = "anon:v1"
 WINS = "game_result"
 
 
+@contextmanager
+def broken_off(step: str, *, after: bool = False) -> Iterator[None]:
+    """Let whoever moves a visitor die before *step* or *after* it."""
+    original = getattr(visitors.Visitors, step)
+
+    def dies(*parts: Any) -> None:
+        if after:
+            original(*parts)
+        raise Unavailable("dies")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(visitors.Visitors, step, dies)
+        yield
+
+
 class Club(House):
     """A published site whose visitors become users."""
 
-    def become(self, visitor: str = VISITOR, user: str = "anna") -> None:
-        """Introduce *visitor* as *user*."""
-        rules = self.book.get()["demo"]
-        become(self.decider.rows, rules, "demo", Introduction(user, T0, visitor=visitor), GRACE_MS)
+    def become(self, visitor: str = VISITOR, user: str = "anna", *, at: int = 0, said: int | None = None) -> None:
+        """Introduce *visitor* as *user*, by ms since `T0`; *said*: when he said so."""
+        introduction = Introduction(user, T0 + at, visitor=visitor, at=T0 + (at if said is None else said))
+        self.decider.visitors.become("demo", introduction)
+
+    def release(self, *who: str, at: int = 0) -> None:
+        """Introduce a visitor, and die after the first step."""
+        with broken_off("_adopt"), pytest.raises(Unavailable):
+            self.become(*who, at=at)
+
+    def adopt(self, *who: str, at: int = 0) -> None:
+        """Introduce a visitor, and die after the second step."""
+        with broken_off("_adopt", after=True), pytest.raises(Unavailable):
+            self.become(*who, at=at)
 
     def win(self, user: str, message_id: str, *, at: int = T0, **fields: Any) -> list[dict[str, Any]]:
         """Decide one win, by ms since `T0`."""
@@ -182,14 +208,8 @@ def test_whoever_dies_in_between_has_lost_nothing(club: ClubMaker, steps: int) -
     home = club()
     home.win(VISITOR, "1", at=0)
     home.win(VISITOR, "2", at=1)
-    rules = home.book.get()["demo"]
-    call = {"site": "demo", "visitor": VISITOR, "user": "anna", "token": "t1", "done": "", "ttl": 1000 * SECOND}
-    number = keys.partition("demo", VISITOR)
-    place = keys.row(number, "demo", VISITOR), keys.agenda(number), keys.on_the_way(number, "demo")
-    packed = home.decider.rows.run(visitors.RELEASE, *place, msgspec.msgpack.encode(call))
+    (home.release if steps == 1 else home.adopt)()
     if steps == 2:
-        parts = msgspec.msgpack.decode(packed, type=visitors._Parts)
-        visitors._adopt(home.decider.rows, rules, call, parts, packed, GRACE_MS)
         home.win("anna", "loss", at=2, attributes={"outcome": "loss"})
     looked = msgspec.convert(people.look(home.decider, Look("demo", VISITOR)), Looked)
     assert looked.row is not None  # what waits is no hindrance to looking

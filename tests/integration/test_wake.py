@@ -153,7 +153,7 @@ class Shop(Town):
 
 def _user_of(names: tuple[str, ...]) -> str:
     kind, *rest = names
-    return (rest if kind == "absence" else msgspec.json.decode(rest[0], type=list[str]))[1]
+    return (msgspec.json.decode(rest[0], type=list[str]) if kind == "handover" else rest)[1]
 
 
 ShopMaker = Callable[..., Shop]

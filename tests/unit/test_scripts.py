@@ -9,7 +9,7 @@ from decider import scripts
 from decider.rows import Outcome, RowCall, TriggerCall
 
 SCRIPTS = ["decide-5.lua", "acknowledge-2.lua", "take-4.lua", "drain-2.lua", "look-1.lua", "forget-5.lua"]
-SCRIPTS += ["release-3.lua", "adopt-3.lua", "see-1.lua", "progress-1.lua"]
+SCRIPTS += ["release-3.lua", "adopt-4.lua", "see-1.lua", "progress-1.lua"]
 SAFE = {"DEL", "EXISTS", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HKEYS", "HMGET", "HSET", "HSETNX"}
 SAFE |= {"PEXPIRE", "PTTL", "ZADD", "ZRANGE", "ZREM", "ZREMRANGEBYSCORE", "ZSCORE"}
 

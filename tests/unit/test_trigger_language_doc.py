@@ -19,7 +19,8 @@ from console import definitions_words as say
 from console.compile import compile_campaign, compile_trigger
 from console.definitions import Campaign, Matcher, Step, Trigger, Unless, validate
 from console.definitions_trigger import MAX_MATCHERS
-from decider import decide, scripts
+from decider import scripts
+from decider.agenda import GRACE_MS
 from decider.policy import FRESH_MS
 from decider.relevance import Plan
 from opportune import files, streams
@@ -288,7 +289,7 @@ def test_numbers_are_those_of_the_code() -> None:
     for sentence in (
         f"The last {machine['RECENT']} message ids of a customer are remembered",
         f"at most {machine['RUNS']} runs of a trigger",
-        f"which leaves {decide.GRACE_MS // 1000} seconds for events",
+        f"which leaves {GRACE_MS // 1000} seconds for events",
         f"came in within {FRESH_MS // 1000} seconds",
         f"at most {MAX_MATCHERS} different pairs",
         "up to `90d`",

@@ -4,8 +4,8 @@ that a match has to pass. Or, as a tick: let the pending absence of one run fall
 
 KEYS[1]   the user's row, a hash: g targets, m last effective time, d digests of recent message ids,
           r stored results of those that fired, t:<trigger> progress, c what is counted and p what is open
-          (`counted` and `open` of gates.lua), e times of events (rate.lua), o offers (offers.lua), l the user
-          that a visitor has become, f what was lost when a user was no target any more: {trigger -> {ms, generation}}
+          (`counted` and `open` of gates.lua), e times of events (rate.lua), o offers (offers.lua), n what was called
+          off (cancels.lua), l the user that a visitor has become, f what was lost when a user was no target any more: {trigger -> {ms, generation}}
 KEYS[2]   the partition's agenda, a sorted set: due ms of ["absence", site, user, trigger, per] and of
           ["handover", key of an activation], both in JSON
 KEYS[3]   the partition's activations that nobody has acknowledged, a hash: key -> fire
@@ -36,14 +36,14 @@ ARGV[1]   MessagePack of {
           A tick has one trigger; without a program: the caller knows no such trigger any more.
 ARGV[2]   8 bytes that stand for the message id; empty for a tick
 Returns   MessagePack of {code, at, fires = {[key, ref, at, reason, since, per, note, gate, due, born,
-          expires]...}, evicted, offer, wait, user};
+          expires]...}, evicted, offer, wait, user, moving};
           reason: match, absence, or goal (no match: the activation `key` less its last part is converted, and with
           gate `goal` called back where it is held);
           gate: what stopped it, or empty; due: when it is to be delivered, later than `at` where it is delayed;
           born: of the counters; expires: when it is offered no more, or 0; evicted: campaigns that lost a run
           because a user had too many; offer: an earlier fire that is offered again, or nil.
           code 0 decided    1 seen before: the stored fires    2 user is no target: nothing was done
-          3 the visitor has become `user`: the event is his, call again
+          3 the visitor has become `user`: the event is his, call again; `moving`: first finish what is half done
           -1 targets unknown: look and call again         -2 ruleset older than the row's: reload, call again
           -3 history before the row's last time: refused
           -4 more events than the limit: refused, until `wait` ms have passed
@@ -73,26 +73,17 @@ local function hex(bytes)
   return (string.gsub(bytes, ".", function(byte) return string.format("%02x", string.byte(byte)) end))
 end
 
--- results: digest, length (3 bytes, big-endian), MessagePack of the fires; one after the other
-local function result_of(wanted)
-  local from = 1
-  while from <= #results do
-    local body = from + machine.DIGEST + 3
-    local high, middle, low = string.byte(results, from + machine.DIGEST, body - 1)
-    local after = body + high * 65536 + middle * 256 + low
-    if string.sub(results, from, from + machine.DIGEST - 1) == wanted then
-      return cmsgpack.unpack(string.sub(results, body, after - 1)), from, after
-    end
-    from = after
-  end
-end
-
 if not event.tick and machine.is_seen(seen, digest) then
-  return answer(1, (result_of(digest)))
+  local _, body = machine.result(results, digest)
+  return answer(1, body and cmsgpack.unpack(body))
 end
 
 local became = stored[7]
-if became and event.follows then return cmsgpack.pack({ code = 3, fires = {}, at = time, user = became }) end
+if became and event.follows then
+  redis.call("PEXPIRE", row, event.ttl, "GT") -- whoever is here is this user still
+  local is_moving = redis.call("HEXISTS", row, "x") == 1
+  return cmsgpack.pack({ code = 3, fires = {}, at = time, user = became, moving = is_moving })
+end
 
 local writes, gone = {}, {}
 local function write(field, value)
@@ -233,7 +224,7 @@ local received = event.history and event.at or event.received
 if not event.tick and is_about_a_trigger then time = math.max(event.at, time) end
 
 local fires, passed = {}, {}
-local counted, open -- read when they are needed: most events need neither
+local counted, open, noted -- read when they are needed: most events need none
 
 local function count(trigger, what) tally(trigger.ref[1], what) end
 
@@ -289,6 +280,11 @@ end
 local function advance(i)
   local trigger, field = triggers[i], fields[OTHERS + i]
   local program, per = trigger.program, trigger.per
+  local late = received - event.at > program.backdate
+  if not event.tick and trigger.everyone and machine.calls_off(program, trigger.bits) then
+    noted = noted or stored_map("n")
+    cancels.note(noted, trigger.key, per, late and event.at or time, program.absent.wait)
+  end
   local runs = {}
   for n, run in ipairs(stored[OTHERS + i] and cmsgpack.unpack(stored[OTHERS + i]) or {}) do
     runs[n] = { per = run[1], state = machine.thaw(program, run[2]) }
@@ -301,7 +297,6 @@ local function advance(i)
       write("m", tostring(time))
     end
   else
-    local late = received - event.at > program.backdate
     fire, evicted =
       machine.advance_run(program, runs, per, trigger.bits, time, event.at, late, nil, trigger.note)
   end
@@ -390,7 +385,8 @@ if #passed > 0 then decide() end
 if is_shown then event.fresh = false end -- one popup an answer: what is new goes first
 if not event.tick then offer() end
 if open then gates.tidy(open, event.received) end
-for field, map in pairs({ c = counted, p = open }) do
+if noted then cancels.tidy(noted, received) end
+for field, map in pairs({ c = counted, p = open, n = noted }) do
   if next(map) then
     write(field, cmsgpack.pack(map))
   else
@@ -401,10 +397,7 @@ end
 if not event.tick then
   local forgotten
   seen, forgotten = machine.remember(seen, digest)
-  if forgotten then
-    local _, from, after = result_of(forgotten)
-    if from then results = string.sub(results, 1, from - 1) .. string.sub(results, after) end
-  end
+  if forgotten then results = machine.forget(results, forgotten) end
   if #fires > 0 then
     local body = cmsgpack.pack(fires)
     local length = string.char(math.floor(#body / 65536), math.floor(#body / 256) % 256, #body % 256)

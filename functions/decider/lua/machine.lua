@@ -20,8 +20,9 @@ program (compiled by console/compile.py; absent fields are nil)
 Bits are weights (powers of two below 2^53); `bits` of an event is the sum of those it meets.
 
 state     progress of one run: start[u], last[u], inner[u], serial[u], link[u] of the newest partial match
-          that has reached unit u; due, anchor, since, note: a pending absence; count, taken: serial
-          numbers of `overlap`; done. A fresh state is {}.
+          that has reached unit u; due, anchor, since, note: a pending absence, again: the last match that met
+          it pending, where it waits since the first; count, taken: serial numbers of `overlap`; done. A fresh
+          state is {}.
 fire      {at = ms, reason = "match" | "absence", since = ms of its first event, note = what came with the
           completing event, link = list of what was passed as `link`: {link, link before}}
 All times are whole milliseconds; windows are half-open: last - first < within.
@@ -41,7 +42,7 @@ local function clear_progress(state)
 end
 
 local function clear_pending(state)
-  state.due, state.anchor, state.since, state.note, state.chain = nil, nil, nil, nil, nil
+  state.due, state.anchor, state.since, state.note, state.chain, state.again = nil, nil, nil, nil, nil, nil
 end
 
 local function put(state, name, unit, value)
@@ -212,6 +213,8 @@ function machine.advance(program, state, bits, now, at, late, link, note)
   if absent.last or not state.due then
     state.due, state.anchor, state.since = now + absent.wait, now, first
     state.note, state.chain = note, chain
+  else
+    state.again = now
   end
   return fire
 end
@@ -223,7 +226,7 @@ function machine.is_empty(state)
 end
 
 --[[ State <-> flat list of small whole numbers, for storage:
-  {earliest time, has, [due, anchor, since, note], [count, taken], {unit, start, last, inner, serial}...}
+  {earliest time, has, [due, anchor, since, note], [again], [count, taken], {unit, start, last, inner, serial}...}
   Times are offsets from the earliest; columns that the program never reads are left out. ]]
 
 local function columns(program)
@@ -245,7 +248,7 @@ function machine.freeze(program, state)
     if rows[unit] and rows[unit] < earliest then earliest = rows[unit] end
   end
   if earliest == math.huge then earliest = 0 end
-  local kind = (state.due and 1 or 0) + (state.count and 2 or 0) + (state.done and 4 or 0)
+  local kind = (state.due and 1 or 0) + (state.count and 2 or 0) + (state.done and 4 or 0) + (state.again and 8 or 0)
   local flat = { earliest, kind }
   local function add(number) flat[#flat + 1] = number end
   if state.due then
@@ -254,6 +257,7 @@ function machine.freeze(program, state)
     add(state.since - earliest)
     add(state.note or "")
   end
+  if state.again then add(state.again - earliest) end
   if state.count then
     add(state.count)
     add(state.taken or 0)
@@ -285,12 +289,13 @@ function machine.thaw(program, flat)
     state.since = take() + earliest
     state.note = take()
   end
+  if kind >= 8 then state.again = take() + earliest end
   if kind % 4 >= 2 then
     state.count = take()
     local taken = take()
     state.taken = taken > 0 and taken or nil
   end
-  state.done = kind >= 4 or nil
+  state.done = kind % 8 >= 4 or nil
   if flat[i] then
     state.start, state.last, state.inner, state.serial, state.link = {}, {}, {}, {}, {}
     if program.members then state.start = nil end
@@ -350,14 +355,44 @@ function machine.expire_run(program, runs, per, now)
   return fire
 end
 
---- Add to a run what the same person has done in another one: of each unit the newer partial match, and a pending
---- absence where there is none. Serial numbers of two runs cannot be compared: where every event has one, `other` ends.
+--- Does an event call off what is pending: the one that must not come, or a reset?
+function machine.calls_off(program, bits)
+  return program.absent ~= nil and (has(bits, program.absent.bit) or has(bits, program.reset))
+end
+
+--- End the pending absence that an event at `time` has called off; what came after that event is pending still.
+function machine.call_off(program, state, time)
+  if not (state.due and time and state.anchor <= time and time < state.due) then return end
+  local again, note = state.again, state.note
+  clear_pending(state)
+  if again and again > time then
+    state.due, state.anchor, state.since, state.note = again + program.absent.wait, again, again, note
+  end
+end
+
+-- Of two pending absences of one run that remains which one row would have: by its first anchor, or by its last.
+local function merge_pending(program, state, other)
+  if not other.due then return end
+  local latest
+  if state.due then
+    latest = math.max(state.again or state.anchor, other.again or other.anchor)
+    if (state.anchor < other.anchor) ~= (program.absent.last == true) then other = state end
+  end
+  state.due, state.anchor, state.since, state.note = other.due, other.anchor, other.since, other.note
+  state.again = other.again
+  if latest and not program.absent.last and latest > state.anchor then state.again = latest end
+end
+
+--- Add to a run what the same person has done in another one: of each unit the newer partial match, and what is
+--- pending. Serial numbers of two runs cannot be compared: where every event has one, other progress ends.
 function machine.merge(program, state, other)
   if state.done or other.done then
     clear_progress(state)
+    clear_pending(state)
     state.done = true
     return
   end
+  merge_pending(program, state, other)
   if program.tracked then return end
   local by = program.members and "last" or "start"
   for unit, time in pairs(other[by] or {}) do
@@ -370,9 +405,6 @@ function machine.merge(program, state, other)
   if program.members and state.last then
     state.serial, state.link = state.serial or {}, state.link or {}
   end
-  if not state.due then
-    state.due, state.anchor, state.since, state.note = other.due, other.anchor, other.since, other.note
-  end
 end
 
 --- Was this message id (its digest) seen before in `seen`?
@@ -384,6 +416,27 @@ function machine.is_seen(seen, digest)
     if (found - 1) % machine.DIGEST == 0 then return true end
     from = found + 1
   end
+end
+
+--- Return where in `results` the one of the message `digest` is, and its MessagePack: first byte, body, first byte
+--- behind it; nil where there is none. Results are: digest, length (3 bytes, big-endian), MessagePack of the fires.
+function machine.result(results, digest)
+  local from = 1
+  while from <= #results do
+    local body = from + machine.DIGEST + 3
+    local high, middle, low = string.byte(results, from + machine.DIGEST, body - 1)
+    local after = body + high * 65536 + middle * 256 + low
+    if string.sub(results, from, from + machine.DIGEST - 1) == digest then
+      return from, string.sub(results, body, after - 1), after
+    end
+    from = after
+  end
+end
+
+--- Return `results` without that of the message `digest`, which is remembered no more.
+function machine.forget(results, digest)
+  local from, _, after = machine.result(results, digest)
+  return from and string.sub(results, 1, from - 1) .. string.sub(results, after) or results
 end
 
 --- Return `seen` with `digest` added, and the digest that was forgotten for it or nil.
