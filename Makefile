@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 SAM := .venv-sam/bin/sam
+# What Lambda's Python brings along: pymongo wants it for IAM, and it would be most of what is deployed.
+RUNTIME := boto3 botocore s3transfer urllib3
 export SAM_CLI_TELEMETRY := 0
 
 # A stamp holds the folder's path and is written last: a folder that was moved, an interrupted
@@ -48,10 +50,11 @@ verify-live: .venv ## Compare live matches, replay and oracle on recorded events
 	$(VENV_PYTHON) -m tests.verify_live $(DATA)
 
 # Lambda cannot write, so it would compile every module anew at every cold start: that is most of its time. All
-# functions are built from one folder, so what is compiled for the first is right for the others.
+# functions are built from one folder, so what is compiled for the first is right for the others. PIP_NO_DEPS: the lock
+# leaves out what Lambda brings along, and pip would look for it.
 build: .venv .venv-sam ## Build what is deployed (ARCHITECTURE=x86_64, BUILD_DIR=path)
 	@$(VENV_PYTHON) -m opportune.tag
-	@folder="$$($(MAKE) -s python3.13)" && PATH="$$folder:$$PATH" && export PATH && $(SAM) build \
+	@folder="$$($(MAKE) -s python3.13)" && PATH="$$folder:$$PATH" && export PATH PIP_NO_DEPS=1 && $(SAM) build \
 		$(if $(ARCHITECTURE),--parameter-overrides Architecture=$(ARCHITECTURE)) \
 		$(if $(BUILD_DIR),--build-dir $(BUILD_DIR) --cache-dir $(BUILD_DIR).cache) && \
 	cd $(or $(BUILD_DIR),.aws-sam/build) && set -- */ && \
@@ -74,7 +77,8 @@ lock: ## Write the lock files anew (UPGRADE=1: with newer versions)
 	compile() { "$$folder/bin/uv" pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		$(if $(UPGRADE),--upgrade) "$$@"; }; \
 	compile --python-version 3.11 --group local --group dev pyproject.toml -o requirements.txt; \
-	compile --python-version 3.13 -c requirements.txt pyproject.toml -o functions/requirements.txt; \
+	compile --python-version 3.13 -c requirements.txt $(addprefix --no-emit-package ,$(RUNTIME)) pyproject.toml \
+		-o functions/requirements.txt; \
 	printf 'awslambdaric>=4.2,<5\nboto3>=1.44,<2\n' | compile --python-version 3.13 - -o requirements-lambda.txt; \
 	echo 'checkov>=3.3,<4' | compile --python-version 3.11 - -o requirements-checkov.txt; \
 	echo 'aws-sam-cli>=1.170,<2' | compile --python-version 3.11 - -o requirements-sam.txt

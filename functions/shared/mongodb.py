@@ -12,6 +12,7 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from shared.errors import Unavailable
+from shared.mongodb_errors import unavailable
 from shared.ruleset import Ruleset, TargetGroup
 
 Document = dict[str, Any]
@@ -63,7 +64,7 @@ def guarded() -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        raise Unavailable(f"MongoDB: {type(error).__name__}", code="database_unavailable") from error
+        raise unavailable(error) from error
 
 
 def pointers(database: Database[Document]) -> dict[str, Pointer]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared import secrets
+from shared import mongodb_address, secrets
 from shared.clock import Clock, now_ms
 from shared.clock import parse as parse_clock
 from shared.errors import InvalidSettings
@@ -83,9 +83,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("OPPORTUNE_REDIS_USER", str, "user that is entered as by IAM", (DECIDER,), default=""),
     Setting(
         "OPPORTUNE_MONGODB_URL",
-        secrets.resolve,
-        "address of MongoDB, mongodb:// or mongodb+srv://; or the ARN (arn:aws:secretsmanager:…) of the "
-        "secret that holds it, which is then read once, at start",
+        mongodb_address.resolve,
+        "address of MongoDB that is entered by IAM, mongodb+srv://HOST/?authMechanism=MONGODB-AWS; or the ARN "
+        "(arn:aws:secretsmanager:…) of the secret that holds one with a password, which is then read once, at start",
         (DECIDER, ENGAGER, REFRESHER, PREFERENCES),
     ),
     Setting(
@@ -227,6 +227,8 @@ class Settings:
                 values[setting.attribute] = setting.parse(text) if text else setting.default
             except (ValueError, KeyError):
                 wrong.append(f"{setting.name} cannot be read: {text!r} ({setting.help})")
+            except InvalidSettings as error:
+                wrong.append(f"{setting.name}: {error.message}")
         if wrong:
             raise InvalidSettings("; ".join(wrong))
         return cls(function=function, **values)

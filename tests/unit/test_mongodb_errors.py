@@ -1,0 +1,40 @@
+"""What becomes of a driver's error: a code that says what to look at, and nobody's secret."""
+
+import pytest
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
+
+from shared.errors import Unavailable
+from shared.mongodb import guarded
+
+ATLAS_RIGHT = "user is not allowed to do action [find] on [opportune.customers]"
+MONGODB_RIGHT = 'not authorized on opportune to execute command { find: "customers", filter: { _id: "demo:anna" } }'
+OTHER_RIGHT = 'not authorized on opportune to execute command { aggregate: 1, pipeline: [ { user: "anna" } ] }'
+QUOTA = "you are over your space quota, anna"
+
+
+def failure(said: str, code: int) -> OperationFailure:
+    """Return what the driver raises where a server says *said*."""
+    return OperationFailure(said, code, {"ok": 0.0, "errmsg": said, "code": code})
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (AutoReconnect("10.0.0.5 of anna"), "database_unavailable", "MongoDB: AutoReconnect"),
+        (failure("bad auth : Authentication failed.", 8000), "database_refused", "these credentials (8000)"),
+        (failure("Authentication failed.", 18), "database_refused", "these credentials (18)"),
+        (failure(ATLAS_RIGHT, 8000), "database_refused", "lacks a right: find opportune.customers"),
+        (failure(MONGODB_RIGHT, 13), "database_refused", "lacks a right: find customers"),
+        (failure(OTHER_RIGHT, 13), "database_refused", "lacks a right, or the address names no user"),
+        (failure("command find requires authentication", 13), "database_refused", "the address names no user"),
+        (failure(QUOTA, 8000), "database_unavailable", "MongoDB: OperationFailure"),
+    ],
+    ids=["away", "Atlas: who", "who", "Atlas: right", "right", "unknown right", "nobody", "quota"],
+)
+def test_the_code_says_what_to_look_at(error: PyMongoError, code: str, message: str) -> None:
+    """Away, refused, or something else; of a command only action and collection are told."""
+    with pytest.raises(Unavailable) as caught, guarded():
+        raise error
+    assert (caught.value.code, caught.value.retryable) == (code, True)
+    assert message in caught.value.message
+    assert "anna" not in caught.value.message
