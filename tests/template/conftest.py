@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class Template:
         return name
 
     def statements(self) -> Iterator[tuple[str, Node]]:
-        """Yield every statement of every role's own policies, with the role's name."""
+        """Yield every statement that any role's own policies may have, with the role's name."""
         own = [(role, each.get("Policies", ())) for role, each in self.of_type("AWS::IAM::Role").items()]
         added = [
             (role["Ref"], [each])
@@ -85,15 +85,23 @@ class Template:
             for role in each.get("Roles", ())
         ]
         for role, policies in [*own, *added]:
-            for policy in policies:
-                statements = policy["PolicyDocument"]["Statement"]
-                for statement in statements if isinstance(statements, list) else [statements]:
+            for policy in possible(policies):
+                for statement in possible(listed(policy["PolicyDocument"]["Statement"])):
                     yield role, statement
 
 
 def listed(value: Any) -> list[Any]:
     """Return a value that may be one or many as a list."""
     return value if isinstance(value, list) else [value]
+
+
+def possible(nodes: Iterable[Any]) -> Iterator[Any]:
+    """Yield *nodes*; of one that depends on a condition, what it may be."""
+    for node in nodes:
+        if node.keys() == {"Fn::If"}:
+            yield from possible(each for each in node["Fn::If"][1:] if each != {"Ref": "AWS::NoValue"})
+        else:
+            yield node
 
 
 def referred(node: Any) -> Iterator[str]:

@@ -25,18 +25,24 @@ PSEUDO = {
 }
 NOTHING = object()  # AWS::NoValue
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:"
+BY_IAM = "authMechanism=MONGODB-AWS"
 # Values that whoever deploys may give to parameters that do not list theirs.
 SAMPLES: dict[str, tuple[str, ...]] = {
     "AlarmEmail": ("", "ops@shop.example"),
     "AvailabilityZones": ("", "eu-central-1b,eu-central-1c"),
     "MongoDbDatabase": ("opportune", "marketing"),
-    "MongoDbSecretArn": (f"{SECRET}opportune/mongodb-AbCdEf", f"{SECRET}marketing-GhIjKl"),
+    "MongoDbAddress": ("", *(f"mongodb+srv://{name}.abcde.mongodb.net/?{BY_IAM}" for name in ("cluster0", "cluster1"))),
+    "MongoDbSecretArn": (f"{SECRET}opportune/mongodb-AbCdEf", f"{SECRET}marketing-GhIjKl", ""),
     "SenderIdentity": ("shop.example", "news@shop.example"),
     "StateStoreNodeType": ("cache.m7g.large", "cache.r7g.large"),
     "SubnetIds": ("", "subnet-0123456789abcdef0,subnet-0123456789abcdef1,subnet-0123456789abcdef2"),
     "VpcId": ("", "vpc-0123456789abcdef0"),
 }
 TOGETHER = (("VpcId", "SubnetIds"),)  # both or neither
+ENTERED = {  # MongoDB: with the password in a secret, or by IAM
+    "by secret": {"MongoDbSecretArn": SAMPLES["MongoDbSecretArn"][0]},
+    "by IAM": {"MongoDbAddress": SAMPLES["MongoDbAddress"][1]},
+}
 
 
 class Missing(Exception):
@@ -209,10 +215,11 @@ def stacks(template: Template) -> list[Stack]:
     return list(found.values())
 
 
-def required(template: Template) -> dict[str, str]:
-    """Return values for the parameters that have no default."""
-    return {
+def required(template: Template, entered: str = "by secret") -> dict[str, str]:
+    """Return values for the parameters that have no default, and for how MongoDB is *entered*, see `ENTERED`."""
+    given = {
         name: values_of(template, name)[0]
         for name, body in template.translated["Parameters"].items()
         if "Default" not in body
     }
+    return {**given, **ENTERED[entered]}

@@ -4,7 +4,7 @@ import pytest
 
 from shared.signing import MIN_SECRET_LENGTH
 from tests.template.conftest import ROOT, Template, listed, referred
-from tests.template.stacks import Stack, required
+from tests.template.stacks import ENTERED, Stack, required
 
 # AWS's own policies, attached by SAM to every function of a kind; their resource is "*".
 MANAGED = {
@@ -125,24 +125,38 @@ def test_the_refresher_may_call_itself_and_nobody_else(template: Template) -> No
     assert [each["Resource"] for each in rights] == [{"Ref": template.alias("refresher")}]
 
 
-def test_secrets_are_nowhere_in_clear(template: Template) -> None:
-    """Environments hold the secrets' ARNs, and who has one may read that secret and no other."""
+@pytest.mark.parametrize("entered", ENTERED)
+def test_secrets_are_nowhere_in_clear(template: Template, entered: str) -> None:
+    """Environments hold the secrets' ARNs, and who has one may read that secret and no other.
+
+    Where MongoDB is entered by IAM its address is no secret, and none that holds one can be read.
+    """
     assert set(template.of_type("AWS::SecretsManager::Secret")) == {"SigningSecret", "IdentitySecret"}
-    secrets = {
-        "OPPORTUNE_MONGODB_URL": {"Ref": "MongoDbSecretArn"},
-        "OPPORTUNE_SIGNING_SECRET": {"Ref": "SigningSecret"},
-        "OPPORTUNE_IDENTITY_SECRET": {"Ref": "IdentitySecret"},
-    }
+    stack = Stack(template, required(template, entered))
+    ((_, mongodb),) = ENTERED[entered].items()
+    secrets = {"OPPORTUNE_SIGNING_SECRET": "<SigningSecret>", "OPPORTUNE_IDENTITY_SECRET": "<IdentitySecret>"}
+    if entered == "by secret":
+        secrets["OPPORTUNE_MONGODB_URL"] = mongodb
     for name, function in template.functions.items():
-        variables = function["Environment"]["Variables"]
+        variables = stack.value(function["Environment"]["Variables"])
+        assert variables.get("OPPORTUNE_MONGODB_URL", mongodb) == mongodb, name
         assert all(variables.get(variable, arn) == arn for variable, arn in secrets.items()), name
         allowed = [
             arn
-            for role, statement in template.statements()
-            if role == f"{name.title()}FunctionRole" and statement["Action"] == "secretsmanager:GetSecretValue"
+            for policy in stack.value(stack.resources[f"{name.title()}FunctionRole"]["Properties"]["Policies"])
+            for statement in listed(policy["PolicyDocument"]["Statement"])
+            if "secretsmanager:GetSecretValue" in listed(statement["Action"])
             for arn in listed(statement["Resource"])
         ]
-        assert allowed == [arn for variable, arn in secrets.items() if variable in variables], name
+        assert sorted(allowed) == sorted(arn for variable, arn in secrets.items() if variable in variables), name
+
+
+def test_the_database_users_to_make_are_told(template: Template) -> None:
+    """The outputs name the role of every function that enters MongoDB, also before it is entered by IAM."""
+    told = {n: o["Value"] for n, o in template.translated["Outputs"].items() if n.endswith("RoleArn")}
+    entering = [n for n, f in template.functions.items() if "OPPORTUNE_MONGODB_URL" in f["Environment"]["Variables"]]
+    assert entering
+    assert told == {f"{n.title()}RoleArn": {"Fn::GetAtt": [f"{n.title()}FunctionRole", "Arn"]} for n in entering}
 
 
 def test_secrets_are_long_and_outlive_the_stack(template: Template) -> None:
