@@ -1,5 +1,9 @@
-"""One whole local system for the tests that need one, with the demo's definitions published."""
+"""One whole local system for the tests that need one, with the demo's definitions published.
 
+In its MongoDB each function may do what docs/deploy.md lets it do, and no more.
+"""
+
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,9 +14,11 @@ import pytest
 from pymongo.database import Database
 
 from opportune import publishing
+from opportune.local.children import Children
 from opportune.local.stack import Stack
 from opportune.send import Endpoint
 from shared import mongodb
+from tests.secured_mongod import MARKETER, SecuredMongod, role_arn, with_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {
@@ -36,11 +42,15 @@ class System:
 def _system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("system")
     with (
+        Children(folder / "run", folder / "logs", os.environ) as children,
+        SecuredMongod(children) as cluster,
         Stack(
             state_dir=folder / ".opportune",
             demo_dir=ROOT / "web" / "demo",
             keys=KEYS,
             ses_identities=("casino.example",),
+            mongodb_url=cluster.url(MARKETER),
+            functions=with_settings(lambda name: {"OPPORTUNE_MONGODB_URL": cluster.url(role_arn(name))}),
         ) as stack,
         closing(mongodb.database(stack.mongodb_url, "opportune").client) as client,
     ):

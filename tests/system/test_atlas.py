@@ -1,0 +1,92 @@
+"""The story without a password: everybody enters MongoDB by IAM, as what he is, and may do what he needs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from opportune import demo, story
+from opportune.local.children import Children
+from opportune.local.stack import Stack
+from opportune.send import Endpoint
+from shared import mongodb
+from shared.settings import DECIDER, ENGAGER
+from tests.atlas import Atlas
+from tests.caller_identity import Sts, computer
+from tests.secured_mongod import MARKETER, SecuredMongod, role_arn, with_settings
+from tests.system.whole import KEYS, ROOT
+
+
+@pytest.fixture(name="sts", scope="module")
+def _sts() -> Sts:
+    return Sts()
+
+
+@pytest.fixture(name="atlas", scope="module")
+def _atlas(servers: Children, sts: Sts) -> Iterator[Atlas]:
+    with SecuredMongod(servers) as cluster, Atlas(cluster, sts) as atlas:
+        yield atlas
+
+
+@pytest.fixture(name="profile")
+def _profile(sts: Sts, tmp_path: Path) -> Iterator[Mapping[str, str]]:
+    """Make this the computer of a marketer who has an AWS profile; return the variables that say so."""
+    lines = (f"{name.lower()} = {value}" for name, value in sts.issue(MARKETER).environment.items())
+    (tmp_path / "credentials").write_text("\n".join(["[marketing]", *lines]))
+    files = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"), "AWS_CONFIG_FILE": os.devnull}
+    variables = {**files, "AWS_PROFILE": "marketing", "AWS_EC2_METADATA_DISABLED": "true"}
+    with computer(**variables):
+        yield variables
+
+
+def opportune(*arguments: str, atlas: Atlas, cwd: Path, env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Run the command line as the marketer does."""
+    command = [sys.executable, "-m", "opportune", *arguments]
+    variables = {"PATH": os.environ["PATH"], "COLUMNS": "160", "OPPORTUNE_MONGODB_URL": atlas.url, **KEYS, **env}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=variables)
+
+
+def test_the_story_passes(atlas: Atlas, sts: Sts, profile: Mapping[str, str], tmp_path: Path) -> None:
+    """A marketer publishes with his profile; functions read targets and write the ledger, each as its own role."""
+    definitions = str(ROOT / "campaigns" / "demo")
+    with Stack(
+        state_dir=tmp_path / "stack" / ".opportune",
+        keys=KEYS,
+        ses_identities=("casino.example",),
+        mongodb_url=atlas.url,
+        functions=with_settings(lambda name: sts.issue(role_arn(name)).environment),
+    ) as stack:
+        database = mongodb.database(atlas.url, "opportune")
+        demo.import_customers(database, "iam")
+        published = opportune("publish", definitions, atlas=atlas, cwd=tmp_path, env=profile)
+        assert published.returncode == 0, published.stderr
+        browser = Endpoint(stack.http_url, demo.PUBLIC_KEY)
+        server = Endpoint(stack.http_url, KEYS[demo.SECRET_KEY_VARIABLE])
+        results = list(story.tell(browser, server, demo.StackWitness(stack, database), "iam"))
+        database.client.close()
+    assert [(result.title, result.came) for result in results if not result.passed] == []
+    assert {role_arn(DECIDER), role_arn(ENGAGER), MARKETER} <= set(atlas.entered)
+    assert atlas.refused == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"AWS_PROFILE": "nobody"}, "no_credentials: MongoDB: no AWS credentials to enter with: ProfileNotFound"),
+        ({"AWS_ACCESS_KEY_ID": "AKIA0", "AWS_SECRET_ACCESS_KEY": "wrong", "AWS_PROFILE": ""}, "database_refused"),
+    ],
+    ids=["no profile", "a stranger"],
+)
+def test_a_marketer_who_is_not_let_in_reads_why(
+    changed: dict[str, str], says: str, atlas: Atlas, profile: Mapping[str, str], tmp_path: Path
+) -> None:
+    """One line, and exit code 2."""
+    env = {name: value for name, value in {**profile, **changed}.items() if value}
+    done = opportune("versions", "demo", atlas=atlas, cwd=tmp_path, env=env)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "wrong" not in done.stdout + done.stderr
