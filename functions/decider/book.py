@@ -1,9 +1,10 @@
 """The book of rules: for each site the current plan and the current generation of targets."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from decider.relevance import Plan
+from decider.rows import Unreadable
 from shared.contracts import Catalogue, SiteCatalogue
 from shared.errors import OpportuneError
 from shared.mongodb import Pointer
@@ -17,7 +18,29 @@ class Rulebook(NamedTuple):
     generation: int
 
 
-Book = Mapping[str, Rulebook]
+class Book(Mapping[str, Rulebook]):
+    """The rules of each site. Whoever asks for one of *unread*, of which no rules were ever read, gets `Unreadable`.
+
+    It must not pass for a site that has none: its events would be taken for irrelevant, and its absences for over.
+    """
+
+    def __init__(self, sites: Mapping[str, Rulebook], unread: Collection[str] = ()) -> None:
+        self.unread = unread
+        self._sites = sites
+
+    def __getitem__(self, site: str) -> Rulebook:
+        if site in self.unread:
+            raise Unreadable(f"the rules of site {site} could not be read", code="rules_unread")
+        return self._sites[site]
+
+    def __contains__(self, site: object) -> bool:
+        return site in self._sites
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sites)
+
+    def __len__(self) -> int:
+        return len(self._sites)
 
 
 class Library(Protocol):
@@ -32,21 +55,24 @@ def load(library: Library, present: Book | None, report: Callable[[OpportuneErro
 
     A site whose ruleset cannot be read is *reported* and keeps the rules it had: it must not stop the others.
     """
-    book: dict[str, Rulebook] = {}
+    sites: dict[str, Rulebook] = {}
+    unread: list[str] = []
     for site, pointer in library.pointers().items():
         if not pointer.ruleset:
             continue
-        known = present.get(site) if present else None
+        known = present[site] if present and site in present else None
         if known is None or known.plan.ruleset.version != pointer.ruleset:
             try:
-                book[site] = Rulebook(Plan(library.ruleset(site, pointer.ruleset)), pointer.generation)
+                sites[site] = Rulebook(Plan(library.ruleset(site, pointer.ruleset)), pointer.generation)
             except OpportuneError as error:
                 report(error)
                 if known is not None:
-                    book[site] = known
+                    sites[site] = known
+                else:
+                    unread.append(site)
         else:
-            book[site] = known._replace(generation=pointer.generation)
-    return book
+            sites[site] = known._replace(generation=pointer.generation)
+    return Book(sites, unread)
 
 
 def catalogue(book: Book) -> Catalogue:
@@ -55,5 +81,6 @@ def catalogue(book: Book) -> Catalogue:
         {
             site: SiteCatalogue(rules.plan.ruleset.keys, rules.plan.catalogue(), rules.plan.ruleset.identity)
             for site, rules in book.items()
-        }
+        },
+        list(book.unread),
     )

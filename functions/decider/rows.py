@@ -134,7 +134,7 @@ class Batch(NamedTuple):
 
 
 class Unreadable(Unavailable):
-    """The state store has answered, but what it has of one user cannot be read: others are not concerned."""
+    """What the state store has of one user, or what a site's rules are, cannot be read: others are not concerned."""
 
     code = "state_unreadable"
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -19,7 +20,7 @@ from shared.contracts import (
     Identify,
     Message,
 )
-from shared.errors import Unauthorized
+from shared.errors import Unauthorized, Unavailable
 from shared.identities import REPORTS, Introduction, Report
 from shared.invoke import Invoke
 from shared.polled import Polled
@@ -29,9 +30,13 @@ ACTION = re.compile(r"(html)?\d{1,2}")
 LONGEST_REASON = 64
 
 
-def ask_catalogue(decider: Invoke) -> Catalogue:
-    """Return the catalogue, from the Decider."""
-    return msgspec.json.decode(decider(msgspec.json.encode(AskCatalogue())), type=Catalogue)
+def ask_catalogue(decider: Invoke, known: Catalogue | None = None) -> Catalogue:
+    """Return the catalogue, from the Decider; of sites that it could not read, what is *known*."""
+    catalogue = msgspec.json.decode(decider(msgspec.json.encode(AskCatalogue())), type=Catalogue)
+    before = known.sites if known else {}
+    catalogue.sites |= {site: before[site] for site in catalogue.unread if site in before}
+    catalogue.unread = [site for site in catalogue.unread if site not in catalogue.sites]
+    return catalogue
 
 
 class Decisions:
@@ -46,16 +51,19 @@ class Decisions:
     def admit(self, key: str) -> Access:
         """Return what *key* opens; one that nobody knows may be newer than our catalogue, so that is renewed.
 
-        Raises `Unauthorized`. Unknown keys cost the Decider at most one call in the polling interval.
+        Raises `Unauthorized`, or `Unavailable` where it may be the key of a site that could not be read. Unknown keys
+        cost the Decider at most one call in the polling interval.
         """
         catalogue = self._catalogue.get()
+        with suppress(Unauthorized):
+            return admit(key, catalogue)
+        catalogue = self._catalogue.renewed(catalogue)
         try:
             return admit(key, catalogue)
         except Unauthorized:
-            renewed = self._catalogue.renewed(catalogue)
-            if renewed is catalogue:
-                raise
-            return admit(key, renewed)
+            if catalogue.unread:
+                raise Unavailable("the keys of a site could not be read", code="catalogue_incomplete") from None
+            raise
 
     def decide(self, access: Access, messages: Sequence[Message]) -> list[Decision]:
         """Return the decisions on those events among *messages* that a live trigger names: one call, or none at all."""

@@ -27,7 +27,7 @@ def build(settings: Settings) -> Deps:
     client = lambda_client(read_timeout_s=settings.gateway_timeout_ms / 1000)
     decider = LambdaInvoke(client, settings.decider_function)
     catalogue: Polled[Catalogue] = Polled(
-        lambda _: ask_catalogue(decider),
+        lambda known: ask_catalogue(decider, known),
         every_s=settings.poll_seconds,
         clock=settings.clock,
         on_error=lambda error: observability.logger.warning("catalogue not refreshed", extra={"code": error.code}),

@@ -199,9 +199,10 @@ class SiteCatalogue(msgspec.Struct):
 
 
 class Catalogue(msgspec.Struct):
-    """Decider → Gateway: sites by id."""
+    """Decider → Gateway: sites by id. ``unread``: those that are there, and that the Decider could not read."""
 
     sites: dict[str, SiteCatalogue]
+    unread: list[str] = []
     v: int = VERSION
 
 

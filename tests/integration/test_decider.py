@@ -290,3 +290,9 @@ def test_a_ruleset_that_cannot_be_read_leaves_the_other_sites_alone(town: Town) 
     loaded = book.load(MongoLibrary(town.database), None, lambda error: told.append(error.code))
     assert set(loaded) == {"demo"}
     assert sorted(told) == ["ruleset_missing", "ruleset_unreadable"]
+    assert loaded.get("nobody") is None
+    with pytest.raises(Unreadable):
+        loaded.get("c")
+    again = book.load(MongoLibrary(town.database), loaded, print)
+    assert again["demo"] is not None
+    assert (set(book.catalogue(again).sites), set(book.catalogue(again).unread)) == ({"demo"}, {"b", "c"})

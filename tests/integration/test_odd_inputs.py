@@ -99,7 +99,9 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str
 def test_odd_names_are_found_again(redis_client: Redis, odd: str) -> None:
     """A user and a run of any name: cancelled by the order, due after an hour, then gone from the agenda."""
     site = book.Rulebook(Plan(Ruleset("demo", 1, [], [CARTS])), 1)
-    pages: Polled[book.Book] = Polled(lambda _: {"demo": site}, every_s=3600, clock=lambda: 0, on_error=print)
+    pages: Polled[book.Book] = Polled(
+        lambda _: book.Book({"demo": site}), every_s=3600, clock=lambda: 0, on_error=print
+    )
     outbox = Outbox()
     decider = Decider(pages, Rows(lambda: redis_client), Nobody(), outbox, tell)
     agenda = keys.agenda(keys.partition("demo", odd))

@@ -17,6 +17,7 @@ from redis.cluster import RedisCluster
 
 from decider import book, keys
 from decider.activations import activation_id
+from decider.agenda import PATIENCE_MS
 from decider.decide import Decider
 from decider.rows import Rows
 from decider.targets import MongoTargets
@@ -186,6 +187,39 @@ def test_a_late_wake_dates_the_absence_to_its_deadline(shop: Shop) -> None:
     assert shop.wake(24 * 60 * MINUTE) == Woken(1, 0)
     (mail,) = shop.post.queued
     assert (mail.at, mail.event, mail.message_id, mail.suppressed) == (T0 + WAIT, "add", "m1", None)
+
+
+class Failing(MongoLibrary):
+    """A library whose rulesets cannot be read for a while."""
+
+    broken = True
+
+    def ruleset(self, site: str, version: int) -> Any:
+        """Return a published ruleset, or fail."""
+        if self.broken:
+            raise Unavailable("MongoDB: NetworkTimeout", code="database_unavailable")
+        return super().ruleset(site, version)
+
+
+def test_an_environment_that_could_not_read_the_rules_loses_nothing(shop: Shop) -> None:
+    """It has just been started and knows no rules of the site: absences wait, events come again, and both count."""
+    library = Failing(shop.database)
+    pages: Polled[book.Book] = Polled(
+        lambda present: book.load(library, present, lambda _: None), every_s=10, clock=lambda: 0, on_error=print
+    )
+    cold = shop.environment(pages)
+    shop.send("anna", "add", 0)
+    woken = shop.wake(WAIT + GRACE, decider=cold)
+    assert (woken.absences, woken.put_off) == (0, 1)
+    event = Event("berta", "add", "b1", T0, T0)
+    with pytest.raises(Unavailable, match="rules of site demo"):
+        cold.decide(Decide("demo", [event], deadline=T0 + 2000))
+    assert shop.mails() == []
+    library.broken = False
+    pages.reload()
+    cold.decide(Decide("demo", [event], deadline=T0 + 2000))
+    assert shop.wake(WAIT + GRACE + PATIENCE_MS, decider=cold).absences == 2
+    assert sorted(shop.mails()) == [("anna", WAIT), ("berta", WAIT)]
 
 
 def test_eight_wakes_at_once_fire_each_absence_once(shop: Shop) -> None:
@@ -448,7 +482,7 @@ def test_an_environment_that_is_behind_strikes_nothing(shop: Shop) -> None:
     assert shop.wake(MINUTE + GRACE, user="anna", decider=shop.environment(knows_nothing)) == Woken(1, 0)
     library = MongoLibrary(shop.database)
     empty: Polled[book.Book] = Polled(
-        lambda present: {} if present is None else book.load(library, present, print),
+        lambda present: book.Book({}) if present is None else book.load(library, present, print),
         every_s=3600,
         clock=lambda: 0,
         on_error=print,

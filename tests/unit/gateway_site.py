@@ -32,12 +32,13 @@ POPUP = {"id": "a1", "title": "Wow"}
 
 
 class FakeDecider:
-    """Answers every request with a popup per event, and remembers what it was asked."""
+    """Answers every request with a popup per event and remembers what it was asked. ``unread``: what it cannot read."""
 
     def __init__(self) -> None:
         self.decided: list[Decide] = []
         self.catalogues = 0
         self.newer_key = "public"
+        self.unread: list[str] = []
 
     def __call__(self, payload: bytes) -> bytes:
         request = msgspec.json.decode(payload, type=DeciderRequest)
@@ -50,7 +51,8 @@ class FakeDecider:
                 write_key(self.newer_key),
             ]
             site = SiteCatalogue(keys=keys, events={"game_result": ["outcome"], "Page Viewed": ["name", "path"]})
-            return msgspec.json.encode(Catalogue({"demo": site}))
+            sites = {} if "demo" in self.unread else {"demo": site}
+            return msgspec.json.encode(Catalogue(sites, self.unread))
         self.decided.append(request)
         return msgspec.json.encode(Decided([Decision(e.message_id, messages=[POPUP]) for e in request.events]))
 
@@ -62,7 +64,10 @@ class Site:
         self.decider = FakeDecider()
         self.age_ms = 0
         catalogue: Polled[Catalogue] = Polled(
-            lambda _: ask_catalogue(self.decider), every_s=10, clock=lambda: NOW + self.age_ms, on_error=print
+            lambda known: ask_catalogue(self.decider, known),
+            every_s=10,
+            clock=lambda: NOW + self.age_ms,
+            on_error=print,
         )
         decisions = Decisions(self.decider, catalogue, lambda: NOW, 2000)
         clock = lambda: NOW + self.age_ms  # noqa: E731 - it is one

@@ -87,6 +87,21 @@ def test_a_key_newer_than_the_catalogue_is_found_and_unknown_ones_cost_little(si
     assert site.decider.catalogues == 2
 
 
+def test_a_site_that_the_decider_could_not_read_is_not_unknown(site: Site) -> None:
+    """What is known of it stays; where nothing is, a key of nobody may be one of its own: 503, so that it comes again.
+
+    After a 401 a tracker drops its events.
+    """
+    site.decider.unread = ["demo", "other"]
+    assert [site.post("/v1/track", win(), key=key)[0] for key in ("public", "guess")] == [503, 503]
+    site.age_ms = 10_000
+    site.decider.unread = ["other"]
+    assert [site.post("/v1/track", win(), key=key)[0] for key in ("public", "guess")] == [200, 503]
+    site.age_ms = 40_000
+    site.decider.unread = ["demo"]
+    assert [site.post("/v1/track", win(), key=key)[0] for key in ("public", "guess")] == [200, 401]
+
+
 BAD = [
     pytest.param(b"{", {}, 400, "malformed_json", id="cut JSON"),
     pytest.param(b"", {}, 400, "malformed_json", id="no body"),
