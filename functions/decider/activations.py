@@ -88,8 +88,9 @@ def _names(fire: Fire) -> list[str]:
 
 
 def _id(fire: Fire) -> str:
-    site, user, trigger, per, last, *_ = _names(fire)
-    return activation_id(site, user, f"{trigger}{per}", last)
+    """Return the id of the activation that *fire* is, or is about: it may have been that of the visitor he was."""
+    site, user, trigger, per, last, *more = _names(fire)
+    return activation_id(site, more[1] if len(more) > 1 else user, f"{trigger}{per}", last)
 
 
 def offer_id(site: str, event: Event, campaign: Campaign, per: str) -> str:

@@ -15,10 +15,11 @@ from decider.agenda import GRACE_MS, PATIENCE_MS
 from decider.reception import Reception
 from decider.records import MongoRecords
 from shared.contracts import Decide, Event, ForgetUser, Woken
+from shared.errors import Unavailable
 from shared.identities import Report
-from shared.ruleset import Campaign, Quota
+from shared.ruleset import GOAL, Campaign, Goal, Matcher, Quota
 from tests.builders import THREE_WINS, compiled
-from tests.integration.test_gates import ADD, DAY, campaign
+from tests.integration.test_gates import ADD, DAY, PAY, campaign, cart
 from tests.integration.test_offers import AGAIN, popup
 from tests.integration.test_rows import together
 from tests.integration.test_visitors import VISITOR, Club, broken_off
@@ -384,6 +385,74 @@ def test_a_report_by_the_visitors_id_ends_the_offer_to_the_user(club: ClubMaker)
     report = Report(VISITOR, first["id"], "seen", T0 + SECOND)
     Reception(home.decider, MongoRecords(home.database)).take(Decide("demo", [], T0, reports=[report]))
     assert home.send("anna", "add", AGAIN) == []
+
+
+def buys(**changes: Any) -> Campaign:
+    """Return a campaign whose goal is an order within a day."""
+    return campaign(goal=Goal(DAY), watchers=[Matcher(["order"], GOAL)], **{"channel": "popup", **changes})
+
+
+def test_a_popup_of_the_visitor_reaches_its_goal_through_the_user(club: ClubMaker) -> None:
+    """He has seen it, logs in and buys: the activation that he got is converted, once, and nothing is told again."""
+    home = club(buys())
+    (shown,) = home.send(VISITOR, "pay", 0)
+    home.become(at=SECOND)
+    home.send("anna", "order", MINUTE)
+    home.send("anna", "order", 2 * MINUTE)
+    assert [(each.id, each.at) for each in home.post.converted] == [(shown["id"], T0 + MINUTE)]
+    assert home.wake(DAY // 2) == Woken(0, 0)
+    assert home.agenda("anna") == {}
+    assert b"p" not in home.row(VISITOR)
+
+
+def test_what_nobody_has_proven_reaches_its_goal_with_the_next_login(club: ClubMaker) -> None:
+    """With `enforce` he is known already, and the popup was the visitor's: it alone moves."""
+    home = club(buys())
+    home.become()
+    event = Event(VISITOR, "pay", "m", T0 + 1, T0 + 1, verified=False)
+    ((shown,),) = [each.messages for each in home.decider.decide(Decide("demo", [event], T0 + 2000)).decisions]
+    home.become(at=SECOND)
+    home.send("anna", "order", MINUTE)
+    assert [each.id for each in home.post.converted] == [shown["id"]]
+
+
+def test_a_goal_is_told_again_until_somebody_has_heard_it(club: ClubMaker) -> None:
+    """The Engager is away: a wake says it, of the same activation."""
+    home = club(buys())
+    (shown,) = home.send(VISITOR, "pay", 0)
+    home.become(at=SECOND)
+    home.post.broken = True
+    with pytest.raises(Unavailable):
+        home.send("anna", "order", MINUTE)
+    home.post.broken = False
+    home.wake(2 * MINUTE)
+    home.wake(3 * MINUTE)
+    assert [each.id for each in home.post.converted] == [shown["id"]]
+
+
+def test_what_is_held_of_the_visitor_is_called_back_by_the_user(club: ClubMaker) -> None:
+    """It was handed over after its delay, may wait for quiet hours, and he cancels it as the user."""
+    home = club(cart(trigger_source=PAY, max_lateness=DAY))
+    home.send(VISITOR, "pay", 0)
+    home.wake(WAIT)
+    (sent,) = home.post.queued
+    home.become(at=WAIT + MINUTE)
+    home.send("anna", "order", WAIT + 2 * MINUTE)
+    (back,) = home.post.recorded
+    assert (back.id, back.suppressed) == (sent.id, "cancelled")
+    assert home.redis.zcard(keys.agenda(keys.partition("demo", "anna"))) == 0
+
+
+def test_what_waits_for_its_delay_was_the_visitors(club: ClubMaker) -> None:
+    """It stays with him, comes when it is due, and what he has begun besides moves all the same."""
+    home = club(cart(trigger_source=PAY), buys(name="goal"))
+    home.send(VISITOR, "pay", 0)
+    home.become(at=MINUTE)
+    assert msgspec.msgpack.decode(home.row(VISITOR)[b"p"]).keys() == {"test"}
+    assert msgspec.msgpack.decode(home.row("anna")[b"p"]).keys() == {"goal"}
+    assert home.commands(lambda: home.become(at=2 * MINUTE)) == 1
+    home.wake(WAIT)
+    assert home.mails() == [(VISITOR, 0)]
 
 
 def test_a_trigger_that_is_newer_than_the_caller_loses_nothing(club: ClubMaker) -> None:

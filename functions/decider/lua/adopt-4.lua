@@ -16,7 +16,7 @@ local row, agenda, on_the_way, counters = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local bundle, call = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
 local MOST_VISITORS, MOST_COUNTED = 20, 50
 
-local stored = redis.call("HMGET", row, "v", "c", "d", "m", "r", "n", "o")
+local stored = redis.call("HMGET", row, "v", "c", "d", "m", "r", "n", "o", "p")
 local is_new = redis.call("EXISTS", row) == 0
 local visitors = stored[1] and cmsgpack.unpack(stored[1]) or {}
 for i, each in ipairs(visitors) do
@@ -121,6 +121,16 @@ if #bundle.offers > 0 then
   local offering = stored[7] and cmsgpack.unpack(stored[7]) or {}
   for _, offer in ipairs(bundle.offers) do offers.add(offering, unpack(offer)) end
   write("o", cmsgpack.pack(offering))
+end
+
+-- What the visitor was sent can reach its goal through what the user does.
+if next(bundle.open) then
+  local open = stored[8] and cmsgpack.unpack(stored[8]) or {}
+  for campaign, entries in pairs(bundle.open) do
+    for _, entry in ipairs(entries) do gates.remember(open, campaign, entry) end
+  end
+  gates.tidy(open, call.now)
+  if next(open) then write("p", cmsgpack.pack(open)) end
 end
 
 -- A tracker that sends an event again says meanwhile who the user is: it counts once all the same. Of two rows that

@@ -37,8 +37,8 @@ ARGV[1]   MessagePack of {
 ARGV[2]   8 bytes that stand for the message id; empty for a tick
 Returns   MessagePack of {code, at, fires = {[key, ref, at, reason, since, per, note, gate, due, born,
           expires]...}, evicted, offer, wait, user, moving};
-          reason: match, absence, or goal (no match: the activation `key` less its last part is converted, and with
-          gate `goal` called back where it is held);
+          reason: match, absence, or goal (no match: the activation of `key` is converted, and with gate `goal` called
+          back where it is held);
           gate: what stopped it, or empty; due: when it is to be delivered, later than `at` where it is delayed;
           born: of the counters; expires: when it is offered no more, or 0; evicted: campaigns that lost a run
           because a user had too many; offer: an earlier fire that is offered again, or nil.
@@ -240,6 +240,18 @@ local function promise(report, due)
   redis.call("ZADD", agenda, due or event.received + event.patience, cjson.encode({ "handover", report[1] }))
 end
 
+-- The names of a key under which something of the activation `key` is told: of this user, though it was of the visitor
+-- that he was, who stands at their end then. `what`: nil, or goal.
+local function told_as(key, what)
+  local names = cjson.decode(key)
+  if names[2] ~= event.user then
+    names[2], names[6], names[7] = event.user, what or "", names[2]
+  else
+    names[6] = what
+  end
+  return names
+end
+
 -- What the event is to activations before it: their goal, or the reason to cancel them.
 local function watch(trigger)
   open = open or stored_map("p")
@@ -250,16 +262,15 @@ local function watch(trigger)
     local packed = redis.call("HGET", unacknowledged, each[1])
     local report = packed and cmsgpack.unpack(packed) or each[3]
     if report then
-      report[8] = each[2]
+      report[1], report[8] = cjson.encode(told_as(each[1])), each[2]
       promise(report)
       if packed then count(trigger, each[2]) end -- else the ledger knows whether it came in time
     end
   end
   for _, key in ipairs(converted) do
-    local parts = cjson.decode(key)
-    parts[6] = "goal"
+    local names = told_as(key, "goal")
     local gate = trigger.policy.cancel_on_goal and "goal" or ""
-    promise({ cjson.encode(parts), trigger.ref, event.at, "goal", event.at, parts[4], "", gate, 0, "" })
+    promise({ cjson.encode(names), trigger.ref, event.at, "goal", event.at, names[4], "", gate, 0, "" })
     count(trigger, "converted")
   end
 end

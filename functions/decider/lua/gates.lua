@@ -79,6 +79,19 @@ function gates.take(open, key, fire)
   end
 end
 
+--- Return those of the activations in `open` that wait no more, and the others.
+function gates.split(open)
+  local past, waiting = {}, {}
+  for campaign, entries in pairs(open) do
+    for _, entry in ipairs(entries) do
+      local place = gates.waits(entry) and waiting or past
+      place[campaign] = place[campaign] or {}
+      table.insert(place[campaign], entry)
+    end
+  end
+  return past, waiting
+end
+
 --- Forget what can no longer be cancelled, called back or converted.
 function gates.tidy(open, now)
   for campaign, entries in pairs(open) do

@@ -7,8 +7,8 @@ KEYS[2]   the agenda of his partition      KEYS[3]   who of the site is on the w
 ARGV[1]   MessagePack of {site, visitor, user, at, token, done, now, patience, ruleset, ttl}: at when he said so; token
           names this move; done: the token of one that has arrived, or empty; ruleset: the version that the caller
           knows. An empty user says nothing new: only what is on its way is seen to
-Returns   MessagePack of {token, user, triggers, counted, noted, offers, recent, time}: of which user; progress by
-          trigger, what is counted, called off and offered, digests of recent message ids, last effective time.
+Returns   MessagePack of {token, user, triggers, counted, noted, offers, open, recent, time}: of which user; progress
+          by trigger, what is counted, called off, offered and open, digests of recent message ids, last effective time.
           Of false where nothing is to move, of true where the ruleset is older than the row's: reload, call again
 Atomic    because an event of the visitor comes before, and moves along, or after, and goes to the user:
           release, event   the event finds `l`, and is the user's
@@ -23,7 +23,7 @@ local call = cmsgpack.unpack(ARGV[1])
 local appointment = cjson.encode({ "move", call.site, call.visitor })
 
 local is_new = redis.call("EXISTS", row) == 0
-local stored = redis.call("HMGET", row, "x", "l", "c", "d", "m", "g", "k", "n", "o")
+local stored = redis.call("HMGET", row, "x", "l", "c", "d", "m", "g", "k", "n", "o", "p")
 local moving, became, known_since = stored[1], stored[2], tonumber(stored[7] or 0)
 if moving and cmsgpack.unpack(moving).token ~= call.done then return moving end
 if moving then redis.call("HDEL", row, "x") end
@@ -52,12 +52,23 @@ local function take(place, field)
   return cmsgpack.unpack(stored[place])
 end
 local counted, noted, offering = take(3, "c"), take(8, "n"), take(9, "o")
+-- What waits for its delay stays: its message is in this partition, and was the visitor's.
+local open = {}
+if stored[10] then
+  local staying
+  open, staying = gates.split(cmsgpack.unpack(stored[10]))
+  if next(open) and next(staying) then
+    redis.call("HSET", row, "p", cmsgpack.pack(staying))
+  elseif next(open) then
+    moved[#moved + 1] = "p"
+  end
+end
 
 if is_news or call.at > known_since then
   redis.call("HSET", row, "l", call.user, "k", tostring(math.max(call.at, known_since)))
 end
 local answer = cmsgpack.pack(false)
-if is_news or #moved > 0 then -- news of him alone move, too: the user's row has to know who he was
+if is_news or #moved > 0 or next(open) then -- news of him alone move, too: the user's row has to know who he was
   answer = cmsgpack.pack({
     token = call.token,
     user = call.user,
@@ -65,6 +76,7 @@ if is_news or #moved > 0 then -- news of him alone move, too: the user's row has
     counted = counted,
     noted = noted,
     offers = offering,
+    open = open,
     recent = stored[4] or "",
     time = tonumber(stored[5] or 0),
   })
