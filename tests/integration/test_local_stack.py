@@ -62,10 +62,11 @@ def engager(event, context):
     return {"batchItemFailures": []}
 """
 OTHER_PROCESS = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from opportune.local.environments import Function
 from opportune.local.stack import Stack
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits it ignored
 env = {"PYTHONPATH": sys.argv[2]}
 with Stack(
     state_dir=Path(sys.argv[1]),
