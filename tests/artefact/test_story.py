@@ -12,6 +12,7 @@ from tests.artefact.conftest import Artefacts
 from tests.artefact.emulator import peak_mb, starts_ms
 
 
+@pytest.mark.timeout(300)
 def test_the_story_passes(artefacts: Artefacts, capsys: pytest.CaptureFixture[str]) -> None:
     """Every line of the demo story comes true; what each function's starts and memory came to is printed."""
     witness = StackWitness(artefacts.stack, artefacts.database)
