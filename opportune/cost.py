@@ -33,6 +33,10 @@ PRICES = {
     "ElastiCache node m7g.large for Valkey, hour": 0.1264,
     "NAT gateway, hour": 0.045,
     "Interface endpoint, hour and zone": 0.01,
+    "CloudFront, million HTTPS requests": 1.00,
+    "AWS WAF, web ACL, month": 5.00,
+    "AWS WAF, rule, month": 1.00,
+    "AWS WAF, million requests": 0.60,
     "Secret, month": 0.40,
     "Alarm, month": 0.10,
     "Metric, month": 0.30,
@@ -40,6 +44,8 @@ PRICES = {
     "SES, thousand e-mails": 0.10,
 }
 ALARMS, METRICS, SECRETS = 25, 32, 3
+# Of the distribution, and of what guards it.
+FRONT_ALARMS, FRONT_SECRETS, GUARD_ALARMS, GUARD_RULES = 1, 1, 2, 3
 LEAST_GB = 0.1  # that a serverless cache is billed for
 PARTITIONS = 1024
 
@@ -108,6 +114,24 @@ def networks() -> list[Line]:
     ]
 
 
+def fronts() -> list[Line]:
+    """Return what CloudFront in front of the API costs besides, and what guards it; an event is a request."""
+    return [
+        Line(
+            "CloudFront",
+            FRONT_ALARMS * PRICES["Alarm, month"] + FRONT_SECRETS * PRICES["Secret, month"],
+            PRICES["CloudFront, million HTTPS requests"],
+        ),
+        Line(
+            "AWS WAF, by web-acl.yaml",
+            PRICES["AWS WAF, web ACL, month"]
+            + GUARD_RULES * PRICES["AWS WAF, rule, month"]
+            + GUARD_ALARMS * PRICES["Alarm, month"],
+            PRICES["AWS WAF, million requests"],
+        ),
+    ]
+
+
 def main(arguments: Sequence[str], console: Console) -> int:
     """Print the tables to *console*; return the exit code."""
     try:
@@ -132,6 +156,13 @@ def main(arguments: Sequence[str], console: Console) -> int:
     for each in networks():
         ways.add_row(each.what, f"{each.rest:.2f}")
     console.print(ways)
+    before = Table(title="Besides, with PublicEndpoint both or cloudfront", title_justify="left")
+    before.add_column("what")
+    for column in ("a month at rest", "a million events"):
+        before.add_column(column, justify="right")
+    for each in fronts():
+        before.add_row(each.what, f"{each.rest:.2f}", f"{each.million:.2f}")
+    console.print(before)
     console.print(
         f"List prices of us-east-1 as known on {PRICES_AT}: check them. Without free tiers, data transfer and MongoDB "
         f"Atlas. Calls as measured in Lambda's emulator, {SLOWER:.1f} times as long: 512 MB get so much less of a "

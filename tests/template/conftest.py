@@ -23,7 +23,8 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER as schemas
 
 source = yaml_parse(open(sys.argv[1]).read())
 template = yaml_parse(open(sys.argv[1]).read())
-template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
+if "Globals" in template:
+    template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
 session = boto3.session.Session(region_name="eu-central-1")
 translated = Translator({}, Parser(), boto_session=session).translate(template, json.loads(sys.argv[2]))
 region = session.region_name
@@ -125,10 +126,12 @@ def referred(node: Any) -> Iterator[str]:
             yield from referred(item)
 
 
-def translated(**parameters: str) -> Template:
-    """Return the template, translated as `sam deploy` would have it, with *parameters*."""
+def translated(file: str = "template.yaml", **parameters: str) -> Template:
+    """Return a template, translated as `sam deploy` would have it, with *parameters*."""
+    if not SAM_PYTHON.exists():
+        pytest.skip("the SAM CLI is not installed: make .venv-sam")
     given = json.dumps(PARAMETERS | parameters)
-    command = [str(SAM_PYTHON), "-c", TRANSLATE, str(ROOT / "template.yaml"), given]
+    command = [str(SAM_PYTHON), "-c", TRANSLATE, str(ROOT / file), given]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return Template(**json.loads(done.stdout))
@@ -137,6 +140,10 @@ def translated(**parameters: str) -> Template:
 @pytest.fixture(scope="session")
 def template() -> Template:
     """Return the template with what only some parameters bring: SAM leaves it out with the others."""
-    if not SAM_PYTHON.exists():
-        pytest.skip("the SAM CLI is not installed: make .venv-sam")
     return translated()
+
+
+@pytest.fixture(scope="session")
+def web_acl() -> Template:
+    """Return the template of what guards the distribution, which is a stack of its own."""
+    return translated("web-acl.yaml")

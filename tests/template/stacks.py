@@ -30,6 +30,8 @@ BY_IAM = "authMechanism=MONGODB-AWS"
 SAMPLES: dict[str, tuple[str, ...]] = {
     "AlarmEmail": ("", "ops@shop.example"),
     "AvailabilityZones": ("", "eu-central-1b,eu-central-1c"),
+    "DistributionCertificateArn": ("", "arn:aws:acm:us-east-1:123456789012:certificate/0a1b2c3d"),
+    "DistributionDomain": ("", "events.shop.example"),
     "MongoDbDatabase": ("opportune", "marketing"),
     "MongoDbAddress": ("", *(f"mongodb+srv://{name}.abcde.mongodb.net/?{BY_IAM}" for name in ("cluster0", "cluster1"))),
     "MongoDbSecretArn": (f"{SECRET}opportune/mongodb-AbCdEf", f"{SECRET}marketing-GhIjKl", ""),
@@ -37,6 +39,7 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     "StateStoreNodeType": ("cache.m7g.large", "cache.r7g.large"),
     "SubnetIds": ("", "subnet-0123456789abcdef0,subnet-0123456789abcdef1,subnet-0123456789abcdef2"),
     "VpcId": ("", "vpc-0123456789abcdef0"),
+    "WebAclArn": ("", "arn:aws:wafv2:us-east-1:123456789012:global/webacl/opportune/0a1b2c3d"),
 }
 TOGETHER = (("VpcId", "SubnetIds"),)  # both or neither
 ENTERED = {  # MongoDB: with the password in a secret, or by IAM

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.signing import MIN_SECRET_LENGTH
-from tests.template.conftest import ROOT, Template, listed, referred
+from tests.template.conftest import ROOT, Node, Template, listed, referred
 from tests.template.stacks import ENTERED, Stack, required
 
 # AWS's own policies, attached by SAM to every function of a kind; their resource is "*".
@@ -106,13 +106,17 @@ def test_only_known_managed_policies(template: Template) -> None:
             assert str(arn).rsplit("/", 1)[1].rstrip("'}") in MANAGED
 
 
-def test_the_gateway_may_only_call_the_decider_and_read_its_secret(template: Template) -> None:
-    """The public edge touches no data, and has no secret but the one that proves user ids."""
+def test_the_gateway_may_only_call_the_decider_and_read_its_secrets(template: Template) -> None:
+    """The public edge touches no data, and has no secret but those that prove user ids and the way a request came."""
     rights = [statement for role, statement in template.statements() if role == "GatewayFunctionRole"]
     assert [(listed(r["Action"]), r["Resource"]) for r in rights] == [
         (["lambda:InvokeFunction"], {"Ref": template.alias("decider")}),
         (["secretsmanager:GetSecretValue"], {"Ref": "IdentitySecret"}),
+        (["secretsmanager:GetSecretValue"], {"Ref": "OriginSecret"}),
     ]
+    # Without a distribution there is neither the secret nor the right to read it.
+    conditions = {template.resources[name]["Condition"] for name in ("OriginSecret", "GatewayReadsOriginSecret")}
+    assert conditions == {"HasDistribution"}
 
 
 def test_the_refresher_may_call_itself_and_nobody_else(template: Template) -> None:
@@ -125,16 +129,18 @@ def test_the_refresher_may_call_itself_and_nobody_else(template: Template) -> No
     assert [each["Resource"] for each in rights] == [{"Ref": template.alias("refresher")}]
 
 
+@pytest.mark.parametrize("endpoint", ["api", "cloudfront"])
 @pytest.mark.parametrize("entered", ENTERED)
-def test_secrets_are_nowhere_in_clear(template: Template, entered: str) -> None:
+def test_secrets_are_nowhere_in_clear(template: Template, entered: str, endpoint: str) -> None:
     """Environments hold the secrets' ARNs, and who has one may read that secret and no other.
 
     Where MongoDB is entered by IAM its address is no secret, and none that holds one can be read.
     """
-    assert set(template.of_type("AWS::SecretsManager::Secret")) == {"SigningSecret", "IdentitySecret"}
-    stack = Stack(template, required(template, entered))
+    assert set(template.of_type("AWS::SecretsManager::Secret")) == {"SigningSecret", "IdentitySecret", "OriginSecret"}
+    stack = Stack(template, {**required(template, entered), "PublicEndpoint": endpoint})
     ((_, mongodb),) = ENTERED[entered].items()
     secrets = {"OPPORTUNE_SIGNING_SECRET": "<SigningSecret>", "OPPORTUNE_IDENTITY_SECRET": "<IdentitySecret>"}
+    secrets["OPPORTUNE_ORIGIN_SECRET"] = "<OriginSecret>"
     if entered == "by secret":
         secrets["OPPORTUNE_MONGODB_URL"] = mongodb
     for name, function in template.functions.items():
@@ -143,12 +149,19 @@ def test_secrets_are_nowhere_in_clear(template: Template, entered: str) -> None:
         assert all(variables.get(variable, arn) == arn for variable, arn in secrets.items()), name
         allowed = [
             arn
-            for policy in stack.value(stack.resources[f"{name.title()}FunctionRole"]["Properties"]["Policies"])
+            for policy in _policies(stack, f"{name.title()}FunctionRole")
             for statement in listed(policy["PolicyDocument"]["Statement"])
             if "secretsmanager:GetSecretValue" in listed(statement["Action"])
             for arn in listed(statement["Resource"])
         ]
         assert sorted(allowed) == sorted(arn for variable, arn in secrets.items() if variable in variables), name
+
+
+def _policies(stack: Stack, role: str) -> list[Node]:
+    """Return the policies of *role*: its own, and those that are added to it."""
+    own: list[Node] = stack.value(stack.resources[role]["Properties"]["Policies"])
+    policies = [r["Properties"] for r in stack.resources.values() if r["Type"] == "AWS::IAM::Policy"]
+    return own + [stack.value(each) for each in policies if {"Ref": role} in each["Roles"]]
 
 
 def test_the_database_users_to_make_are_told(template: Template) -> None:
@@ -160,10 +173,13 @@ def test_the_database_users_to_make_are_told(template: Template) -> None:
 
 
 def test_secrets_are_long_and_outlive_the_stack(template: Template) -> None:
-    """Links in mails and keys of sites must go on to work: nothing deletes a secret, and nothing short is made."""
-    for secret in (r for r in template.resources.values() if r["Type"] == "AWS::SecretsManager::Secret"):
+    """Links in mails and keys of sites must go on to work: nothing deletes such a secret, and nothing short is made."""
+    for name in template.of_type("AWS::SecretsManager::Secret"):
+        secret = template.resources[name]
         assert secret["Properties"]["GenerateSecretString"]["PasswordLength"] >= MIN_SECRET_LENGTH
-        assert (secret["DeletionPolicy"], secret["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+        kept = name != "OriginSecret"  # which nothing outside the stack depends on
+        policies = ("RetainExceptOnCreate", "Retain") if kept else ("Delete", "Delete")
+        assert (secret["DeletionPolicy"], secret["UpdateReplacePolicy"]) == policies
 
 
 def test_no_two_functions_share_a_role(template: Template) -> None:

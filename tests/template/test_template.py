@@ -380,11 +380,11 @@ def test_the_built_functions_are_complete(built: Path) -> None:
             assert not (folder / part).exists(), part
 
 
-def test_every_alarm_says_what_to_do(template: Template) -> None:
+def test_every_alarm_says_what_to_do(template: Template, web_acl: Template) -> None:
     """`docs/deploy.md` has a section for each alarm, and for none that is gone."""
     document = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     sections = set(re.findall(r"^### (\w+Alarm)$", document, flags=re.MULTILINE))
-    assert sections == set(template.of_type("AWS::CloudWatch::Alarm"))
+    assert sections == {name for each in (template, web_acl) for name in each.of_type("AWS::CloudWatch::Alarm")}
 
 
 def test_what_deploying_names_is_there(template: Template) -> None:

@@ -1,23 +1,46 @@
 """What a stack costs: the sums, and that they are of this template."""
 
-import re
+from collections import Counter
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
+from ruamel.yaml import YAML
 
 from opportune import cost
 
 ROOT = Path(__file__).resolve().parents[2]
+FRONT = ("HasDistribution", "RefusesDirectRequests")
+
+
+def resources(file: str) -> list[Any]:
+    """Return the resources of a template."""
+    return list(YAML().load((ROOT / file).read_text(encoding="utf-8"))["Resources"].values())
+
+
+def counted(made: Callable[[str], bool]) -> Counter[str]:
+    """Return how many resources of each type the stack has under the conditions that are *made*."""
+    return Counter(each["Type"] for each in resources("template.yaml") if made(each.get("Condition", "")))
 
 
 def test_the_number_of_alarms_and_secrets_is_that_of_the_template() -> None:
     """Whoever adds an alarm adds its price; the address of MongoDB is a secret besides. The store is serverless."""
-    text = (ROOT / "template.yaml").read_text(encoding="utf-8")
-    alarms = re.findall(r"Type: AWS::CloudWatch::Alarm\n(?!    Condition: StateStoreHasNodes\n)", text)
-    assert len(alarms) == cost.ALARMS
-    assert len(re.findall(r"Type: AWS::SecretsManager::Secret$", text, flags=re.MULTILINE)) + 1 == cost.SECRETS
+    always = counted(lambda condition: condition not in (*FRONT, "StateStoreHasNodes"))
+    front = counted(lambda condition: condition in FRONT)
+    assert always["AWS::CloudWatch::Alarm"] == cost.ALARMS
+    assert always["AWS::SecretsManager::Secret"] + 1 == cost.SECRETS
+    assert front["AWS::CloudWatch::Alarm"] == cost.FRONT_ALARMS
+    assert front["AWS::SecretsManager::Secret"] == cost.FRONT_SECRETS
+
+
+def test_the_number_of_rules_and_alarms_of_the_guard_is_that_of_its_template() -> None:
+    """AWS WAF is paid for by the rule."""
+    (acl,) = (each for each in resources("web-acl.yaml") if each["Type"] == "AWS::WAFv2::WebACL")
+    assert len(acl["Properties"]["Rules"]) == cost.GUARD_RULES
+    assert sum(each["Type"] == "AWS::CloudWatch::Alarm" for each in resources("web-acl.yaml")) == cost.GUARD_ALARMS
 
 
 def test_lambda_for_a_million_events() -> None:

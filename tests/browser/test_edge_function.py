@@ -1,0 +1,20 @@
+"""What CloudFront runs at its edge, run by another engine of the same language."""
+
+from playwright.sync_api import BrowserContext
+from ruamel.yaml import YAML
+
+from tests.conftest import ROOT
+
+HEADERS = {"host": {"value": "events.shop.example"}, "accept": {"value": "*/*"}}
+
+
+def test_the_host_that_was_asked_is_told_whatever_somebody_says(context: BrowserContext) -> None:
+    """The request goes on with one header more, which replaces what a client has written there."""
+    template = YAML().load((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    code = template["Resources"]["TellHost"]["Properties"]["FunctionCode"]
+    page = context.new_page()
+    for spoofed in ({}, {"x-opportune-host": {"value": "evil.example"}}):
+        event = {"version": "1.0", "request": {"method": "GET", "headers": {**HEADERS, **spoofed}}}
+        passed = page.evaluate(f"event => {{ {code} return handler(event); }}", event)
+        told = {"x-opportune-host": {"value": "events.shop.example"}}
+        assert passed == {"method": "GET", "headers": {**HEADERS, **told}}
