@@ -28,7 +28,7 @@ from shared.contracts import (
     Woken,
 )
 from shared.errors import InvalidRequest, OpportuneError
-from shared.observability import Observability
+from shared.observability import Observability, explained
 
 FRESH_MS = 1000
 
@@ -53,11 +53,12 @@ def create_handler(deps: Deps) -> Callable[[dict[str, Any], Any], Any]:
     def handler(event: dict[str, Any], context: Any) -> Any:  # noqa: ARG001 - Lambda's signature
         if "Records" in event:
             return answer_bells(event["Records"], deps)
-        request = read(event)
-        metrics.add_metric(name="Requests", unit=MetricUnit.Count, value=1)
-        if isinstance(request, Decide):
-            metrics.add_metric(name="Events", unit=MetricUnit.Count, value=len(request.events))
-        return msgspec.to_builtins(ANSWERS[type(request)](request, deps))
+        with explained(logger):
+            request = read(event)
+            metrics.add_metric(name="Requests", unit=MetricUnit.Count, value=1)
+            if isinstance(request, Decide):
+                metrics.add_metric(name="Events", unit=MetricUnit.Count, value=len(request.events))
+            return msgspec.to_builtins(ANSWERS[type(request)](request, deps))
 
     return handler
 

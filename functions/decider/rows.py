@@ -12,6 +12,7 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError, R
 from decider import agenda, keys
 from decider.agenda import Appointment
 from decider.policy import Policy
+from decider.redis_errors import REFUSALS, unavailable
 from decider.scripts import Script
 from shared.errors import Unavailable
 from shared.identities import Report
@@ -269,10 +270,12 @@ class Rows:
     def _talking(self) -> Iterator[Client]:
         try:
             yield self._client()
+        except REFUSALS as error:
+            raise unavailable(error) from error
         except ResponseError as error:
             raise Unreadable(f"state store: {type(error).__name__}") from error
         except (RedisError, RedisClusterException) as error:
-            raise Unavailable(f"state store: {type(error).__name__}", code="state_unavailable") from error
+            raise unavailable(error) from error
 
 
 @contextmanager

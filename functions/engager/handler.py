@@ -24,7 +24,7 @@ from engager.sweep import Sweeper, Swept, sweep
 from shared.clock import Clock
 from shared.contracts import VERSION, Activation, Conversion, Engage, Engaged, ForgetUser, Sweep
 from shared.errors import InvalidRequest, OpportuneError, Unavailable
-from shared.observability import Observability
+from shared.observability import Observability, explained
 
 # What one delivery takes when its provider is slow: rather hand a message back than be killed in the middle.
 RESERVE_MS = 14_000
@@ -94,19 +94,23 @@ def create_handler(deps: Deps) -> Handler:
     @metrics.log_metrics(capture_cold_start_metric=True)
     def handler(event: dict[str, Any], context: Any) -> Any:
         _count("Requests", 1, deps)
-        if "Records" in event:
-            return _deliver(event, context, deps)
-        if event.get("source") == feedback.SOURCE:
-            return _note(event, deps)
-        request = read(event)
-        if isinstance(request, Sweep):
-            return msgspec.to_builtins(_sweep(context, deps))
-        if isinstance(request, ForgetUser):
-            return deps.forget(request.site, request.user)
-        return msgspec.to_builtins(_show(request, deps))
+        with explained(logger):
+            if "Records" in event:
+                return _deliver(event, context, deps)
+            if event.get("source") == feedback.SOURCE:
+                return _note(event, deps)
+            return _answer(read(event), context, deps)
 
     bound: Handler = handler  # the decorators lose the type
     return bound
+
+
+def _answer(request: EngagerRequest, context: Any, deps: Deps) -> Any:
+    if isinstance(request, Sweep):
+        return msgspec.to_builtins(_sweep(context, deps))
+    if isinstance(request, ForgetUser):
+        return deps.forget(request.site, request.user)
+    return msgspec.to_builtins(_show(request, deps))
 
 
 def read(event: dict[str, Any]) -> EngagerRequest:

@@ -3,9 +3,13 @@
 No personal data is logged: ids of activations and messages, codes and counts only.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aws_lambda_powertools import Logger, Metrics
+
+from shared.errors import OpportuneError
 
 NAMESPACE = "Opportune"
 
@@ -24,3 +28,14 @@ def observe(function: str) -> Observability:
         logger=Logger(service=function),
         metrics=Metrics(namespace=NAMESPACE, service=function),
     )
+
+
+@contextmanager
+def explained(logger: Logger) -> Iterator[None]:
+    """Log the code and the reason of an expected failure, which goes on: what Lambda logs of it has no code."""
+    try:
+        yield
+    except OpportuneError as error:
+        extra = {"code": error.code, "reason": error.message}
+        logger.error("request failed", extra=extra)  # noqa: TRY400 - expected failures have a code, not a traceback
+        raise

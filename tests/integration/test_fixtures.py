@@ -17,7 +17,7 @@ def test_valkey_is_empty(redis_client: Redis, run: str) -> None:
     redis_client.set("key", run)
 
 
-@pytest.mark.both_engines
+@pytest.mark.parametrize("store", ["valkey_url", "redis_url"], ids=["valkey", "redis"], indirect=True)
 def test_the_store_is_of_the_engine_that_is_asked_for(redis_client: Redis, request: pytest.FixtureRequest) -> None:
     """Valkey calls itself so; Redis has no name for itself."""
     name = redis_client.info("server").get("server_name", "redis")

@@ -124,12 +124,13 @@ def test_the_deadline_bounds_the_database() -> None:
     assert lab.within == [1.5]
 
 
-def test_work_past_its_deadline_is_refused() -> None:
-    """Nobody waits for the answer any more, so nothing is begun."""
+def test_work_past_its_deadline_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody waits for the answer any more, so nothing is begun; the log has the code."""
     lab = Lab()
     with pytest.raises(Unavailable) as refused:
         handle(lab, engage(activation("a1", "pop"), deadline=NOW))
     assert refused.value.code == "deadline_passed"
+    assert [vars(record)["code"] for record in caplog.records] == ["deadline_passed"]
     assert not states(lab)
 
 
