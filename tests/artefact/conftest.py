@@ -26,6 +26,9 @@ from opportune.send import Busy, Endpoint
 from shared import mongodb
 from tests.artefact.emulator import Runtime, find_runtime
 from tests.artefact.tls import TlsFront, certificate
+from tests.atlas import Atlas
+from tests.caller_identity import Sts
+from tests.secured_mongod import MARKETER, SecuredMongod, role_arn, with_settings
 from tests.system.whole import KEYS, ROOT
 
 READY_S = 20.0
@@ -87,13 +90,43 @@ def _told(node: redis.Redis) -> set[int]:
     return {int(each[2][1]) for each in slots}
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """MongoDB: the address for a marketer, and who has come in to it; ``functions`` come in by themselves."""
+
+    url: str
+    functions: Mapping[str, Function]
+    entered: list[str]
+
+
+@pytest.fixture(name="atlas", scope="session")
+def _atlas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Yield a cluster behind TLS that functions enter by IAM, each as its role, with the rights of docs/deploy.md."""
+    folder = tmp_path_factory.mktemp("atlas")
+    pair, sts = certificate(folder), Sts()
+    with (
+        Children(folder / "run", folder / "logs", os.environ) as children,
+        SecuredMongod(children) as mongod,
+        Atlas(mongod, sts) as atlas,
+    ):
+        front = TlsFront(atlas.port, *pair)
+        options = f"directConnection=true&authMechanism=MONGODB-AWS&tls=true&tlsCAFile={pair[0]}"
+        url = {"OPPORTUNE_MONGODB_URL": f"mongodb://{HOST}:{front.port}/?{options}"}
+        functions = with_settings(lambda name: {**url, **sts.issue(role_arn(name)).environment})
+        yield Cluster(mongod.url(MARKETER), functions, atlas.entered)
+        front.stop()
+
+
 @pytest.fixture(scope="session")
-def artefacts(runtime: Runtime, elasticache: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artefacts]:
-    """Yield the system on built functions, its state store in cluster mode behind TLS, entered by IAM."""
+def artefacts(
+    runtime: Runtime, elasticache: str, atlas: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Artefacts]:
+    """Yield the system on built functions, its stores behind TLS and entered by IAM, the state store a cluster."""
     arn = f"arn:aws:elasticache:{REGION}:{ACCOUNT}:serverlesscache:opportune"
     extra = {"OPPORTUNE_REDIS_CLUSTER": "true", "OPPORTUNE_REDIS_CACHE_ARN": arn, "OPPORTUNE_REDIS_USER": USER}
     folder = tmp_path_factory.mktemp("artefacts")
-    with running(folder, runtime.start, redis_url=elasticache, extra_env=extra) as system:
+    stores = {"redis_url": elasticache, "mongodb_url": atlas.url}
+    with running(folder, runtime.start, functions=atlas.functions, extra_env=extra, **stores) as system:
         yield system
 
 

@@ -8,8 +8,10 @@ from opportune import story
 from opportune.demo import StackWitness
 from opportune.local import processes
 from opportune.local.functions import FUNCTIONS
-from tests.artefact.conftest import Artefacts
+from shared.settings import DECIDER, ENGAGER
+from tests.artefact.conftest import Artefacts, Cluster
 from tests.artefact.emulator import peak_mb, starts_ms
+from tests.secured_mongod import role_arn
 
 
 @pytest.mark.timeout(300)
@@ -29,6 +31,12 @@ def test_the_story_passes(artefacts: Artefacts, capsys: pytest.CaptureFixture[st
     for name, (starts, peak) in used.items():
         assert starts, name
         assert 0 < peak < FUNCTIONS[name].memory_mb / 2, f"{name} needs {peak:.0f} MB: give it more"
+
+
+def test_mongodb_was_entered_by_iam(artefacts: Artefacts, atlas: Cluster) -> None:
+    """Each function as its own role, with the driver's part for it as built and the AWS library of the runtime."""
+    artefacts.stack.drain()
+    assert {role_arn(DECIDER), role_arn(ENGAGER)} <= set(atlas.entered)
 
 
 def _figures(logs: Path, run: Path) -> dict[str, tuple[list[float], float]]:

@@ -1,4 +1,4 @@
-"""TLS in front of Valkey, as ElastiCache has it: the server in the wheel speaks none."""
+"""TLS in front of a store, as ElastiCache and Atlas have it: the Valkey in the wheel speaks none."""
 
 import ipaddress
 import socket
@@ -19,7 +19,7 @@ from opportune.local.ports import HOST
 def certificate(folder: Path) -> tuple[Path, Path]:
     """Write a certificate for 127.0.0.1 that vouches for itself, and its key; return both paths."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "state store of the tests")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stores of the tests")])
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder()
