@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from decider.relevance import Plan
-from decider.rows import Unreadable
+from decider.store import Unreadable
 from shared.contracts import Catalogue, SiteCatalogue
 from shared.errors import OpportuneError
 from shared.mongodb import Pointer

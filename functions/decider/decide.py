@@ -20,7 +20,8 @@ from decider.book import Book, Rulebook
 from decider.dispatch import LONGEST_HOP_S, Dispatch
 from decider.policy import FRESH_MS, closed
 from decider.relevance import Concern
-from decider.rows import WAITING, Fire, Outcome, RowAnswer, RowCall, Rows, TriggerCall, Unreadable
+from decider.rows import WAITING, Fire, Outcome, RowAnswer, RowCall, Rows, TriggerCall
+from decider.store import Unreadable
 from decider.targets import Targets
 from decider.visitors import Visitors
 from shared import groups

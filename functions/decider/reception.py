@@ -4,7 +4,7 @@ from collections import deque
 
 from decider.decide import Decider
 from decider.records import Records
-from decider.rows import Unreadable
+from decider.store import Unreadable
 from shared.contracts import Decide, Decided
 from shared.errors import Unavailable
 

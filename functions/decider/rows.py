@@ -1,20 +1,18 @@
-"""The users' rows in Redis, and the agenda beside them: one command per event, never repeated behind our back."""
+"""The users' rows in the state store, and the agenda beside them: one command per event."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import msgspec
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from decider import agenda, keys
 from decider.agenda import Appointment
 from decider.policy import Policy
-from decider.redis_errors import REFUSALS, unavailable
 from decider.scripts import Script
-from shared.errors import Unavailable
+from decider.store import Client, Store, Unreadable
 from shared.identities import Report
 
 
@@ -134,28 +132,11 @@ class Batch(NamedTuple):
     counts: dict[str, int]
 
 
-class Unreadable(Unavailable):
-    """What the state store has of one user, or what a site's rules are, cannot be read: others are not concerned."""
-
-    code = "state_unreadable"
-
-
-class Client(Protocol):
-    """What we need of a Redis client, clustered or not."""
-
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any: ...
-    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any: ...
-    def hget(self, name: str, key: str) -> Any: ...
-    def zadd(self, name: str, mapping: Any, *, xx: bool) -> Any: ...
-    def zrem(self, name: str, *values: Any) -> Any: ...
-    def pipeline(self, transaction: Any = None) -> Any: ...
-
-
 class Rows:
-    """The rows behind the scripts. *client* is called before each use; a cluster client talks when it is made."""
+    """The rows behind the scripts. *client*: see `Store`."""
 
     def __init__(self, client: Callable[[], Client]) -> None:
-        self._client = client
+        self._store = Store(client)
         self._decide = Script("decide-5.lua")
         self._acknowledge = Script("acknowledge-2.lua")
         self._take = Script("take-4.lua")
@@ -184,11 +165,14 @@ class Rows:
 
     def due(self, partitions: Sequence[int], now: int, most: int) -> list[Appointment]:
         """Return what is due by *now* (ms) in the agendas of *partitions*, at most *most* of each."""
-        with self._talking() as client:
+
+        def ask(client: Client) -> list[Any]:
             pipeline = client.pipeline(transaction=False)
             for number in partitions:
                 pipeline.zrange(keys.agenda(number), "-inf", now, byscore=True, offset=0, num=most)
-            found = pipeline.execute()
+            return list(pipeline.execute())
+
+        found = self._store.ask(ask)
         appointments = []
         for number, members in zip(partitions, found, strict=True):
             appointments += [agenda.read(number, member) for member in members]
@@ -196,8 +180,8 @@ class Rows:
 
     def put_off(self, appointment: Appointment, until: int) -> None:
         """Let *appointment* be due again *until* (ms), unless it is gone by now."""
-        with self._talking() as client:
-            client.zadd(keys.agenda(appointment.partition), {appointment.member: until}, xx=True)
+        place = keys.agenda(appointment.partition)
+        self._store.ask(lambda client: client.zadd(place, {appointment.member: until}, xx=True))
 
     def take(self, key: str, now: int, patience: int) -> Taken:
         """Take the fire *key*, if it still waits and is due by *now* (ms); see ``take-4.lua``."""
@@ -207,13 +191,16 @@ class Rows:
 
     def drain(self, partitions: Iterable[int], batch: str) -> Iterator[Batch]:
         """Take the counters of *partitions* away under the id *batch*, or yield again what has not `arrived`."""
-        with self._talking() as client:
+        numbers = list(partitions)
+
+        def ask(client: Client) -> list[Any]:
             pipeline = client.pipeline(transaction=False)
-            numbers = list(partitions)
             for number in numbers:
                 pipeline.hlen(keys.counters(number))
                 pipeline.hlen(keys.taken_counters(number))
-            lengths = pipeline.execute()
+            return list(pipeline.execute())
+
+        lengths = self._store.ask(ask)
         for number, counted, taken in zip(numbers, lengths[::2], lengths[1::2], strict=True):
             if counted or taken:
                 answer = self.run(self._drain, keys.counters(number), keys.taken_counters(number), batch, "")
@@ -228,13 +215,11 @@ class Rows:
 
     def strike(self, appointment: Appointment) -> None:
         """Remove an entry that means nothing any more."""
-        with self._talking() as client:
-            client.zrem(keys.agenda(appointment.partition), appointment.member)
+        self._store.ask(lambda client: client.zrem(keys.agenda(appointment.partition), appointment.member))
 
     def visitors(self, site: str, user: str) -> list[str]:
         """Return the visitors that a user was, as far as his row remembers them."""
-        with self._talking() as client:
-            packed = client.hget(keys.row(keys.partition(site, user), site, user), "v")
+        packed = self._store.ask(lambda client: client.hget(keys.row(keys.partition(site, user), site, user), "v"))
         return [visitor for visitor, _ in msgspec.msgpack.decode(packed, type=list[tuple[str, str]])] if packed else []
 
     def see(self, site: str, reports: Iterable[Report]) -> None:
@@ -260,22 +245,7 @@ class Rows:
 
     def run(self, script: Script, *keys_and_arguments: Any) -> Any:
         """Run *script*; raises `Unavailable` when what happened is not known."""
-        with self._talking() as client:
-            try:
-                return client.evalsha(script.sha, script.keys, *keys_and_arguments)
-            except NoScriptError:
-                return client.eval(script.text, script.keys, *keys_and_arguments)
-
-    @contextmanager
-    def _talking(self) -> Iterator[Client]:
-        try:
-            yield self._client()
-        except REFUSALS as error:
-            raise unavailable(error) from error
-        except ResponseError as error:
-            raise Unreadable(f"state store: {type(error).__name__}") from error
-        except (RedisError, RedisClusterException) as error:
-            raise unavailable(error) from error
+        return self._store.run(script, *keys_and_arguments)
 
 
 @contextmanager

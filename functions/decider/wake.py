@@ -27,7 +27,8 @@ from decider.agenda import GRACE_MS, PATIENCE_MS, Appointment
 from decider.book import Rulebook
 from decider.decide import ATTEMPTS, Decider, row_call
 from decider.policy import Policy, closed
-from decider.rows import Fire, RowCall, TriggerCall, Unreadable
+from decider.rows import Fire, RowCall, TriggerCall
+from decider.store import Unreadable
 from shared.clock import Clock
 from shared.contracts import Ring, Wake, Woken
 from shared.errors import Unavailable

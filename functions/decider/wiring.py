@@ -19,8 +19,9 @@ from decider.dispatch import AwsDispatch, Doorbells
 from decider.handler import Deps
 from decider.reception import Reception
 from decider.records import MongoRecords
-from decider.rows import Client, Rows
+from decider.rows import Rows
 from decider.stats import Stats
+from decider.store import Client
 from decider.targets import MongoTargets
 from shared import mongodb
 from shared.errors import OpportuneError

@@ -10,7 +10,8 @@ from redis import Redis
 
 from decider import book, keys
 from decider.decide import Decider
-from decider.rows import Rows, Unreadable
+from decider.rows import Rows
+from decider.store import Unreadable
 from decider.targets import MongoTargets
 from decider.wiring import MongoLibrary
 from shared.contracts import Activation, Conversion, Decide, Event, Ring

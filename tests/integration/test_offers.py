@@ -12,7 +12,7 @@ from decider.activations import activation_id
 from decider.keys import message_digest
 from decider.reception import Reception
 from decider.records import MongoRecords
-from decider.rows import Unreadable
+from decider.store import Unreadable
 from shared.contracts import Decide, Decision, Event
 from shared.identities import Report
 from shared.ruleset import Campaign, Quota

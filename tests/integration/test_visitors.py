@@ -16,7 +16,7 @@ from decider.agenda import GRACE_MS
 from decider.people import Looked
 from decider.reception import Reception
 from decider.records import MongoRecords
-from decider.rows import Unreadable
+from decider.store import Unreadable
 from shared.contracts import Decide, Event, ForgetUser, Look
 from shared.errors import Unavailable
 from shared.identities import Introduction
