@@ -8,6 +8,8 @@ from decider.store import Unreadable
 from shared.contracts import Decide, Decided
 from shared.errors import Unavailable
 
+LONGEST_NAME = 64  # of an attribute, in the log
+
 
 class Reception:
     """Takes requests in, for *decider* and *records*."""
@@ -43,7 +45,7 @@ class Reception:
         """Record what came beside the events; a failure is returned, for they are decided all the same."""
         try:
             for name in self._records.write_traits(request.site, request.introductions):
-                self._decider.tell("a trait was not stored: it is none of its type", extra={"attribute": name})
+                self._decider.tell("a trait was not stored", extra={"attribute": name[:LONGEST_NAME]})
             self._records.note(request.site, request.reports)
             rules = self._decider.book.get().get(request.site) if request.reports else None
             if rules is not None and rules.plan.offers:

@@ -1,7 +1,8 @@
 """What the Decider writes of people to MongoDB: traits of customers, and what the tag reports of popups.
 
-Both may come again and change nothing then. Types hold as for imports: an attribute's first value says what it is
-(collection ``customer_attributes``), and what is of another type is not stored.
+Both may come again and change nothing then, and come in any order: ``said`` of a customer has the time at which each
+trait was said, and the newest stays. Types hold as for imports: an attribute's first value says what it is (collection
+``customer_attributes``), and what is of another type is not stored.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,12 +11,14 @@ from typing import Any, NamedTuple, Protocol
 
 from pymongo import UpdateOne
 from pymongo.database import Database
+from pymongo.errors import BulkWriteError
 
 from shared.attribute_types import PARSERS, date
 from shared.identities import Introduction, Report
 from shared.mongodb import Document, guarded
 
 MOST_ATTRIBUTES = 1000  # of a site
+TOO_LARGE = frozenset({10334, 17419})  # MongoDB's codes of a customer who would be larger than 16 MB
 WIDEST = 2**63
 _BY_CLASS = {str: "text", bool: "boolean", int: "number", float: "number", list: "list", dict: "object"}
 
@@ -24,7 +27,7 @@ class Records(Protocol):
     """Where it goes. Both raise `Unavailable`."""
 
     def write_traits(self, site: str, introductions: Sequence[Introduction]) -> list[str]:
-        """Store the traits of known users; return the names of those whose value is none of their type."""
+        """Store the traits of known users; return the names of those that could not be: mostly none of their type."""
 
     def note(self, site: str, reports: Sequence[Report]) -> None:
         """Note in the ledger when popups were seen, clicked and dismissed: the first time stays."""
@@ -34,11 +37,14 @@ class Unfit(Exception):
     """A value that is none of its attribute's type, or that cannot be stored."""
 
 
-class Change(NamedTuple):
-    """What becomes of one customer: attributes to set and to remove."""
+class Said(NamedTuple):
+    """What was said of an attribute, and when (ms); ``None``: it is removed."""
 
-    set: dict[str, Any]
-    unset: list[str]
+    at: int
+    value: Any
+
+
+Change = dict[str, Said]  # what becomes of one customer, by attribute
 
 
 class MongoRecords:
@@ -59,12 +65,17 @@ class MongoRecords:
             unfit: list[str] = []
             changes: dict[str, Change] = {}
             for each in said:
-                change = changes.setdefault(each.user, Change({}, []))
-                unfit += _add(change, each.traits, types)
-            updates = [_update(site, user, change) for user, change in changes.items() if change.set or change.unset]
-            if updates:
-                self._customers.bulk_write(updates, ordered=False)
-        return unfit
+                unfit += _add(changes.setdefault(each.user, {}), each, types)
+            written = [(user, change) for user, change in changes.items() if change]
+            if written:
+                try:
+                    self._customers.bulk_write([_update(site, *each) for each in written], ordered=False)
+                except BulkWriteError as error:
+                    failed = error.details["writeErrors"]
+                    if not {each["code"] for each in failed} <= TOO_LARGE:
+                        raise
+                    unfit += [name for each in failed for name in written[each["index"]][1]]
+        return list(dict.fromkeys(unfit))
 
     def note(self, site: str, reports: Sequence[Report]) -> None:
         """One call for all of them."""
@@ -74,10 +85,14 @@ class MongoRecords:
 
     def _types_of(self, site: str, said: Iterable[Introduction]) -> dict[str, str]:
         """Return the types of all attributes; those of new ones are found out and kept, the first to do it decides."""
-        values = {name: value for each in said for name, value in each.traits.items() if _is_name(name)}
+        values: dict[str, Any] = {}
+        for each in said:
+            for name, value in each.traits.items():
+                if value is not None and _is_name(name):
+                    values.setdefault(name, value)
         ids = {"_id": {"$in": [f"{site}:{name}" for name in values]}}
         kept = {row["attribute"]: row["type"] for row in self._types.find(ids)}
-        found = {name: _type_of(value) for name, value in values.items() if name not in kept and value is not None}
+        found = {name: _type_of(value) for name, value in values.items() if name not in kept}
         if not found:
             return kept
         room = MOST_ATTRIBUTES - self._types.count_documents({"site": site}, limit=MOST_ATTRIBUTES)
@@ -94,39 +109,35 @@ class MongoRecords:
         return {row["attribute"]: row["type"] for row in self._types.find(ids)}
 
 
-def _add(change: Change, traits: Mapping[str, Any], types: Mapping[str, str]) -> list[str]:
-    """Add *traits* to *change*, the later ones win; return the names of those that cannot be stored."""
+def _add(change: Change, said: Introduction, types: Mapping[str, str]) -> list[str]:
+    """Add the traits that were *said* to *change*, the newer ones win; return the names of those that do not fit."""
+    at = said.at or said.received
     unfit = []
-    for name, value in traits.items():
-        if value is None and _is_name(name):
-            change.set.pop(name, None)
-            change.unset.append(name)
+    for name, value in said.traits.items():
+        if name in change and change[name].at > at:
             continue
         try:
-            change.set[name] = _fit(value, types.get(name) if _is_name(name) else None)
+            if not _is_name(name):
+                raise Unfit
+            change[name] = Said(at, _fit(value, types.get(name)))
         except Unfit:
             unfit.append(name)
-        else:
-            if name in change.unset:
-                change.unset.remove(name)
     return unfit
 
 
 def _update(site: str, user: str, change: Change) -> UpdateOne:
-    update: Document = {"$setOnInsert": {"site": site, "user": user}}
-    if change.set:
-        update["$set"] = {f"attributes.{name}": value for name, value in change.set.items()}
-    else:
-        update["$setOnInsert"]["attributes"] = {}
-    if change.unset:
-        update["$unset"] = {f"attributes.{name}": "" for name in change.unset}
-        if not change.set:
-            del update["$setOnInsert"]["attributes"]  # both at once would contradict each other
-    return UpdateOne({"_id": f"{site}:{user}"}, update, upsert=True)
+    row: Document = {"site": {"$literal": site}, "user": {"$literal": user}}
+    for name, (at, value) in change.items():
+        new = "$$REMOVE" if value is None else {"$literal": value}
+        row[f"attributes.{name}"] = {"$cond": [{"$gt": [f"$said.{name}", at]}, f"$attributes.{name}", new]}
+        row[f"said.{name}"] = {"$max": [f"$said.{name}", at]}
+    return UpdateOne({"_id": f"{site}:{user}"}, [{"$set": row}], upsert=True)
 
 
 def _fit(value: Any, wanted: str | None) -> Any:
-    """Return *value* as *wanted*; text may stand for any scalar."""
+    """Return *value* as *wanted*; text may stand for any scalar, and ``None`` for all."""
+    if value is None:
+        return None
     if isinstance(value, str):
         parse = PARSERS.get(wanted or "")
         fitting = value if wanted == "text" else parse(value.strip()) if parse else None

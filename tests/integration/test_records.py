@@ -1,5 +1,6 @@
 """Traits of customers, written by `identify`: typed, merged, idempotent. On real MongoDB."""
 
+import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from pymongo.database import Database
 from decider.records import MongoRecords
 from shared.identities import Introduction
 from tests.integration.test_decider import FIND_OPERATIONS
+from tests.integration.test_rows import together
 
 Write = Callable[..., list[str]]
 
@@ -105,3 +107,79 @@ def test_the_later_of_two_in_a_request_wins(mongodb: Database[dict[str, Any]]) -
     traits: list[dict[str, Any]] = [{"a": 1, "b": 1, "c": 1}, {"a": 2, "b": None}, {"b": 3, "c": None}]
     MongoRecords(mongodb).write_traits("shop", [Introduction("anna", 0, each) for each in traits])
     assert attributes(mongodb) == {"a": 2, "b": 3}
+
+
+def said(at: int, user: str = "anna", **traits: Any) -> Introduction:
+    """Return what is said of a user at a time."""
+    return Introduction(user, 1000, traits, at=at)
+
+
+def test_what_was_said_later_stays_whichever_comes_first(mongodb: Database[dict[str, Any]]) -> None:
+    """A tracker without a network sends its old calls again when the new ones are there: attribute by attribute."""
+    records = MongoRecords(mongodb)
+    records.write_traits("shop", [said(500, tier="vip", city=None, visits=5)])
+    records.write_traits("shop", [said(400, tier="free", city="Wien", name="Anna"), said(600, visits=6)])
+    records.write_traits("shop", [said(450, visits=None, name=None)])
+    assert attributes(mongodb) == {"tier": "vip", "visits": 6}
+    records.write_traits("shop", [said(500, city="Graz"), said(500, city="Linz")])
+    assert attributes(mongodb) == {"tier": "vip", "visits": 6, "city": "Linz"}
+
+
+def test_of_two_in_a_request_the_one_that_was_said_later_wins(mongodb: Database[dict[str, Any]]) -> None:
+    """A batch is in no order either; who says the same again changes nothing."""
+    batch = [said(2, a=2, b=None), said(1, a=1, b=1, c=1), said(3, c=None, d="x")]
+    for _ in range(2):
+        MongoRecords(mongodb).write_traits("shop", batch)
+        assert attributes(mongodb) == {"a": 2, "d": "x"}
+
+
+def test_calls_at_once_end_as_in_order(mongodb: Database[dict[str, Any]]) -> None:
+    """Sixteen at once of a customer whom nobody knows, twenty rounds: the newest of each attribute, and no failure."""
+    records = MongoRecords(mongodb)
+    for n in range(20):
+        user = f"user-{n}"
+        calls = [said(at, user, last=at, **{f"only-{at}": True}) for at in range(1, 17)]
+        random.Random(n).shuffle(calls)
+        together(16, lambda m, calls=calls: records.write_traits("shop", [calls[m]]))
+        found = attributes(mongodb, user) or {}
+        assert (found["last"], len(found)) == (16, 17)
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "$x", "a\0b"])
+def test_nothing_under_a_name_that_is_none_stops_nobody(
+    mongodb: Database[dict[str, Any]], write: Write, name: str
+) -> None:
+    """`null` as well: it is named and left out, and does not fail for ever."""
+    assert write(**{name: None, "fine": 1}) == [name]
+    assert attributes(mongodb) == {"fine": 1}
+
+
+def test_one_users_null_does_not_hide_anothers_first_value(mongodb: Database[dict[str, Any]]) -> None:
+    """In one batch an attribute is new, and somebody has none: the first value says the type."""
+    batch = [
+        said(1, plan="pro", seats=3),
+        said(1, "bob", plan=None, seats=None),
+        said(1, "cyd", plan="free", seats="x"),
+    ]
+    assert MongoRecords(mongodb).write_traits("shop", batch) == ["seats"]
+    assert (attributes(mongodb), attributes(mongodb, "cyd")) == ({"plan": "pro", "seats": 3}, {"plan": "free"})
+
+
+def test_text_that_means_something_to_the_database_is_text(mongodb: Database[dict[str, Any]], write: Write) -> None:
+    """A value, a user and a name in the form of an expression of MongoDB's."""
+    assert write("$attributes.secret", name="$$NOW", list=["$site"], **{"first name": "$user", "7": 7}) == []
+    assert attributes(mongodb, "$attributes.secret") == {
+        "name": "$$NOW",
+        "list": ["$site"],
+        "first name": "$user",
+        "7": 7,
+    }
+    assert (mongodb.customers.find_one({}) or {})["user"] == "$attributes.secret"
+
+
+def test_a_customer_who_would_be_too_large_stops_nobody(mongodb: Database[dict[str, Any]]) -> None:
+    """16 MB are what the database takes of one: his traits are named, the others' stored, and nothing comes again."""
+    mongodb.customers.insert_one({"_id": "shop:anna", "attributes": {"long": "x" * (16 * 2**20 - 1000)}})
+    batch = [said(1, essay="y" * 2000), said(1, "bob", essay="short")]
+    assert MongoRecords(mongodb).write_traits("shop", batch) == ["essay"]
+    assert attributes(mongodb, "bob") == {"essay": "short"}

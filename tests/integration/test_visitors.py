@@ -258,6 +258,7 @@ def test_a_batch_is_taken_in_its_order(club: ClubMaker, mongodb: Database[dict[s
         "site": "demo",
         "user": "anna",
         "attributes": {"first_name": "Anna"},
+        "said": {"first_name": T0},
     }
 
 
