@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -16,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.contracts import Activation, Conversion, Engage, Engaged, Ring
 from shared.errors import Unavailable
-from shared.invoke import Invoke
+from shared.invoke import Invoke, again
 
 BATCH = 10  # what SendMessageBatch takes
 LONGEST_HOP_S = 900  # what DelaySeconds takes
@@ -70,7 +71,7 @@ class AwsDispatch:
                 for n, activation in enumerate(activations[start : start + BATCH])
             ]
             try:
-                answer = self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
+                answer = again(partial(self._sqs.send_message_batch, QueueUrl=self._queue_url, Entries=entries))
             except (BotoCoreError, ClientError) as error:
                 raise Unavailable(f"deliveries queue: {type(error).__name__}", code="queue_unavailable") from error
             if answer.get("Failed"):
@@ -82,11 +83,10 @@ class AwsDispatch:
         body = msgspec.json.encode(ring).decode()
         try:
             if wait_s <= LONGEST_HOP_S:
-                self._sqs.send_message(
-                    QueueUrl=self._doorbells.queue_url, MessageBody=_legible(body), DelaySeconds=wait_s
-                )
+                message = {"MessageBody": _legible(body), "DelaySeconds": wait_s}
+                again(lambda: self._sqs.send_message(QueueUrl=self._doorbells.queue_url, **message))
             else:
-                self._schedule(ring, body)
+                again(lambda: self._schedule(ring, body))
         except (BotoCoreError, ClientError) as error:
             raise Unavailable(f"doorbell: {type(error).__name__}", code="doorbell_unavailable") from error
 

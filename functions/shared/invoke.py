@@ -2,15 +2,21 @@
 
 boto3 repeats a call up to four times by default, also one that was executed and whose answer got
 lost; here it never does (``total_max_attempts=1``). The caller's caller repeats, if anybody.
+
+Only a call whose connection broke off is made again, and only where a repeat does no harm: a function that has slept
+finds out by its first call that somebody on the way has given the connection up.
 """
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
 
 from shared.errors import Unavailable
+
+T = TypeVar("T")
 
 
 class Invoke(Protocol):
@@ -30,8 +36,19 @@ def once(*, read_timeout_s: float) -> Config:
     )
 
 
+def again(call: Callable[[], T]) -> T:
+    """Make *call*, which may be repeated; and again where its connection broke off."""
+    try:
+        return call()
+    except ConnectionClosedError:
+        return call()
+
+
 class LambdaInvoke:
-    """`Invoke` over the Lambda API. Raises `Unavailable` on every failure: what happened is unknown."""
+    """`Invoke` over the Lambda API, of functions that know a repeat when they see one.
+
+    Raises `Unavailable` on every failure: what happened is unknown.
+    """
 
     def __init__(self, client: Any, function: str) -> None:
         self._client = client
@@ -40,7 +57,7 @@ class LambdaInvoke:
     def __call__(self, payload: bytes) -> bytes:
         """Invoke the function synchronously and return the payload of its answer."""
         try:
-            answer = self._client.invoke(FunctionName=self._function, Payload=payload)
+            answer = again(lambda: self._client.invoke(FunctionName=self._function, Payload=payload))
             body: bytes = answer["Payload"].read()
         except (BotoCoreError, ClientError) as error:
             raise Unavailable(f"{self._function} did not answer: {type(error).__name__}") from error

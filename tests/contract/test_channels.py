@@ -33,7 +33,7 @@ SETTINGS = Settings(
 ID = "0123456789abcdef0123456789abcdef"
 NUMBER = "+436601234567"
 OPTED_OUT = "+436601234599"  # the stand-in takes every number that ends in 99 for one
-KEYS = {"region_name": "eu-central-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+KEYS: dict[str, Any] = {"region_name": "eu-central-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
 def brief() -> Brief:

@@ -1,0 +1,105 @@
+"""Connections to AWS that were given up while a function slept: what may be repeated is, and nothing else has to be."""
+
+import http.server
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+
+from decider.dispatch import AwsDispatch, Doorbells
+from engager.email import Mail
+from engager.email_ses import SesMailer, ses_client
+from engager.outcome import Outcome, State
+from shared.contracts import Activation, Ring
+from shared.invoke import LambdaInvoke, once
+from tests.forgetful import Forgetful
+
+KEYS: dict[str, Any] = {"region_name": "eu-central-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+IDLE_S = 0.2
+ANSWER = {"MessageId": "m1", "Successful": [], "Failed": [], "ScheduleArn": "a", "contents": {}}
+MAIL = Mail("ada@example.com", b"Subject: Hi\r\n\r\nHi", {"activation_id": "a1"})
+ACTIVATION = Activation("a1", "shop", "ada", "cart", 1, "email", 0, "Order", "m1")
+
+
+@pytest.fixture(name="way")
+def _way() -> Iterator[Forgetful]:
+    """Return the way to an API that takes everything and keeps its connections."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = json.dumps(ANSWER).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name in the base class
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    with Forgetful(server.server_port) as way:
+        yield way
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def address(way: Forgetful) -> str:
+    """Return the address of the API."""
+    return f"http://127.0.0.1:{way.port}"
+
+
+def test_an_email_after_a_long_sleep_is_sent(way: Forgetful) -> None:
+    """It goes over a connection of its own: on the old one, nobody could say whether it went out."""
+    send = SesMailer(ses_client(idle_s=IDLE_S, endpoint_url=address(way), **KEYS), "")
+    assert send(MAIL) == Outcome(State.SENT, provider_id="m1")
+    way.forget()
+    time.sleep(2 * IDLE_S)
+    assert send(MAIL) == Outcome(State.SENT, provider_id="m1")
+    assert way.made == 2
+
+
+def test_emails_in_a_row_share_a_connection(way: Forgetful) -> None:
+    """A new one for each would take longer than the rest of it."""
+    send = SesMailer(ses_client(endpoint_url=address(way), **KEYS), "")
+    assert [send(MAIL).state for _ in range(5)] == [State.SENT] * 5
+    assert way.made == 1
+
+
+def test_a_call_of_the_next_function_is_made_again(way: Forgetful) -> None:
+    """Gateway and Decider both call what knows a repeat when it sees one."""
+    client = boto3.client("lambda", endpoint_url=address(way), config=once(read_timeout_s=2), **KEYS)
+    invoke = LambdaInvoke(client, "decider")
+    for _ in range(2):
+        assert json.loads(invoke(b"{}")) == ANSWER
+        way.forget()
+    assert way.made == 2
+
+
+def test_queue_and_doorbells_are_reached_again(way: Forgetful) -> None:
+    """A message twice is one activation, a doorbell twice rings once, and a schedule has one name."""
+    options: dict[str, Any] = {"endpoint_url": address(way), "config": once(read_timeout_s=2), **KEYS}
+    sqs, scheduler = boto3.client("sqs", **options), boto3.client("scheduler", **options)
+    bells = Doorbells(f"{address(way)}/1/bells", "arn:bells", "group", "arn:role", "arn:dead")
+    dispatch = AwsDispatch(lambda _: b"", sqs, f"{address(way)}/1/deliveries", lambda: scheduler, bells)
+    near, far = (
+        Ring("k", "1", Activation("a1", "shop", "ada", "cart", 1, "email", 0, "Order", "m1", due=due))
+        for due in (60_000, 3_600_000)
+    )
+    for _ in range(2):
+        dispatch.queue([ACTIVATION])
+        way.forget()
+        dispatch.ring(near, 0)
+        way.forget()
+        dispatch.ring(far, 0)
+        way.forget()
+    assert way.made == 6
