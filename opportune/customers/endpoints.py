@@ -127,7 +127,7 @@ class _Collected:
             found.endpoint.attributes or {},
             (found.endpoint.user and found.endpoint.user.user_attributes) or {},
         )
-        self._several |= {name for values in (own, users) for name, several in values.items() if len(several) > 1}
+        self._several |= {name for values in (own, users) for name, several in values.items() if len(several or ()) > 1}
         at = date(found.endpoint.effective_date or "")
         return user, at.timestamp() if at else 0.0, _encoder.encode(found)
 
@@ -150,7 +150,7 @@ class _Collected:
     def _texts(self, attributes: Values | None) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name, values in (attributes or {}).items():
-            texts = [str(value) for value in values if value is not None and value != ""]
+            texts = [str(value) for value in values or () if value is not None and value != ""]
             if texts:
                 found[storable(name)] = texts if name in self._several else Single(texts[0])
         return found

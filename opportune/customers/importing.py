@@ -78,7 +78,9 @@ def import_customers(
     with writer:
         while bulk := list(islice(found, BULK)):
             attributes.learn(_good(bulk), untyped=rows.untyped)
-            writer.write(list(_typed(bulk, attributes, refuse)))
+            refused: list[Row] = []
+            typed = list(_typed(bulk, attributes, refuse, refused))
+            writer.write(typed, refused)
             progress(rows.bytes_read())
     imported.learned = attributes.learned
     return imported
@@ -88,7 +90,9 @@ def _good(bulk: list[Row | Reject]) -> Iterator[Row]:
     return (row for row in bulk if isinstance(row, Row))
 
 
-def _typed(bulk: list[Row | Reject], attributes: Attributes, refuse: Callable[[Reject], None]) -> Iterator[Row]:
+def _typed(
+    bulk: list[Row | Reject], attributes: Attributes, refuse: Callable[[Reject], None], refused: list[Row]
+) -> Iterator[Row]:
     for row in bulk:
         if isinstance(row, Reject):
             refuse(row)
@@ -97,6 +101,7 @@ def _typed(bulk: list[Row | Reject], attributes: Attributes, refuse: Callable[[R
             yield row._replace(attributes=attributes.typed(row))
         except Broken as error:
             refuse(Reject(row.records, str(error)))
+            refused.append(row)
 
 
 class _Writer:
@@ -126,10 +131,10 @@ class _Writer:
         finally:
             self._thread.shutdown()
 
-    def write(self, rows: list[Row]) -> None:
-        """Have *rows* written when the bulk before them is."""
+    def write(self, rows: list[Row], refused: list[Row]) -> None:
+        """Have *rows* written when the bulk before them is; of *refused* only what they have opted out of."""
         self._wait()
-        self._last = self._thread.submit(self._write, rows)
+        self._last = self._thread.submit(self._write, rows, refused)
 
     def _wait(self) -> None:
         if self._last is not None:
@@ -138,13 +143,9 @@ class _Writer:
             self._refuse(Reject(row.records, "the customer would be larger than 16 MB"))
         self._too_large.clear()
 
-    def _write(self, rows: list[Row]) -> None:
-        if not rows:
-            return
-        imported = self._imported
-        imported.opted_out += self._opt_outs.add_all(
-            self._site, {row.user: row.opted_out for row in rows if row.opted_out}, "imported"
-        )
+    def _write(self, rows: list[Row], refused: list[Row]) -> None:
+        # An attribute that does not fit is no reason to go on writing to somebody.
+        self._opt_out([*rows, *refused])
         rows = self._without_large(rows)
         with guarded():
             try:
@@ -153,6 +154,13 @@ class _Writer:
                 if not _is_too_large(error):
                     raise
                 self._one_by_one(rows)
+
+    def _opt_out(self, rows: list[Row]) -> None:
+        channels: dict[str, set[str]] = {}
+        for row in rows:
+            if row.opted_out:
+                channels.setdefault(row.user, set()).update(row.opted_out)
+        self._imported.opted_out += self._opt_outs.add_all(self._site, channels, "imported")
 
     def _without_large(self, rows: list[Row]) -> list[Row]:
         """Return *rows* less those that come to too much for one customer: they cannot even be asked for."""

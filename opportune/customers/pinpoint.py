@@ -19,7 +19,7 @@ from shared.errors import InvalidRequest
 USER_ID = "User.UserId"
 _TEXTS = ("Address", "ChannelType", "EffectiveDate", "EndpointStatus", "Id", "OptOut")
 _PASSED_OVER = ("ApplicationId", "CohortId", "CreationDate", "RequestId", *MARKS)
-Values = dict[str, list[str | int | float | bool | None]]
+Values = dict[str, list[str | int | float | bool | None] | None]
 
 
 class User(msgspec.Struct, rename="pascal", omit_defaults=True):

@@ -230,13 +230,18 @@ CONTENT = {"title": "Hi", "subject": "Hi", "text": "Hi"}
         (400, "Throttling", State.FAILED_RETRYABLE),
         (429, "TooManyRequestsException", State.FAILED_RETRYABLE),
         (400, "InvalidParameter", State.FAILED_FINAL),
-        (403, "AuthorizationError", State.FAILED_FINAL),
+        (403, "AuthorizationError", State.FAILED_RETRYABLE),
+        (403, "ExpiredTokenException", State.FAILED_RETRYABLE),
+        (400, "SendingPausedException", State.FAILED_RETRYABLE),
     ],
 )
 def test_every_failure_is_one_request_and_one_verdict(
     failing: Failing, channel: str, status: int, code: str, state: State | None
 ) -> None:
-    """The real client never repeats; what nobody knows is unknown, or tried again where the device can tell."""
+    """The real client never repeats; what nobody knows is unknown, or tried again where the device can tell.
+
+    What is wrong with us and not with the message is tried again, too, and ends in the queue of dead deliveries.
+    """
     failing.status, failing.code = status, code
     outcome = sending(channel, CUSTOMER, CONTENT, failing.client)
     ambiguous = State.FAILED_RETRYABLE if channel == "push" else State.UNKNOWN
