@@ -218,3 +218,32 @@ def test_a_customer_that_grows_too_large_stops_nobody_else(mongodb: Database[dic
     done = imported(path, mongodb, "demo", rejects)
     assert (done.accepted, done.changed, done.rejected) == (1, 1, 9)
     assert len(rejects) == 18 + 9
+
+
+def test_whoever_is_rejected_has_opted_out_all_the_same(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """A customer who is stored already is not written to because a later file has an attribute that does not fit."""
+    first, second = tmp_path / "1.ndjson", tmp_path / "2.ndjson"
+    first.write_text('{"user_id": "ada", "orders": 7}\n')
+    second.write_text('{"user_id": "ada", "attributes": {"orders": "many"}, "opted_out": ["email"]}\n')
+    imported(first, mongodb, "demo")
+    rejects: list[Reject] = []
+    done = imported(second, mongodb, "demo", rejects)
+    assert (done.accepted, done.rejected, done.opted_out) == (0, 1, 1)
+    assert rejects[0].reason == "orders: 'many' is not a number"
+    assert OptOuts(mongodb.optouts).has("demo", "ada", "email")
+    assert mongodb.customers.find_one()["attributes"] == {"orders": 7}  # type: ignore[index]
+
+
+def test_all_rows_of_a_user_count_for_what_he_has_opted_out_of(
+    mongodb: Database[dict[str, Any]], tmp_path: Path
+) -> None:
+    """A later row of the same file takes nothing back."""
+    path = tmp_path / "c.ndjson"
+    rows = ({"user_id": "ada", "attributes": {}, "opted_out": [channel]} for channel in ("email", "sms"))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert imported(path, mongodb, "demo").opted_out == 1
+    assert [OptOuts(mongodb.optouts).has("demo", "ada", each) for each in ("email", "sms", "push")] == [
+        True,
+        True,
+        False,
+    ]

@@ -87,6 +87,16 @@ def test_an_endpoint_is_a_customer(tmp_path: Path) -> None:
     assert isinstance(row.attributes["Interests"], Single)
 
 
+def test_an_attribute_without_values_is_none(tmp_path: Path) -> None:
+    """Null in place of the list of values, of the endpoint or the user: the endpoint counts, and its opt-out."""
+    nothing = {
+        "Attributes": {"Color": None},
+        "User": {"UserId": "ada", "UserAttributes": {"Tier": None, "Size": [None]}},
+    }
+    row = customer(tmp_path, endpoint("EMAIL", "a@example.com", 1, OptOut="ALL", **nothing))
+    assert (row.attributes, row.opted_out) == ({"email": "a@example.com"}, ("email",))
+
+
 def test_all_endpoints_of_a_user_are_one_customer(tmp_path: Path) -> None:
     """The newest address of a channel, all devices; an attribute with two values somewhere is a list everywhere."""
     mail = endpoint("EMAIL", "new@example.com", 9, Attributes={"Interests": ["Art", "Music"]})
