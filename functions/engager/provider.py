@@ -32,6 +32,8 @@ THROTTLES = frozenset(
     {"LimitExceededException", "LimitExceeded", "Throttled", "ThrottledException", "Throttling"}
     | {"ThrottlingException", "TooManyRequests", "TooManyRequestsException", "KMSThrottling"}
 )
+# About us, not about the message: it may go out once somebody has put that right.
+STOPPED = frozenset({"AccountSuspendedException", "SendingPausedException"})
 NEVER_LEFT = (ConnectTimeoutError, CredentialRetrievalError, EndpointConnectionError, NoCredentialsError)
 
 
@@ -82,7 +84,7 @@ def attempt(call: Callable[[], Any], *, ambiguous: State = State.UNKNOWN) -> Out
 def _refusal(error: ClientError, ambiguous: State) -> Outcome:
     code = error.response.get("Error", {}).get("Code") or "error"
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in THROTTLES or status == 429:
+    if code in THROTTLES | STOPPED or status in (403, 429):  # 403: a right or a credential is missing
         return Outcome(State.FAILED_RETRYABLE, code)
     if 400 <= status < 500:
         return Outcome(State.FAILED_FINAL, code)
