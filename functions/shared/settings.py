@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared import mongodb_address, secrets
+from shared import mongodb_address, redis_address, secrets
 from shared.clock import Clock, now_ms
 from shared.clock import parse as parse_clock
 from shared.errors import InvalidSettings
@@ -65,7 +65,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "OPPORTUNE_SCHEDULES_DEAD_ARN", str, "ARN of the queue for schedules that could not be carried out", (DECIDER,)
     ),
-    Setting("OPPORTUNE_REDIS_URL", str, "address of the Redis state store, redis:// or rediss://", (DECIDER,)),
+    Setting(
+        "OPPORTUNE_REDIS_URL",
+        redis_address.resolve,
+        "address of the state store without a password, rediss://HOST:PORT; or the ARN (arn:aws:secretsmanager:…) of "
+        "the secret that holds one with a password, which is then read once, at start",
+        (DECIDER,),
+    ),
     Setting(
         "OPPORTUNE_REDIS_CLUSTER",
         _boolean,

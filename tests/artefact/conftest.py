@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import redis
 from pymongo.database import Database
-from ruamel.yaml import YAML
 
-from opportune import demo, publishing
+from opportune import demo, publishing, story
+from opportune.demo import StackWitness
 from opportune.local import valkey
 from opportune.local.aws import ACCOUNT, REGION
 from opportune.local.children import Children
@@ -25,6 +25,7 @@ from opportune.local.stack import Stack
 from opportune.send import Busy, Endpoint
 from shared import mongodb
 from tests.artefact.emulator import Runtime, find_runtime
+from tests.artefact.native import USER, access
 from tests.artefact.tls import TlsFront, certificate
 from tests.atlas import Atlas
 from tests.caller_identity import Sts
@@ -32,7 +33,6 @@ from tests.secured_mongod import MARKETER, SecuredMongod, role_arn, with_setting
 from tests.system.whole import KEYS, ROOT
 
 READY_S = 20.0
-USER = "opportune"
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,6 @@ def _elasticache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     may do is what the template says.
     """
     folder = tmp_path_factory.mktemp("elasticache")
-    template = YAML().load((ROOT / "template.yaml").read_text(encoding="utf-8"))
-    access: str = template["Resources"]["StateStoreUser"]["Properties"]["AccessString"]
     pair = certificate(folder)
     with Children(folder / "run", folder / "logs", os.environ) as children, ExitStack() as open_:
         cluster = valkey.start_cluster(children, 3)
@@ -70,8 +68,7 @@ def _elasticache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for node, front in zip(nodes, fronts, strict=True):
             open_.callback(front.stop)
             node.config_set("cluster-announce-port", front.port)
-            rules = ["reset", "on", "nopass", *access.removeprefix("on ").split()]
-            node.execute_command("ACL SETUSER", USER, *rules)
+            node.execute_command("ACL SETUSER", USER, "reset", "on", "nopass", *access().split())
         url = f"rediss://{HOST}:{fronts[0].port}/0?ssl_ca_certs={pair[0]}"
         deadline = time.monotonic() + READY_S
         while not all(_told(node) == {front.port for front in fronts} for node in nodes):
@@ -128,6 +125,13 @@ def artefacts(
     stores = {"redis_url": elasticache, "mongodb_url": atlas.url}
     with running(folder, runtime.start, functions=atlas.functions, extra_env=extra, **stores) as system:
         yield system
+
+
+def untold(system: Artefacts) -> list[tuple[str, str]]:
+    """Tell the demo story; return the lines that did not come true, each with what came."""
+    witness = StackWitness(system.stack, system.database)
+    told = story.tell(system.browser, system.server, witness, system.token)
+    return [(result.title, result.came) for result in told if not result.passed]
 
 
 @contextmanager

@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from opportune import story
-from opportune.demo import StackWitness
 from opportune.local import processes
 from opportune.local.functions import FUNCTIONS
 from shared.settings import DECIDER, ENGAGER
-from tests.artefact.conftest import Artefacts, Cluster
+from tests.artefact.conftest import Artefacts, Cluster, untold
 from tests.artefact.emulator import peak_mb, starts_ms
 from tests.secured_mongod import role_arn
 
@@ -17,9 +15,7 @@ from tests.secured_mongod import role_arn
 @pytest.mark.timeout(300)
 def test_the_story_passes(artefacts: Artefacts, capsys: pytest.CaptureFixture[str]) -> None:
     """Every line of the demo story comes true; what each function's starts and memory came to is printed."""
-    witness = StackWitness(artefacts.stack, artefacts.database)
-    results = list(story.tell(artefacts.browser, artefacts.server, witness, artefacts.token))
-    assert [(result.title, result.came) for result in results if not result.passed] == []
+    assert untold(artefacts) == []
     used = _figures(artefacts.stack.logs_dir, artefacts.stack.run_dir)
     with capsys.disabled():
         print("\n\nbuilt functions in Lambda's emulator, during the demo story")

@@ -4,6 +4,7 @@ import pytest
 
 from shared import clock
 from shared.settings import DECIDER, SETTINGS, Settings
+from tests.unit.test_settings import COMPLETE
 
 HOUR_MS = 3_600_000
 
@@ -41,8 +42,7 @@ def test_what_is_no_clock_is_refused(text: str) -> None:
 
 def test_a_function_without_the_setting_has_the_wall_clock() -> None:
     """The variable is for the local stack and tests: it may be missing or empty."""
-    needed = {s.name: "1" for s in SETTINGS if DECIDER in s.used_by and s.default is None}
-    needed["OPPORTUNE_MONGODB_URL"] = "mongodb://127.0.0.1"
+    needed = {s.name: COMPLETE[s.name] for s in SETTINGS if DECIDER in s.used_by and s.default is None}
     for given in ({}, {"OPPORTUNE_CLOCK": ""}):
         assert Settings.from_env({**needed, **given}, DECIDER).clock is clock.now_ms
     fast = Settings.from_env({**needed, "OPPORTUNE_CLOCK": f"{clock.now_ms() - HOUR_MS},60"}, DECIDER).clock

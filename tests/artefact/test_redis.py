@@ -1,0 +1,95 @@
+"""The built functions on a Redis of one's own: TLS, a single node, and a password that lies in a secret."""
+
+import secrets
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from opportune.send import Busy
+from opportune.story.model import Teller, wait_for
+from tests.artefact.conftest import Artefacts, running, untold
+from tests.artefact.emulator import Runtime
+from tests.artefact.native import USER, NativeRedis, native_redis
+from tests.artefact.tls import certificate
+from tests.conftest import Aws
+
+# With what an address must not have as it is.
+PASSWORD = f"{secrets.token_hex(8)}:/?#@%&é"
+OTHER_PASSWORD = secrets.token_hex(8)
+
+
+@pytest.fixture(name="store", scope="module")
+def _store(redis_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NativeRedis]:
+    with native_redis(redis_server, tmp_path_factory.mktemp("redis"), PASSWORD) as store:
+        yield store
+
+
+@pytest.fixture(name="system", scope="module")
+def _system(
+    store: NativeRedis, runtime: Runtime, aws_server: Aws, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Artefacts]:
+    """Yield the system on built functions; the Decider is told where a secret is, and the secret holds the address."""
+    secret = aws_server.client("secretsmanager").create_secret(Name=uuid.uuid4().hex, SecretString=store.url)
+    extra = {"OPPORTUNE_REDIS_URL": secret["ARN"], "AWS_ENDPOINT_URL_SECRETS_MANAGER": aws_server.url}
+    with running(tmp_path_factory.mktemp("own"), runtime.start, redis_url=store.url, extra_env=extra) as system:
+        yield system
+
+
+@pytest.mark.timeout(300)  # with the build before it
+def test_the_story_passes(system: Artefacts, store: NativeRedis) -> None:
+    """Every line of the demo story comes true, and nobody entered but the user of the template."""
+    assert untold(system) == []
+    assert store.users() == {USER}
+
+
+def test_a_password_that_has_changed_loses_no_event(system: Artefacts, store: NativeRedis) -> None:
+    """The third win is refused until the password is right again, then answered; no log has one of the passwords."""
+    wins = Wins(system, "you")
+    assert [wins.send(1), wins.send(2)] == [[], []]
+    store.set_password(OTHER_PASSWORD)
+    with pytest.raises(Busy, match="503"):
+        wins.send(3)
+    assert wait_for(lambda: _told(system, "user or password is refused"))
+    store.set_password(PASSWORD)
+    assert wins.send(3) == ["three-wins"]
+    logged = _logs(system)
+    assert not [each for each in (OTHER_PASSWORD, PASSWORD.partition(":")[0]) if each in logged]
+
+
+def test_a_certificate_that_is_not_trusted_is_refused(system: Artefacts, store: NativeRedis, tmp_path: Path) -> None:
+    """Another server in the place of ours gets no event; what it did not get is decided when ours is back."""
+    wins = Wins(system, f"grace-{system.token}")
+    assert [wins.send(1), wins.send(2)] == [[], []]
+    store.show(*certificate(tmp_path))
+    with pytest.raises(Busy, match="503"):
+        wins.send(3)
+    assert wait_for(lambda: _told(system, "its certificate is not trusted: self-signed certificate"))
+    store.show(*store.pair)
+    assert wins.send(3) == ["three-wins"]
+
+
+class Wins:
+    """A user's wins, each under a message id of its own."""
+
+    def __init__(self, system: Artefacts, user: str) -> None:
+        self._teller = Teller(system.browser, system.server)
+        self._user = user
+
+    def send(self, number: int) -> list[str]:
+        """Send a win, or send it again; return the campaigns of the popups in the answer."""
+        message_id = f"{self._user}-win-{number}"
+        popups = self._teller.track(self._user, "game_result", message_id=message_id, outcome="win")
+        return [popup["campaign"] for popup in popups]
+
+
+def _told(system: Artefacts, reason: str) -> bool:
+    """Say whether the Decider has logged that *reason*, with its code."""
+    lines = _logs(system, "decider-").splitlines()
+    return any(f'"reason":"state store: {reason}"' in each and '"code":"state_unavailable"' in each for each in lines)
+
+
+def _logs(system: Artefacts, of: str = "") -> str:
+    logs = sorted(system.stack.logs_dir.glob(f"{of}*.log"))
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
