@@ -19,7 +19,7 @@ from shared.errors import Unavailable
 from shared.settings import DECIDER, ENGAGER, PREFERENCES, REFRESHER, Settings
 from tests.atlas import Atlas
 from tests.caller_identity import Key, Sts, computer, new_key
-from tests.secured_mongod import MARKETER, SecuredMongod, role_arn
+from tests.secured_mongod import SecuredMongod, role_arn
 
 Know = Callable[[Mapping[str, str]], None]
 
@@ -202,41 +202,3 @@ def test_credentials_that_were_refused_are_not_used_again(atlas: Atlas, sts: Sts
         look(atlas.url)
     look(atlas.url)
     assert (container.asked, len(atlas.entered), len(atlas.refused)) == (2, 2, 1)
-
-
-def test_nobody_can_do_what_is_not_his(atlas: Atlas, sts: Sts, know: Know) -> None:
-    """A function that somebody has taken over does no more harm than its own work allows."""
-    forbidden: dict[str, list[Callable[[Any], Any]]] = {
-        DECIDER: [
-            lambda database: database.activations.insert_one({}),
-            lambda database: database.customers.delete_one({}),
-            lambda database: database.control.update_one({}, {"$set": {"ruleset": 1}}),
-            lambda database: database.rulesets.insert_one({}),
-            lambda database: database.activations.drop(),
-        ],
-        ENGAGER: [
-            lambda database: database.rulesets.insert_one({}),
-            lambda database: database.control.update_one({}, {"$set": {"ruleset": 1}}),
-            lambda database: database.customers.insert_one({}),
-            lambda database: database.activations.drop(),
-        ],
-        REFRESHER: [
-            lambda database: database.customers.update_one({}, {"$set": {"site": ""}}),
-            lambda database: database.activations.update_one({}, {"$set": {"site": ""}}),
-        ],
-        PREFERENCES: [
-            lambda database: database.customers.find_one({}),
-            lambda database: database.activations.find_one({}),
-            lambda database: database.optouts.delete_one({}),
-            lambda database: database.optouts.find_one({}),
-        ],
-    }
-    for function, deeds in forbidden.items():
-        know(sts.issue(role_arn(function)).environment)
-        database = mongodb.database(atlas.url, "opportune")
-        with closing(database.client):
-            for deed in deeds:
-                with pytest.raises(Unavailable, match="its user lacks a right"), mongodb.guarded():
-                    deed(database)
-    know(sts.issue(MARKETER).environment)
-    assert look(atlas.url) is None
