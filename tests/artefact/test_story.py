@@ -1,15 +1,20 @@
 """What `make build` makes runs: three hops, real stores, and every start and timeout as Lambda has them."""
 
 from pathlib import Path
+from urllib.parse import parse_qsl
+from urllib.request import urlopen
 
+import msgspec
 import pytest
 
-from opportune.local import processes
+from opportune.local import aws, live, outbox_page, processes
 from opportune.local.functions import FUNCTIONS
-from shared.settings import DECIDER, ENGAGER
+from shared.invoke import LambdaInvoke
+from shared.settings import DECIDER, ENGAGER, GATEWAY
 from tests.artefact.conftest import Artefacts, Cluster, untold
 from tests.artefact.emulator import peak_mb, starts_ms
 from tests.secured_mongod import role_arn
+from tests.unit.lambdas import http_event
 
 
 @pytest.mark.timeout(300)
@@ -33,6 +38,19 @@ def test_mongodb_was_entered_by_iam(artefacts: Artefacts, atlas: Cluster) -> Non
     """Each function as its own role, with the driver's part for it as built and the AWS library of the runtime."""
     artefacts.stack.drain()
     assert {role_arn(DECIDER), role_arn(ENGAGER)} <= set(atlas.entered)
+
+
+@pytest.mark.parametrize("page", [live.PATH, f"{live.STANDING_PATH}?site=demo&user=anna", outbox_page.JSON_PATH])
+def test_what_was_built_has_no_page_that_only_this_machine_has(artefacts: Artefacts, page: str) -> None:
+    """Decisions as they fall, what was sent: here they are served beside the Gateway, and it knows nothing of them."""
+    path, _, query = page.partition("?")
+    with urlopen(artefacts.stack.http_url + page) as here:
+        assert here.status == 200
+    gateway = LambdaInvoke(aws.client("lambda", artefacts.stack.lambda_url), GATEWAY)
+    answer = msgspec.json.decode(
+        gateway(msgspec.json.encode(http_event("GET", path, b"", query=dict(parse_qsl(query)))))
+    )
+    assert (answer["statusCode"], msgspec.json.decode(answer["body"])["code"]) == (404, "not_found")
 
 
 def _figures(logs: Path, run: Path) -> dict[str, tuple[list[float], float]]:
