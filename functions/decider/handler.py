@@ -28,9 +28,10 @@ from shared.contracts import (
     Woken,
 )
 from shared.errors import InvalidRequest, OpportuneError
-from shared.observability import Observability, explained
+from shared.observability import Observability, explained, without_words
 
 FRESH_MS = 1000
+STATS_MS = 4_000  # no more daily figures are begun to be moved after that
 
 
 @dataclass(frozen=True)
@@ -73,18 +74,24 @@ def answer_bells(records: list[dict[str, Any]], deps: Deps) -> dict[str, Any]:
             except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
                 raise InvalidRequest(f"not a doorbell: {type(error).__name__}") from error
             _answer(ring, deps)
-        except OpportuneError as error:
-            extra = {"code": error.code, "sqs_message_id": record["messageId"]}
-            deps.observability.logger.warning("doorbell handed back to the queue", extra=extra)
+        except Exception as error:  # noqa: BLE001 - one that cannot be answered must not keep the others
+            logger = deps.observability.logger
+            log = logger.warning if isinstance(error, OpportuneError) else logger.error
+            log(
+                "doorbell handed back to the queue",
+                extra={**without_words(error), "sqs_message_id": record["messageId"]},
+            )
             failed.append({"itemIdentifier": record["messageId"]})
     return {"batchItemFailures": failed}
 
 
 def _wake(request: Wake, deps: Deps) -> Woken:
+    begun = deps.clock()
     try:
         return _woken(wake(deps.decider, request, deps.clock, _late(deps)), deps)
     finally:
-        deps.stats.drain(range(request.first, request.last + 1))
+        # A Lambda that is killed here loses what it has counted of the wake.
+        deps.stats.drain(range(request.first, request.last + 1), lambda: deps.clock() - begun < STATS_MS)
 
 
 def _answer(ring: Ring, deps: Deps) -> Woken:

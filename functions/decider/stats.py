@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pymongo
 from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
@@ -26,6 +27,8 @@ from shared.mongodb import Document, guarded
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVERY_MS = 60_000
+PARTITIONS_AT_ONCE = 128
+WRITE_S = 1.0
 KEPT_S = 7 * 24 * 3600  # the ids of batches: longer than any of them waits to be written again
 
 
@@ -37,28 +40,42 @@ class Stats:
         self._database = database
         self._clock = clock
         self._tell = tell
-        self._last = 0
+        self._last = self._begin = 0
         self._is_indexed = False
 
-    def drain(self, partitions: Iterable[int]) -> None:
-        """Move the counters of *partitions*; those that MongoDB does not take wait in Redis for the next time."""
+    def drain(self, partitions: Sequence[int], has_time: Callable[[], bool] = lambda: True) -> None:
+        """Move the counters of *partitions*, some at once, as long as it *has_time*; then go on there the next time.
+
+        Those that MongoDB does not take wait in Redis.
+        """
         now = self._clock()
         if now - self._last < EVERY_MS:
             return
         self._last = now
-        try:
-            batches = list(self._rows.drain(partitions, uuid.uuid4().hex))
-            if batches:
-                self._write(batches)
-            for batch in batches:
-                self._rows.arrived(batch)
-        except Unavailable as error:
-            self._tell("daily figures not moved", extra={"code": error.code})
+        ordered = [*partitions[self._begin :], *partitions[: self._begin]]
+        failure: Unavailable | None = None
+        for first in range(0, len(ordered), PARTITIONS_AT_ONCE):
+            if not has_time():
+                self._begin = (self._begin + first) % len(ordered)
+                break
+            try:
+                self._move(ordered[first : first + PARTITIONS_AT_ONCE])
+            except Unavailable as error:
+                failure = error
+        if failure is not None:
+            self._tell("daily figures not moved", extra={"code": failure.code})
+
+    def _move(self, partitions: Sequence[int]) -> None:
+        batches = list(self._rows.drain(partitions, uuid.uuid4().hex))
+        if batches:
+            self._write(batches)
+        for batch in batches:
+            self._rows.arrived(batch)
 
     def _write(self, batches: Sequence[Batch]) -> None:
         names = {_name(batch): batch for batch in batches}
         seen = self._database.stats_batches
-        with guarded():
+        with guarded(), pymongo.timeout(WRITE_S):
             if not self._is_indexed:
                 seen.create_index("at", name="expiry", expireAfterSeconds=KEPT_S)
                 self._is_indexed = True

@@ -3,7 +3,6 @@
 And what comes by itself: the sweep of every minute, what SES reports by EventBridge, and the request to forget a user.
 """
 
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -24,7 +23,7 @@ from engager.sweep import Sweeper, Swept, sweep
 from shared.clock import Clock
 from shared.contracts import VERSION, Activation, Conversion, Engage, Engaged, ForgetUser, Sweep
 from shared.errors import InvalidRequest, OpportuneError, Unavailable
-from shared.observability import Observability, explained
+from shared.observability import Observability, explained, without_words
 
 # What one delivery takes when its provider is slow: rather hand a message back than be killed in the middle.
 RESERVE_MS = 14_000
@@ -73,16 +72,9 @@ class _Batch(BatchProcessor):
 
     def failure_handler(self, record: Any, exception: Any) -> Any:
         """Log the failure of one record and mark it for redelivery."""
-        _, error, trace = exception
-        if isinstance(error, OpportuneError):
-            what = {"code": error.code}
-            log = self._logger.warning
-        else:
-            # A bug: where it happened, without its words, which may quote a customer.
-            where = traceback.extract_tb(trace)[-1]
-            what = {"code": type(error).__name__, "at": f"{where.filename}:{where.lineno}"}
-            log = self._logger.error
-        log("message handed back to the queue", extra={**what, "sqs_message_id": record.message_id})
+        error = exception[1]
+        log = self._logger.warning if isinstance(error, OpportuneError) else self._logger.error
+        log("message handed back to the queue", extra={**without_words(error), "sqs_message_id": record.message_id})
         return super().failure_handler(record, exception)
 
 

@@ -3,6 +3,7 @@
 No personal data is logged: ids of activations and messages, codes and counts only.
 """
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,14 @@ def observe(function: str) -> Observability:
         logger=Logger(service=function),
         metrics=Metrics(namespace=NAMESPACE, service=function),
     )
+
+
+def without_words(error: BaseException) -> dict[str, str]:
+    """Return what a log may have of *error*: its code; of a bug where it is, without words that may quote somebody."""
+    if isinstance(error, OpportuneError):
+        return {"code": error.code}
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return {"code": type(error).__name__, "at": f"{where.filename}:{where.lineno}"}
 
 
 @contextmanager

@@ -477,6 +477,22 @@ def test_counts_whose_arrival_nobody_knows_arrive_once(house: HouseMaker, mongod
     assert (mongodb.stats.find_one() or {})["activated"] == 8
 
 
+def test_daily_figures_take_the_time_that_is_left(house: HouseMaker, mongodb: Database[dict[str, Any]]) -> None:
+    """Some partitions in each wake, each in its turn: what there is no time for comes with the next ones."""
+    home = house(campaign())
+    for n in range(200):
+        home.send(f"user-{n}", "pay", 0)
+    clock = iter(range(100_000, 10**9, 100_000))
+    stats = Stats(Rows(lambda: home.redis), mongodb, lambda: next(clock), tell)
+    arrived: list[int] = []
+    while sum(arrived) < 200:
+        turns = iter((True, False))
+        stats.drain(range(1024), lambda turns=turns: next(turns))  # type: ignore[misc]
+        arrived.append((mongodb.stats.find_one() or {})["activated"] - sum(arrived))
+    assert len(arrived) == 8
+    assert all(10 < count < 50 for count in arrived)
+
+
 def test_a_late_word_of_an_arrival_does_not_end_the_next_batch(house: HouseMaker) -> None:
     """A batch is let go by its own id alone."""
     home = house(campaign())

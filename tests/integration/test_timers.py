@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,13 +18,13 @@ from decider.records import MongoRecords
 from decider.rows import Rows
 from decider.stats import Stats
 from decider.wake import PAGE
-from shared.contracts import Decide, Event
+from shared.contracts import Activation, Decide, Event
 from shared.errors import Unavailable
 from shared.observability import NAMESPACE, Observability
 from shared.ruleset import Campaign
 from tests.builders import compiled, tell
 from tests.integration.test_gates import ADD, HOUR, campaign, cart
-from tests.integration.test_wake import GRACE, LEFT, MINUTE, SECOND, T0, WAIT, Shop, neighbours
+from tests.integration.test_wake import GRACE, LEFT, MINUTE, SECOND, T0, WAIT, Post, Shop, neighbours
 from tests.unit.lambdas import Context
 
 LATENESS, AGAIN = "TimerLateness", "HandoversRepeated"
@@ -304,3 +304,27 @@ def test_a_delay_whose_state_was_lost_is_a_timer(clinic: ClinicMaker, told: Told
     counted = told()
     assert (counted[LATENESS], sum(counted["DelaysEnded"]), sum(counted[AGAIN])) == ([7 * SECOND], 1, 0)
     assert [each.suppressed for each in shop.post.recorded] == ["state_lost"]
+
+
+def test_a_bell_that_runs_into_a_bug_keeps_no_other(clinic: ClinicMaker, caplog: pytest.LogCaptureFixture) -> None:
+    """It alone comes again; the log says what and where, and not with whom."""
+
+    class Buggy(Post):
+        def queue(self, activations: Sequence[Activation]) -> None:
+            if "bob" in {each.user for each in activations}:
+                raise KeyError("bob")
+            super().queue(activations)
+
+    shop = clinic(cart())
+    shop.decider.dispatch = shop.post = Buggy()
+    users = ("anna", "bob", "carl")
+    for user in users:
+        shop.track(0, user, "add")
+    shop.now = WAIT
+    bodies = {ring.lost.user: msgspec.json.encode(ring).decode() for ring in shop.post.rings}
+    answer = shop.handler({"Records": [{"messageId": user, "body": bodies[user]} for user in users]}, Context())
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "bob"}]}
+    assert [each.user for each in shop.post.queued] == ["anna", "carl"]
+    (said,) = (vars(record) for record in caplog.records if "handed back" in record.getMessage())
+    assert (said["levelname"], said["code"], said["sqs_message_id"]) == ("ERROR", "KeyError", "bob")
+    assert "test_timers.py:" in said["at"]
