@@ -8,7 +8,7 @@ carries it over. After a week nobody expects the row any more.
          ── no row ─────▶ conversions ──(sweep)──▶ `converted`
 
 A message that is not sent yet, held or to be tried again, is called back in the same step, unless its campaign wants
-otherwise: nobody is reminded of what he has done.
+otherwise: nobody is reminded of what he has done. One that is still in the queue is looked for here before it is sent.
 """
 
 from collections.abc import Sequence
@@ -63,6 +63,11 @@ class Conversions:
                 self._early.bulk_write(kept, ordered=False)
             if known:  # some of them may have come between the two looks
                 self._rows.bulk_write(marks, ordered=False)
+
+    def reached(self, activation_id: str) -> bool:
+        """Return whether the goal of an activation that has no row yet was reached, and calls it back."""
+        with guarded():
+            return self._early.find_one({"_id": activation_id, "calls_back": True}, {"_id": 1}) is not None
 
     def catch_up(self) -> int:
         """Mark the rows that have come since; return how many."""

@@ -70,7 +70,7 @@ def _send(activation: Activation, ports: Ports, held: Held | None) -> Outcome:
     brief = ports.rulesets.brief(activation, ports.controls.of(activation.site).ruleset)
     if brief.present is None:
         return _stop(activation, Stop(State.SUPPRESSED, "withdrawn"), ports, held)
-    if held and held.converted and brief.present.cancel_on_goal:
+    if brief.present.cancel_on_goal and _is_reached(activation, brief.present, ports, held):
         return _stop(activation, Stop(State.SUPPRESSED, "goal"), ports, held)
     prepare = ports.outward.get(activation.channel)
     if prepare is None:
@@ -96,6 +96,10 @@ def _send(activation: Activation, ports: Ports, held: Held | None) -> Outcome:
         if not claimed and brief.rate is not None:
             _give_back(activation, now, ports)
     return _settle(activation, call(), ports, held) if claimed else Outcome(None)
+
+
+def _is_reached(activation: Activation, present: Campaign, ports: Ports, held: Held | None) -> bool:
+    return bool(held and held.converted) or (present.goal is not None and ports.goals.reached(activation.id))
 
 
 def _give_back(activation: Activation, now: int, ports: Ports) -> None:

@@ -70,6 +70,12 @@ class Ceilings(Protocol):
     def give_back(self, site: str, channel: str, now: int) -> None: ...
 
 
+class Goals(Protocol):
+    """Whether a goal was reached before its activation had a row, and is to call it back."""
+
+    def reached(self, activation_id: str) -> bool: ...
+
+
 class Forgotten(Protocol):
     """Who is forgotten: their activations come back suppressed and without names."""
 
@@ -92,6 +98,7 @@ class Ports:
     opt_outs: OptOuts
     targets: Targets
     ceilings: Ceilings
+    goals: Goals
     forgotten: Forgotten
     tombstones: Forgotten
     unsubscribe_url: Callable[[str, str, str], str]

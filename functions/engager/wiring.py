@@ -49,6 +49,7 @@ def assemble(settings: Settings, database: Database[Document]) -> Deps:
         opt_outs=opt_outs,
         targets=MongoTargets(database),
         ceilings=Ceilings(database.ceilings),
+        goals=conversions,
         forgotten=Forgotten(database.forgotten, settings.signing_secret),
         tombstones=Tombstones(
             database.forgotten,

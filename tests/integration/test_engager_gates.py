@@ -22,7 +22,7 @@ from shared.errors import Unavailable
 from shared.mongodb import targets_collection
 from shared.observability import observe
 from shared.optouts import OptOuts
-from shared.ruleset import Campaign, QuietHours, Ruleset, Sender, Trigger
+from shared.ruleset import Campaign, Goal, QuietHours, Ruleset, Sender, Trigger
 from shared.settings import ENGAGER, Settings
 from tests.integration.test_rows import together
 from tests.unit.lambdas import Context
@@ -118,6 +118,7 @@ def _house(mongodb: Db) -> House:
             Campaign("groups", "1", "Groups", trigger, "email", mail, groups=["few"]),
             Campaign("quiet", "1", "Quiet", trigger, "email", mail, everyone=True, quiet_hours=quiet),
             Campaign("text", "1", "Text", trigger, "sms", {"text": "Hi"}, everyone=True),
+            Campaign("wish", "1", "Wish", trigger, "email", mail, everyone=True, goal=Goal(HOUR)),
         ],
         Sender("hello@shop.example"),
         rates={"sms": RATE},
@@ -227,6 +228,20 @@ def test_a_goal_before_what_is_then_held_calls_it_back_too(house: House) -> None
     house.now = QUIET_ENDS
     assert house.sweep()["outcomes"] == {}
     assert (house.state(), house.calls) == (("suppressed", "goal"), [])
+
+
+@pytest.mark.parametrize("calls_back", [True, False])
+def test_a_goal_calls_back_what_is_in_the_queue(house: House, calls_back: bool) -> None:
+    """The order comes before the message is taken out: no mail about what was done, unless the campaign wants it."""
+    wanted = {"$set": {"ruleset.campaigns.$[].cancel_on_goal": calls_back}}
+    house.database.rulesets.update_one({"_id": "demo:1"}, wanted)
+    house.tell(conversions=(Conversion("a1", NOW, calls_back=calls_back),))
+    assert house.deliver(activation("a1", "wish"), activation("a2", "wish")) == []
+    assert house.state() == (("suppressed", "goal") if calls_back else ("sent", None))
+    assert house.state("a2") == ("sent", None)
+    house.sweep()
+    assert house.row()["converted"].timestamp() * 1000 == NOW
+    assert house.state()[0] == ("suppressed" if calls_back else "sent")
 
 
 def test_a_conversion_and_a_release_have_one_winner(house: House) -> None:

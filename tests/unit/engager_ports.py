@@ -99,6 +99,7 @@ class World:
     target_of: set[tuple[str, str]] = field(default_factory=set)
     places: int = 1_000_000
     forgotten: set[str] = field(default_factory=set)
+    converted: set[str] = field(default_factory=set)
     outcomes: list[Outcome] = field(default_factory=lambda: [Outcome(State.SENT, provider_id="p1")])
     sent: list[tuple[str, Content]] = field(default_factory=list)
     now: int = NOW
@@ -131,6 +132,10 @@ class World:
     def give_back(self, site: str, channel: str, now: int) -> None:  # noqa: ARG002 - one channel
         """Give a place back."""
         self.places += 1
+
+    def reached(self, activation_id: str) -> bool:
+        """Return whether the goal was reached."""
+        return activation_id in self.converted
 
     def without_names(self, activations: Sequence[Activation]) -> list[Activation]:
         """Take the names off those who are forgotten."""
@@ -188,6 +193,7 @@ class World:
             opt_outs=self,
             targets=self,
             ceilings=self,
+            goals=self,
             forgotten=self,
             tombstones=self,
             unsubscribe_url=lambda site, user, channel: f"https://p.example/{site}/{user}/{channel}",
