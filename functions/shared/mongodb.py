@@ -9,10 +9,10 @@ from bson import Int64, MaxKey, MinKey
 from bson.codec_options import TypeDecoder, TypeRegistry
 from pymongo import MongoClient
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConfigurationError, PyMongoError
 
 from shared.errors import Unavailable
-from shared.mongodb_errors import unavailable
+from shared.mongodb_errors import no_address, unavailable
 from shared.ruleset import Ruleset, TargetGroup
 
 Document = dict[str, Any]
@@ -42,19 +42,23 @@ class Pointer(NamedTuple):
 def database(url: str, name: str, *, answer_ms: int = 5000) -> Database[Document]:
     """Return the database; nothing is connected yet. Sized for a function: few connections, short waits.
 
-    *answer_ms*: how long an answer may take.
+    *answer_ms*: how long an answer may take. Raises `InvalidSettings` for an address that is none, whose message
+    quotes nothing of it, and `Unavailable` where a ``mongodb+srv://`` address leads nowhere.
     """
-    client: MongoClient[Document] = MongoClient(
-        url,
-        maxPoolSize=8,
-        serverSelectionTimeoutMS=2000,
-        connectTimeoutMS=2000,
-        socketTimeoutMS=answer_ms,
-        maxIdleTimeMS=60_000,
-        w="majority",
-        tz_aware=True,
-        type_registry=TYPES,
-    )
+    try:
+        client: MongoClient[Document] = MongoClient(
+            url,
+            maxPoolSize=8,
+            serverSelectionTimeoutMS=2000,
+            connectTimeoutMS=2000,
+            socketTimeoutMS=answer_ms,
+            maxIdleTimeMS=60_000,
+            w="majority",
+            tz_aware=True,
+            type_registry=TYPES,
+        )
+    except (ConfigurationError, ValueError) as error:
+        raise no_address(error) from None  # the driver's text may quote a part of the password
     return client[name]
 
 

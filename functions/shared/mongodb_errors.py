@@ -2,9 +2,9 @@
 
 import re
 
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
 
-from shared.errors import Unavailable
+from shared.errors import InvalidSettings, OpportuneError, Unavailable
 
 UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18  # of MongoDB; Atlas says 8000 for both, and for more
 # Of what MongoDB and Atlas say only action and collection: the rest of a command may be personal.
@@ -21,6 +21,16 @@ def unavailable(error: PyMongoError) -> Unavailable:
         if refused := _refused(error):
             return Unavailable(f"MongoDB: {refused}", code="database_refused")
     return Unavailable(f"MongoDB: {type(error).__name__}", code="database_unavailable")
+
+
+def no_address(error: ConfigurationError | ValueError) -> OpportuneError:
+    """Return the error of ours for an address that the driver does not take; nothing of it is quoted."""
+    if _is_of(error.__cause__, "dns"):
+        return Unavailable("MongoDB: the DNS does not know the host of its address", code="database_unavailable")
+    return InvalidSettings(
+        "the address of MongoDB cannot be read: look at its options; in the name and the password signs such as "
+        "@ : / ? # % must be escaped, @ as %40"
+    )
 
 
 def _refused(error: OperationFailure) -> str:

@@ -1,10 +1,12 @@
 """What becomes of a driver's error: a code that says what to look at, and nobody's secret."""
 
+import traceback
+
 import pytest
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
-from shared.errors import Unavailable
-from shared.mongodb import guarded
+from shared.errors import InvalidSettings, OpportuneError, Unavailable
+from shared.mongodb import database, guarded
 
 ATLAS_RIGHT = "user is not allowed to do action [find] on [opportune.customers]"
 MONGODB_RIGHT = 'not authorized on opportune to execute command { find: "customers", filter: { _id: "demo:anna" } }'
@@ -38,3 +40,22 @@ def test_the_code_says_what_to_look_at(error: PyMongoError, code: str, message: 
     assert (caught.value.code, caught.value.retryable) == (code, True)
     assert message in caught.value.message
     assert "anna" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "message"),
+    [
+        ("mongodb://anna:pa:ss/word@host/", InvalidSettings, "must be escaped"),
+        ("mongodb://anna:pa@ss@host/", InvalidSettings, "must be escaped"),
+        ("mongodb://host:password/", InvalidSettings, "must be escaped"),
+        ("mongodb://host,other/?directConnection=true", InvalidSettings, "look at its options"),
+        ("mongodb+srv://anna:password@nowhere.invalid/", Unavailable, "the DNS does not know"),
+    ],
+    ids=["slash", "at", "port", "option", "nowhere"],
+)
+def test_an_address_that_is_none_is_refused_and_not_quoted(url: str, error: type[OpportuneError], message: str) -> None:
+    """The driver quotes what it stumbles over, in a chain of errors: nothing of that is left."""
+    with pytest.raises(error, match=message) as caught:
+        database(url, "opportune")
+    told = "".join(traceback.format_exception(caught.value))
+    assert not any(part in told.replace(f'"{url}"', "") for part in ("anna", "pa:ss", "pa@ss", "word@"))
