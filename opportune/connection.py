@@ -69,5 +69,8 @@ def _find(given: str | None, variable: str, entry: str, option: str) -> str:
     stack: dict[str, Any] | None = running(STATE_DIR)
     found = given or os.environ.get(variable) or (stack or {}).get(entry)
     if not found:
-        raise NotConnected(f"no running system: start one with `opportune run`, or give {option} (or set {variable})")
+        raise NotConnected(
+            f"no system runs in {Path.cwd()}: go where one does, start one with `opportune run`, "
+            f"or give {option} (or set {variable})"
+        )
     return str(found)

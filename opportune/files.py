@@ -29,11 +29,11 @@ from console.definitions import (
 )
 from console.definitions_groups import UPLOADED
 from console.doubts import doubts
-from opportune.source import InvalidFiles, Problem, Source, read, read_text
+from opportune import userlist
+from opportune.source import InvalidFiles, Problem, Source, read
 
 __all__ = ["Examined", "InvalidFiles", "Problem", "examine", "load"]
 
-MAX_LIST_BYTES = 200_000_000
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -140,15 +140,25 @@ class _Folder:
         return kinds[found[1]][int(found[2])].source.problem(field[found.end() :], message)
 
     def _files(self, kind: str) -> list[Path]:
-        files = sorted((self.path / kind).glob("*"))
+        files = self._listed(self.path / kind)
         for file in files:
             if file.suffix == ".yml":
                 self.problems.append(Problem(str(file), 1, 1, "", "is not read: rename it to end in .yaml"))
         return [file for file in files if file.suffix == ".yaml"]
 
+    def _listed(self, folder: Path) -> list[Path]:
+        """Return what is in *folder*: nothing where there is none. One that cannot be read is not an empty one."""
+        try:
+            return sorted(folder.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self.problems.append(Problem(str(folder), 1, 1, "", f"cannot be read: {error.strerror}"))
+            return []
+
     def _refuse_misplaced(self) -> None:
-        for file in sorted(self.path.glob("*.y*ml")):
-            if file.name != "site.yaml":
+        for file in self._listed(self.path):
+            if file.suffix in (".yaml", ".yml") and file.name != "site.yaml":
                 message = "is not read: campaigns lie in campaigns/, target groups in groups/, events in events/"
                 self.problems.append(Problem(str(file), 1, 1, "", message))
 
@@ -198,22 +208,15 @@ class _Folder:
             return None
 
     def _users(self, source: Source, name: str) -> list[str]:
-        """Return the user ids of the file *name*, relative to the folder, each once and in order."""
-        file = self.path / name
-        if Path(name).is_absolute() or not file.resolve().is_relative_to(self.path.resolve()):
+        """Return the user ids of the file *name*, which lies beside the group's, or is relative to the folder."""
+        places = (Path(source.file).parent / name, self.path / name)
+        if Path(name).is_absolute() or not any(_is_below(file, self.path) for file in places):
             raise InvalidFiles([source.problem("list", f"'{name}' lies outside of the folder {self.path}")])
-        if not file.is_file():
-            raise InvalidFiles([source.problem("list", f"there is no file {file}")])
-        users: dict[str, None] = {}
-        for number, line in enumerate(read_text(file, longest=MAX_LIST_BYTES).splitlines(), start=1):
-            user = line.strip()
-            if re.search(r"[,;\t]", user):
-                raise InvalidFiles([Problem(str(file), number, 1, "", "has several columns: one user id per line")])
-            if user:
-                users[user] = None
-        if not users:
-            raise InvalidFiles([Problem(str(file), 1, 1, "", "has no user id in it: write one per line")])
-        return list(users)
+        file = next((file for file in places if _is_below(file, self.path) and file.is_file()), None)
+        if file is None:
+            message = f"there is no file '{name}', neither beside this one nor in {self.path}"
+            raise InvalidFiles([source.problem("list", message)])
+        return userlist.read(file)
 
     def _check_keys(self, site: _Loaded, env: Mapping[str, str]) -> None:
         for number, key in enumerate(site.value.keys):
@@ -221,6 +224,10 @@ class _Folder:
             if key.from_env is not None and value is not None and not re.fullmatch(r"\S+", value):
                 message = f"the environment variable {key.from_env} is empty or has spaces in it"
                 self.problems.append(site.source.problem(f"keys[{number}].from_env", message))
+
+
+def _is_below(file: Path, folder: Path) -> bool:
+    return file.resolve().is_relative_to(folder.resolve())
 
 
 def _validated(source: Source, model: type[Model], data: Any) -> Model:

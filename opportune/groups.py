@@ -8,8 +8,7 @@ import msgspec
 from pymongo.database import Database
 
 from console import lists
-from opportune import sites
-from opportune.source import read_text
+from opportune import sites, userlist
 from refresher import parts
 from refresher.parts import Source
 from refresher.plan import Plan, mark
@@ -20,8 +19,6 @@ from shared.mongodb import Document, guarded, targets_collection
 from shared.ruleset import Campaign, Compound, TargetGroup
 
 SAMPLE = 5
-MOST_BYTES = 500_000_000
-LONGEST_ID = 256
 
 
 class Line(NamedTuple):
@@ -115,7 +112,7 @@ def upload(database: Database[Document], site: str, name: str, file: Path) -> Up
     """Give the group *name* the users in *file*, one id a line, in place of those that it had.
 
     The list is written whole before the group points to it. Raises `InvalidRequest` where the group is not defined
-    with ``list: uploaded``, or a line is no user id.
+    with ``list: uploaded``, and `InvalidFiles` where a line is no user id.
     """
     group = _Site(database, site).groups.get(name)
     if group is None or not group.uploaded:
@@ -123,23 +120,12 @@ def upload(database: Database[Document], site: str, name: str, file: Path) -> Up
         raise InvalidRequest(
             f"{name} {what} at {site}: publish a group of that id with `list: uploaded` first", code="not_uploaded"
         )
-    users = set(_user_ids(file))
-    if not users:
-        raise InvalidRequest(f"{file}: there is no user id in it", code="empty_list")
+    users = set(userlist.read(file))
     written = lists.write(database, site, users)
     with guarded():
         before = database.control.find_one_and_update({"_id": site}, {"$set": {f"lists.{name}.list": written}})
     had = ((before or {}).get("lists") or {}).get(name) or {}
     return Uploaded(len(users), had.get("list") != written)
-
-
-def _user_ids(file: Path) -> Iterator[str]:
-    for number, line in enumerate(read_text(file, longest=MOST_BYTES).splitlines(), start=1):
-        user = line.strip()
-        if len(user) > LONGEST_ID:
-            raise InvalidRequest(f"{file}:{number}: a user id has at most {LONGEST_ID} characters", code="invalid_list")
-        if user:
-            yield user
 
 
 def _kind(group: TargetGroup) -> str:

@@ -148,7 +148,8 @@ class _Reader:
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode):
-                self._refuse(key_node, field, "the name of a field must be text")
+                message = "the name of a field must be text; a text with {{ … }} needs quotes around it"
+                self._refuse(key_node, field, message)
                 continue
             here = f"{field}.{key_node.value}" if field else key_node.value
             if key_node.tag == _TAG + "merge":
@@ -190,6 +191,37 @@ def _starts_with(field: str, name: str) -> bool:
     return field.startswith(name) and field[len(name) : len(name) + 1] in ("", ".", "[")
 
 
+# What is behind the messages that people get for the commonest mistakes: how they end, and what to do.
+_QUOTE = "put the text in quotes"
+_ADVICE = (
+    (r"character '\\t'", "a tab cannot indent: use spaces"),
+    (r"character '(.)' that cannot start", rf"a text cannot begin with '\1' here: {_QUOTE}"),
+    (
+        r"mapping values are not allowed here",
+        f"a second ': ' in the line, or one space too many: {_QUOTE}, or align it",
+    ),
+    (r"undefined alias", f"'*' begins an alias, and there is none of that name: {_QUOTE}"),
+    (
+        r"expected <block end>, but found '(<scalar>|,)'",
+        f"something follows a text that has ended: {_QUOTE}, all of it",
+    ),
+    (
+        r"expected <block end>, but found '<block mapping start>'",
+        "the line begins further left or right than its neighbours",
+    ),
+    (r"could not find expected ':'", "a name without ': ' behind it: write 'name: value', with a space"),
+    (r"expected ',' or '\}', but got ':'", f"a second ': ' in an entry of {{…}}: {_QUOTE}"),
+    (r"unexpected end of stream", "a quote is opened and never closed"),
+)
+
+
+def _advice(said: str) -> str | None:
+    for pattern, advice in _ADVICE:
+        if found := re.search(pattern, said):
+            return found.expand(advice)
+    return None
+
+
 def _syntax_problem(file: str, text: str, error: YAMLError) -> Problem:
     if isinstance(error, MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
@@ -197,7 +229,7 @@ def _syntax_problem(file: str, text: str, error: YAMLError) -> Problem:
             mark = error.context_mark  # the colon is missing there, and missed only later
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         said = "; ".join(part for part in (error.context, error.problem) if part)
-        return Problem(file, line, column, "", f"is not YAML: {said}")
+        return Problem(file, line, column, "", f"is not YAML: {_advice(error.problem or '') or said}")
     if isinstance(error, ReaderError):
         before = text[: error.position]
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1

@@ -23,6 +23,14 @@ def write(kind: Kind, folder: Path) -> list[Path]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidRequest(f"{folder} is there already: choose a folder that is new or empty", code="folder_exists")
     site = re.sub(r"[^a-z0-9-]+", "-", folder.name.lower()).strip("-")[:32].strip("-") or kind
+    try:
+        _write(kind, folder, site)
+    except OSError as error:
+        raise InvalidRequest(f"{folder} cannot be written: {error.strerror}", code="folder_not_writable") from error
+    return sorted(path.relative_to(folder) for path in folder.rglob("*.yaml"))
+
+
+def _write(kind: Kind, folder: Path, site: str) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as parent:
         made = Path(parent) / folder.name
@@ -34,4 +42,3 @@ def write(kind: Kind, folder: Path) -> list[Path]:
         variable = site.replace("-", "_").upper()
         file.write_text(text.replace(f"{kind.upper()}_SECRET_KEY", f"{variable}_SECRET_KEY"), encoding="utf-8")
         made.rename(folder)
-    return sorted(path.relative_to(folder) for path in folder.rglob("*.yaml"))

@@ -100,6 +100,8 @@ _BOUNDS = {
     "string_too_long": ("must not be longer than {} characters", "max_length"),
 }
 _EXPECTED = {
+    # The page of a tag is the only one.
+    "string_pattern_mismatch": "must be a path that begins with '/', without spaces, such as /cart or /products/*",
     "int_type": "must be a whole number, without quotes",
     "bool_type": "must be true or false, without quotes",
     "tuple_type": "must be a list: write [a, b], or a line '- a' for each",

@@ -3,6 +3,7 @@
 # A command loads only what it needs.
 # ruff: noqa: PLC0415
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -42,7 +43,11 @@ def init(
 
     for path in starter.write("gaming" if gaming else "shop", folder):
         out.print(f"  {folder / path}", highlight=False, soft_wrap=True)
-    out.print(f"next: look through the files, then `opportune check {folder}`", highlight=False, soft_wrap=True)
+    out.print(
+        f"next: look through the files, then `opportune check {shlex.quote(str(folder))}`",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @command(app, "check")

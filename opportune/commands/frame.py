@@ -41,7 +41,8 @@ def command(group: typer.Typer, name: str) -> Callable[[F], F]:
                 return function(*args, **kwargs)
             except OpportuneError as error:
                 err.print(f"[red]error[/red] [bold]{error.code}[/bold]: ", end="")
-                err.print(error.message, markup=False, highlight=False)
+                # Elsewhere than on a screen a line is a line, for whoever searches a log.
+                err.print(error.message, markup=False, highlight=False, soft_wrap=not err.is_terminal)
                 raise typer.Exit(2) from None
             except KeyboardInterrupt:
                 err.print("stopped")
@@ -63,6 +64,7 @@ def progress_bar() -> Progress:
         TimeElapsedColumn(),
         console=err,
         transient=True,
+        disable=not err.is_terminal,
     )
 
 
@@ -70,7 +72,7 @@ def progress_bar() -> Progress:
 def bytes_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show how far a file is read; yields what is to be told bytes done and bytes in all."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -1,5 +1,6 @@
 """`opportune customers import`: what is read, where rejects go, and what is said in the end."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pymongo.database import Database
 from rich.console import Console
 from rich.table import Table
 
+from console.definitions_errors import suggestion
 from opportune import sites
 from opportune.customers import pinpoint
 from opportune.customers.endpoints import open_export
@@ -20,6 +22,7 @@ from shared import mongodb
 from shared.errors import InvalidRequest
 from shared.mongodb import Document
 
+SITE_ID = r"[a-z0-9-]{1,32}"
 SHOWN = 10  # rejects that are printed; all of them are in the file
 
 
@@ -37,7 +40,7 @@ class Request:
 
 @dataclass
 class Done:
-    """What an import came to."""
+    """What an import came to. ``meant``: a question, where the site is unknown and sounds like another one."""
 
     request: Request
     site: str
@@ -46,11 +49,15 @@ class Done:
     rejects: Path
     first: list[Reject] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
+    meant: str = ""
 
 
 def run(request: Request, database: Database[Document], site: str | None, progress: Callable[[int, int], None]) -> Done:
     """Import; raises `InvalidRequest` and `Unavailable`. *progress* gets bytes done, and bytes in all."""
-    published = site in mongodb.pointers(database)
+    known = mongodb.pointers(database)
+    published = site in known
+    if site and not published and not re.fullmatch(SITE_ID, site):
+        raise InvalidRequest(f"--site {site}: the id of a site has 1 to 32 letters a-z, digits and '-'")
     named = site or sites.resolve(database, None)
     path = request.path
     size = sum(part.stat().st_size for part in pinpoint.parts(path))
@@ -69,7 +76,7 @@ def run(request: Request, database: Database[Document], site: str | None, progre
         else:
             rows = open_.enter_context(open_rows(path, request.id_column))
         if request.users is not None:
-            rows = rows._replace(found=_listed(rows.found, open_.enter_context(request.users.open("w"))))
+            rows = rows._replace(found=_listed(rows.found, open_.enter_context(_written(request.users))))
         file = open_.enter_context(RejectsFile(rejects, rows.header))
 
         def refuse(reject: Reject) -> None:
@@ -78,7 +85,16 @@ def run(request: Request, database: Database[Document], site: str | None, progre
                 first.append(reject)
 
         imported = import_customers(rows, database, named, rejected=refuse, progress=advance)
-        return Done(request, named, published or site is None, imported, rejects, first, dict(rows.left_out))
+        return Done(
+            request,
+            named,
+            published or site is None,
+            imported,
+            rejects,
+            first,
+            dict(rows.left_out),
+            suggestion(named, known),
+        )
 
 
 def _is_export(request: Request) -> bool:
@@ -91,6 +107,13 @@ def _is_export(request: Request) -> bool:
         if given and not exported:
             raise InvalidRequest(f"{option} is for exports of Pinpoint's, and {request.path.name} is none")
     return exported
+
+
+def _written(path: Path) -> Any:
+    try:
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise InvalidRequest(f"{path}: {error.strerror}; name another file with --list") from error
 
 
 def _listed(found: Iterator[Row | Reject], file: Any) -> Iterator[Row | Reject]:
@@ -123,7 +146,8 @@ def show(done: Done, *, out: Console, err: Console) -> None:
     imported, path = done.imported, done.request.path
     if not done.published:
         err.print(
-            f"note: site {done.site!r} was never published; its customers are imported all the same", markup=False
+            f"note: site {done.site!r} was never published; its customers are imported all the same{done.meant}",
+            markup=False,
         )
     for reject in done.first:
         place = f"{path / _place(reject)}" if path.is_dir() else f"{path}:{_place(reject)}"

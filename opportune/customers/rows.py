@@ -129,7 +129,13 @@ def _csv(lines: Lines, id_column: str, name: str) -> Rows:
     except Broken as error:
         raise InvalidRequest(f"{name}: header: {error}") from error
     if id_column not in header:
-        raise InvalidRequest(f"{name}: the header has no column {id_column!r}")
+        shown = ", ".join(header[:10]) + (", …" if len(header) > 10 else "")
+        advice = "columns must be separated by commas" if ";" in shown or "\t" in shown else "--id-column names another"
+        raise InvalidRequest(
+            f"{name}: the header has no column {id_column!r}: {advice}; known: {shown}"
+            if any(header)
+            else f"{name}: is empty: its first line names the columns"
+        )
     if len(set(header)) < len(header):
         raise InvalidRequest(f"{name}: the header names a column twice")
     lines.record()

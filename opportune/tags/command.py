@@ -1,5 +1,6 @@
 """`opportune tags`: the tags of a site for people, for programs, and as a page for the web team."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ def read(folder: Path, event: str | None, url: str | None) -> SiteTags:
     definitions = files.load(folder, connection.environment())
     try:
         endpoint: str | None = connection.endpoint(url)
+        if endpoint and not re.match(r"https?://[^/\s]", endpoint):
+            raise InvalidRequest(f"{endpoint}: an endpoint begins with https://", code="invalid_url")
     except NotConnected:
         endpoint = None
     return tags(definitions, endpoint.rstrip("/") if endpoint else None, event)

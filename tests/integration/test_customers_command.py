@@ -168,15 +168,36 @@ def definitions(site: str) -> Definitions:
         (["rows.csv", "--endpoint-ids"], "--endpoint-ids is for exports"),
         (["rows.csv", "--rejects", "./rows.csv"], "where the rows come from"),
         (["bad.csv", "--rejects", "./no/folder"], "--rejects"),
-        (["rows.csv", "--id-column", "id"], "no column 'id'"),
+        (["rows.csv", "--id-column", "id"], "no column 'id': --id-column names another; known: user_id"),
+        (["semicolons.csv"], "no column 'user_id': columns must be separated by commas; known: user_id;age"),
+        (["empty.csv"], "empty.csv: is empty: its first line names the columns"),
+        (["export.json", "--list", "./no/folder"], "No such file or directory; name another file with --list"),
+        (["rows.csv", "--site", "My Shop"], "the id of a site has 1 to 32 letters a-z, digits and '-'"),
     ],
 )
 def test_mistakes_are_one_clear_line(opportune: Any, tmp_path: Path, arguments: list[str], says: str) -> None:
     """Exit code 2, and nothing is imported."""
     (tmp_path / "rows.csv").write_text("user_id\na\n")
     (tmp_path / "bad.csv").write_text("user_id\na,b\n")
+    (tmp_path / "semicolons.csv").write_text("user_id;age\na;5\n")
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "export.json").write_text(lines(PHONE))
     paths = [str(tmp_path / each) if "." in each else each for each in arguments]
-    done = opportune("import", *paths, "--site", "demo")
+    done = opportune("import", "--site", "demo", *paths)
     assert done.exit_code == 2
     assert says in " ".join(done.stderr.split())
     assert len(done.stderr.splitlines()) <= 3
+
+
+def test_a_site_with_a_slip_in_its_name_is_asked_about(
+    opportune: Any, mongodb: Database[dict[str, Any]], tmp_path: Path
+) -> None:
+    """It may be one that is published later; but most often it is another one, and nobody would see the customers."""
+    site = {"id": "my-shop", "name": "My shop", "keys": [{"kind": "public", "key": "wk_shop_public"}]}
+    publish(mongodb, validate(Definitions, {"site": site}), [])
+    (tmp_path / "c.csv").write_text("user_id\nada\n")
+    done = opportune("import", str(tmp_path / "c.csv"), "--site", "my-shpo")
+    assert done.exit_code == 0
+    assert " ".join(done.stderr.split()) == (
+        "note: site 'my-shpo' was never published; its customers are imported all the same, did you mean 'my-shop'?"
+    )

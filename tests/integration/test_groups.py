@@ -91,7 +91,13 @@ def test_a_list_that_is_uploaded_replaces_the_one_before(shop: Db, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("text", "error"),
-    [("", "there is no user id"), (f"ok\n{'x' * 257}\n", ":2: a user id has at most 256"), ("\n \n", "no user id")],
+    [
+        ("", ":1:1: has no user id"),
+        ("user_id\n", ":1:1: has no user id"),
+        ("u1\nu2,x\n", ":2:1: has several columns"),
+        (f"ok\n{'x' * 257}\n", ":2:1: a user id has at most 256"),
+        ("\n \n", "no user id"),
+    ],
 )
 def test_what_is_no_list_changes_nothing(shop: Db, tmp_path: Path, text: str, error: str) -> None:
     """The line is named, and the group keeps the users that it had."""
@@ -99,7 +105,7 @@ def test_what_is_no_list_changes_nothing(shop: Db, tmp_path: Path, text: str, er
     file.write_text("u00003\n")
     groups.upload(shop, "demo", "readers", file)
     file.write_text(text)
-    with pytest.raises(InvalidRequest, match=error):
+    with pytest.raises(InvalidFiles, match=error):
         groups.upload(shop, "demo", "readers", file)
     file.write_bytes(b"caf\xe9\n")
     with pytest.raises(InvalidFiles, match="UTF-8"):

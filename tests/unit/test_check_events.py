@@ -224,6 +224,13 @@ CASES: list[tuple[str, str, str, str, str]] = [
         "tag",
         "needs 'page' (a path such as /cart), 'selector' (such as \"#checkout\"), or both",
     ),
+    (
+        E,
+        EVENT + "tag: {page: '*'}\n",
+        "10:7",
+        "tag.page",
+        "must be a path that begins with '/', without spaces, such as /cart or /products/*",
+    ),
     ("events/other.yaml", "name: win\n", "1:1", "name", "another event has the name 'win' too"),
 ]
 

@@ -133,7 +133,7 @@ CASES: list[tuple[str, str | bytes, str, str, str]] = [
     (G, GROUP.replace("vip}", "{gtt: 1}}"), f"{G}:2:15", "rule.tier.gtt", "write 'gt'"),
     (G, "id: vip\n", f"{G}:1:1", "", "needs 'rule'"),
     (G, "id: vip\nlist: nobody.csv\n", f"{G}:2:1", "list", "there is no file"),
-    (G, "id: vip\nlist: ../nobody.csv\n", f"{G}:2:1", "list", "outside of the folder"),
+    (G, "id: vip\nlist: ../../nobody.csv\n", f"{G}:2:1", "list", "outside of the folder"),
     (G, "id: vip\nlist: /etc/passwd\n", f"{G}:2:1", "list", "outside of the folder"),
     (G, "id: vip\nlist: [u1, 7]\n", f"{G}:2:12", "list[1]", "write '7' in quotes"),
     (S, SITE + "timezone: Europe/Viena\n", f"{S}:5:1", "timezone", "Europe/Vienna"),
@@ -219,6 +219,52 @@ def test_a_list_of_users_may_be_a_file(tmp_path: Path) -> None:
         "groups/vip.csv": "\ufeffu1\r\n\r\n u2 \nu1\n",
     }
     assert load(folder(tmp_path, files), {}).groups[0].list == ("u1", "u2")
+
+
+def test_a_list_may_lie_beside_its_group(tmp_path: Path) -> None:
+    """As people expect it; else it is relative to the folder. A header is no user."""
+    files: dict[str, str | bytes] = {G: "id: vip\nlist: vip.csv\n", "groups/vip.csv": "user_id\nu1\n"}
+    assert load(folder(tmp_path / "a", files), {}).groups[0].list == ("u1",)
+    files["vip.csv"] = "u2\n"
+    assert load(folder(tmp_path / "a", files), {}).groups[0].list == ("u1",)
+    assert load(folder(tmp_path / "b", {G: files[G], "vip.csv": "u2\n"}), {}).groups[0].list == ("u2",)
+
+
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
+    """Publishing it would end every campaign in it."""
+    path = folder(tmp_path, {})
+    (path / C).unlink()
+    (path / "campaigns").rmdir()
+    (path / "campaigns").symlink_to("campaigns")
+    (problem,) = problems(path)
+    assert (problem.file, problem.message) == ("campaigns", "cannot be read: Too many levels of symbolic links")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("@home", "a text cannot begin with '@' here: put the text in quotes"),
+        ("50% off: today", "a second ': ' in the line, or one space too many: put the text in quotes, or align it"),
+        ("*bold*", "'*' begins an alias, and there is none of that name: put the text in quotes"),
+        ("'it's here'", "something follows a text that has ended: put the text in quotes, all of it"),
+        ("{{ customer.x }}, hi", "something follows a text that has ended: put the text in quotes, all of it"),
+        ('"Hi', "a quote is opened and never closed"),
+        ("Hi\n body: x", "the line begins further left or right than its neighbours"),
+        ("Hi\n  body x", "a name without ': ' behind it: write 'name: value', with a space"),
+        ("Hi\n\tbody: x", "a tab cannot indent: use spaces"),
+        ("Hi\n  theme: {accent: red: blue}", "a second ': ' in an entry of {…}: put the text in quotes"),
+    ],
+)
+def test_a_slip_in_yaml_says_what_to_do(tmp_path: Path, line: str, message: str) -> None:
+    """The commonest ones, in the words of people who write campaigns."""
+    (problem,) = problems(folder(tmp_path, {C: CAMPAIGN.replace("title: Hi", f"title: {line}")}))
+    assert problem.message == f"is not YAML: {message}"
+
+
+def test_liquid_without_quotes_is_told_from_a_map(tmp_path: Path) -> None:
+    """Two braces are a map of a map to YAML."""
+    (problem,) = problems(folder(tmp_path, {C: CAMPAIGN.replace("title: Hi", "title: {{ customer.x }}")}))
+    assert problem.message == "the name of a field must be text; a text with {{ … }} needs quotes around it"
 
 
 @pytest.mark.parametrize(

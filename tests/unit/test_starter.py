@@ -46,3 +46,10 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
             starter.write("shop", taken)
     assert {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """Such as one below a file."""
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidRequest, match=r"file/mine cannot be written: File exists"):
+        starter.write("shop", tmp_path / "file" / "mine")

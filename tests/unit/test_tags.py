@@ -172,6 +172,7 @@ def test_mistakes_are_one_clear_line(tmp_path: Path) -> None:
         ([folder, "sold"], "no event 'sold'"),
         ([str(tmp_path / "nowhere")], "nowhere"),
         ([folder, "--html", str(tmp_path / "no" / "x.html")], "No such file"),
+        ([folder, "--url", "events.example.com"], "events.example.com: an endpoint begins with https://"),
     ):
         done = CliRunner().invoke(cli.app, ["tags", *arguments])
         assert done.exit_code == 2
