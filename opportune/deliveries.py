@@ -229,7 +229,7 @@ def show(listed: Listed, now: int, console: Console) -> None:
     table.add_column("user", overflow="fold")
     table.add_column("campaign", overflow="fold")
     table.add_column("channel", no_wrap=True)
-    table.add_column("what became of it")
+    table.add_column("what became of it", overflow="fold")
     today = ""
     for row in listed.deliveries:
         if words.day(row.at) != today:

@@ -159,7 +159,9 @@ def _quiet(view: View) -> Iterator[Gate]:
         return
     end = quiet_until(quiet, facts.now, zone)
     if end is not None:
-        text = f"there are quiet hours now ({zone}): what matches is {what}; they end {when(end, facts.now)}"
+        # Beside the name of a zone a time would be taken for one on its clocks.
+        at = f"{words.stamp(end, near=facts.now)} UTC (in {words.about(end - facts.now)})"
+        text = f"there are quiet hours now ({zone}): what matches is {what}; they end at {at}"
         yield Gate("quiet_hours", text, delivery=True)
 
 

@@ -3,7 +3,12 @@
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
+
+from rich.console import Console
+
+from opportune.deliveries import Delivery, Listed, show
 
 
 def opportune(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -37,3 +42,14 @@ def test_a_bar_leaves_nothing_in_a_pipe() -> None:
     code += "with bytes_bar('x') as progress: progress(1, 2)"
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_no_reason_is_cut_off_on_a_narrow_screen() -> None:
+    """It is what somebody then gives to --reason."""
+    row = Delivery("1", "demo", "a-user", "a-campaign", "email", "failed_final", 0, 0, reason="no_customer_address")
+    written = StringIO()
+    console = Console(width=60, file=written)
+    show(Listed("demo", 0, {"failed_final": 1}, {}, None, {}, [row]), 0, console)
+    lines = written.getvalue().splitlines()
+    cells = "".join(line.split("│")[5].strip() for line in lines if line.count("│") == 6)
+    assert "failed_finalno_customer_address" in cells.replace(" ", "")

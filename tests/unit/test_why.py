@@ -158,7 +158,7 @@ def test_without_the_source_there_are_numbers() -> None:
             {"quiet_hours": QuietHours(14 * 60, 16 * 60, "UTC")},
             {},
             "quiet_hours",
-            "is held; they end at 16:00:00 (in 1h 57m)",
+            "is held; they end at 16:00:00 UTC (in 1h 57m)",
         ),
         ({"quiet_hours": QuietHours(14 * 60, 16 * 60, "UTC", drop=True)}, {}, "quiet_hours", "is suppressed"),
         ({"quiet_hours": QuietHours(15 * 60, 16 * 60, "user")}, {}, "quiet_hours", "(Europe/Vienna)"),
