@@ -58,7 +58,8 @@ def _show(activation: Activation, ports: Ports) -> Outcome:
         return _stop(activation, verdict, ports)
     variant = variant_of(brief.campaign, activation.site, activation.user)
     chosen = variant.id if variant else None
-    content = popup(activation, _render(activation, brief, variant, customer, ports), chosen)
+    rendered = _render(activation, brief, variant, customer, ports)
+    content = popup(activation, rendered, chosen, brief.campaign.priority)
     kept = ports.ledger.keep(activation, content, chosen)
     return Outcome(State.SENT if kept is content else None, content=kept)
 

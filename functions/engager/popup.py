@@ -57,11 +57,12 @@ STYLES = frozenset(
 AS_WRITTEN = ("image", "close", "delay", "dismiss_after", "theme")
 
 
-def popup(activation: Activation, rendered: Content, variant: str | None = None) -> Content:
+def popup(activation: Activation, rendered: Content, variant: str | None = None, priority: int = 0) -> Content:
     """Return what the tag paints: id, campaign, layout, title, body, actions, and whatever else there is.
 
-    ``html`` is sanitised. ``expires`` is a time, beside that of the match, ``at``: browsers' clocks are off, and the
-    difference of the two is not. Raises `Undeliverable` for a URL that came out with a scheme that runs code.
+    *priority*: of several that wait on a page the highest goes first. ``html`` is sanitised. ``expires`` is a time,
+    beside that of the match, ``at``: browsers' clocks are off, and the difference of the two is not. Raises
+    `Undeliverable` for a URL that came out with a scheme that runs code.
     """
     actions = rendered.get("actions") or []
     for linked in (*actions, rendered.get("image") or {}):
@@ -76,6 +77,8 @@ def popup(activation: Activation, rendered: Content, variant: str | None = None)
     }
     if variant:
         content["variant"] = variant
+    if priority:
+        content["priority"] = priority
     if rendered.get("html"):
         content["html"] = sanitised(rendered["html"])
     if rendered.get("expires"):

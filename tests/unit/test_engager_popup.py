@@ -41,6 +41,12 @@ def test_what_the_campaign_says_of_its_looks_goes_along() -> None:
     assert (content["at"], content["expires"]) == (0, 60_000)
 
 
+def test_the_tag_is_told_what_is_more_important() -> None:
+    """Of popups that wait on one page the highest priority goes first; that of most campaigns is 0, and not said."""
+    assert popup(activation(), {"title": "T"}, priority=-5)["priority"] == -5
+    assert "priority" not in popup(activation(), {"title": "T"})
+
+
 def test_a_picture_has_no_address_that_runs_code() -> None:
     """It is checked like those of the actions."""
     with pytest.raises(Undeliverable) as refused:

@@ -6,16 +6,23 @@ const CLOSE = { de: "Schließen", fr: "Fermer", es: "Cerrar", it: "Chiudi", pt: 
 const TYPING_MS = 1500;
 const AGAIN_MS = 300;
 const SHOWN_WITHIN_MS = 18e5;
+const READ_MS = 8e3; // what has been in sight for so long gives way
 const sheet = new CSSStyleSheet();
 sheet.replaceSync("{css}");
 const isModal = ({ layout }) => layout === "modal" || layout === "fullscreen";
 
 const queue = [];
-let isOpen = false;
+const shown = new Map(); // of each kind one: `modal`, `aside`; of those inside the page each is a kind of its own
 let timer = 0;
 let typed = -TYPING_MS;
 
 addEventListener("keydown", () => (typed = performance.now()), true);
+document.addEventListener("visibilitychange", lookAgain);
+
+/** What is shown has to be in sight anew for its time: another tab, or a modal, was before it. */
+function lookAgain() {
+  for (const each of shown.values()) each.since = performance.now();
+}
 
 /** Paint `popup` when its time has come; `tools`: what it needs of the core. */
 export function paint(popup, tools) {
@@ -26,36 +33,58 @@ export function paint(popup, tools) {
   popup.delay ? setTimeout(begin, popup.delay) : begin();
 }
 
-/** Open the first popup in the queue, where nothing is in its way: one at a time, those inside the page aside. */
+/** Open what waits, the most important first: one modal at a time, and one of those beside the page, under it. */
 function next() {
   clearTimeout(timer);
-  const place = queue.findIndex(({ popup }) => popup.layout === "inline" || !isOpen);
-  if (place < 0) return;
-  if (isInTheWay(queue[place].popup)) return void (timer = setTimeout(next, AGAIN_MS));
-  const [{ popup, tools, until }] = queue.splice(place, 1);
-  const waits = popup.layout !== "inline" && (isOpen = true);
+  let waits = false;
+  queue.sort((one, other) => rank(other.popup) - rank(one.popup)); // of equals what came first stays first
+  for (const each of [...queue]) {
+    const { popup, tools, until } = each;
+    const kind = popup.layout === "inline" ? popup.id : isModal(popup) ? "modal" : "aside";
+    const other = shown.get(kind);
+    if (performance.now() > until || tools.read(`seen:${popup.id}`)) queue.splice(queue.indexOf(each), 1);
+    else if (other && (kind !== "aside" || rank(popup) < other.rank)) continue; // until that is closed
+    else if (isInTheWay(popup)) waits = true;
+    else if (other) performance.now() - other.since > READ_MS && !other.isHeld() ? other.end("replaced") : (waits = true);
+    else queue.splice(queue.indexOf(each), 1), begin(popup, tools, kind);
+  }
+  if (waits) timer = setTimeout(next, AGAIN_MS);
+}
+
+function rank({ priority = 0 }) {
+  return priority;
+}
+
+function begin(popup, tools, kind) {
+  const place = { rank: rank(popup) };
+  shown.set(kind, place);
   // The same popup may have been answered to two tabs: whoever has the lock shows it, and leaves a note.
   const open = () => {
-    if (performance.now() > until || tools.read(`seen:${popup.id}`)) return;
+    if (tools.read(`seen:${popup.id}`)) return;
     tools.write(`seen:${popup.id}`, Date.now());
-    return new Promise((closed) => attempt(popup, tools.report, closed));
+    return new Promise((closed) => attempt(popup, tools.report, closed, place));
   };
   Promise.resolve(tools.alone(`popup:${popup.id}`, open)).then(() => {
-    if (waits) isOpen = false;
+    shown.delete(kind);
+    lookAgain();
     next();
   });
-  next();
 }
 
 function isInTheWay(popup) {
   const types = performance.now() - typed < TYPING_MS && document.activeElement?.matches("input,textarea,[contenteditable]");
-  return document.visibilityState !== "visible" || document.querySelector("dialog:modal") || (isModal(popup) && types);
+  return document.visibilityState !== "visible" || isCovered(popup) || (isModal(popup) && types);
 }
 
-function attempt(popup, report, closed) {
+/** Is a modal before it, the page's or one of ours? What is inside the page may change under ours. */
+function isCovered({ layout }) {
+  return document.querySelector("dialog:modal") || (layout !== "inline" && shown.has("modal"));
+}
+
+function attempt(popup, report, closed, place) {
   const host = document.createElement("opportune-popup");
   try {
-    show(popup, host, report, closed);
+    show(popup, host, report, closed, place);
   } catch (error) {
     host.remove();
     report("Error", { reason: String(error.message ?? error) });
@@ -63,7 +92,7 @@ function attempt(popup, report, closed) {
   }
 }
 
-function show(popup, host, report, closed) {
+function show(popup, host, report, closed, kept) {
   const { id, campaign, layout, title, body, html, actions = [], close = true, image, theme = {}, dismiss_after } = popup;
   const slot = `[data-opportune-slot="${CSS.escape(campaign)}"],[data-opportune-slot=""]`;
   const place = layout === "inline" ? document.querySelector(slot) : document.body;
@@ -139,9 +168,11 @@ function show(popup, host, report, closed) {
   root.append(box);
   place.append(host);
   if (isModal(popup)) box.showModal();
+  const isHeld = () => box.matches(":hover,:focus-within");
+  Object.assign(kept, { end, isHeld, since: performance.now() });
   if (dismiss_after) {
     let left = dismiss_after;
-    const isRead = () => document.visibilityState !== "visible" || box.matches(":hover,:focus-within");
+    const isRead = () => document.visibilityState !== "visible" || isHeld() || (!isModal(popup) && isCovered(popup));
     waiting = setInterval(() => isRead() || (left -= AGAIN_MS) > 0 || end("auto"), AGAIN_MS);
   }
   seen(box, layout, () => {

@@ -1,0 +1,192 @@
+"""Several popups on one page: which is shown, which waits, and which one gives way. In a real browser."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.browser.tag_site import Edge, eventually
+from tests.browser.test_tag_popups import Go, Visit, _visit, popup
+
+__all__ = ["_visit"]
+
+READ_MS = 8_000
+ASIDE = ["banner_top", "banner_bottom", "slide_in"]
+
+
+def send(there: Visit, *popups: dict[str, Any]) -> None:
+    """Let *popups* come, one with each event, in this order."""
+    for one in popups:
+        there.edge.popups[f"event {one['id']}"] = {"campaign": "c", "layout": "modal", "title": one["id"], **one}
+        there.page.evaluate("name => opportune.track(name)", f"event {one['id']}")
+
+
+def heading(there: Visit, title: str) -> Locator:
+    """Return the heading of a popup."""
+    return there.page.get_by_role("heading", name=title, exact=True)
+
+
+def reasons(edge: Edge) -> dict[str, str]:
+    """Return why popups were dismissed, by their ids."""
+    reports = [each["properties"] for each in edge.named("Opportune Dismiss")]
+    return {each["activation"]: each["reason"] for each in reports}
+
+
+@pytest.fixture(name="there")
+def _there(visit: Go) -> Visit:
+    there = visit()
+    there.page.wait_for_timeout(300)  # the renderer is there
+    return there
+
+
+@pytest.mark.parametrize("layout", ASIDE)
+@pytest.mark.parametrize("modal", ["modal", "fullscreen"])
+def test_a_banner_holds_no_modal_back(there: Visit, layout: str, modal: str) -> None:
+    """The modal opens over it, whatever their priorities; when it is closed the banner is there as before."""
+    send(there, {"id": "banner", "layout": layout, "priority": 10})
+    expect(heading(there, "banner")).to_be_visible()
+    send(there, {"id": "modal", "layout": modal})
+    expect(heading(there, "modal")).to_be_focused()
+    there.reported("Impression", 2)
+    there.page.keyboard.press("Escape")
+    expect(heading(there, "modal")).to_have_count(0)
+    expect(heading(there, "banner")).to_be_visible()
+    eventually(lambda: bool(reasons(there.edge)), there.page)
+    assert reasons(there.edge) == {"modal": "esc"}
+
+
+def test_a_banner_waits_for_a_modal(there: Visit) -> None:
+    """It would come where nobody looks, and count as seen."""
+    send(there, {"id": "modal"}, {"id": "banner", "layout": "banner_top"})
+    expect(heading(there, "modal")).to_be_visible()
+    there.page.wait_for_timeout(700)
+    there.reported("Impression")
+    expect(heading(there, "banner")).to_have_count(0)
+    there.page.keyboard.press("Escape")
+    expect(heading(there, "banner")).to_be_visible()
+
+
+def test_what_is_more_important_goes_first(there: Visit) -> None:
+    """Of those that wait, the campaign with the highest priority; of equals the one that came first."""
+    send(there, {"id": "open"})
+    expect(heading(there, "open")).to_be_visible()
+    there.reported("Impression")
+    send(there, {"id": "b"}, {"id": "c"}, {"id": "z", "priority": -1}, {"id": "a", "priority": 5})
+    for title in ("a", "b", "c", "z"):
+        there.page.keyboard.press("Escape")
+        expect(heading(there, title)).to_be_visible()
+        eventually(partial(is_reported, there, f"{title}:impression"), there.page)
+    assert there.host.count() == 1
+
+
+def is_reported(there: Visit, message_id: str) -> bool:
+    """Return whether the message was sent."""
+    return message_id in [each["messageId"] for each in there.edge.messages]
+
+
+def test_a_banner_that_was_in_sight_gives_way_to_the_next(there: Visit) -> None:
+    """It stays for ever where nothing else comes; eight seconds where something does, and then it is dismissed."""
+    there.page.clock.install()
+    send(there, {"id": "first", "layout": "banner_top"})
+    expect(heading(there, "first")).to_be_visible()
+    there.page.clock.run_for(60 * READ_MS)
+    send(there, {"id": "second", "layout": "slide_in"})
+    there.page.clock.run_for(1_000)
+    expect(heading(there, "second")).to_be_visible()
+    expect(there.host).to_have_count(1)
+    send(there, {"id": "third", "layout": "banner_top"})
+    there.page.clock.run_for(READ_MS - 2_000)
+    expect(heading(there, "second")).to_be_visible()
+    there.page.clock.run_for(3_000)
+    expect(heading(there, "third")).to_be_visible()
+    there.page.clock.run_for(1_000)
+    eventually(lambda: len(reasons(there.edge)) == 2, there.page)
+    assert reasons(there.edge) == {"first": "replaced", "second": "replaced"}
+
+
+def test_a_banner_gives_way_to_nothing_less_important(there: Visit) -> None:
+    """Until it is closed."""
+    there.page.clock.install()
+    send(there, {"id": "first", "layout": "banner_top", "priority": 1})
+    expect(heading(there, "first")).to_be_visible()
+    send(there, {"id": "second", "layout": "slide_in"})
+    there.page.clock.run_for(10 * READ_MS)
+    expect(heading(there, "first")).to_be_visible()
+    there.host.get_by_role("button", name="Close").click()
+    there.page.clock.run_for(1_000)
+    expect(heading(there, "second")).to_be_visible()
+
+
+def test_a_banner_gives_not_way_while_it_is_read(there: Visit) -> None:
+    """While the pointer is on it."""
+    there.page.clock.install()
+    send(there, {"id": "first", "layout": "slide_in"})
+    heading(there, "first").hover()
+    send(there, {"id": "second", "layout": "slide_in"})
+    there.page.clock.run_for(2 * READ_MS)
+    expect(heading(there, "first")).to_be_visible()
+    there.page.mouse.move(0, 0)
+    there.page.clock.run_for(1_000)
+    expect(heading(there, "second")).to_be_visible()
+
+
+def test_time_under_a_modal_is_no_time_in_sight(there: Visit) -> None:
+    """Neither that after which a banner gives way nor that after which it goes by itself."""
+    there.page.clock.install()
+    send(there, {"id": "first", "layout": "slide_in", "dismiss_after": 4_000})
+    expect(heading(there, "first")).to_be_visible()
+    send(there, {"id": "modal"}, {"id": "second", "layout": "slide_in"})
+    expect(heading(there, "modal")).to_be_visible()
+    there.page.clock.run_for(2 * READ_MS)
+    there.reported("Impression", 2)
+    there.page.keyboard.press("Escape")
+    there.page.clock.run_for(2_000)
+    expect(heading(there, "first")).to_be_visible()
+    there.page.clock.run_for(4_000)
+    expect(heading(there, "second")).to_be_visible()
+    assert reasons(there.edge) == {"modal": "esc", "first": "auto"}
+
+
+def test_what_is_offered_again_while_it_is_open_changes_nothing(there: Visit) -> None:
+    """A popup that is offered until it is seen comes with the next answers too: it does not replace itself."""
+    there.page.clock.install()
+    send(there, {"id": "offer", "layout": "banner_top"})
+    expect(heading(there, "offer")).to_be_visible()
+    send(there, {"id": "offer", "layout": "banner_top"}, {"id": "offer", "layout": "banner_top"})
+    there.page.clock.run_for(3 * READ_MS)
+    expect(heading(there, "offer")).to_be_visible()
+    expect(there.host).to_have_count(1)
+    there.host.get_by_role("button", name="Close").click()
+    there.page.clock.run_for(1_000)
+    expect(there.host).to_have_count(0)
+
+
+def test_what_expires_while_it_waits_replaces_nothing(there: Visit) -> None:
+    """Its time is over: the banner stays."""
+    there.page.clock.install()
+    send(there, {"id": "first", "layout": "banner_top"})
+    expect(heading(there, "first")).to_be_visible()
+    send(there, {"id": "late", "layout": "banner_top", "at": 0, "expires": READ_MS // 2})
+    there.page.clock.run_for(3 * READ_MS)
+    expect(heading(there, "first")).to_be_visible()
+
+
+@pytest.mark.parametrize("layout", ["modal", "banner_top", "banner_bottom", "slide_in"])
+def test_nothing_moves_for_whoever_asked_for_less_motion(visit: Go, layout: str) -> None:
+    """Neither when it appears nor under the pointer; for all others it does."""
+    there = visit()
+    moves = "element => [element, ...element.querySelectorAll('a,.close')].map(each => getComputedStyle(each))"
+    moves += ".map(({ animationName, transitionDuration }) => [animationName, transitionDuration])"
+    seen = {}
+    motions: list[Any] = ["reduce", "no-preference"]
+    for motion in motions:
+        there.page.emulate_media(reduced_motion=motion)
+        box = there.go(**popup(id=motion, layout=layout))
+        seen[motion] = box.evaluate(moves)
+        box.get_by_role("button", name="Close").click()
+        expect(there.host).to_have_count(0)
+    assert len(seen["reduce"]) == 4
+    assert all(each == ["none", "0s"] for each in seen["reduce"])
+    assert seen["no-preference"][0][0] in ("rise", "drop")
+    assert all("0.15s" in each[1] for each in seen["no-preference"][1:])
