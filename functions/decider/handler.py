@@ -12,7 +12,7 @@ from decider.decide import Decider
 from decider.progress import on_the_way
 from decider.reception import Reception
 from decider.stats import Stats
-from decider.wake import answer_bell, wake
+from decider.wake import answer_bell, following, wake
 from shared.clock import Clock
 from shared.contracts import (
     VERSION,
@@ -27,7 +27,7 @@ from shared.contracts import (
     Wake,
     Woken,
 )
-from shared.errors import InvalidRequest, OpportuneError
+from shared.errors import InvalidRequest, OpportuneError, Unavailable
 from shared.observability import Observability, explained, without_words
 
 FRESH_MS = 1000
@@ -36,13 +36,14 @@ STATS_MS = 4_000  # no more daily figures are begun to be moved after that
 
 @dataclass(frozen=True)
 class Deps:
-    """What the handler works with."""
+    """What the handler works with. ``hand_over`` invokes a function (ARN) with a payload, and does not wait."""
 
     decider: Decider
     reception: Reception
     stats: Stats
     clock: Clock
     observability: Observability
+    hand_over: Callable[[str, dict[str, Any]], None]
 
 
 def create_handler(deps: Deps) -> Callable[[dict[str, Any], Any], Any]:
@@ -51,7 +52,7 @@ def create_handler(deps: Deps) -> Callable[[dict[str, Any], Any], Any]:
 
     @logger.inject_lambda_context
     @metrics.log_metrics(capture_cold_start_metric=True)
-    def handler(event: dict[str, Any], context: Any) -> Any:  # noqa: ARG001 - Lambda's signature
+    def handler(event: dict[str, Any], context: Any) -> Any:
         if "Records" in event:
             return answer_bells(event["Records"], deps)
         with explained(logger):
@@ -59,6 +60,8 @@ def create_handler(deps: Deps) -> Callable[[dict[str, Any], Any], Any]:
             metrics.add_metric(name="Requests", unit=MetricUnit.Count, value=1)
             if isinstance(request, Decide):
                 metrics.add_metric(name="Events", unit=MetricUnit.Count, value=len(request.events))
+            if isinstance(request, Wake):
+                return msgspec.to_builtins(_wake(request, context.invoked_function_arn, deps))
             return msgspec.to_builtins(ANSWERS[type(request)](request, deps))
 
     return handler
@@ -85,13 +88,25 @@ def answer_bells(records: list[dict[str, Any]], deps: Deps) -> dict[str, Any]:
     return {"batchItemFailures": failed}
 
 
-def _wake(request: Wake, deps: Deps) -> Woken:
+def _wake(request: Wake, function: str, deps: Deps) -> Woken:
     begun = deps.clock()
     try:
-        return _woken(wake(deps.decider, request, deps.clock, _late(deps)), deps)
+        woken = _woken(wake(deps.decider, request, deps.clock, _late(deps)), deps)
+        if woken.left:
+            _go_on(request, function, deps)
     finally:
-        # A Lambda that is killed here loses what it has counted of the wake.
-        deps.stats.drain(range(request.first, request.last + 1), lambda: deps.clock() - begun < STATS_MS)
+        if not request.hop:
+            # A Lambda that is killed here loses what it has counted of the wake.
+            deps.stats.drain(range(request.first, request.last + 1), lambda: deps.clock() - begun < STATS_MS)
+    return woken
+
+
+def _go_on(request: Wake, function: str, deps: Deps) -> None:
+    try:
+        for each in following(request):
+            deps.hand_over(function, msgspec.to_builtins(each))
+    except Unavailable as error:  # it has time until the next wake
+        deps.observability.logger.warning("what is left waits for the next wake", extra={"code": error.code})
 
 
 def _answer(ring: Ring, deps: Deps) -> Woken:
@@ -117,7 +132,6 @@ ANSWERS: dict[type, Callable[[Any, Deps], Any]] = {
     Decide: lambda request, deps: deps.reception.take(request),
     # The Gateway keeps the answer for its own interval: one that is old already would be twice as old in the end.
     AskCatalogue: lambda _, deps: book.catalogue(deps.decider.book.no_older_than(FRESH_MS)),
-    Wake: _wake,
     Ring: _answer,
     Look: lambda request, deps: people.look(deps.decider, request),
     AskProgress: lambda request, deps: Progress(on_the_way(deps.decider.rows.run, request.site, deps.clock())),

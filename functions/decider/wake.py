@@ -12,7 +12,10 @@ So is what is on its way from a visitor to the user he has become, where somebod
 What cannot be read of one user is put off, logged and counted, and does not stand in the way of the others.
 
 What is due is seen to in pages, each handed over before the next is begun, and a wake ends while there is
-still time for the page under way: however long the agenda has grown, every wake gets somewhere.
+still time for the page under way: however long the agenda has grown, every wake gets somewhere. What is left others
+go on with at once, until the next minute's wake:
+
+    wake of the minute ── no time for all ──▶ eight at a time, an eighth of the partitions each ──▶ one after each …
 
 How late each timer was seen to is told, once for each. A timer is what nothing but a wake or a doorbell sees to: an
 absence that falls due, a delay that ends. An absence that an event of its user resolves is none, nor is what was
@@ -20,6 +23,7 @@ cancelled before its time; what could not be handed over when its time had come 
 What the Engager holds afterwards does not come back here.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from decider.activations import received, reference
@@ -39,6 +43,8 @@ PARTITIONS_AT_ONCE = 128
 MOST_PER_PARTITION = 100
 PAGE = 50
 ENOUGH_MS = 3_000  # no page is begun after that
+AT_A_TIME = 8
+MOST_HOPS = 12  # what a minute has room for; Lambda ends a chain after some sixteen
 DEADLINE_MS = 5_000  # Lambda kills us soon after
 
 
@@ -57,6 +63,9 @@ def wake(decider: Decider, request: Wake, clock: Clock, late: Callable[[int], No
             due = decider.rows.due(partitions, now, MOST_PER_PARTITION)
         except Unavailable as error:
             failure, due = error, []
+        woken.left = (
+            woken.left or max(Counter(each.partition for each in due).values(), default=0) >= MOST_PER_PARTITION
+        )
         for first in range(0, len(due), PAGE):
             if clock() - now >= ENOUGH_MS:
                 break
@@ -65,10 +74,20 @@ def wake(decider: Decider, request: Wake, clock: Clock, late: Callable[[int], No
             except Unavailable as error:
                 failure = error
         if clock() - now >= ENOUGH_MS:
+            woken.left = True
             break
     if failure is not None:
         raise failure
     return woken
+
+
+def following(request: Wake) -> list[Wake]:
+    """Return the wakes that go on where that of *request* has left something."""
+    if request.hop >= MOST_HOPS:
+        return []
+    share = -(-(request.last - request.first + 1) // (1 if request.hop else AT_A_TIME))
+    firsts = range(request.first, request.last + 1, share)
+    return [Wake(first, min(first + share - 1, request.last), request.hop + 1) for first in firsts]
 
 
 def answer_bell(decider: Decider, ring: Ring, clock: Clock, late: Callable[[int], None]) -> Woken:

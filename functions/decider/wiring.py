@@ -25,7 +25,7 @@ from decider.store import Client
 from decider.targets import MongoTargets
 from shared import mongodb
 from shared.errors import OpportuneError
-from shared.invoke import LambdaInvoke, lambda_client, once
+from shared.invoke import LambdaInvoke, hand_over, lambda_client, once
 from shared.observability import observe
 from shared.polled import Polled
 from shared.settings import Settings
@@ -125,4 +125,4 @@ def build(settings: Settings) -> Deps:
     )
     stats = Stats(rows, database, settings.clock, tell)
     reception = Reception(decider, MongoRecords(database))
-    return Deps(decider, reception, stats, settings.clock, observability)
+    return Deps(decider, reception, stats, settings.clock, observability, hand_over)

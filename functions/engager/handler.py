@@ -27,6 +27,7 @@ from shared.observability import Observability, explained, without_words
 
 # What one delivery takes when its provider is slow: rather hand a message back than be killed in the middle.
 RESERVE_MS = 14_000
+MOST_HOPS = 2  # sweeps that go on where one had no time for all: as many as a minute has room for
 
 COUNTED: dict[State | None, str] = {
     State.SENT: "ActivationsSent",
@@ -50,7 +51,8 @@ class Deps:
     """What the handler works with.
 
     ``convert`` marks conversions, ``note`` takes what SES reports, ``forget`` erases a user (site, user) and returns
-    how many rows that changed, by kind. ``within(seconds)`` bounds the database's time inside a ``with``.
+    how many rows that changed, by kind. ``within(seconds)`` bounds the database's time inside a ``with``. ``hand_over``
+    invokes a function (ARN) with a payload, and does not wait.
     """
 
     ports: Ports
@@ -61,6 +63,7 @@ class Deps:
     within: Callable[[float], AbstractContextManager[Any]]
     clock: Clock
     observability: Observability
+    hand_over: Callable[[str, dict[str, Any]], None]
 
 
 class _Batch(BatchProcessor):
@@ -99,7 +102,7 @@ def create_handler(deps: Deps) -> Handler:
 
 def _answer(request: EngagerRequest, context: Any, deps: Deps) -> Any:
     if isinstance(request, Sweep):
-        return msgspec.to_builtins(_sweep(context, deps))
+        return msgspec.to_builtins(_sweep(request, context, deps))
     if isinstance(request, ForgetUser):
         return deps.forget(request.site, request.user)
     return msgspec.to_builtins(_show(request, deps))
@@ -171,7 +174,7 @@ def _deliver(event: dict[str, Any], context: Any, deps: Deps) -> Any:
     )
 
 
-def _sweep(context: Any, deps: Deps) -> Swept:
+def _sweep(request: Sweep, context: Any, deps: Deps) -> Swept:
     swept = sweep(deps.sweeper, deps.ports, lambda: context.get_remaining_time_in_millis() >= RESERVE_MS)
     names = {state.value if state else "none": name for state, name in COUNTED.items()}
     for state, count in swept.outcomes.items():
@@ -179,6 +182,11 @@ def _sweep(context: Any, deps: Deps) -> Swept:
     _count(COUNTED[State.UNKNOWN], swept.interrupted, deps)
     _count("Held", swept.held, deps)
     _count("UnknownOld", swept.unknown_old, deps)
+    if swept.left and request.hop < MOST_HOPS:
+        try:
+            deps.hand_over(context.invoked_function_arn, msgspec.to_builtins(Sweep(request.hop + 1)))
+        except Unavailable as error:  # it has time until the next sweep
+            deps.observability.logger.warning("what is left waits for the next sweep", extra={"code": error.code})
     return swept
 
 

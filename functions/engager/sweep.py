@@ -48,7 +48,10 @@ class Sweeper:
 
 
 class Swept(msgspec.Struct):
-    """What a sweep came to: ``outcomes`` of held ones by state (`None` where another one was faster)."""
+    """What a sweep came to: ``outcomes`` of held ones by state (`None` where another one was faster).
+
+    ``left``: whether there was no time for all that was due.
+    """
 
     interrupted: int
     converted: int
@@ -56,17 +59,20 @@ class Swept(msgspec.Struct):
     failed: int
     held: int
     unknown_old: int
+    left: bool = False
 
 
 def sweep(sweeper: Sweeper, ports: Ports, has_time: Callable[[], bool]) -> Swept:
-    """Sweep as long as *has_time*; what is left waits for the next one. Raises `Unavailable`."""
+    """Sweep as long as *has_time*; what is left is for the next one. Raises `Unavailable`."""
     sweeper.index()
     interrupted = sweeper.backlog.settle_stale()
     converted = sweeper.catch_up()
     release = _Release(sweeper, ports, has_time)
     release.run()
     left = sweeper.backlog.left()
-    return Swept(interrupted, converted, dict(release.outcomes), release.failed, left.held, left.unknown_old)
+    return Swept(
+        interrupted, converted, dict(release.outcomes), release.failed, left.held, left.unknown_old, release.left
+    )
 
 
 class _Release:
@@ -75,6 +81,7 @@ class _Release:
     def __init__(self, sweeper: Sweeper, ports: Ports, has_time: Callable[[], bool]) -> None:
         self.outcomes: Counter[str] = Counter()
         self.failed = 0
+        self.left = False
         self._tell = sweeper.tell
         self._ports = ports
         self._has_time = has_time
@@ -98,6 +105,8 @@ class _Release:
             if held is None:
                 return
             self._note(held, self._engage(held))
+        if self._next() is not None:
+            self.left = True
 
     def _next(self) -> Held | None:
         with self._lock:

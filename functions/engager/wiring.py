@@ -1,6 +1,7 @@
 """Builds the Engager from its settings: the only place that creates its clients."""
 
 from functools import cache, partial
+from typing import Any
 
 import pymongo
 from pymongo.database import Database
@@ -75,4 +76,11 @@ def assemble(settings: Settings, database: Database[Document]) -> Deps:
         within=pymongo.timeout,
         clock=clock,
         observability=observability,
+        hand_over=_hand_over,
     )
+
+
+def _hand_over(function: str, payload: dict[str, Any]) -> None:
+    from shared.invoke import hand_over  # noqa: PLC0415 - brings boto3, which popups never need
+
+    hand_over(function, payload)

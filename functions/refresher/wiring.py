@@ -2,15 +2,11 @@
 
 from typing import Any
 
-import boto3
-import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 from pymongo import MongoClient
 
 from refresher.handler import Deps
 from refresher.parts import LONGEST_PART_MS
-from shared.errors import Unavailable
-from shared.invoke import once
+from shared.invoke import hand_over
 from shared.mongodb import TYPES
 from shared.observability import observe
 from shared.settings import Settings
@@ -37,12 +33,3 @@ def build(settings: Settings) -> Deps:
         hand_over=hand_over,
         observability=observe("refresher"),
     )
-
-
-def hand_over(function: str, payload: dict[str, Any]) -> None:
-    """Invoke *function* (ARN) with *payload*, and do not wait for it; raises `Unavailable`."""
-    try:
-        client = boto3.client("lambda", config=once(read_timeout_s=5))
-        client.invoke(FunctionName=function, InvocationType="Event", Payload=msgspec.json.encode(payload))
-    except (BotoCoreError, ClientError) as error:
-        raise Unavailable(f"{function} was not invoked: {type(error).__name__}") from error

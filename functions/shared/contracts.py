@@ -102,23 +102,29 @@ class AskCatalogue(msgspec.Struct, tag="catalogue", tag_field="type"):
 
 
 class Wake(msgspec.Struct, tag="wake", tag_field="type"):
-    """Schedule → Decider: see to what is due in the agendas of partitions ``first`` … ``last``."""
+    """Schedule → Decider: see to what is due in the agendas of partitions ``first`` … ``last``.
+
+    ``hop``: how many wakes before it, since the schedule's, have had no time for all that was due.
+    """
 
     first: int = 0
     last: int = 1023
+    hop: int = 0
     v: int = VERSION
 
 
 class Woken(msgspec.Struct):
     """What a wake came to: absences that fired, and activations that were handed over again.
 
-    ``put_off``: what could not be read. ``delayed``: activations whose delay had ended.
+    ``put_off``: what could not be read. ``delayed``: activations whose delay had ended. ``left``: whether there was no
+    time for all that was due.
     """
 
     absences: int
     handovers: int
     put_off: int = 0
     delayed: int = 0
+    left: bool = False
     v: int = VERSION
 
 
@@ -267,8 +273,9 @@ class Engage(msgspec.Struct, tag="engage", tag_field="type"):
 
 
 class Sweep(msgspec.Struct, tag="sweep", tag_field="type"):
-    """Schedule → Engager, every minute: see to what is held and to what was interrupted."""
+    """Schedule → Engager, every minute: see to what is held and to what was interrupted. ``hop``: as in `Wake`."""
 
+    hop: int = 0
     v: int = VERSION
 
 

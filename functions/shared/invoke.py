@@ -8,9 +8,11 @@ finds out by its first call that somebody on the way has given the connection up
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import boto3
+import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError
 
@@ -69,3 +71,18 @@ class LambdaInvoke:
 def lambda_client(*, read_timeout_s: float) -> Any:
     """Return a boto3 Lambda client that calls once."""
     return boto3.client("lambda", config=once(read_timeout_s=read_timeout_s))
+
+
+@cache
+def _client() -> Any:
+    return lambda_client(read_timeout_s=5)
+
+
+def hand_over(function: str, payload: dict[str, Any]) -> None:
+    """Invoke *function* (ARN) with *payload*, and do not wait for it; raises `Unavailable`."""
+    body = msgspec.json.encode(payload)
+    try:
+        client = _client()
+        again(lambda: client.invoke(FunctionName=function, InvocationType="Event", Payload=body))
+    except (BotoCoreError, ClientError) as error:
+        raise Unavailable(f"{function} was not invoked: {type(error).__name__}") from error

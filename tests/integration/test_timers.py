@@ -36,6 +36,7 @@ class Clinic(Shop):
     def __init__(self, redis: Redis, database: Database[dict[str, Any]], campaigns: tuple[Campaign, ...]) -> None:
         super().__init__(redis, database, campaigns)
         self.now = 0
+        self.handed: list[dict[str, Any]] = []  # to itself, to go on with
 
         def clock() -> int:
             return T0 + self.now + self.post.spent
@@ -47,6 +48,7 @@ class Clinic(Shop):
                 Stats(Rows(lambda: redis), database, clock, tell),
                 clock,
                 Observability(Logger(service="decider"), Metrics(namespace=NAMESPACE, service="decider")),
+                lambda _, payload: self.handed.append(payload),
             )
         )
 
@@ -304,6 +306,41 @@ def test_a_delay_whose_state_was_lost_is_a_timer(clinic: ClinicMaker, told: Told
     counted = told()
     assert (counted[LATENESS], sum(counted["DelaysEnded"]), sum(counted[AGAIN])) == ([7 * SECOND], 1, 0)
     assert [each.suppressed for each in shop.post.recorded] == ["state_lost"]
+
+
+def test_others_go_on_at_once_where_a_wake_has_no_time_for_all(clinic: ClinicMaker) -> None:
+    """Eight, with an eighth of the partitions each, and after each of them another, as long as something is left."""
+    shop = clinic()
+    users = [f"user-{n}" for n in range(1500)]
+    for user in users:
+        shop.track(0, user, "add")
+    shop.post.takes = 1500  # so a wake has time for two pages
+    shop.see_to(WAIT + GRACE)
+    first = shop.handed.copy()
+    assert len(shop.mails()) == 2 * PAGE
+    assert [(each["first"], each["last"], each["hop"]) for each in first] == [
+        (128 * n, 128 * n + 127, 1) for n in range(8)
+    ]
+    hops = []
+    while shop.handed:
+        request = shop.handed.pop(0)
+        hops.append(request["hop"])
+        shop.handler(request, Context())
+    assert sorted(shop.mails()) == sorted((user, WAIT) for user in users)
+    assert hops.count(1) == hops.count(2) == 8
+    assert max(hops) <= 3  # the last ones find nothing: who used up the time cannot know
+
+
+def test_a_chain_of_wakes_ends_before_the_next_minute(clinic: ClinicMaker) -> None:
+    """However much is left: then comes the wake of the schedule, and Lambda would end a longer chain."""
+    shop = clinic()
+    for user in neighbours(3 * PAGE):
+        shop.track(0, user, "add")
+    shop.post.takes = 1500
+    shop.now = WAIT + GRACE
+    for hop in (11, 12):
+        shop.handler({"type": "wake", "last": 59, "hop": hop}, Context())
+    assert [each["hop"] for each in shop.handed] == [12]
 
 
 def test_a_bell_that_runs_into_a_bug_keeps_no_other(clinic: ClinicMaker, caplog: pytest.LogCaptureFixture) -> None:

@@ -119,14 +119,12 @@ def test_the_gateway_may_only_call_the_decider_and_read_its_secrets(template: Te
     assert conditions == {"HasDistribution"}
 
 
-def test_the_refresher_may_call_itself_and_nobody_else(template: Template) -> None:
-    """What it has no time for it goes on with in another invocation, of the version that it is."""
-    rights = [
-        statement
-        for role, statement in template.statements()
-        if role == "RefresherFunctionRole" and "lambda:InvokeFunction" in listed(statement["Action"])
+def test_three_functions_may_call_themselves(template: Template) -> None:
+    """What they have no time for they go on with in another invocation, of the version that they are."""
+    rights = [(role, s["Resource"]) for role, s in template.statements() if s.get("Sid") == "InvokeItself"]
+    assert rights == [
+        (f"{name.title()}FunctionRole", {"Ref": template.alias(name)}) for name in ("decider", "engager", "refresher")
     ]
-    assert [each["Resource"] for each in rights] == [{"Ref": template.alias("refresher")}]
 
 
 @pytest.mark.parametrize("endpoint", ["api", "cloudfront"])

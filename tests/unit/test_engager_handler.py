@@ -37,12 +37,13 @@ RULESET = Ruleset(
 
 @dataclass
 class Lab:
-    """A world, and what the handler did besides; ``told``: what was logged of sweeps."""
+    """A world, and what the handler did besides. ``told``: what was logged of sweeps; ``handed``: whom it called."""
 
     world: World = field(default_factory=lambda: World(known={"ada": {}, "bob": {}}))
     within: list[float] = field(default_factory=list)
     converted: list[Conversion] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
+    handed: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     @contextmanager
     def limit(self, seconds: float) -> Iterator[None]:
@@ -70,6 +71,7 @@ def handle(lab: Lab, event: dict[str, Any], context: Context | None = None) -> A
         within=lab.limit,
         clock=lambda: NOW,
         observability=observe("engager"),
+        hand_over=lambda function, payload: lab.handed.append((function, payload)),
     )
     answer = create_handler(deps)(json.loads(json.dumps(event)), context or Context())
     return json.loads(json.dumps(answer))
@@ -214,6 +216,7 @@ def test_a_request_is_known_by_its_type() -> None:
     lab = Lab()
     assert handle(lab, msgspec.to_builtins(ForgetUser("demo", "ada"))) == {"demo:ada": 1}
     swept = handle(lab, msgspec.to_builtins(Sweep()))
+    assert swept.pop("left") is False
     assert swept == {"interrupted": 0, "converted": 2, "outcomes": {}, "failed": 0, "held": 0, "unknown_old": 3}
     event = {"source": "aws.ses", "detail-type": "Email Sent", "detail": {}}
     assert handle(lab, event) == {"event": "Send", "known": True, "opted_out": None}
@@ -281,8 +284,14 @@ def test_a_failing_row_goes_to_the_back() -> None:
 
 
 def test_a_sweep_ends_in_time() -> None:
-    """Near the function's timeout nothing is begun; what is held stays held."""
+    """Near the function's timeout nothing is begun; what is held stays held, and the next sweep is called at once."""
     lab = Lab()
     lab.world.hold(activation("a1"), until=NOW)
-    assert handle(lab, {"type": "sweep"}, Context(remaining_ms=2_000))["outcomes"] == {}
+    for hop in range(3):
+        late = Context(remaining_ms=2_000)
+        assert handle(lab, {"type": "sweep", "hop": hop}, late)["outcomes"] == {}
+        following = [(late.invoked_function_arn, {"type": "sweep", "hop": hop + 1, "v": 1})] if hop < 2 else []
+        assert lab.handed[hop:] == following
     assert states(lab) == {"a1": State.HELD}
+    assert handle(lab, {"type": "sweep"})["outcomes"] == {"sent": 1}
+    assert len(lab.handed) == 2
