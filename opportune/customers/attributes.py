@@ -58,12 +58,21 @@ class Attributes:
         self.learned |= {name: self._types[name] for name in found}
 
     def typed(self, row: Row) -> dict[str, Any]:
-        """Return the row's attributes, each as a value of its type; raises `Broken`, naming the attribute."""
+        """Return the row's attributes, each as a value of its type; raises `Broken`, naming all that are none."""
         types = self._types
-        return {
-            name: value if type(value) is str and types.get(name) == "text" else self._value(name, value)
-            for name, value in row.attributes.items()
-        }
+        typed: dict[str, Any] = {}
+        wrong: list[str] = []
+        for name, value in row.attributes.items():
+            if type(value) is str and types.get(name) == "text":
+                typed[name] = value
+                continue
+            try:
+                typed[name] = self._value(name, value)
+            except Broken as error:
+                wrong.append(str(error))
+        if wrong:
+            raise Broken("; ".join(wrong))
+        return typed
 
     def _value(self, name: str, value: Any) -> Any:
         wanted = self._types.get(name)

@@ -15,6 +15,13 @@ class Single(str):
     __slots__ = ()
 
 
+# How people write one, where they may not know.
+_WRITTEN: dict[Type, str] = {
+    "boolean": ": write true or false",
+    "date": ": write it as 2026-11-25 or 2026-11-25T10:00:00Z",
+    "list": ': a CSV has none, NDJSON has ["a", "b"]',
+    "object": ': a CSV has none, NDJSON has {"a": 1}',
+}
 _BY_CLASS: dict[type, Type] = {
     str: "text",
     Single: "text",
@@ -54,7 +61,7 @@ def convert(value: Any, wanted: Type) -> Any:
         parse = PARSERS.get(wanted)
         parsed = None if parse is None else parse(value.strip())
         if parsed is None:
-            raise Broken(f"{_shown(value)} is not {_a(wanted)}")
+            raise Broken(f"{_shown(value)} is not {_a(wanted)}{_WRITTEN.get(wanted, '')}")
         return parsed
     if type_of(value) != wanted:
         raise Broken(f"{_shown(value)} is {_a(type_of(value))}, not {_a(wanted)}")

@@ -94,7 +94,7 @@ def test_the_first_import_settles_the_types(mongodb: Database[dict[str, Any]], t
         "cy": {"zip": "8010", "age": "41", "since": "2026-03-02T10:00:00Z", "vip": True},
         "di": {"zip": 8010},
         "ed": {"age": "forty"},
-        "fi": {"since": "soon"},
+        "fi": {"since": "soon", "age": "old"},
     }
     second.write_text("\n".join(json.dumps({"user_id": user, **row}) for user, row in rows.items()))
     rejects: list[Reject] = []
@@ -103,7 +103,10 @@ def test_the_first_import_settles_the_types(mongodb: Database[dict[str, Any]], t
     assert [(reject.records[0].place, reject.reason) for reject in rejects] == [
         ("2", "zip: 8010 is a number, not text"),
         ("3", "age: 'forty' is not a number"),
-        ("4", "since: 'soon' is not a date"),
+        (
+            "4",
+            "since: 'soon' is not a date: write it as 2026-11-25 or 2026-11-25T10:00:00Z; age: 'old' is not a number",
+        ),
     ]
     row = mongodb.customers.find_one({"_id": "demo:cy"}, {"attributes": 1})
     assert row is not None
