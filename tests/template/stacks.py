@@ -37,11 +37,20 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     "MongoDbSecretArn": (f"{SECRET}opportune/mongodb-AbCdEf", f"{SECRET}marketing-GhIjKl", ""),
     "SenderIdentity": ("shop.example", "news@shop.example"),
     "StateStoreNodeType": ("cache.m7g.large", "cache.r7g.large"),
+    "StateStoreSecretArn": ("", f"{SECRET}opportune/redis-AbCdEf", f"{SECRET}marketing-redis-GhIjKl"),
     "SubnetIds": ("", "subnet-0123456789abcdef0,subnet-0123456789abcdef1,subnet-0123456789abcdef2"),
     "VpcId": ("", "vpc-0123456789abcdef0"),
     "WebAclArn": ("", "arn:aws:wafv2:us-east-1:123456789012:global/webacl/opportune/0a1b2c3d"),
 }
-TOGETHER = (("VpcId", "SubnetIds"),)  # both or neither
+# What is only given with a certain value of another parameter.
+TOGETHER = {
+    "SubnetIds": ("VpcId", {SAMPLES["VpcId"][1]: SAMPLES["SubnetIds"][1]}),
+    "StateStoreSecretArn": (
+        "StateStoreMode",
+        {"own": SAMPLES["StateStoreSecretArn"][1], "own-cluster": SAMPLES["StateStoreSecretArn"][1]},
+    ),
+    "MongoDbSecretArn": ("MongoDbAddress", {"": SAMPLES["MongoDbSecretArn"][0]}),
+}
 ENTERED = {  # MongoDB: with the password in a secret, or by IAM
     "by secret": {"MongoDbSecretArn": SAMPLES["MongoDbSecretArn"][0]},
     "by IAM": {"MongoDbAddress": SAMPLES["MongoDbAddress"][1]},
@@ -60,6 +69,7 @@ class Stack:
         self._identifiers = template.identifiers
         defaults = {name: str(body.get("Default", "")) for name, body in self._translated["Parameters"].items()}
         self.parameters = {**defaults, **parameters}
+        self._held: dict[str, bool] = {}
         self._functions: dict[str, Callable[[Any], Any]] = {
             "Ref": self._ref,
             "Condition": self.holds,
@@ -95,7 +105,9 @@ class Stack:
 
     def holds(self, condition: str) -> bool:
         """Return whether a condition of the template holds."""
-        return bool(self.value(self._translated["Conditions"][condition]))
+        if condition not in self._held:
+            self._held[condition] = bool(self.value(self._translated["Conditions"][condition]))
+        return self._held[condition]
 
     def broken_rules(self) -> list[str]:
         """Return what the template's rules have against these parameters; CloudFormation then makes nothing."""
@@ -206,12 +218,12 @@ def asked(node: Any) -> Iterator[str]:
 def stacks(template: Template) -> list[Stack]:
     """Return a stack for each set of resources that may be deployed: one of those with the same conditions."""
     translated = template.translated
-    names = sorted({*asked(translated["Conditions"]), *asked(translated.get("Rules", {}))})
+    names = sorted({*asked(translated["Conditions"]), *asked(translated.get("Rules", {}))} - TOGETHER.keys())
     found: dict[tuple[tuple[str, bool], ...], Stack] = {}
     for values in itertools.product(*(values_of(template, name) for name in names)):
         parameters = dict(zip(names, values, strict=True))
-        for first, second in TOGETHER:
-            parameters[second] = SAMPLES[second][SAMPLES[first].index(parameters[first])]
+        for name, (other, given) in TOGETHER.items():
+            parameters[name] = given.get(parameters[other], "")
         stack = Stack(template, {**required(template), **parameters})
         if not stack.broken_rules():
             found.setdefault(stack.facts, stack)

@@ -1,5 +1,6 @@
 """The template under all parameters that may be given: what is made, and whether a change of them comes through."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -35,7 +36,8 @@ def test_a_changed_parameter_publishes_a_version(template: Template, all_stacks:
     function, and does not look at what parameters are; CloudFormation publishes one where its description is another.
     Where nothing else is another, Lambda refuses to.
     """
-    bases = [next(stack for stack in all_stacks if stack.holds("MongoDbByIam") is by_iam) for by_iam in (False, True)]
+    kinds = itertools.product(("MongoDbByIam", "StateStoreIsOwn"), (False, True))
+    bases = [next(stack for stack in all_stacks if stack.holds(kind) is so) for kind, so in kinds]
     every = [*all_stacks, *(changed for base in bases for changed in _one_changed(template, base))]
     for function in template.functions:
         name = f"{function.title()}Function"
@@ -49,6 +51,7 @@ def test_the_longest_parameters_fit_into_a_description(template: Template, all_s
     longest = {
         "MongoDbDatabase": "d" * 38,
         "MongoDbSecretArn": SECRET + "s" * (150 - len(SECRET)),
+        "StateStoreSecretArn": SECRET + "s" * (86 - len(SECRET)),
         "MongoDbAddress": f"mongodb://m/?{BY_IAM}&appName=".ljust(104, "a"),
     }
     assert all(
