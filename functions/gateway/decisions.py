@@ -26,7 +26,7 @@ from shared.invoke import Invoke
 from shared.polled import Polled
 
 ACTIVATION_ID = re.compile(r"[0-9a-f]{32}")
-ACTION = re.compile(r"(html)?\d{1,2}")
+ACTION = re.compile(r"(html)?[0-9]{1,2}")
 LONGEST_REASON = 64
 
 

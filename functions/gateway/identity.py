@@ -12,6 +12,7 @@ import hmac
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from gateway.body import MAX_DEPTH, shape_of
 from shared.identities import Identity, IdentityKey
 from shared.signing import identity_key, user_hash
 
@@ -131,7 +132,10 @@ class Verifier:
         if claims["sub"] != user:
             return Unverified("other_user")
         traits = claims.get("traits")
-        return Verified(traits if isinstance(traits, Mapping) else {})
+        if not isinstance(traits, dict):
+            return Verified({})
+        # What stands in a token, nobody has looked over with the body.
+        return Verified(traits) if shape_of(traits).depth <= MAX_DEPTH else Unverified("malformed")
 
     def _key(self, key: IdentityKey) -> str:
         return identity_key(self._secret(), self._site, key.id) if key.algorithm in SHARED else key.public_key

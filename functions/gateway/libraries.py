@@ -19,7 +19,7 @@ def segment_settings(request: Request, deps: Deps) -> Answer:
     api = {
         "apiKey": key,
         "apiHost": f"{_host(request)}/v1",
-        "protocol": request.headers.get("x-forwarded-proto", "https").partition(",")[0].strip(),
+        "protocol": "http" if _is_plain(request) else "https",
     }
     return json_answer(200, {"integrations": {"Segment.io": api}, "metrics": {"sampleRate": 0}}, _CACHED)
 
@@ -49,6 +49,10 @@ def _admit(key: str, request: Request, deps: Deps) -> Access:
         raise Forbidden("this is a secret key; pages and apps use a public one", code="secret_key_in_browser")
     access.check_origin(request.headers.get("origin", ""))
     return access
+
+
+def _is_plain(request: Request) -> bool:
+    return request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower() == "http"
 
 
 def _host(request: Request) -> str:

@@ -383,3 +383,35 @@ def test_a_mistake_in_a_call_stops_nothing(open_page: Open, edge: Edge) -> None:
     opened.evaluate("opportune.track('Next')")
     eventually(lambda: bool(edge.named("Next")), opened)
     assert [each["event"] for each in edge.messages] == ["Next"]
+
+
+def test_what_is_named_like_the_script_is_not_taken_for_it(open_page: Open, edge: Edge, site: Site) -> None:
+    """A site that lets people write markup with names: their image decides neither the key nor what is loaded."""
+    site.pages["/tag/evil/core.js"] = ("window.stolen = true", {"Content-Type": "text/javascript"})
+    image = f'<img name="currentScript" alt="" src="{site.url}/tag.js" data-key="wk_of_somebody_else">'
+    opened = open_page(image, head=image)
+    opened.evaluate("opportune.track('Added')")
+    eventually(lambda: bool(edge.named("Added")), opened)
+    assert {body["writeKey"] for body in edge.bodies} == {KEY}
+
+
+def test_no_name_of_a_property_or_a_call_reaches_the_prototypes(open_page: Open, edge: Edge) -> None:
+    """Attributes, properties, traits and calls named like parts of every object are data, or nothing."""
+    names = 'data-prop-__proto__=\'{"polluted": 1}\' data-prop-constructor="x" data-prop-to-string="y"'
+    opened = open_page(f'<button id="go" data-event="Clicked" {names}>Go</button>', attributes='data-pages="off"')
+    opened.click("#go")
+    opened.evaluate(
+        """() => {
+          const named = JSON.parse('{"__proto__": {"polluted": 1}, "constructor": {"prototype": {"polluted": 1}}}');
+          opportune.identify("anna", named);
+          opportune.track("Named", named, { context: named });
+          for (const name of ["__proto__", "constructor", "toString", "hasOwnProperty", "valueOf"])
+            opportune.push([name, named]);
+          opportune.track("Last");
+        }"""
+    )
+    eventually(lambda: bool(edge.named("Last")), opened)
+    assert opened.evaluate("() => [{}.polluted, [].polluted, (() => 1).polluted]") == [None] * 3
+    (clicked,) = edge.named("Clicked")
+    assert (clicked["properties"]["constructor"], clicked["properties"]["to-string"]) == ("x", "y")
+    assert edge.named("Named")[0]["properties"]["constructor"] == {"prototype": {"polluted": 1}}

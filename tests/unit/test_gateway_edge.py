@@ -345,6 +345,17 @@ def test_segments_browser_library_is_sent_here(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
+    ("sent", "protocol"),
+    [("http", "http"), ("HTTP, https", "http"), ("https, http", "https"), ("javascript", "https"), ("", "https")],
+)
+def test_the_protocol_that_a_library_is_told_is_one(site: Site, sent: str, protocol: str) -> None:
+    """The answer is kept for minutes and for all: nobody puts something else into it by a header."""
+    headers = {"host": "events.shop.example", "x-forwarded-proto": sent}
+    response = site.ask("GET", "/v1/projects/shop/settings", b"", headers)
+    assert json.loads(response["body"])["integrations"]["Segment.io"]["protocol"] == protocol
+
+
+@pytest.mark.parametrize(
     ("key", "headers", "told"),
     [
         ("other", {}, (401, "invalid_write_key")),

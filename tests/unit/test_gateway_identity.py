@@ -302,3 +302,11 @@ def test_the_tags_reports_are_one_call_and_no_events(edge: Edge) -> None:
     for properties in ({}, {"activation": 7}, {"activation": "x"}, {"activation": activation + "\n"}):
         edge.post("wk_off", "/v1/track", userId="anna", event="Opportune Click", properties=properties)
     assert len(edge.asked) == 1
+
+
+@pytest.mark.parametrize("action", ["٣", "１２", "html٣", "1\n", "123", "a.b", "$set", -1, 1.5, [1], {"a": 1}, True])
+def test_a_report_names_no_field_that_is_not_a_number_of_ours(edge: Edge, action: Any) -> None:
+    """It becomes a field of the ledger's row: of digits of other scripts alone there would be hundreds of thousands."""
+    properties = {"activation": "0123456789abcdef0123456789abcdef", "action": action}
+    edge.post("wk_off", "/v1/track", userId="anna", event="Opportune Click", properties=properties)
+    assert [each.action for each in edge.asked[0].reports] == [""]

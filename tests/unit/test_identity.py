@@ -1,7 +1,9 @@
 """Proofs of user ids: what is believed, and every way in which a proof can fail."""
 
+import base64
 import hashlib
 import hmac
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -174,6 +176,90 @@ def test_a_token_may_vouch_for_traits() -> None:
     """Only what is a map of attributes counts as such."""
     assert check(token(traits={"tier": "vip"})) == Verified({"tier": "vip"})
     assert check(token(traits="vip")) == Verified({})
+
+
+def test_traits_of_a_token_are_no_deeper_than_those_of_a_call() -> None:
+    """Eight levels; a token with more would be stored by nobody, and come again for ever."""
+    deep: Any = "x"
+    for _ in range(7):
+        deep = {"a": deep}
+    assert check(token(traits={"a": deep})) == Verified({"a": deep})
+    assert check(token(traits={"a": {"a": deep}})) == Unverified("malformed")
+    for _ in range(400):
+        deep = [deep]
+    assert check(token(traits={"a": deep})) == Unverified("malformed")
+
+
+def jose(header: Any, claims: Any, key: str) -> str:
+    """Return a token with any header and claims, signed with HMAC-SHA256."""
+    parts = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in (header, claims)]
+    signed = ".".join(base64.urlsafe_b64encode(each).rstrip(b"=").decode() for each in parts)
+    mac = hmac.digest(key.encode(), signed.encode(), "sha256")
+    return f"{signed}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+
+
+CLAIMS = {"sub": "anna", "aud": "wk_shop_public", "exp": NOW // 1000 + 60}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"alg": "HS256", "crit": ["exp"], "exp": 1},
+        {"alg": "HS256", "crit": ["b64"], "b64": False},
+        {"alg": ["HS256"]},
+        {"alg": "user_hash", "kid": "hash"},
+        {"alg": "none"},
+        {"alg": "hs256"},
+        {"kid": "spring"},
+        {"alg": "HS256", "kid": "../spring"},
+        {"alg": "HS256", "kid": ["spring"]},
+        {"alg": "HS256", "kid": {}},
+        {"alg": "HS256", "kid": None},
+        {"alg": "HS256", "cty": "JWT", "kid": 7},
+        b"[" * 2000,
+        b'{"alg": "HS256", "x": ' + b"[" * 1400 + b"]" * 1400 + b"}",
+        b"\xff\xfe",
+        [1],
+        7,
+    ],
+    ids=lambda header: str(header)[:40],
+)
+def test_a_header_that_means_something_else_is_no_proof_and_no_error(header: Any) -> None:
+    """Signed with the right key: what must be understood and is not, other algorithms, other kinds of ids, depth."""
+    assert check(jose({"alg": "HS256", "kid": "spring"}, CLAIMS, SHARED_KEY)) == Verified({})
+    assert check(jose(header, CLAIMS, SHARED_KEY)).__class__ is Unverified
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        b'{"sub": "anna", "aud": "wk_shop_public", "exp": NaN}',
+        b'{"sub": "anna", "aud": "wk_shop_public", "exp": Infinity}',
+        b'{"sub": "anna", "aud": "wk_shop_public", "exp": 1e999}',
+        b'{"sub": "anna", "aud": "wk_shop_public", "exp": ' + b"9" * 2000 + b"}",
+        b'{"sub": "anna", "aud": "wk_shop_public", "exp": true}',
+        {**CLAIMS, "aud": None},
+        {**CLAIMS, "aud": {"wk_shop_public": 1}},
+        {**CLAIMS, "aud": ["wk_other"]},
+        {**CLAIMS, "sub": ["anna"]},
+        {**CLAIMS, "sub": "ann\u0430"},
+        {**CLAIMS, "nbf": "soon"},
+        [CLAIMS],
+        b"[" * 2000,
+        jose({"alg": "HS256"}, CLAIMS, "k").encode(),
+    ],
+    ids=lambda claims: str(claims)[:60],
+)
+def test_claims_that_only_look_right_prove_nothing(claims: Any) -> None:
+    """Times that never come, audiences and names of other kinds, a letter of another alphabet, a token in a token."""
+    assert check(jose({"alg": "HS256", "kid": "spring"}, claims, SHARED_KEY)).__class__ is Unverified
+
+
+def test_names_that_look_the_same_are_two() -> None:
+    """é in one character and in two: nobody's id is written anew, so one proves nothing about the other."""
+    one, two = "ren\u00e9", "rene\u0301"
+    assert verifier().check(one, {"identity_token": token(sub=one)}) == Verified({})
+    assert verifier().check(two, {"identity_token": token(sub=one)}) == Unverified("other_user")
 
 
 def test_the_secret_is_read_when_it_is_needed_and_not_before() -> None:

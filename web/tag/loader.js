@@ -3,7 +3,8 @@
 (() => {
   const tag = (window.opportune = window.opportune || []);
   if (tag.options) return; // included twice
-  const { dataset, src } = document.currentScript;
+  // Asked of the prototype: an image that somebody has named "currentScript" would be the answer of the document.
+  const { dataset, src } = Reflect.get(Document.prototype, "currentScript", document);
   tag.options = dataset;
   for (const name of ["track", "identify", "page", "consent", "reset"])
     tag[name] = (...call) =>
