@@ -1,6 +1,7 @@
 """The Decider's Lambda handler: decode, decide, encode."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from shared.contracts import (
     AskCatalogue,
     AskProgress,
     Decide,
+    Decided,
     DeciderRequest,
     ForgetUser,
     Look,
@@ -31,12 +33,17 @@ from shared.errors import InvalidRequest, OpportuneError, Unavailable
 from shared.observability import Observability, explained, without_words
 
 FRESH_MS = 1000
+LEAST_MS = 1000  # also where the caller's clock is behind ours
 STATS_MS = 4_000  # no more daily figures are begun to be moved after that
 
 
 @dataclass(frozen=True)
 class Deps:
-    """What the handler works with. ``hand_over`` invokes a function (ARN) with a payload, and does not wait."""
+    """What the handler works with.
+
+    ``hand_over`` invokes a function (ARN) with a payload, and does not wait. ``within(seconds)`` bounds the database's
+    time inside a ``with``.
+    """
 
     decider: Decider
     reception: Reception
@@ -44,6 +51,7 @@ class Deps:
     clock: Clock
     observability: Observability
     hand_over: Callable[[str, dict[str, Any]], None]
+    within: Callable[[float], AbstractContextManager[Any]]
 
 
 def create_handler(deps: Deps) -> Callable[[dict[str, Any], Any], Any]:
@@ -88,6 +96,12 @@ def answer_bells(records: list[dict[str, Any]], deps: Deps) -> dict[str, Any]:
     return {"batchItemFailures": failed}
 
 
+def _decide(request: Decide, deps: Deps) -> Decided:
+    # Whoever waits longer for the database than his caller for him is killed over it, and decides nothing else.
+    with deps.within(max(request.deadline - deps.clock(), LEAST_MS) / 1000):
+        return deps.reception.take(request)
+
+
 def _wake(request: Wake, function: str, deps: Deps) -> Woken:
     begun = deps.clock()
     try:
@@ -129,7 +143,7 @@ def _woken(woken: Woken, deps: Deps) -> Woken:
 
 
 ANSWERS: dict[type, Callable[[Any, Deps], Any]] = {
-    Decide: lambda request, deps: deps.reception.take(request),
+    Decide: _decide,
     # The Gateway keeps the answer for its own interval: one that is old already would be twice as old in the end.
     AskCatalogue: lambda _, deps: book.catalogue(deps.decider.book.no_older_than(FRESH_MS)),
     Ring: _answer,

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import boto3
 import botocore.session
+import pymongo
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
@@ -125,4 +126,4 @@ def build(settings: Settings) -> Deps:
     )
     stats = Stats(rows, database, settings.clock, tell)
     reception = Reception(decider, MongoRecords(database))
-    return Deps(decider, reception, stats, settings.clock, observability, hand_over)
+    return Deps(decider, reception, stats, settings.clock, observability, hand_over, pymongo.timeout)

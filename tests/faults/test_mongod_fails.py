@@ -3,9 +3,16 @@
 import threading
 import time
 
+import msgspec
+import pytest
 from pymongo.errors import PyMongoError
 
+from shared.contracts import Decide
+from shared.errors import Unavailable
+from shared.identities import Introduction
+from shared.settings import DECIDER
 from tests.faults.history import Called
+from tests.faults.site import SITE
 from tests.faults.system import Lab
 
 
@@ -63,6 +70,23 @@ def test_f10_frozen_for_a_while(lab: Lab) -> None:
         thaw.join()
     assert {state for state, _ in trial.states()} <= {"sent", "unknown"}
     assert len(trial.rows()) == 5
+
+
+def test_f10_what_cannot_be_stored_is_refused_in_time(lab: Lab) -> None:
+    """A frozen database holds a Decider no longer than its caller waits: killed over it, he decides nothing else."""
+    with lab.trial() as trial:
+        user = trial.user()
+        trial.insist(user, "look around")
+        deciders = lab.processes(DECIDER)
+        lab.mongod.freeze()
+        known = Introduction(user, lab.now(), {"tier": "vip"})
+        begun = time.monotonic()
+        with pytest.raises(Unavailable):
+            lab.function(DECIDER)(msgspec.json.encode(Decide(SITE, [], lab.now() + 2_000, [known])))
+        took = time.monotonic() - begun
+        lab.mongod.thaw()
+        assert took < 4
+        assert [each for each in deciders if each.alive()] == deciders
 
 
 def test_f33_no_room_for_the_ledger(lab: Lab) -> None:

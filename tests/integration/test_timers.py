@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+import pymongo
 import pytest
 from aws_lambda_powertools import Logger, Metrics
 from pymongo.database import Database
@@ -49,6 +50,7 @@ class Clinic(Shop):
                 clock,
                 Observability(Logger(service="decider"), Metrics(namespace=NAMESPACE, service="decider")),
                 lambda _, payload: self.handed.append(payload),
+                pymongo.timeout,
             )
         )
 
