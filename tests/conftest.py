@@ -67,36 +67,49 @@ def redis_url(servers: Children, redis_server: Path) -> str:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what is marked ``both_engines`` on Valkey and, where it is, on Redis; where it is not, one test says so."""
-    if "store" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_engines"):
-        engines = ["valkey_url", "redis_url"] if shutil.which("redis-server") else ["valkey_url"]
-        metafunc.parametrize("store", engines, ids=lambda url: url.removesuffix("_url"), indirect=True)
-
-
-@pytest.fixture(name="store")
-def _store(request: pytest.FixtureRequest) -> str:
-    url: str = request.getfixturevalue(getattr(request, "param", "valkey_url"))
-    return url
+    if "engine" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_engines"):
+        metafunc.parametrize("engine", ["valkey", "redis"] if shutil.which("redis-server") else ["valkey"])
 
 
 @pytest.fixture
-def redis_client(store: str) -> Iterator[Redis]:
+def engine() -> str:
+    """Return the engine of the state store, where a test does not run on both."""
+    return "valkey"
+
+
+@pytest.fixture
+def redis_client(engine: str, request: pytest.FixtureRequest) -> Iterator[Redis]:
     """Return a client of an empty Valkey; of an empty Redis where a test runs on both."""
-    with Redis.from_url(store) as client:
+    with Redis.from_url(request.getfixturevalue(f"{engine}_url")) as client:
         client.flushall()
         yield client
 
 
-@pytest.fixture(name="cluster", scope="session")
-def _cluster(servers: Children) -> valkey.Cluster:
+@pytest.fixture(scope="session")
+def valkey_nodes(servers: Children) -> valkey.Cluster:
+    """Return a Valkey cluster of three nodes."""
     return valkey.start_cluster(servers, 3)
 
 
+@pytest.fixture(scope="session")
+def redis_nodes(servers: Children, redis_server: Path) -> valkey.Cluster:
+    """Return a Redis cluster of three nodes."""
+    return valkey.start_cluster(servers, 3, server=redis_server)
+
+
 @pytest.fixture
-def valkey_cluster(cluster: valkey.Cluster) -> str:
-    """Return the URL of an empty Valkey cluster of three nodes."""
-    for url in cluster.urls:
+def cluster(engine: str, request: pytest.FixtureRequest) -> valkey.Cluster:
+    """Return an empty Valkey cluster; an empty Redis cluster where a test runs on both."""
+    nodes: valkey.Cluster = request.getfixturevalue(f"{engine}_nodes")
+    for url in nodes.urls:
         with Redis.from_url(url) as node:
             node.flushall()
+    return nodes
+
+
+@pytest.fixture
+def cluster_url(cluster: valkey.Cluster) -> str:
+    """Return a URL from which a client finds the nodes of the empty cluster."""
     return cluster.url
 
 

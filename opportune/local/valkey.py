@@ -77,9 +77,12 @@ def start(children: Children, *, url: str | None = None, server: Path | None = N
     return _url(_start_node(children, "valkey", server=server)[1])
 
 
-def start_cluster(children: Children, nodes: int = 3) -> Cluster:
-    """Start *nodes* masters that share all slots, and wait until each finds the cluster complete."""
-    started = [_start_node(children, f"valkey-{number}", clustered=True) for number in range(nodes)]
+def start_cluster(children: Children, nodes: int = 3, *, server: Path | None = None) -> Cluster:
+    """Start *nodes* masters that share all slots, and wait until each finds the cluster complete.
+
+    *server*: in place of Valkey.
+    """
+    started = [_start_node(children, f"valkey-{number}", clustered=True, server=server) for number in range(nodes)]
     urls = [_url(port) for _, port in started]
     clients = [_client(url) for url in urls]
     for number, client in enumerate(clients):

@@ -7,6 +7,7 @@ from pymongo.database import Database
 from redis import Redis
 from redis.cluster import RedisCluster
 
+from opportune.local.valkey import Cluster
 from tests.conftest import Aws
 
 
@@ -17,20 +18,21 @@ def test_valkey_is_empty(redis_client: Redis, run: str) -> None:
     redis_client.set("key", run)
 
 
-@pytest.mark.parametrize("store", ["valkey_url", "redis_url"], ids=["valkey", "redis"], indirect=True)
-def test_the_store_is_of_the_engine_that_is_asked_for(redis_client: Redis, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("engine", ["valkey", "redis"])
+def test_the_store_is_of_the_engine_that_is_asked_for(redis_client: Redis, cluster: Cluster, engine: str) -> None:
     """Valkey calls itself so; Redis has no name for itself."""
-    name = redis_client.info("server").get("server_name", "redis")
-    assert name == request.node.callspec.id
+    with Redis.from_url(cluster.url) as node:
+        for each in (redis_client, node):
+            assert each.info("server").get("server_name", "redis") == engine
 
 
 @pytest.mark.parametrize("run", ["first", "second"])
-def test_the_cluster_is_empty_and_has_three_nodes(valkey_cluster: str, run: str) -> None:
+def test_the_cluster_is_empty_and_has_three_nodes(cluster_url: str, run: str) -> None:
     """Keys spread over three nodes, and are gone for the next test."""
-    with RedisCluster.from_url(valkey_cluster) as cluster:
-        assert len(cluster.get_nodes()) == 3
+    with RedisCluster.from_url(cluster_url) as client:
+        assert len(client.get_nodes()) == 3
         for n in range(30):
-            assert cluster.set(f"key-{n}", run, nx=True)
+            assert client.set(f"key-{n}", run, nx=True)
 
 
 @pytest.mark.parametrize("run", ["first", "second"])

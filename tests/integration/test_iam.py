@@ -23,7 +23,7 @@ from tests.unit.test_iam import SERVERLESS, Time, session
 @pytest.mark.parametrize("clustered", [False, True], ids=["alone", "cluster"])
 def test_a_connection_is_opened_as_the_user_with_the_token(clustered: bool, request: pytest.FixtureRequest) -> None:
     """The store lets in who has this very token; a connection after it was replaced brings another one."""
-    url = request.getfixturevalue("valkey_cluster" if clustered else "valkey_url")
+    url = request.getfixturevalue("cluster_url" if clustered else "valkey_url")
     clock = Time()
     provider = IamCredentials("opportune", read_arn(SERVERLESS), clock, session)
     nodes = request.getfixturevalue("cluster").urls if clustered else [url]
@@ -44,7 +44,7 @@ def test_a_connection_is_opened_as_the_user_with_the_token(clustered: bool, requ
 
 
 def test_the_store_denies_nothing_but_who_has_no_token(
-    valkey_cluster: str, cluster: Cluster, mongodb: Database[dict[str, Any]]
+    cluster_url: str, cluster: Cluster, mongodb: Database[dict[str, Any]]
 ) -> None:
     """An alarm tells of every denial: what the Decider does is within the rules of its user, a wrong token is not."""
     template = (Path(__file__).resolve().parents[2] / "template.yaml").read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def test_the_store_denies_nothing_but_who_has_no_token(
             admin.execute_command("ACL", "SETUSER", "opportune", "reset", *rules.split(), ">token")
     before = _denials(cluster)
     try:
-        with cast("Any", connect(valkey_cluster.replace("://", "://opportune:token@"), cluster=True)) as client:
+        with cast("Any", connect(cluster_url.replace("://", "://opportune:token@"), cluster=True)) as client:
             shop = Shop(client, mongodb, [compiled(LEFT, channel="email", name="left"), cart(name="cart")])
             for n in range(50):
                 shop.send(f"user-{n}", "add", n)
@@ -64,7 +64,7 @@ def test_the_store_denies_nothing_but_who_has_no_token(
             assert list(shop.decider.rows.drain(range(1024), "batch"))
         assert _denials(cluster) == before
         with pytest.raises((RedisError, RedisClusterException)):
-            connect(valkey_cluster.replace("://", "://opportune:another@"), cluster=True).evalsha("0" * 40, 0)
+            connect(cluster_url.replace("://", "://opportune:another@"), cluster=True).evalsha("0" * 40, 0)
         assert (_denials(cluster) - before).keys() == {"acl_access_denied_auth"}
     finally:
         for node in cluster.urls:

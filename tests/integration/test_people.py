@@ -158,9 +158,9 @@ def test_nobody_and_nowhere(house: HouseMaker) -> None:
     assert raised.value.code == "unknown_site"
 
 
-def test_looking_works_in_a_cluster(valkey_cluster: str, mongodb: Database[dict[str, Any]]) -> None:
+def test_looking_works_in_a_cluster(cluster_url: str, mongodb: Database[dict[str, Any]]) -> None:
     """One key, one slot: whichever node has it."""
-    with RedisCluster.from_url(valkey_cluster) as cluster:
+    with RedisCluster.from_url(cluster_url) as cluster:
         home = House(cluster, mongodb, [campaign(LEFT)], {})
         for n in range(10):
             home.send(f"user-{n}", "add", n)

@@ -143,12 +143,12 @@ def until(run: Progress) -> int:
 
 @pytest.mark.parametrize("clustered", [False, True], ids=["alone", "cluster"])
 def test_the_counts_are_those_of_the_rows(
-    clustered: bool, valkey_cluster: str, redis_client: Redis, mongodb: Database[dict[str, Any]]
+    clustered: bool, cluster_url: str, redis_client: Redis, mongodb: Database[dict[str, Any]]
 ) -> None:
     """Random events of many users: the same as looking at each one of them."""
     triggers = [TWICE, {"all_of": [{"event": "a"}, {"event": "c"}], "within": "3m"}, LEFT]
     campaigns = [compiled(each, name=f"c{n}", channel="email") for n, each in enumerate(triggers)]
-    client: Any = connect(valkey_cluster, cluster=True) if clustered else redis_client
+    client: Any = connect(cluster_url, cluster=True) if clustered else redis_client
     town = Shop(client, mongodb, campaigns)
     rng = random.Random(5)
     users = [f"user-{n}" for n in range(60)]

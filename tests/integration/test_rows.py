@@ -155,9 +155,9 @@ def test_row_expires_after_its_longest_window(rows: Rows, redis_client: Redis) -
     assert 172_700_000 < redis_client.pttl(row_of("user")) <= 172_800_000
 
 
-def test_every_key_is_declared_and_in_one_slot(valkey_cluster: str) -> None:
+def test_every_key_is_declared_and_in_one_slot(cluster_url: str) -> None:
     """On three nodes the script runs for users of all partitions; an undeclared key would be refused."""
-    client = connect(valkey_cluster, cluster=True)
+    client = connect(cluster_url, cluster=True)
     rows = Rows(lambda: client)
     rng = random.Random(3)
     for _ in range(60):

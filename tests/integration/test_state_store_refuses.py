@@ -83,9 +83,9 @@ def test_a_certificate_that_is_not_there(front: TlsFront, tmp_path: Path, cluste
     assert refusal(url, clustered=clustered) == "a file that its address names is missing"
 
 
-def test_a_setting_that_says_nothing_of_cluster_mode(valkey_cluster: str) -> None:
+def test_a_setting_that_says_nothing_of_cluster_mode(cluster_url: str) -> None:
     """Most users' rows are somewhere else: it is the setting that is wrong, and not a row."""
-    said = refusal(valkey_cluster, clustered=False)
+    said = refusal(cluster_url, clustered=False)
     assert said == "it is in cluster mode, and OPPORTUNE_REDIS_CLUSTER is not true"
 
 

@@ -631,9 +631,9 @@ def test_a_match_that_cannot_be_read_holds_up_nobody_else(make_shop: ShopMaker) 
     assert shop.agenda("bob") == {("handover", key.decode()): MINUTE + 30 * SECOND}
 
 
-def test_a_wake_over_a_cluster(valkey_cluster: str, mongodb: Database[dict[str, Any]]) -> None:
+def test_a_wake_over_a_cluster(cluster_url: str, mongodb: Database[dict[str, Any]]) -> None:
     """Three nodes, all partitions, the client that production has: all absences fall due, all orders cancel."""
-    client = connect(valkey_cluster, cluster=True)
+    client = connect(cluster_url, cluster=True)
     shop = Shop(client, mongodb, [compiled(LEFT, channel="email", name="left")])
     users = [f"user-{n}" for n in range(150)]
     for user in users:
