@@ -54,7 +54,7 @@ class IamCredentials(CredentialProvider):
     def get_credentials(self) -> tuple[str, str]:
         """Return user name and password of a connection that is about to be made."""
         now = self._clock()
-        if not self._token or now - self._made >= KEPT_MS:
+        if not self._token or not 0 <= now - self._made < KEPT_MS:
             self._token, self._made = self._sign(), now
         return self._user, self._token
 

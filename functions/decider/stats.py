@@ -49,7 +49,7 @@ class Stats:
         Those that MongoDB does not take wait in Redis.
         """
         now = self._clock()
-        if now - self._last < EVERY_MS:
+        if 0 <= now - self._last < EVERY_MS:
             return
         self._last = now
         ordered = [*partitions[self._begin :], *partitions[: self._begin]]

@@ -2,6 +2,7 @@
 
     request ──▶ get() ── nearly `every_s` old?          ──▶ starts one thread, returns what it has
                      ── older than three times that?   ──▶ looks it up first: nobody has asked for a while
+                     ── of the future?                 ──▶ looks it up first: the clock was wrong then, or is now
                      ── never looked up?               ──▶ looks it up first: there is nothing to return
 
 On Lambda a background thread sleeps with its environment and goes on, or fails, at the next request;
@@ -51,7 +52,7 @@ class Polled(Generic[T]):
         if self._value is None:
             return self.reload()
         age = self._clock() - self._checked
-        if age >= TOO_OLD * self._every_ms:
+        if age < 0 or age >= TOO_OLD * self._every_ms:
             return self.renewed(self._value)
         if age >= AHEAD * self._every_ms and self._busy.acquire(blocking=False):
             threading.Thread(target=self._refresh, name=THREAD, daemon=True).start()
@@ -70,10 +71,10 @@ class Polled(Generic[T]):
         return self._value
 
     def _renew(self, age_ms: int) -> None:
-        if self._clock() - self._checked < age_ms:
+        if 0 <= self._clock() - self._checked < age_ms:
             return
         self._busy.acquire()
-        if self._clock() - self._checked < age_ms:  # somebody else was faster
+        if 0 <= self._clock() - self._checked < age_ms:  # somebody else was faster
             self._busy.release()
         else:
             self._refresh()

@@ -46,7 +46,7 @@ class LateSecret:
     def __call__(self) -> str:
         """Return the secret; raises what *read* raises, or has raised just now."""
         if self._found is None:
-            if self._failure is not None and self._clock() - self._failed_at < self._pause_ms:
+            if self._failure is not None and 0 <= self._clock() - self._failed_at < self._pause_ms:
                 raise self._failure
             try:
                 self._found = self._read(self._value)

@@ -78,3 +78,17 @@ def test_another_arn_is_refused(arn: str) -> None:
     """What is no cache is named."""
     with pytest.raises(InvalidSettings, match="serverless cache"):
         read_arn(arn)
+
+
+def test_a_token_of_the_future_is_not_used_again() -> None:
+    """The clock was ahead when it was made, and ElastiCache does not take it."""
+    clock, made = Time(), []
+
+    def counted() -> botocore.session.Session:
+        made.append(clock.ms)
+        return session()
+
+    provider = IamCredentials("opportune", read_arn(SERVERLESS), clock, counted)
+    for clock.ms in (3_600_000, 1, 2):
+        provider.get_credentials()
+    assert made == [3_600_000, 1]

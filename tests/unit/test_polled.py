@@ -153,3 +153,16 @@ def test_who_needs_a_fresh_value_waits_for_it(source: Source) -> None:
     assert [value.no_older_than(1000) for _ in range(3)] == [2] * 3
     clock.now, source.broken = 2000, True
     assert (value.no_older_than(1000), len(errors)) == (2, 1)
+
+
+def test_a_clock_that_is_put_back_makes_nothing_last(source: Source) -> None:
+    """A value that was looked up an hour ahead is looked up again: a pause must not go unseen until then."""
+    clock = Time()
+    clock.now = 3_600_000
+    value = polled(source, clock)
+    assert value.get() == 1
+    clock.now = 0
+    assert value.get() == 2
+    assert value.get() == 2
+    clock.now = -1
+    assert value.renewed(2) == 3
