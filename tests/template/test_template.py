@@ -134,12 +134,24 @@ def test_rules_may_write_to_their_dead_letter_queue(template: Template) -> None:
     for name, rule in rules.items():
         (queue,) = referred(rule["Targets"][0]["DeadLetterConfig"]["Arn"])
         (policy,) = (p for p in template.of_type("AWS::SQS::QueuePolicy").values() if p["Queues"] == [{"Ref": queue}])
-        (statement,) = policy["PolicyDocument"]["Statement"]
+        (statement,) = (each for each in policy["PolicyDocument"]["Statement"] if each["Effect"] == "Allow")
         assert statement["Principal"] == {"Service": "events.amazonaws.com"}
         assert (statement["Effect"], statement["Action"]) == ("Allow", "sqs:SendMessage")
         assert list(referred(statement["Resource"])) == [queue]
         assert list(referred(statement["Condition"]["ArnEquals"]["aws:SourceArn"])) == [name]
         assert statement["Condition"]["StringEquals"]["aws:SourceAccount"] == {"Ref": "AWS::AccountId"}
+
+
+def test_queues_are_reached_over_tls_alone(template: Template) -> None:
+    """Each has one policy, for SQS keeps no second one, and it says so."""
+    policies = template.of_type("AWS::SQS::QueuePolicy").values()
+    assert sorted(name for policy in policies for name in referred(policy["Queues"])) == sorted(
+        template.of_type("AWS::SQS::Queue")
+    )
+    for policy in policies:
+        (denied,) = (each for each in policy["PolicyDocument"]["Statement"] if each["Effect"] == "Deny")
+        assert (denied["Principal"], denied["Action"], denied["Resource"]) == ("*", "sqs:*", "*")
+        assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
 def test_every_function_has_an_alarm_on_its_errors(template: Template) -> None:
