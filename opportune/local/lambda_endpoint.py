@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from urllib.parse import unquote, urlsplit
@@ -10,11 +11,13 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from opportune.local.aws import ACCOUNT, REGION
-from opportune.local.environments import Pool
+from opportune.local.environments import Answer, Pool
 from opportune.local.errors import LocalStackError, Throttled
 from opportune.local.http_server import HttpServer, Request, Response
 
 MOST_PAYLOAD_BYTES = 6 * 1024 * 1024
+LONGEST_WAIT_S = 60.0  # of an asynchronous call for a free environment: as in the template
+PAUSE_S = 0.2
 _LOG = logging.getLogger("opportune.local.lambda")
 _PREFIX, _SUFFIX = "/2015-03-31/functions/", "/invocations"
 
@@ -86,7 +89,7 @@ class LambdaEndpoint:
 
     def _invoke_unattended(self, pool: Pool, payload: bytes) -> None:
         try:
-            answer = pool.invoke(payload)
+            answer = _invoke_patiently(pool, payload)
             if answer.error:
                 _LOG.warning("asynchronous invocation of %s failed: %s", pool.name, answer.payload.decode())
         except LocalStackError as error:
@@ -101,6 +104,18 @@ def function_name(identifier: str) -> str:
     """Return the bare name in a name, ``name:alias``, partial ARN or ARN."""
     before, function, after = identifier.rpartition(":function:")
     return (after if function else before or identifier).partition(":")[0]
+
+
+def _invoke_patiently(pool: Pool, payload: bytes) -> Answer:
+    """Invoke as Lambda does what nobody waits for: again and again while the function is throttled."""
+    deadline = time.monotonic() + LONGEST_WAIT_S
+    while True:
+        try:
+            return pool.invoke(payload)
+        except Throttled:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(PAUSE_S)
 
 
 def _invoke(pool: Pool, payload: bytes) -> Response:

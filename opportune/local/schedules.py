@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from opportune.local.errors import LocalStackError
 from shared.clock import Clock
 
 _LOG = logging.getLogger("opportune.local.schedules")
@@ -37,7 +38,10 @@ class Schedule:
 
     def _ring(self) -> None:
         while not self._stopping.wait(self._every_s):
-            self._invoke(self._payload)
+            try:
+                self._invoke(self._payload)
+            except LocalStackError as error:  # no environment of the function got free, or the stack stops
+                _LOG.warning("a scheduled call was lost: %s", error.message)
 
 
 class OneTime(NamedTuple):

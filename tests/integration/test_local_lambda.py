@@ -14,11 +14,12 @@ from botocore.exceptions import ClientError
 
 from opportune.local import aws
 from opportune.local.children import Children
-from opportune.local.environments import Function, Pool
+from opportune.local.environments import Answer, Function, Pool
 from opportune.local.errors import LocalStackError, Throttled
 from opportune.local.functions import environment
 from opportune.local.lambda_endpoint import LambdaEndpoint, function_name
 from opportune.local.processes import recorded
+from opportune.local.schedules import Schedule
 
 HANDLERS = """
 import os, signal, time
@@ -217,6 +218,46 @@ def test_event_invocations_return_at_once(client: Any, endpoint: LambdaEndpoint,
     assert answer["StatusCode"] == 202
     assert endpoint.drain(5)
     assert done.read_text() == "done"
+
+
+class Busy:
+    """A pool none of whose environments is free for the first two calls."""
+
+    name = "busy"
+
+    def __init__(self) -> None:
+        self.calls: list[bytes] = []
+
+    def invoke(self, payload: bytes) -> Answer:
+        """Refuse, or answer."""
+        self.calls.append(payload)
+        if len(self.calls) < 3:
+            raise Throttled("busy: no environment got free")
+        return Answer(b"null", None)
+
+
+def test_an_event_invocation_waits_for_an_environment() -> None:
+    """Lambda tries it again while the function is throttled."""
+    busy: Any = Busy()
+    endpoint = LambdaEndpoint({"busy": busy})
+    endpoint.start()
+    client = aws.client("lambda", endpoint.url)
+    assert client.invoke(FunctionName="busy", InvocationType="Event", Payload=b"1")["StatusCode"] == 202
+    assert endpoint.drain(5)
+    endpoint.stop()
+    assert busy.calls == [b"1"] * 3
+
+
+def test_a_schedule_outlives_a_throttled_call() -> None:
+    """The next call comes all the same."""
+    busy = Busy()
+    schedule = Schedule(busy.invoke, b"1", every_s=0.01)
+    schedule.start()
+    deadline = time.monotonic() + 5
+    while len(busy.calls) < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    schedule.stop()
 
 
 def test_an_import_failure_names_function_and_cause(tmp_path: Path) -> None:
