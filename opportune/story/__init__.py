@@ -27,8 +27,11 @@ CHAPTERS: tuple[Chapter, ...] = (
 )
 
 
-def tell(browser: Endpoint, server: Endpoint, witness: Witness, run: str) -> Iterator[Result]:
-    """Play the story and yield its results one by one. *run* makes users of repeated stories distinct."""
-    teller = Teller(browser, server)
+def tell(browser: Endpoint, server: Endpoint, witness: Witness, run: str, *, patient: bool = True) -> Iterator[Result]:
+    """Play the story and yield its results one by one.
+
+    *run* makes users of repeated stories distinct; *patient*: see `Teller`.
+    """
+    teller = Teller(browser, server, patient)
     for chapter in CHAPTERS:
         yield chapter(teller, witness, run)

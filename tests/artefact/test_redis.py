@@ -37,7 +37,7 @@ def _system(
         yield system
 
 
-@pytest.mark.timeout(300)  # with the build before it
+@pytest.mark.timeout(600)  # with the build before it
 def test_the_story_passes(system: Artefacts, store: NativeRedis) -> None:
     """Every line of the demo story comes true, and nobody entered but the user of the template."""
     assert untold(system) == []

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from opportune import story
-from opportune.send import Endpoint
+from opportune.send import Busy, Endpoint
 from tests.system.whole import System
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,4 +118,28 @@ def test_an_endpoint_that_is_away_is_an_error(system: System) -> None:
     """A wrong address is named."""
     away = Endpoint("http://127.0.0.1:1", "key")
     with pytest.raises(Exception, match="cannot be reached"):
-        list(story.tell(away, system.server, Deaf(), "x"))
+        list(story.tell(away, system.server, Deaf(), "x", patient=False))
+
+
+class Hesitant(Endpoint):
+    """An endpoint that has no time for what comes first."""
+
+    def __init__(self, url: str, key: str) -> None:
+        super().__init__(url, key)
+        self.asked: list[str] = []
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], float]:
+        """Note the message; take it at the second time."""
+        self.asked.append(body["messageId"])
+        if len(self.asked) == 1:
+            raise Busy("503")
+        return super().post(path, body)
+
+
+def test_the_story_sends_again_what_nobody_had_time_for(system: System) -> None:
+    """On a busy machine a function may start too slowly for the first event, and trackers send it again, too."""
+    endpoint = Hesitant(system.stack.http_url, "wk_demo_public")
+    first = next(story.tell(endpoint, system.server, Deaf(), "busy"))
+    assert first.came == "nothing"
+    assert len(endpoint.asked) == 4
+    assert len(set(endpoint.asked)) == 3
