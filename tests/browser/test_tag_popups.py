@@ -351,6 +351,29 @@ def test_html_of_a_popup_runs_nothing_and_is_as_high_as_its_content(visit: Go) -
     assert there.page.title() != "stolen"
 
 
+STRICT = "default-src 'self'; script-src 'nonce-r4nd0m'; connect-src {edge}; base-uri 'none'; object-src 'none'"
+HOSTILE = """<script>parent.hit = 1</script><img src="x" onerror="parent.hit = 1" alt="">
+<svg onload="parent.hit = 1"></svg><iframe srcdoc="<script>top.hit = 1</script>"></iframe>
+<object data="javascript:parent.hit = 1"></object>
+<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img src=1 onerror=parent.hit=1&gt;"></table></math>
+<svg></p><style><a id="</style><img src=1 onerror=parent.hit=1>"></style></svg>
+<noscript><p title="</noscript><img src=x onerror=parent.hit=1>"></noscript>
+<details open ontoggle="parent.hit = 1">x</details><meta http-equiv="refresh" content="0;url=javascript:parent.hit=1">
+<p onclick="parent.hit = 1"><a id="link" href=" java&#10;script:parent.hit = 1">Link</a></p>"""
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_html_that_nobody_has_sanitised_runs_nothing_either(visit: Go, edge: Edge, trusted: bool) -> None:
+    """The frame is the second wall: whatever came through the first, no script runs and no link leads to one."""
+    policy = STRICT + "; require-trusted-types-for 'script'; trusted-types opportune"
+    more = {"headers": {"Content-Security-Policy": policy.format(edge=edge.url)}, "nonce": "r4nd0m"} if trusted else {}
+    there = visit(**more)
+    there.go(body="", html=HOSTILE, actions=[])
+    there.host.frame_locator("iframe").first.locator("#link").dispatch_event("click")
+    there.page.wait_for_timeout(300)
+    assert there.page.evaluate("() => [window.hit, location.pathname]") == [None, "/"]
+
+
 def test_esc_inside_the_frame_closes_the_popup(visit: Go) -> None:
     """The key goes to the frame that has the focus; the popup hears of it."""
     there = visit()
@@ -358,9 +381,6 @@ def test_esc_inside_the_frame_closes_the_popup(visit: Go) -> None:
     there.host.frame_locator("iframe").get_by_role("link").focus()
     there.page.keyboard.press("Escape")
     expect(there.host).to_have_count(0)
-
-
-STRICT = "default-src 'self'; script-src 'nonce-r4nd0m'; connect-src {edge}; base-uri 'none'; object-src 'none'"
 
 
 @pytest.mark.parametrize(
