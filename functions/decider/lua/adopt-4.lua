@@ -56,14 +56,14 @@ local function add_runs(key, program, packed)
   local runs = {}
   for n, run in ipairs(own and cmsgpack.unpack(own) or {}) do
     runs[n] = { per = run[1], state = machine.thaw(program, run[2]) }
-    machine.call_off(program, runs[n].state, cancels.when(bundle.noted, key, run[1]))
+    merge.call_off(program, runs[n].state, merge.when(bundle.noted, key, run[1]))
   end
   for _, run in ipairs(packed and cmsgpack.unpack(packed) or {}) do
     local per, other = run[1], machine.thaw(program, run[2])
-    machine.call_off(program, other, cancels.when(own_noted, key, per))
+    merge.call_off(program, other, merge.when(own_noted, key, per))
     local state, i = machine.run(runs, per)
     if state then
-      machine.merge(program, state, other)
+      merge.runs(program, state, other)
       table.remove(runs, i)
     end
     runs[#runs + 1] = { per = per, state = state or other }
@@ -98,7 +98,7 @@ for key, program in pairs(call.programs) do
   if bundle.triggers[key] or bundle.noted[key] then add_runs(key, program, bundle.triggers[key]) end
 end
 if next(bundle.noted) then
-  cancels.add(own_noted, bundle.noted)
+  merge.noted(own_noted, bundle.noted)
   cancels.tidy(own_noted, call.now)
   if next(own_noted) then write("n", cmsgpack.pack(own_noted)) end
 end

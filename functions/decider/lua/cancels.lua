@@ -21,19 +21,6 @@ function cancels.note(noted, key, per, at, wait)
   if count > cancels.RUNS then runs[oldest] = nil end
 end
 
---- Add what was noted in another row.
-function cancels.add(noted, others)
-  for key, runs in pairs(others) do
-    for per, one in pairs(runs) do cancels.note(noted, key, per, one[1], one[2] - one[1]) end
-  end
-end
-
---- Return when the run `per` of a trigger was called off last, or nil.
-function cancels.when(noted, key, per)
-  local one = noted[key] and noted[key][per]
-  return one and one[1]
-end
-
 --- Forget what can call off nothing any more.
 function cancels.tidy(noted, now)
   for key, runs in pairs(noted) do

@@ -5,7 +5,8 @@ that a match has to pass. Or, as a tick: let the pending absence of one run fall
 KEYS[1]   the user's row, a hash: g targets, m last effective time, d digests of recent message ids,
           r stored results of those that fired, t:<trigger> progress, c what is counted and p what is open
           (`counted` and `open` of gates.lua), e times of events (rate.lua), o offers (offers.lua), n what was called
-          off (cancels.lua), l the user that a visitor has become, f what was lost when a user was no target any more: {trigger -> {ms, generation}}
+          off (cancels.lua), l the user that a visitor has become, f what was lost when a user was no target any more:
+          {trigger -> {ms, generation}}
 KEYS[2]   the partition's agenda, a sorted set: due ms of ["absence", site, user, trigger, per] and of
           ["handover", key of an activation], both in JSON
 KEYS[3]   the partition's activations that nobody has acknowledged, a hash: key -> fire

@@ -45,6 +45,8 @@ local function clear_pending(state)
   state.due, state.anchor, state.since, state.note, state.chain, state.again = nil, nil, nil, nil, nil, nil
 end
 
+machine.clear_progress, machine.clear_pending = clear_progress, clear_pending
+
 local function put(state, name, unit, value)
   local column = state[name]
   if column then
@@ -53,6 +55,8 @@ local function put(state, name, unit, value)
     state[name] = { [unit] = value }
   end
 end
+
+machine.put = put
 
 -- A sequence: returns first time, serial and link of the match that this event completes, or nil.
 local function advance_sequence(program, state, bits, now, late, link)
@@ -358,53 +362,6 @@ end
 --- Does an event call off what is pending: the one that must not come, or a reset?
 function machine.calls_off(program, bits)
   return program.absent ~= nil and (has(bits, program.absent.bit) or has(bits, program.reset))
-end
-
---- End the pending absence that an event at `time` has called off; what came after that event is pending still.
-function machine.call_off(program, state, time)
-  if not (state.due and time and state.anchor <= time and time < state.due) then return end
-  local again, note = state.again, state.note
-  clear_pending(state)
-  if again and again > time then
-    state.due, state.anchor, state.since, state.note = again + program.absent.wait, again, again, note
-  end
-end
-
--- Of two pending absences of one run that remains which one row would have: by its first anchor, or by its last.
-local function merge_pending(program, state, other)
-  if not other.due then return end
-  local latest
-  if state.due then
-    latest = math.max(state.again or state.anchor, other.again or other.anchor)
-    if (state.anchor < other.anchor) ~= (program.absent.last == true) then other = state end
-  end
-  state.due, state.anchor, state.since, state.note = other.due, other.anchor, other.since, other.note
-  state.again = other.again
-  if latest and not program.absent.last and latest > state.anchor then state.again = latest end
-end
-
---- Add to a run what the same person has done in another one: of each unit the newer partial match, and what is
---- pending. Serial numbers of two runs cannot be compared: where every event has one, other progress ends.
-function machine.merge(program, state, other)
-  if state.done or other.done then
-    clear_progress(state)
-    clear_pending(state)
-    state.done = true
-    return
-  end
-  merge_pending(program, state, other)
-  if program.tracked then return end
-  local by = program.members and "last" or "start"
-  for unit, time in pairs(other[by] or {}) do
-    if not (state[by] and state[by][unit] and state[by][unit] >= time) then
-      for _, name in ipairs({ "start", "last", "inner" }) do
-        put(state, name, unit, other[name] and other[name][unit])
-      end
-    end
-  end
-  if program.members and state.last then
-    state.serial, state.link = state.serial or {}, state.link or {}
-  end
 end
 
 --- Was this message id (its digest) seen before in `seen`?
