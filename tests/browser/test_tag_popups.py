@@ -257,9 +257,9 @@ def test_a_popup_waits_for_its_delay_and_not_beyond_its_time(visit: Go) -> None:
 def test_a_popup_goes_by_itself_but_not_while_it_is_read(visit: Go) -> None:
     """The time stands still while the pointer is on it, or the focus in it."""
     there = visit()
-    box = there.go(layout="slide_in", dismiss_after=600)
+    box = there.go(layout="slide_in", dismiss_after=3000)  # time to get there, also where the machine is busy
     box.hover()
-    there.page.wait_for_timeout(1500)
+    there.page.wait_for_timeout(4000)
     expect(box).to_be_visible()
     there.page.mouse.move(0, 0)
     expect(there.host).to_have_count(0)
