@@ -61,11 +61,11 @@ class OriginSecret:
         given = sent.encode("utf-8", "surrogatepass")
         age = self._clock() - self._asked
         if self._knows(given):
-            if age >= OLDEST_MS:
+            if not 0 <= age < OLDEST_MS:  # of the future: the clock was wrong then, or is now
                 self._asked = self._clock()
                 self._later(self.look_up)
             return True
-        if age >= (PAUSE_AFTER_FAILURE_MS if self._failed else PAUSE_MS):
+        if not 0 <= age < (PAUSE_AFTER_FAILURE_MS if self._failed else PAUSE_MS):
             self.look_up()
         if self._knows(given):
             return True

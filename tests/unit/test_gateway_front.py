@@ -153,6 +153,15 @@ def test_what_counts_no_more_is_forgotten_within_the_hour(store: Store) -> None:
     assert (secret.matches(OLD), secret.matches(GOOD)) == (False, True)
 
 
+def test_a_clock_that_is_put_back_hides_no_rotation(store: Store) -> None:
+    """What was looked up in the future is looked up again, once."""
+    secret = store.secret()
+    store.versions = ["n" * 64, GOOD]
+    store.now -= 10 * origin.OLDEST_MS
+    assert [secret.matches(each) for each in ("n" * 64, GOOD, OLD)] == [True, True, False]
+    assert (store.reads, store.later) == (2, [])
+
+
 # ── The secret cannot be had ───────────────────────────────────────────────────────────────────────
 
 
