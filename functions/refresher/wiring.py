@@ -1,13 +1,9 @@
 """Builds the Refresher from its settings: the only place that creates its clients."""
 
-from typing import Any
-
-from pymongo import MongoClient
-
 from refresher.handler import Deps
 from refresher.parts import LONGEST_PART_MS
+from shared import mongodb
 from shared.invoke import hand_over
-from shared.mongodb import TYPES
 from shared.observability import observe
 from shared.settings import Settings
 
@@ -17,15 +13,12 @@ SOCKET_TIMEOUT_MS = LONGEST_PART_MS + 10_000
 
 def build(settings: Settings) -> Deps:
     """Return everything the handler needs; nothing is connected yet."""
-    client: MongoClient[dict[str, Any]] = MongoClient(
+    client = mongodb.connect(
         settings.mongodb_url,
         connect=False,
         maxPoolSize=2,
         serverSelectionTimeoutMS=10_000,
         socketTimeoutMS=SOCKET_TIMEOUT_MS,
-        w="majority",
-        tz_aware=True,
-        type_registry=TYPES,
     )
     return Deps(
         database=client[settings.mongodb_database],

@@ -42,24 +42,29 @@ class Pointer(NamedTuple):
 def database(url: str, name: str, *, answer_ms: int = 5000) -> Database[Document]:
     """Return the database; nothing is connected yet. Sized for a function: few connections, short waits.
 
-    *answer_ms*: how long an answer may take. Raises `InvalidSettings` for an address that is none, whose message
-    quotes nothing of it, and `Unavailable` where a ``mongodb+srv://`` address leads nowhere.
+    *answer_ms*: how long an answer may take. Raises as `connect` does.
+    """
+    client = connect(
+        url,
+        maxPoolSize=8,
+        serverSelectionTimeoutMS=2000,
+        connectTimeoutMS=2000,
+        socketTimeoutMS=answer_ms,
+        maxIdleTimeMS=60_000,
+    )
+    return client[name]
+
+
+def connect(url: str, **options: Any) -> MongoClient[Document]:
+    """Return a client of ours, with *options* of the driver's; nothing is connected yet.
+
+    Raises `InvalidSettings` for an address that is none, whose message quotes nothing of it, and `Unavailable` where a
+    ``mongodb+srv://`` address leads nowhere.
     """
     try:
-        client: MongoClient[Document] = MongoClient(
-            url,
-            maxPoolSize=8,
-            serverSelectionTimeoutMS=2000,
-            connectTimeoutMS=2000,
-            socketTimeoutMS=answer_ms,
-            maxIdleTimeMS=60_000,
-            w="majority",
-            tz_aware=True,
-            type_registry=TYPES,
-        )
+        return MongoClient(url, w="majority", tz_aware=True, type_registry=TYPES, **options)
     except (ConfigurationError, ValueError) as error:
         raise no_address(error) from None  # the driver's text may quote a part of the password
-    return client[name]
 
 
 @contextmanager

@@ -5,8 +5,10 @@ import traceback
 import pytest
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
+from refresher.wiring import build
 from shared.errors import InvalidSettings, OpportuneError, Unavailable
 from shared.mongodb import database, guarded
+from shared.settings import Settings
 
 ATLAS_RIGHT = "user is not allowed to do action [find] on [opportune.customers]"
 MONGODB_RIGHT = 'not authorized on opportune to execute command { find: "customers", filter: { _id: "demo:anna" } }'
@@ -59,3 +61,10 @@ def test_an_address_that_is_none_is_refused_and_not_quoted(url: str, error: type
         database(url, "opportune")
     told = "".join(traceback.format_exception(caught.value))
     assert not any(part in told.replace(f'"{url}"', "") for part in ("anna", "pa:ss", "pa@ss", "word@"))
+
+
+def test_the_refresher_quotes_no_address_either() -> None:
+    """It has a client of other sizes."""
+    settings = Settings("refresher", mongodb_url="mongodb://anna:pa:ss/word@host/")
+    with pytest.raises(InvalidSettings, match="must be escaped"):
+        build(settings)
