@@ -24,6 +24,7 @@ from bson import Binary
 from opportune.local.ports import HOST
 from tests import caller_identity
 from tests.caller_identity import Sts, Unidentified
+from tests.relay import hang_up, pass_on
 from tests.secured_mongod import SecuredMongod
 
 MESSAGE = 2013  # the kind of all messages but a client's first
@@ -64,7 +65,7 @@ class Atlas:
     def hang_up(self) -> None:
         """Break off all connections."""
         for end in tuple(self._open):
-            _shut(end)
+            hang_up(end)
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -80,7 +81,7 @@ class Atlas:
             while message := _receive(outside):
                 if _document(message).get("mechanism") == "MONGODB-AWS":
                     if self._let_in(outside, inside, message):
-                        _pass_on_both_ways(outside, inside)
+                        pass_on(outside, inside)
                     break
                 inside.sendall(message)
                 while answer := _receive(inside):
@@ -175,23 +176,3 @@ def _flags(message: bytes) -> int:
 def _document(message: bytes) -> Document:
     """Return the command of a message: before somebody is let in it has no other part."""
     return bson.decode(message[21 if _kind(message) == MESSAGE else message.index(b"\0", 20) + 9 :])
-
-
-def _pass_on_both_ways(one: socket.socket, other: socket.socket) -> None:
-    back = threading.Thread(target=_pass_on, args=(other, one), daemon=True)
-    back.start()
-    _pass_on(one, other)
-    back.join()
-
-
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    _shut(source)
-    _shut(target)
-
-
-def _shut(end: socket.socket) -> None:
-    with suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)

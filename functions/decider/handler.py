@@ -29,8 +29,8 @@ from shared.contracts import (
     Wake,
     Woken,
 )
-from shared.errors import InvalidRequest, OpportuneError, Unavailable
-from shared.observability import Observability, explained, without_words
+from shared.errors import InvalidRequest, Unavailable
+from shared.observability import Observability, explained, handed_back
 
 FRESH_MS = 1000
 LEAST_MS = 1000  # also where the caller's clock is behind ours
@@ -86,12 +86,7 @@ def answer_bells(records: list[dict[str, Any]], deps: Deps) -> dict[str, Any]:
                 raise InvalidRequest(f"not a doorbell: {type(error).__name__}") from error
             _answer(ring, deps)
         except Exception as error:  # noqa: BLE001 - one that cannot be answered must not keep the others
-            logger = deps.observability.logger
-            log = logger.warning if isinstance(error, OpportuneError) else logger.error
-            log(
-                "doorbell handed back to the queue",
-                extra={**without_words(error), "sqs_message_id": record["messageId"]},
-            )
+            handed_back(deps.observability.logger, "doorbell", error, record["messageId"])
             failed.append({"itemIdentifier": record["messageId"]})
     return {"batchItemFailures": failed}
 

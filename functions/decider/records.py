@@ -16,9 +16,9 @@ from pymongo.errors import BulkWriteError
 from shared.attribute_types import PARSERS, date
 from shared.identities import Introduction, Report
 from shared.mongodb import Document, guarded
+from shared.mongodb_errors import is_too_large
 
 MOST_ATTRIBUTES = 1000  # of a site
-TOO_LARGE = frozenset({10334, 17419})  # MongoDB's codes of a customer who would be larger than 16 MB
 WIDEST = 2**63
 _BY_CLASS = {str: "text", bool: "boolean", int: "number", float: "number", list: "list", dict: "object"}
 
@@ -71,10 +71,9 @@ class MongoRecords:
                 try:
                     self._customers.bulk_write([_update(site, *each) for each in written], ordered=False)
                 except BulkWriteError as error:
-                    failed = error.details["writeErrors"]
-                    if not {each["code"] for each in failed} <= TOO_LARGE:
+                    if not is_too_large(error):
                         raise
-                    unfit += [name for each in failed for name in written[each["index"]][1]]
+                    unfit += [name for each in error.details["writeErrors"] for name in written[each["index"]][1]]
         return list(dict.fromkeys(unfit))
 
     def note(self, site: str, reports: Sequence[Report]) -> None:
@@ -111,7 +110,7 @@ class MongoRecords:
 
 def _add(change: Change, said: Introduction, types: Mapping[str, str]) -> list[str]:
     """Add the traits that were *said* to *change*, the newer ones win; return the names of those that do not fit."""
-    at = said.at or said.received
+    at = said.said_at
     unfit = []
     for name, value in said.traits.items():
         if name in change and change[name].at > at:

@@ -53,8 +53,7 @@ class Visitors:
 
         One command where that is known and there is nothing to move, else three.
         """
-        at = introduction.at or introduction.received
-        self._move(site, introduction.visitor, introduction.user, at=at, now=introduction.received)
+        self._move(site, introduction.visitor, introduction.user, at=introduction.said_at, now=introduction.received)
 
     def finish(self, site: str, visitor: str, now: int) -> None:
         """Let arrive what is on its way from *visitor* to a user; raises `Unavailable`. *now*: ms."""

@@ -22,8 +22,8 @@ from engager.ports import Ports
 from engager.sweep import Sweeper, Swept, sweep
 from shared.clock import Clock
 from shared.contracts import VERSION, Activation, Conversion, Engage, Engaged, ForgetUser, Sweep
-from shared.errors import InvalidRequest, OpportuneError, Unavailable
-from shared.observability import Observability, explained, without_words
+from shared.errors import InvalidRequest, Unavailable
+from shared.observability import Observability, explained, handed_back
 
 # What one delivery takes when its provider is slow: rather hand a message back than be killed in the middle.
 RESERVE_MS = 14_000
@@ -75,9 +75,7 @@ class _Batch(BatchProcessor):
 
     def failure_handler(self, record: Any, exception: Any) -> Any:
         """Log the failure of one record and mark it for redelivery."""
-        error = exception[1]
-        log = self._logger.warning if isinstance(error, OpportuneError) else self._logger.error
-        log("message handed back to the queue", extra={**without_words(error), "sqs_message_id": record.message_id})
+        handed_back(self._logger, "message", exception[1], record.message_id)
         return super().failure_handler(record, exception)
 
 

@@ -36,6 +36,11 @@ class Introduction(msgspec.Struct, omit_defaults=True):
     before: int = 0
     at: int = 0
 
+    @property
+    def said_at(self) -> int:
+        """When it was said, or else received, ms."""
+        return self.at or self.received
+
 
 # What the tag reports of a popup: event name → what it is to the activation.
 REPORTS = {

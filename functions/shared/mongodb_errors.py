@@ -2,11 +2,12 @@
 
 import re
 
-from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, ConfigurationError, OperationFailure, PyMongoError
 
 from shared.errors import InvalidSettings, OpportuneError, Unavailable
 
 UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18  # of MongoDB; Atlas says 8000 for both, and for more
+TOO_LARGE = frozenset({10334, 17419})
 # Of what MongoDB and Atlas say only action and collection: the rest of a command may be personal.
 _LACKING = re.compile(
     r'not authorized on \S+ to execute command { (\w+): "([^"]*)"|not allowed to do action \[(\w+)\] on \[([^\]]*)\]'
@@ -31,6 +32,12 @@ def no_address(error: ConfigurationError | ValueError) -> OpportuneError:
         "the address of MongoDB cannot be read: look at its options; in the name and the password signs such as "
         "@ : / ? # % must be escaped, @ as %40"
     )
+
+
+def is_too_large(error: BulkWriteError) -> bool:
+    """Return whether nothing else went wrong than that documents would be larger than they may be, 16 MB."""
+    codes = {each["code"] for each in error.details["writeErrors"]}
+    return bool(codes) and codes <= TOO_LARGE
 
 
 def _refused(error: OperationFailure) -> str:

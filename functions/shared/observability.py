@@ -31,12 +31,18 @@ def observe(function: str) -> Observability:
     )
 
 
-def without_words(error: BaseException) -> dict[str, str]:
-    """Return what a log may have of *error*: its code; of a bug where it is, without words that may quote somebody."""
+def handed_back(logger: Logger, what: str, error: BaseException, message_id: str) -> None:
+    """Log why a message of a queue comes again.
+
+    Of an expected failure its code; of a bug where it is, without its words, which may quote a customer.
+    """
+    extra = {"sqs_message_id": message_id}
     if isinstance(error, OpportuneError):
-        return {"code": error.code}
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return {"code": type(error).__name__, "at": f"{where.filename}:{where.lineno}"}
+        logger.warning("%s handed back to the queue", what, extra={"code": error.code, **extra})
+    else:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        bug = {"code": type(error).__name__, "at": f"{where.filename}:{where.lineno}"}
+        logger.error("%s handed back to the queue", what, extra={**bug, **extra})
 
 
 @contextmanager

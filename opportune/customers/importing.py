@@ -24,13 +24,13 @@ from opportune.customers.lines import Broken
 from opportune.customers.rows import Reject, Row, Rows
 from opportune.customers.values import Type
 from shared.mongodb import Document, guarded
+from shared.mongodb_errors import is_too_large
 from shared.optouts import OptOuts
 
 BULK = 1000
 SAMPLE = 10_000  # rows that are read before the types of new attributes are settled
 LARGEST = 16_000_000  # bytes of a customer; MongoDB takes a little more
 LARGE = 1_000_000  # characters of a user's rows in a bulk, from which on it is looked at
-TOO_LARGE = frozenset({10334, 17419})  # MongoDB's codes of an update that makes a document larger than it may be
 Progress = Callable[[int], None]
 
 
@@ -151,7 +151,7 @@ class _Writer:
             try:
                 self._upsert(rows)
             except BulkWriteError as error:
-                if not _is_too_large(error):
+                if not is_too_large(error):
                     raise
                 self._one_by_one(rows)
 
@@ -194,18 +194,13 @@ class _Writer:
             try:
                 self._upsert(theirs)
             except BulkWriteError as error:
-                if not _is_too_large(error):
+                if not is_too_large(error):
                     raise
                 self._too_large += theirs
 
     def _count(self, new: int, changed: int) -> None:
         self._imported.new += new
         self._imported.changed += changed
-
-
-def _is_too_large(error: BulkWriteError) -> bool:
-    codes = {each["code"] for each in error.details["writeErrors"]}
-    return bool(codes) and codes <= TOO_LARGE
 
 
 def _merged(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:

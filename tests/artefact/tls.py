@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from opportune.local.ports import HOST
+from tests.relay import hang_up, pass_on
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -57,7 +58,7 @@ class TlsFront:
         """Take no more connections, and break off those that there are."""
         self._listener.close()
         for end in tuple(self._open):
-            _hang_up(end)
+            hang_up(end)
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -71,21 +72,5 @@ class TlsFront:
             inside.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._context.wrap_socket(plain, server_side=True) as outside:
                 self._open |= {inside, outside}
-                back = threading.Thread(target=_pass_on, args=(inside, outside), daemon=True)
-                back.start()
-                _pass_on(outside, inside)
-                back.join()
+                pass_on(outside, inside)
             self._open -= {inside, outside}
-
-
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    _hang_up(source)
-    _hang_up(target)
-
-
-def _hang_up(end: socket.socket) -> None:
-    with suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)
