@@ -289,7 +289,7 @@ def test_numbers_are_those_of_the_code() -> None:
     for sentence in (
         f"The last {machine['RECENT']} message ids of a customer are remembered",
         f"at most {machine['RUNS']} runs of a trigger",
-        f"which leaves {GRACE_MS // 1000} seconds for events",
+        f"at least {GRACE_MS // 1000} seconds after the deadline",
         f"came in within {FRESH_MS // 1000} seconds",
         f"at most {MAX_MATCHERS} different pairs",
         "up to `90d`",
