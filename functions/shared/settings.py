@@ -1,7 +1,7 @@
 """Settings: one declared table of environment variables, read once per function.
 
-``Settings.from_env`` raises one error that names everything that is missing or malformed. The
-README's table and the template's environments are tested against ``SETTINGS``.
+``Settings.from_env`` raises one error that names everything that is missing or malformed.
+docs/settings.md and the template's environments are tested against ``SETTINGS``.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The table of settings: what it reads, and that template and README say the same."""
+"""The table of settings: what it reads, and that the template and docs/settings.md say the same."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +11,7 @@ from shared.errors import InvalidSettings
 from shared.settings import DECIDER, EVERY_FUNCTION, GATEWAY, SETTINGS, Setting, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "settings.md"
 COMPLETE = {
     "OPPORTUNE_DECIDER_FUNCTION": "decider",
     "OPPORTUNE_ENGAGER_FUNCTION": "engager",
@@ -34,6 +35,12 @@ def environment(function: str) -> dict[str, Any]:
     return {**template["Globals"]["Function"]["Environment"]["Variables"], **own}
 
 
+def functions_table() -> list[str]:
+    """Return the lines of the page about the functions, without those about the command line."""
+    about_functions, _, _ = PAGE.read_text(encoding="utf-8").partition("\n## The command line")
+    return about_functions.splitlines()
+
+
 @pytest.mark.parametrize("function", EVERY_FUNCTION)
 def test_the_template_gives_each_function_its_settings_and_no_other(function: str) -> None:
     """Every setting that a function uses when deployed is in its environment; none is there that it does not read."""
@@ -42,14 +49,14 @@ def test_the_template_gives_each_function_its_settings_and_no_other(function: st
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_the_readme_lists_each_setting(setting: Setting) -> None:
-    """A row of the README's table has the name, who uses it and the default."""
+def test_the_page_lists_each_setting(setting: Setting) -> None:
+    """One row of the table has the name, the functions that use it and the default."""
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+        for line in functions_table()
         if line.startswith(f"| `{setting.name}` ")
     ]
-    assert len(rows) == 1, f"README.md has {len(rows)} rows on {setting.name}"
+    assert len(rows) == 1, f"{PAGE.name} has {len(rows)} rows on {setting.name}"
     _, used_by, default, meaning = rows[0]
     assert used_by == ", ".join(function.title() for function in setting.used_by)
     shown = "" if setting.default in (None, "") or setting.local else f"`{str(setting.default).lower()}`"
@@ -57,10 +64,9 @@ def test_the_readme_lists_each_setting(setting: Setting) -> None:
     assert meaning
 
 
-def test_the_readme_lists_no_setting_that_is_gone() -> None:
+def test_the_page_lists_no_setting_that_is_gone() -> None:
     """Every row of the table is about a setting."""
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    listed = {line.split("`")[1] for line in lines if line.startswith("| `OPPORTUNE_")}
+    listed = {line.split("`")[1] for line in functions_table() if line.startswith("| `OPPORTUNE_")}
     assert listed == {setting.name for setting in SETTINGS}
 
 
