@@ -53,7 +53,7 @@ verify-live: .venv ## Compare live matches, replay and oracle on recorded events
 # functions are built from one folder, so what is compiled for the first is right for the others. PIP_NO_DEPS: the lock
 # leaves out what Lambda brings along, and pip would look for it.
 build: .venv .venv-sam ## Build what is deployed (ARCHITECTURE=x86_64, BUILD_DIR=path)
-	@$(VENV_PYTHON) -m opportune.tag
+	@$(VENV_PYTHON) -m opportune.site_tag.build
 	@folder="$$($(MAKE) -s python3.13)" && PATH="$$folder:$$PATH" && export PATH PIP_NO_DEPS=1 && $(SAM) build \
 		$(if $(ARCHITECTURE),--parameter-overrides Architecture=$(ARCHITECTURE)) \
 		$(if $(BUILD_DIR),--build-dir $(BUILD_DIR) --cache-dir $(BUILD_DIR).cache) && \
@@ -68,7 +68,7 @@ checkov: .venv-checkov/.installed ## Scan the template for insecure settings; ex
 	@.venv-checkov/bin/checkov --config-file .checkov.yaml --skip-download
 
 cost: .venv ## What a stack costs, from measured calls and list prices (EVENTS="10 0.1 0.005": millions, relevant, matched)
-	@$(VENV_PYTHON) -m opportune.cost $(EVENTS)
+	@$(VENV_PYTHON) -m opportune.dev.cost $(EVENTS)
 
 lock: ## Write the lock files anew (UPGRADE=1: with newer versions)
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && set -e; \

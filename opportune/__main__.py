@@ -1,5 +1,5 @@
 """`python -m opportune`."""
 
-from opportune.cli import main
+from opportune.cli.main import main
 
 main()

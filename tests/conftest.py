@@ -19,12 +19,12 @@ from redis import Redis
 
 from opportune.local import aws as local_aws
 from opportune.local import mongod, valkey
-from opportune.local.children import Children
+from opportune.system.subprocesses import Children
 from shared.mongodb import TYPES
+from tests.support.paths import ROOT
 
-pytest_plugins = ["tests.skipped", "tests.system.whole"]
+pytest_plugins = ["tests.support.skipped", "tests.support.whole_system"]
 
-ROOT = Path(__file__).resolve().parent.parent
 OLDEST_REDIS = 7
 
 

@@ -20,12 +20,13 @@ from rich.console import Console
 from rich.table import Table
 from ruamel.yaml import YAML
 
-from opportune import publishing, streams
+from opportune.authoring import publishing
+from opportune.events import streams
 from opportune.local.stack import Stack
 from shared import mongodb
-from tests.property import oracle
+from tests.support import oracle
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 DEFINITIONS = ROOT / "campaigns" / "shop"
 MAP = "user_id=user_id,event=event_type,timestamp=ts_ms"
 KEY_VARIABLE = "OPPORTUNE_SHOP_SECRET_KEY"

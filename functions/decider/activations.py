@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from decider.keys import message_digest
-from decider.rows import Fire
 from decider.store import Unreadable
+from decider.user_state import Fire
 from shared.contracts import Activation, Conversion, Event
 from shared.ruleset import Campaign
 

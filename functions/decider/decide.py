@@ -15,19 +15,19 @@ from typing import Any
 import msgspec
 
 from decider.activations import Note, activation, conversion, offer_id, reference, write_note
-from decider.agenda import GRACE_MS, PATIENCE_MS
-from decider.book import Book, Rulebook
 from decider.dispatch import LONGEST_HOP_S, Dispatch
+from decider.event_index import Concern
 from decider.policy import FRESH_MS, closed
-from decider.relevance import Concern
-from decider.rows import WAITING, Fire, Outcome, RowAnswer, RowCall, Rows, TriggerCall
+from decider.rulesets import Book, Rulebook
 from decider.store import Unreadable
 from decider.targets import Targets
+from decider.timers import GRACE_MS, PATIENCE_MS
+from decider.user_state import WAITING, Fire, Outcome, RowAnswer, RowCall, Rows, TriggerCall
 from decider.visitors import Visitors
 from shared import groups
 from shared.contracts import Decide, Decided, Decision, Event, Ring
 from shared.errors import Unavailable
-from shared.polled import Polled
+from shared.refreshing_cache import Polled
 
 ATTEMPTS = 4
 

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from aws_lambda_powertools.metrics import MetricUnit
 
-from decider import book, people
+from decider import rulesets, user_admin
 from decider.decide import Decider
-from decider.progress import on_the_way
-from decider.reception import Reception
+from decider.in_progress import on_the_way
+from decider.ingest import Reception
 from decider.stats import Stats
 from decider.wake import answer_bell, following, wake
 from shared.clock import Clock
@@ -140,11 +140,11 @@ def _woken(woken: Woken, deps: Deps) -> Woken:
 ANSWERS: dict[type, Callable[[Any, Deps], Any]] = {
     Decide: _decide,
     # The Gateway keeps the answer for its own interval: one that is old already would be twice as old in the end.
-    AskCatalogue: lambda _, deps: book.catalogue(deps.decider.book.no_older_than(FRESH_MS)),
+    AskCatalogue: lambda _, deps: rulesets.catalogue(deps.decider.book.no_older_than(FRESH_MS)),
     Ring: _answer,
-    Look: lambda request, deps: people.look(deps.decider, request),
+    Look: lambda request, deps: user_admin.look(deps.decider, request),
     AskProgress: lambda request, deps: Progress(on_the_way(deps.decider.rows.run, request.site, deps.clock())),
-    ForgetUser: lambda request, deps: people.forget(deps.decider, request),
+    ForgetUser: lambda request, deps: user_admin.forget(deps.decider, request),
 }
 
 

@@ -17,7 +17,10 @@ Limit = tuple[str, int, list[tuple[int, int, str]]]
 
 
 class Policy(msgspec.Struct, omit_defaults=True):
-    """``policy`` of a trigger in ``decide-5.lua``. ``recall``: ms after it was due until it cannot be called back."""
+    """``policy`` of a trigger in ``apply-event-5.lua``.
+
+    ``recall``: ms after the due time during which an activation can still be called back.
+    """
 
     priority: int = 0
     delay: int | None = None

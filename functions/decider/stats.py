@@ -20,7 +20,7 @@ from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from decider.rows import Batch, Rows
+from decider.user_state import Batch, Rows
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.mongodb import Document, guarded

@@ -20,17 +20,17 @@ from uuid import uuid4
 import msgspec
 
 from decider import keys
-from decider.agenda import GRACE_MS, PATIENCE_MS, Appointment
-from decider.book import Book, Rulebook
-from decider.rows import Rows
+from decider.rulesets import Book, Rulebook
 from decider.scripts import Script
+from decider.timers import GRACE_MS, PATIENCE_MS, Appointment
+from decider.user_state import Rows
 from shared.errors import Unavailable
 from shared.identities import Introduction
-from shared.polled import Polled
+from shared.refreshing_cache import Polled
 
 MOVES = 8
-RELEASE = Script("release-3.lua")
-ADOPT = Script("adopt-4.lua")
+RELEASE = Script("detach-visitor-3.lua")
+ADOPT = Script("merge-visitor-4.lua")
 
 
 class Parts(msgspec.Struct):

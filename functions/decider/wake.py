@@ -27,12 +27,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from decider.activations import received, reference
-from decider.agenda import GRACE_MS, PATIENCE_MS, Appointment
-from decider.book import Rulebook
 from decider.decide import ATTEMPTS, Decider, row_call
 from decider.policy import Policy, closed
-from decider.rows import Fire, RowCall, TriggerCall
+from decider.rulesets import Rulebook
 from decider.store import Unreadable
+from decider.timers import GRACE_MS, PATIENCE_MS, Appointment
+from decider.user_state import Fire, RowCall, TriggerCall
 from shared.clock import Clock
 from shared.contracts import Ring, Wake, Woken
 from shared.errors import Unavailable

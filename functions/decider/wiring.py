@@ -14,21 +14,21 @@ from redis.cluster import RedisCluster
 from redis.credentials import CredentialProvider
 from redis.retry import Retry
 
-from decider import book, iam
+from decider import iam, rulesets
 from decider.decide import Decider
 from decider.dispatch import AwsDispatch, Doorbells
 from decider.handler import Deps
-from decider.reception import Reception
+from decider.ingest import Reception
 from decider.records import MongoRecords
-from decider.rows import Rows
 from decider.stats import Stats
 from decider.store import Client
 from decider.targets import MongoTargets
+from decider.user_state import Rows
 from shared import mongodb
 from shared.errors import OpportuneError
 from shared.invoke import LambdaInvoke, hand_over, lambda_client, once
 from shared.observability import observe
-from shared.polled import Polled
+from shared.refreshing_cache import Polled
 from shared.settings import Settings
 
 LONGEST_S = 11 * 3600  # ElastiCache breaks off after twelve hours what came in by IAM
@@ -95,8 +95,8 @@ def build(settings: Settings) -> Deps:
     def report(error: OpportuneError) -> None:
         observability.logger.error("rulesets not refreshed", extra={"code": error.code, "reason": error.message})
 
-    pages: Polled[book.Book] = Polled(
-        lambda present: book.load(library, present, report),
+    pages: Polled[rulesets.Book] = Polled(
+        lambda present: rulesets.load(library, present, report),
         every_s=settings.poll_seconds,
         clock=settings.clock,
         on_error=report,

@@ -12,7 +12,7 @@ from shared.clock import Clock
 from shared.contracts import Activation
 from shared.mongodb import Document, guarded
 from shared.observability import Observability
-from shared.polled import Polled
+from shared.refreshing_cache import Polled
 
 
 class Control(NamedTuple):

@@ -12,12 +12,12 @@ from contextlib import suppress
 from typing import Any
 
 from engager import gates
-from engager.ceilings import next_minute
+from engager.channels.popup import popup
 from engager.gates import Case, Hold, Stop
-from engager.outcome import Content, Held, Outcome, State, Undeliverable, due, recorded
-from engager.popup import popup
+from engager.ledger.states import Content, Held, Outcome, State, Undeliverable, due, recorded
 from engager.ports import Ports
 from engager.rulesets import Brief
+from engager.send_rate_limiter import next_minute
 from engager.variants import variant_of, with_content
 from shared.contracts import Activation
 from shared.errors import Unavailable

@@ -17,8 +17,8 @@ from pymongo import ReturnDocument
 from pymongo.collection import Collection
 from pymongo.write_concern import WriteConcern
 
-from engager.ledger import NO_LONGER_HELD, moment
-from engager.outcome import State
+from engager.ledger.ledger import NO_LONGER_HELD, moment
+from engager.ledger.states import State
 from shared.clock import Clock
 from shared.errors import InvalidRequest
 from shared.mongodb import Document, guarded

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from engager.outcome import State
+from engager.ledger.states import State
 from shared.contracts import Activation
 from shared.hours import is_open, time_zone
 from shared.ruleset import Campaign, QuietHours

@@ -17,7 +17,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from engager import feedback
 from engager.engage import POPUP, engage
 from engager.feedback import Noted
-from engager.outcome import Outcome, State, recorded
+from engager.ledger.states import Outcome, State, recorded
 from engager.ports import Ports
 from engager.sweep import Sweeper, Swept, sweep
 from shared.clock import Clock

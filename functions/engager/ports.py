@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from engager.channels import Prepare
+from engager.channels.outbound import Prepare
 from engager.controls import Control
-from engager.outcome import Content, Held, Outcome, State
+from engager.ledger.states import Content, Held, Outcome, State
 from engager.render import Templates
 from engager.rulesets import Brief
 from shared.clock import Clock
@@ -15,7 +15,7 @@ from shared.ruleset import Campaign
 
 
 class Ledger(Protocol):
-    """The record of every activation; see `engager.ledger`."""
+    """The record of every activation; see `engager.ledger.ledger`."""
 
     def claim(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 import liquid
 from liquid.exceptions import LiquidError, ResourceLimitError
 
-from engager.outcome import Content, Undeliverable
+from engager.ledger.states import Content, Undeliverable
 from shared.ruleset import Campaign
 
 WITH_HTML = frozenset({"popup", "email"})  # channels whose content has a field `html`

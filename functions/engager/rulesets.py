@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from engager.outcome import Undeliverable
+from engager.ledger.states import Undeliverable
 from shared.contracts import Activation
 from shared.ruleset import Campaign, Ruleset, Sender
 

@@ -14,9 +14,9 @@ from typing import Protocol
 
 import msgspec
 
-from engager.backlog import Left, Way
 from engager.engage import engage
-from engager.outcome import Held, Outcome, State
+from engager.ledger.backlog import Left, Way
+from engager.ledger.states import Held, Outcome, State
 from engager.ports import Ports
 from shared.errors import OpportuneError
 
@@ -26,7 +26,7 @@ GIVE_UP_MS = 24 * 60 * 60_000
 
 
 class Backlog(Protocol):
-    """What the ledger still has to do; see `engager.backlog`."""
+    """What the ledger still has to do; see `engager.ledger.backlog`."""
 
     def settle_stale(self) -> int: ...
     def due(self, closed: AbstractSet[Way] = frozenset()) -> Generator[Held, None, None]: ...

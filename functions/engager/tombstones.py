@@ -15,7 +15,7 @@ from shared.clock import Clock
 from shared.contracts import Activation
 from shared.mongodb import Document, guarded
 from shared.observability import Observability
-from shared.polled import Polled
+from shared.refreshing_cache import Polled
 from shared.signing import pseudonym
 
 OVERLAP = timedelta(minutes=1)  # two servers' clocks may differ, and a write may be under way

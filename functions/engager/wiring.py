@@ -6,20 +6,20 @@ from typing import Any
 import pymongo
 from pymongo.database import Database
 
-from engager import channels
-from engager.backlog import Backlog
-from engager.ceilings import Ceilings
+from engager.channels import outbound
 from engager.controls import Controls
-from engager.conversions import Conversions
 from engager.customers import MongoCustomers
 from engager.feedback import Feedback
 from engager.forget import Forgotten, forget
 from engager.handler import Deps
-from engager.indexes import index
-from engager.ledger import MongoLedger
+from engager.ledger.backlog import Backlog
+from engager.ledger.conversions import Conversions
+from engager.ledger.indexes import index
+from engager.ledger.ledger import MongoLedger
 from engager.ports import Ports
 from engager.render import Templates
 from engager.rulesets import Rulesets
+from engager.send_rate_limiter import Ceilings
 from engager.sweep import Sweeper
 from engager.targets import MongoTargets
 from engager.tombstones import Tombstones
@@ -45,7 +45,7 @@ def assemble(settings: Settings, database: Database[Document]) -> Deps:
         customers=MongoCustomers(database.customers),
         ledger=MongoLedger(database.activations, clock),
         templates=Templates(),
-        outward=channels.outward(settings),
+        outward=outbound.outward(settings),
         controls=Controls(database, every_s=settings.poll_seconds, clock=clock, observability=observability),
         opt_outs=opt_outs,
         targets=MongoTargets(database),
@@ -59,7 +59,7 @@ def assemble(settings: Settings, database: Database[Document]) -> Deps:
             clock=clock,
             observability=observability,
         ),
-        unsubscribe_url=partial(channels.unsubscribe_url, settings),
+        unsubscribe_url=partial(outbound.unsubscribe_url, settings),
         clock=clock,
     )
     return Deps(

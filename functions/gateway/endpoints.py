@@ -6,12 +6,12 @@ from typing import Any
 from aws_lambda_powertools.metrics import MetricUnit
 
 from gateway import tracking
-from gateway.access import Access
 from gateway.body import MAX_BATCH_BYTES, MAX_EVENT_BYTES
-from gateway.claims import Claims
-from gateway.deps import Deps
+from gateway.identity_policy import Claims
+from gateway.ports import Deps
 from gateway.request import Answer, Request, json_answer
 from gateway.tag import LOADER
+from gateway.write_keys import Access
 from shared.contracts import Decision, Event, Message
 from shared.errors import TooManyRequests
 

@@ -6,7 +6,7 @@ from typing import Any
 from aws_lambda_powertools.metrics import MetricUnit
 
 from gateway import cors, request
-from gateway.deps import Deps
+from gateway.ports import Deps
 from gateway.request import Answer, json_answer
 from gateway.routes import ROUTES, Table
 from shared.errors import OpportuneError

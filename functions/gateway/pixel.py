@@ -13,7 +13,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from gateway import endpoints, tracking
 from gateway.body import MAX_EVENT_BYTES, Body, inflate, parse
-from gateway.deps import Deps
+from gateway.ports import Deps
 from gateway.request import Answer, Request
 from shared.errors import InvalidRequest, NotFound, OpportuneError
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.access import presented_key
 from gateway.body import Body, inflate, parse
-from gateway.front import Client
+from gateway.trusted_proxy import Client
+from gateway.write_keys import presented_key
 from shared.errors import InvalidRequest
 
 JSON = "application/json"

@@ -8,11 +8,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from gateway import endpoints, libraries
-from gateway.deps import Deps
+from gateway import endpoints, sdk_compat
 from gateway.endpoints import Endpoint
 from gateway.openapi import describe
 from gateway.pixel import pixel
+from gateway.ports import Deps
 from gateway.request import Answer, Request, json_answer
 from shared.errors import NotAllowed, NotFound
 
@@ -61,21 +61,21 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         ("/v1/projects/{key}/settings",),
-        libraries.segment_settings,
+        sdk_compat.segment_settings,
         "What Segment's libraries ask for first.",
         gives="SegmentSettings",
     ),
     Route(
         "GET",
         ("/sourceConfig",),
-        libraries.rudder_source_config,
+        sdk_compat.rudder_source_config,
         "What RudderStack's browser library asks for first.",
         gives="SourceConfig",
     ),
     Route(
         "POST",
         ("/v1/m", "/rsaMetrics"),
-        libraries.dropped,
+        sdk_compat.dropped,
         "What libraries report about themselves: dropped.",
         "Any",
         "Success",

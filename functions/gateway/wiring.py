@@ -4,16 +4,16 @@ from pathlib import Path
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from gateway.decisions import Decisions, ask_catalogue
-from gateway.deps import Deps
-from gateway.front import Front
-from gateway.origin import OriginSecret
-from gateway.rates import Rates
+from gateway.decider_client import Decisions, ask_catalogue
+from gateway.origin_secret import OriginSecret
+from gateway.ports import Deps
+from gateway.rate_limiter import Rates
 from gateway.tag import Tag
+from gateway.trusted_proxy import Front
 from shared.contracts import Catalogue
 from shared.invoke import LambdaInvoke, lambda_client
 from shared.observability import Observability, observe
-from shared.polled import Polled
+from shared.refreshing_cache import Polled
 from shared.secrets import LateSecret, resolve_versions
 from shared.settings import Settings
 from shared.signing import check_secret

@@ -12,7 +12,7 @@ from typing import Any
 from aws_lambda_powertools.metrics import MetricUnit
 from pymongo.database import Database
 
-from refresher.hold import wish
+from refresher.lease import wish
 from refresher.parts import LONGEST_PART_MS, PART
 from refresher.plan import ALL
 from refresher.refresh import End, Refreshed, Way, refresh

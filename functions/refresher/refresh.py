@@ -18,9 +18,9 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from refresher import hold as holding
+from refresher import lease as holding
 from refresher import parts
-from refresher.hold import Hold
+from refresher.lease import Hold
 from refresher.parts import Source
 from refresher.plan import Plan, plan
 from shared import mongodb

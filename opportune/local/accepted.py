@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from opportune.local.errors import LocalStackError
-from opportune.local.ports import HOST
+from opportune.system.errors import LocalStackError
+from opportune.system.ports import HOST
 
 PATH = "/opportune/accepted"
 Channel = Literal["email", "sms", "push", "webhook"]

@@ -15,10 +15,10 @@ import msgspec
 
 from opportune.local.aws import ACCOUNT
 from opportune.local.environments import Answer
-from opportune.local.errors import LocalStackError, Throttled
 from opportune.local.http_server import Answer as Page
 from opportune.local.http_server import HttpServer, Request, Response
 from opportune.local.static_site import serve_file
+from opportune.system.errors import LocalStackError, Throttled
 
 MOST_BODY_BYTES = 10 * 1024 * 1024
 DEMO = "/demo/"

@@ -16,8 +16,8 @@ import botocore.session
 from botocore.config import Config
 
 from opportune.local import accepted
-from opportune.local.children import Children
-from opportune.local.ports import HOST
+from opportune.system.ports import HOST
+from opportune.system.subprocesses import Children
 from shared import clock
 
 REGION = "eu-central-1"

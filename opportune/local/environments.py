@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
 
-from opportune.local.children import Child, Children
-from opportune.local.errors import LocalStackError, Throttled
+from opportune.system.errors import LocalStackError, Throttled
+from opportune.system.subprocesses import Child, Children
 
 INIT_TIMEOUT_S = 30.0
 UNHANDLED = "Unhandled"

@@ -5,10 +5,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 import shared.settings
-from opportune import tag
 from opportune.local.aws import ACCESS_KEY, ACCOUNT, REGION, SCHEDULE_ROLE_ARN, SECRET_KEY, Resources
-from opportune.local.children import Children
 from opportune.local.environments import Function, Pool, Start
+from opportune.site_tag import build
+from opportune.system.subprocesses import Children
 from shared.settings import DECIDER, ENGAGER, GATEWAY, PREFERENCES, REFRESHER, SETTINGS
 
 GATEWAY_TIMEOUT_MS = 5000
@@ -119,7 +119,7 @@ def pools(
 
     *start*: what starts an execution environment.
     """
-    tag.build()
+    build.build()
     return {
         name: Pool(name, function, children, variables(name, function), FUNCTIONS_DIR, start)
         for name, function in functions.items()

@@ -16,8 +16,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from opportune.local.errors import LocalStackError
-from opportune.local.ports import HOST
+from opportune.system.errors import LocalStackError
+from opportune.system.ports import HOST
 
 _LOG = logging.getLogger("opportune.local.http")
 _DISCARD_AT_MOST = 64 * 1024 * 1024

@@ -12,8 +12,8 @@ import msgspec
 
 from opportune.local.aws import ACCOUNT, REGION
 from opportune.local.environments import Answer, Pool
-from opportune.local.errors import LocalStackError, Throttled
 from opportune.local.http_server import HttpServer, Request, Response
+from opportune.system.errors import LocalStackError, Throttled
 
 MOST_PAYLOAD_BYTES = 6 * 1024 * 1024
 LONGEST_WAIT_S = 60.0  # of an asynchronous call for a free environment: as in the template

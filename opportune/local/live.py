@@ -147,7 +147,7 @@ def pages(live: Live, pools: Mapping[str, Pool], mongodb_url: Callable[[], str],
         return pools[DECIDER].invoke(payload).payload
 
     def changes(since: int) -> list[Document]:
-        from opportune.deliveries import delivery  # noqa: PLC0415 - only where somebody looks
+        from opportune.operations.deliveries import delivery  # noqa: PLC0415 - only where somebody looks
 
         when = datetime.fromtimestamp(since / 1000, UTC)
         with guarded():
@@ -159,12 +159,12 @@ def pages(live: Live, pools: Mapping[str, Pool], mongodb_url: Callable[[], str],
         return Response(200, headers=headers, stream=live.stream(changes, clock))
 
     def standing(request: Request) -> Response:
-        from opportune.why import answer, facts  # noqa: PLC0415 - only where somebody looks
+        from opportune.operations.why import answer, snapshot  # noqa: PLC0415 - only where somebody looks
 
         query = parse_qs(request.target.partition("?")[2])
         site, user = query.get("site", [""])[0], query.get("user", [""])[0]
         try:
-            told = answer.answer(facts.read(database(), ask, site, user, clock()))
+            told = answer.answer(snapshot.read(database(), ask, site, user, clock()))
         except OpportuneError as error:
             return _json(error.status, {"code": error.code, "message": error.message})
         return _json(200, told)

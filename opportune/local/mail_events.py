@@ -22,7 +22,7 @@ import msgspec
 from opportune.local import accepted
 from opportune.local.accepted import Accepted
 from opportune.local.environments import Answer
-from opportune.local.errors import LocalStackError
+from opportune.system.errors import LocalStackError
 
 BOUNCE, COMPLAINT, UNKNOWN = "bounce", "complaint", "unknown"
 _NAMES = {

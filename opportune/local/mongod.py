@@ -11,9 +11,9 @@ from typing import Any
 import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 
-from opportune.local.children import Child, Children
-from opportune.local.errors import LocalStackError
-from opportune.local.ports import HOST, free_port
+from opportune.system.errors import LocalStackError
+from opportune.system.ports import HOST, free_port
+from opportune.system.subprocesses import Child, Children
 
 READY_TIMEOUT_S = 40.0
 REPLICA_SET = "opportune"

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from opportune.local.aws import REGION
 from opportune.local.environments import Answer
-from opportune.local.errors import LocalStackError
+from opportune.system.errors import LocalStackError
 
 BATCH_SIZE = 10
 POLL_WAIT_S = 1

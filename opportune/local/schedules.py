@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from opportune.local.errors import LocalStackError
+from opportune.system.errors import LocalStackError
 from shared.clock import Clock
 
 _LOG = logging.getLogger("opportune.local.schedules")

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 from opportune.local import aws
 from opportune.local.environments import Pool
-from opportune.local.errors import LocalStackError
 from opportune.local.lambda_endpoint import LambdaEndpoint
 from opportune.local.mail_events import MailEvents
 from opportune.local.queues import QueueMapping
 from opportune.local.schedules import OneTimeSchedules, Schedule
+from opportune.system.errors import LocalStackError
 from shared.clock import Clock
 from shared.settings import DECIDER, ENGAGER
 

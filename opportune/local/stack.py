@@ -11,18 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from opportune.local import accepted, aws, live, mongod, outbox_page, state_file, valkey
+from opportune.local import accepted, aws, live, mongod, outbox_page, valkey
 from opportune.local.accepted import Accepted, Channel
 from opportune.local.api_gateway import ApiGateway
-from opportune.local.children import Children, sweep_dead_runs
 from opportune.local.environments import Environment, Function, Pool, Start
-from opportune.local.errors import LocalStackError
 from opportune.local.functions import FUNCTIONS, environment, pools, settings
 from opportune.local.lambda_endpoint import LambdaEndpoint
 from opportune.local.sources import Sources
-from opportune.local.state_file import running
-from opportune.local.termination import sigterm_as_exit
 from opportune.local.webhook_sink import WebhookSink
+from opportune.system import state_file
+from opportune.system.errors import LocalStackError
+from opportune.system.signals import sigterm_as_exit
+from opportune.system.state_file import running
+from opportune.system.subprocesses import Children, sweep_dead_runs
 from shared import clock
 from shared.settings import GATEWAY, PREFERENCES
 

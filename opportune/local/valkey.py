@@ -14,9 +14,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from opportune.local.children import Child, Children
-from opportune.local.errors import LocalStackError
-from opportune.local.ports import HOST, free_port, free_port_pair
+from opportune.system.errors import LocalStackError
+from opportune.system.ports import HOST, free_port, free_port_pair
+from opportune.system.subprocesses import Child, Children
 
 READY_TIMEOUT_S = 15.0
 _SLOTS = 16384

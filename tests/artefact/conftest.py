@@ -13,24 +13,26 @@ import pytest
 import redis
 from pymongo.database import Database
 
-from opportune import demo, publishing, story
-from opportune.demo import StackWitness
+from opportune.authoring import publishing
+from opportune.demo import demo_run, scenario
+from opportune.demo.demo_run import StackWitness
+from opportune.events.send import Busy, Endpoint
 from opportune.local import valkey
 from opportune.local.aws import ACCOUNT, REGION
-from opportune.local.children import Children
 from opportune.local.environments import Function, Start
 from opportune.local.functions import FUNCTIONS
-from opportune.local.ports import HOST
 from opportune.local.stack import Stack
-from opportune.send import Busy, Endpoint
+from opportune.system.ports import HOST
+from opportune.system.subprocesses import Children
 from shared import mongodb
-from tests.artefact.emulator import Runtime, find_runtime
-from tests.artefact.native import USER, access
-from tests.artefact.tls import TlsFront, certificate
-from tests.atlas import Atlas
-from tests.caller_identity import Sts
-from tests.secured_mongod import MARKETER, SecuredMongod, role_arn, with_settings
-from tests.system.whole import KEYS, ROOT
+from tests.support.atlas import Atlas
+from tests.support.caller_identity import Sts
+from tests.support.emulator import Runtime, find_runtime
+from tests.support.native import USER, access
+from tests.support.paths import ROOT
+from tests.support.secured_mongod import MARKETER, SecuredMongod, role_arn, with_settings
+from tests.support.tls import TlsFront, certificate
+from tests.support.whole_system import KEYS
 
 READY_S = 20.0
 
@@ -130,7 +132,7 @@ def artefacts(
 def untold(system: Artefacts) -> list[tuple[str, str]]:
     """Tell the demo story; return the lines that did not come true, each with what came."""
     witness = StackWitness(system.stack, system.database)
-    told = story.tell(system.browser, system.server, witness, system.token)
+    told = scenario.tell(system.browser, system.server, witness, system.token)
     return [(result.title, result.came) for result in told if not result.passed]
 
 
@@ -155,12 +157,12 @@ def running(
         closing(mongodb.database(stack.mongodb_url, "opportune").client) as client,
     ):
         database = client.opportune
-        demo.import_customers(database, token)
+        demo_run.import_customers(database, token)
         publishing.publish_folder(database, ROOT / "campaigns" / "demo", KEYS)
         publishing.refresh_targets(database, "demo")
-        browser = Endpoint(stack.http_url, demo.PUBLIC_KEY)
+        browser = Endpoint(stack.http_url, demo_run.PUBLIC_KEY)
         _start(browser)
-        yield Artefacts(stack, database, browser, Endpoint(stack.http_url, KEYS[demo.SECRET_KEY_VARIABLE]), token)
+        yield Artefacts(stack, database, browser, Endpoint(stack.http_url, KEYS[demo_run.SECRET_KEY_VARIABLE]), token)
 
 
 def _start(browser: Endpoint) -> None:

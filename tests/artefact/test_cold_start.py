@@ -9,13 +9,13 @@ from statistics import median
 
 import pytest
 
-from opportune.local.children import Children
 from opportune.local.environments import Function
 from opportune.local.functions import FUNCTIONS, environment
+from opportune.system.subprocesses import Children
 from shared.settings import GATEWAY
-from tests.artefact.emulator import Emulated, Runtime, starts_ms
 from tests.conftest import Aws
-from tests.unit.test_settings import COMPLETE
+from tests.support.emulator import Emulated, Runtime, starts_ms
+from tests.unit.shared.test_settings import COMPLETE
 
 NOWHERE = "http://127.0.0.1:1"
 ROUNDS = 5

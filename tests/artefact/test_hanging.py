@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from decider import wiring
+from opportune.demo.scenario.model import Teller
+from opportune.events.send import Busy
 from opportune.local.functions import FUNCTIONS, GATEWAY_TIMEOUT_MS
-from opportune.send import Busy
-from opportune.story.model import Teller
 from shared.settings import DECIDER, ENGAGER, GATEWAY
 from tests.artefact.conftest import running
-from tests.artefact.emulator import Runtime
+from tests.support.emulator import Runtime
 
 API_GATEWAY_S = 30  # what an HTTP API waits, and no longer
 HANGS = """

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from opportune.send import Busy
-from opportune.story.model import Teller, wait_for
+from opportune.demo.scenario.model import Teller, wait_for
+from opportune.events.send import Busy
 from tests.artefact.conftest import Artefacts, running, untold
-from tests.artefact.emulator import Runtime
-from tests.artefact.native import USER, NativeRedis, native_redis
-from tests.artefact.tls import certificate
 from tests.conftest import Aws
+from tests.support.emulator import Runtime
+from tests.support.native import USER, NativeRedis, native_redis
+from tests.support.tls import certificate
 
 # With what an address must not have as it is.
 PASSWORD = f"{secrets.token_hex(8)}:/?#@%&é"

@@ -7,14 +7,15 @@ from urllib.request import urlopen
 import msgspec
 import pytest
 
-from opportune.local import aws, live, outbox_page, processes
+from opportune.local import aws, live, outbox_page
 from opportune.local.functions import FUNCTIONS
+from opportune.system import processes
 from shared.invoke import LambdaInvoke
 from shared.settings import DECIDER, ENGAGER, GATEWAY
 from tests.artefact.conftest import Artefacts, Cluster, untold
-from tests.artefact.emulator import peak_mb, starts_ms
-from tests.secured_mongod import role_arn
-from tests.unit.lambdas import http_event
+from tests.support.emulator import peak_mb, starts_ms
+from tests.support.lambdas import http_event
+from tests.support.secured_mongod import role_arn
 
 
 @pytest.mark.timeout(300)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from tests.browser.tag_site import Edge, Site
+from tests.support.tag_site import Edge, Site
 
 
 @pytest.fixture(name="browser", scope="module")

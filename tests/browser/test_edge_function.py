@@ -3,7 +3,7 @@
 from playwright.sync_api import BrowserContext
 from ruamel.yaml import YAML
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 HEADERS = {"host": {"value": "events.shop.example"}, "accept": {"value": "*/*"}}
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from typer.testing import CliRunner
 
-from opportune import cli
+from opportune.cli import main
 
 USERS = 1_100
 START = 1_767_261_600_000  # 2026-01-01 10:00
@@ -50,7 +50,7 @@ def _report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = folder / "report.html"
     campaigns = [part for name in ("views", "silent") for part in ("--campaign", str(folder / f"{name}.yaml"))]
     command = ["replay", *campaigns, "--events", str(events), "--html", str(report), "--json"]
-    assert CliRunner().invoke(cli.app, command, catch_exceptions=False).exit_code == 0
+    assert CliRunner().invoke(main.app, command, catch_exceptions=False).exit_code == 0
     return report
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route
 
-from tests.browser.tag_site import KEY, Edge, Site, eventually, page
+from tests.support.tag_site import KEY, Edge, Site, eventually, page
 
 POPUP = {"id": "a1", "campaign": "three-wins", "layout": "modal", "title": "Wow", "body": "", "actions": []}
 Open = Callable[..., Page]

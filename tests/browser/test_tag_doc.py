@@ -1,14 +1,14 @@
 """docs/tag.md says what is so: its snippets run in a real browser, under the policy that it names."""
 
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext
 
-from tests.browser.tag_site import KEY, Edge, Site, eventually
+from tests.support.paths import ROOT
+from tests.support.tag_site import KEY, Edge, Site, eventually
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "tag.md"
+DOCUMENT = ROOT / "docs" / "tag.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")
 HTML = re.findall(r"```html\n(.*?)```", TEXT, flags=re.DOTALL)
 HOST, DEMO_KEY = "https://events.example.com", "wk_demo_public"

@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Locator, expect
 
-from tests.browser.tag_site import Edge, Site, eventually, page
+from tests.support.tag_site import Edge, Site, eventually, page
 
 LAYOUTS = ["modal", "banner_top", "banner_bottom", "slide_in", "fullscreen", "inline"]
 # Roots are closed: neither the page nor a test sees inside. Tests open them; one test looks at the real thing.

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.browser.tag_site import Edge, eventually
 from tests.browser.test_tag_popups import Go, Visit, _visit, popup
+from tests.support.tag_site import Edge, eventually
 
 __all__ = ["_visit"]
 

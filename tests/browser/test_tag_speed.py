@@ -4,7 +4,7 @@ import statistics
 
 from playwright.sync_api import Browser
 
-from tests.browser.tag_site import Edge, Site, page
+from tests.support.tag_site import Edge, Site, page
 
 ROUNDS = 9
 MOST_FRAMES = 2

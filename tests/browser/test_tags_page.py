@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from console.definitions import Definitions, validate
-from opportune.tags import page as tags_page
-from opportune.tags.snippets import EventTags, SiteTags, tags
-from tests.browser.tag_site import KEY, Edge, Site, eventually
+from definitions.model.definitions import Definitions, validate
+from opportune.site_tag import page as tags_page
+from opportune.site_tag.snippets import EventTags, SiteTags, tags
 from tests.browser.test_report import width
+from tests.support.tag_site import KEY, Edge, Site, eventually
 
 INJECTED = "<img src=x onerror=\"document.title='injected'\">"
 ODD = "</script> 'single' \"double\" & ü"

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from engager import provider
-from engager.channels import outward, unsubscribe_url
-from engager.outcome import Outcome, State, Undeliverable
+from engager.channels import provider
+from engager.channels.outbound import outward, unsubscribe_url
+from engager.ledger.states import Outcome, State, Undeliverable
 from engager.rulesets import Brief
 from shared.contracts import Activation
 from shared.errors import InvalidSettings

@@ -11,12 +11,12 @@ import boto3
 import pytest
 
 from decider.dispatch import AwsDispatch, Doorbells
-from engager.email import Mail
-from engager.email_ses import SesMailer, ses_client
-from engager.outcome import Outcome, State
+from engager.channels.email import Mail
+from engager.channels.ses import SesMailer, ses_client
+from engager.ledger.states import Outcome, State
 from shared.contracts import Activation, Ring
 from shared.invoke import LambdaInvoke, once
-from tests.forgetful import Forgetful
+from tests.support.forgetful import Forgetful
 
 KEYS: dict[str, Any] = {"region_name": "eu-central-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
 IDLE_S = 0.2

@@ -15,11 +15,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import points
-from tests.faults.history import Called, Posted, Row
-from tests.faults.provider import Mode
-from tests.faults.system import Lab
-from tests.faults.trial import Trial
+from tests.support.faults import points
+from tests.support.faults.history import Called, Posted, Row
+from tests.support.faults.provider import Mode
+from tests.support.faults.system import Lab
+from tests.support.faults.trial import Trial
 
 LANES = 4
 EVENTS_PER_USER = 12

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.system import Lab
+from tests.support.faults.system import Lab
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.faults.history import Expected
-from tests.faults.system import Lab
+from tests.support.faults.history import Expected
+from tests.support.faults.system import Lab
 
 EMAIL_POINTS = ["before_apply", "after_apply", "before_queue", "after_queue", "before_reply"]
 POPUP_POINTS = ["before_apply", "after_apply", "before_engage", "after_engage", "before_reply"]

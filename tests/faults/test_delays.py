@@ -6,10 +6,10 @@ import time
 import pytest
 
 from shared.settings import DECIDER, ENGAGER
-from tests.faults import points, site
-from tests.faults.provider import Mode
-from tests.faults.system import Lab
-from tests.faults.trial import Trial
+from tests.support.faults import points, site
+from tests.support.faults.provider import Mode
+from tests.support.faults.system import Lab
+from tests.support.faults.trial import Trial
 
 HOUR = site.HOUR_MS
 MINUTE = site.MINUTE_MS

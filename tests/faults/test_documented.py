@@ -4,8 +4,10 @@ import ast
 import re
 from pathlib import Path
 
+from tests.support.paths import ROOT
+
 HERE = Path(__file__).parent
-DOCUMENT = HERE.parents[1] / "docs" / "faults.md"
+DOCUMENT = ROOT / "docs" / "faults.md"
 FAULT = re.compile(r"test_((?:f[0-9]+_)+)")
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.faults.history import Dead
-from tests.faults.system import Lab
+from tests.support.faults.history import Dead
+from tests.support.faults.system import Lab
 
 CAMPAIGN = ["mail"]
 # Where the Engager is killed, and what becomes of the e-mail it had in hand.

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.history import Backlog, Called, Dead, Expected, Killed, Limit, Posted, Record, Revoked, Row
-from tests.faults.invariants import check
+from tests.support.faults.history import Backlog, Called, Dead, Expected, Killed, Limit, Posted, Record, Revoked, Row
+from tests.support.faults.invariants import check
 
 MATCH = Expected("m1", "anna", "mail")
 TAKEN = Posted("m1", "anna", 200, "", 0.1)

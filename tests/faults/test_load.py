@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Sequence
 
-from tests.faults.system import Lab
-from tests.faults.trial import Trial
+from tests.support.faults.system import Lab
+from tests.support.faults.trial import Trial
 
 
 def post_all(trial: Trial, work: Sequence[tuple[str, str, str]], lanes: int = 8) -> None:

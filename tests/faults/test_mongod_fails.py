@@ -11,9 +11,9 @@ from shared.contracts import Decide
 from shared.errors import Unavailable
 from shared.identities import Introduction
 from shared.settings import DECIDER
-from tests.faults.history import Called
-from tests.faults.site import SITE
-from tests.faults.system import Lab
+from tests.support.faults.history import Called
+from tests.support.faults.site import SITE
+from tests.support.faults.system import Lab
 
 
 def test_f9_no_ledger_no_send(lab: Lab) -> None:

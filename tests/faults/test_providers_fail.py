@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from tests.faults.history import Called
-from tests.faults.provider import Mode
-from tests.faults.system import Lab
+from tests.support.faults.history import Called
+from tests.support.faults.provider import Mode
+from tests.support.faults.system import Lab
 
 UNCLEAR: list[tuple[Mode, int]] = [
     ("accept_then_timeout", 1),

@@ -7,16 +7,16 @@ from collections import Counter
 from typing import Any
 
 from engager.sweep import THREADS
-from opportune import forget
-from opportune.calling import Queues
+from opportune.operations import forget
+from opportune.system.functions import Queues
 from shared.optouts import OptOuts
 from shared.settings import DECIDER, ENGAGER
-from tests.faults import site
-from tests.faults.history import Called
-from tests.faults.provider import SLOW_S
-from tests.faults.servers import logs
-from tests.faults.system import Lab
-from tests.faults.trial import wait_for
+from tests.support.faults import site
+from tests.support.faults.history import Called
+from tests.support.faults.provider import SLOW_S
+from tests.support.faults.servers import logs
+from tests.support.faults.system import Lab
+from tests.support.faults.trial import wait_for
 
 MINUTE = site.MINUTE_MS
 

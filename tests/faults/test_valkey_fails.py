@@ -8,10 +8,10 @@ import pytest
 from redis import RedisError, ResponseError
 
 from decider import keys
-from tests.faults import site
-from tests.faults.history import Expected
-from tests.faults.system import Lab
-from tests.faults.trial import Trial
+from tests.support.faults import site
+from tests.support.faults.history import Expected
+from tests.support.faults.system import Lab
+from tests.support.faults.trial import Trial
 
 FREEZES = [0.2, 2.0, 6.0]
 

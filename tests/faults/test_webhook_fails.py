@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from tests.faults.provider import Mode, Reply
-from tests.faults.system import Lab
+from tests.support.faults.provider import Mode, Reply
+from tests.support.faults.system import Lab
 
 PATIENT_S = 5  # longer than a webhook may take
 ELSEWHERE = [

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.property import oracle, strategies
-from tests.property.machine import Machine, fires_of_oracle
+from tests.support import oracle, strategies
+from tests.support.machine import Machine, fires_of_oracle
 
 PAIRS = 24_000
 SEED = 20_261_030

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.property.oracle import (
+from tests.support.oracle import (
     Accepted,
     Fire,
     Run,
@@ -27,7 +27,7 @@ from tests.property.oracle import (
     split,
     subject_of,
 )
-from tests.property.strategies import ALL, LOOSE_SUBJECT, random_pair
+from tests.support.strategies import ALL, LOOSE_SUBJECT, random_pair
 
 Data = dict[str, Any]
 

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from opportune import demo, story
-from opportune.local.children import Children
+from opportune.demo import demo_run, scenario
+from opportune.events.send import Endpoint
 from opportune.local.stack import Stack
-from opportune.send import Endpoint
+from opportune.system.subprocesses import Children
 from shared import mongodb
 from shared.settings import DECIDER, ENGAGER
-from tests.atlas import Atlas
-from tests.caller_identity import Sts, computer
-from tests.secured_mongod import MARKETER, SecuredMongod, role_arn, with_settings
-from tests.system.whole import KEYS, ROOT
+from tests.support.atlas import Atlas
+from tests.support.caller_identity import Sts, computer
+from tests.support.paths import ROOT
+from tests.support.secured_mongod import MARKETER, SecuredMongod, role_arn, with_settings
+from tests.support.whole_system import KEYS
 
 
 @pytest.fixture(name="sts", scope="module")
@@ -60,12 +61,12 @@ def test_the_story_passes(atlas: Atlas, sts: Sts, profile: Mapping[str, str], tm
         functions=with_settings(lambda name: sts.issue(role_arn(name)).environment),
     ) as stack:
         database = mongodb.database(atlas.url, "opportune")
-        demo.import_customers(database, "iam")
+        demo_run.import_customers(database, "iam")
         published = opportune("publish", definitions, atlas=atlas, cwd=tmp_path, env=profile)
         assert published.returncode == 0, published.stderr
-        browser = Endpoint(stack.http_url, demo.PUBLIC_KEY)
-        server = Endpoint(stack.http_url, KEYS[demo.SECRET_KEY_VARIABLE])
-        results = list(story.tell(browser, server, demo.StackWitness(stack, database), "iam"))
+        browser = Endpoint(stack.http_url, demo_run.PUBLIC_KEY)
+        server = Endpoint(stack.http_url, KEYS[demo_run.SECRET_KEY_VARIABLE])
+        results = list(scenario.tell(browser, server, demo_run.StackWitness(stack, database), "iam"))
         database.client.close()
     assert [(result.title, result.came) for result in results if not result.passed] == []
     assert {role_arn(DECIDER), role_arn(ENGAGER), MARKETER} <= set(atlas.entered)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from opportune.files import load
+from definitions.loading.files import load
+from tests.support.paths import ROOT
+from tests.support.whole_system import KEYS, System
 from tests.system.test_story import opportune
-from tests.system.whole import KEYS, ROOT, System
 
 WINS = [
     {"userId": "anna", "event": "game_result", "timestamp": f"2026-01-01T00:0{n}:00Z", "properties": {"outcome": o}}

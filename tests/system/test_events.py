@@ -8,7 +8,8 @@ import pytest
 
 from opportune.local import aws
 from opportune.local.functions import FUNCTIONS
-from tests.system.whole import ROOT, System
+from tests.support.paths import ROOT
+from tests.support.whole_system import System
 
 EVENTS = sorted((ROOT / "events").glob("*.json"))
 

@@ -11,15 +11,17 @@ import pytest
 from pymongo.database import Database
 from redis import Redis
 
-from console.compile import compile_campaign
 from decider import keys
-from opportune import files, publishing
-from opportune.replay import Replay
-from opportune.send import Endpoint, SendFailed
-from opportune.streams import Recorded
+from definitions.compiler.ruleset import compile_campaign
+from definitions.loading import files
+from opportune.authoring import publishing
+from opportune.events.send import Endpoint, SendFailed
+from opportune.events.streams import Recorded
+from opportune.replay.engine import Replay
 from shared.ruleset import Campaign
-from tests.integration.test_wake import GRACE, T0, Shop
-from tests.system.whole import ROOT, System
+from tests.integration.decider.test_wake import GRACE, T0, Shop
+from tests.support.paths import ROOT
+from tests.support.whole_system import System
 
 EXAMPLES = ROOT / "campaigns" / "examples"
 ENV = {"OPPORTUNE_EXAMPLES_SECRET_KEY": "examples-secret-of-the-tests"}

@@ -11,12 +11,12 @@ import urllib3
 
 from opportune.local import aws
 from opportune.local.api_gateway import ApiGateway
-from opportune.local.children import Children
 from opportune.local.environments import Environment, Pool
 from opportune.local.functions import FUNCTIONS, FUNCTIONS_DIR, environment
+from opportune.system.subprocesses import Children
 from shared.clock import now_ms
 from shared.settings import GATEWAY
-from tests.system.whole import System
+from tests.support.whole_system import System
 
 FIRST, SECOND = "1" * 64, "2" * 64
 SPEED = 1000  # of the Gateway's clock: the pause between two look-ups is over in no time

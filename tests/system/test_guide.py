@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.system.played import play
-from tests.system.whole import ROOT, System
+from tests.support.paths import ROOT
+from tests.support.played import play
+from tests.support.whole_system import System
 
 
 @pytest.mark.timeout(400)

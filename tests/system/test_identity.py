@@ -9,9 +9,9 @@ import jwt
 import pytest
 import urllib3
 
-from opportune import publishing
+from opportune.authoring import publishing
 from shared.signing import identity_key
-from tests.system.whole import System
+from tests.support.whole_system import System
 
 KEY = "wk_club_public"
 FILES = {

@@ -10,7 +10,7 @@ import pytest
 
 from opportune.local import aws
 from shared.contracts import Activation
-from tests.system.whole import System
+from tests.support.whole_system import System
 
 PATIENCE_S = 20
 T = TypeVar("T")

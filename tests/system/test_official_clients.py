@@ -13,9 +13,9 @@ import pytest
 import rudderstack.analytics
 import segment.analytics
 
-from opportune import publishing
+from opportune.authoring import publishing
 from opportune.local.http_server import HttpServer, Request, Response
-from tests.system.whole import System
+from tests.support.whole_system import System
 
 KEY = "wk_demo_public"
 LOST = Response(502, b'{"message": "Bad Gateway"}', [("Content-Type", "application/json")])

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from opportune import publishing
-from opportune.calling import Queues
+from opportune.authoring import publishing
 from opportune.local import aws
+from opportune.system.functions import Queues
 from shared.signing import webhook_key
-from tests.integration.test_forget import bodies, documents_with, traces
+from tests.integration.operations.test_forget import bodies, documents_with, traces
+from tests.support.whole_system import System
 from tests.system.test_story import opportune
-from tests.system.whole import System
 
 USERS = 10
 FUNCTIONS = ("gateway", "decider", "engager", "refresher", "preferences")

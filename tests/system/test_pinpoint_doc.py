@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from engager.render import Templates
-from opportune.customers.endpoints import CHANNELS, DEMOGRAPHIC, LOCATION, open_export
-from opportune.customers.rows import Row
-from tests.builders import compiled
-from tests.system.played import File, play, steps
-from tests.system.whole import ROOT, System
+from opportune.audiences.customers.endpoints import CHANNELS, DEMOGRAPHIC, LOCATION, open_export
+from opportune.audiences.customers.rows import Row
+from tests.support.builders import compiled
+from tests.support.paths import ROOT
+from tests.support.played import File, play, steps
+from tests.support.whole_system import System
 
 DOCUMENT = ROOT / "docs" / "pinpoint.md"
 TRIGGER = {"sequence": [{"event": "order_placed"}]}

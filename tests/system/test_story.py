@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 
-from opportune import story
-from opportune.send import Busy, Endpoint
-from tests.system.whole import System
-
-ROOT = Path(__file__).resolve().parents[2]
+from opportune.demo import scenario
+from opportune.events.send import Busy, Endpoint
+from tests.support.whole_system import System
 
 
 def opportune(*arguments: str, cwd: Path, **options: Any) -> "subprocess.CompletedProcess[str]":
@@ -110,7 +108,7 @@ class Deaf:
 
 def test_the_story_fails_where_something_differs(system: System) -> None:
     """Nobody of it is known here, and the witness lies: every chapter that expects something fails."""
-    results = list(story.tell(system.browser, system.server, Deaf(), "strangers"))
+    results = list(scenario.tell(system.browser, system.server, Deaf(), "strangers"))
     assert [result.passed for result in results] == [False, *[True] * 3, *[False] * 9]
 
 
@@ -118,7 +116,7 @@ def test_an_endpoint_that_is_away_is_an_error(system: System) -> None:
     """A wrong address is named."""
     away = Endpoint("http://127.0.0.1:1", "key")
     with pytest.raises(Exception, match="cannot be reached"):
-        list(story.tell(away, system.server, Deaf(), "x", patient=False))
+        list(scenario.tell(away, system.server, Deaf(), "x", patient=False))
 
 
 class Hesitant(Endpoint):
@@ -139,7 +137,7 @@ class Hesitant(Endpoint):
 def test_the_story_sends_again_what_nobody_had_time_for(system: System) -> None:
     """On a busy machine a function may start too slowly for the first event, and trackers send it again, too."""
     endpoint = Hesitant(system.stack.http_url, "wk_demo_public")
-    first = next(story.tell(endpoint, system.server, Deaf(), "busy"))
+    first = next(scenario.tell(endpoint, system.server, Deaf(), "busy"))
     assert first.came == "nothing"
     assert len(endpoint.asked) == 4
     assert len(set(endpoint.asked)) == 3

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from opportune import files
-from opportune.tags.snippets import tags
-from tests.system.whole import KEYS, ROOT, System
+from definitions.loading import files
+from opportune.site_tag.snippets import tags
+from tests.support.paths import ROOT
+from tests.support.whole_system import KEYS, System
 
 
 @pytest.mark.parametrize("language", ["curl", "python"])

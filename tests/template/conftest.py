@@ -4,12 +4,12 @@ import json
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 SAM_PYTHON = ROOT / ".venv-sam" / "bin" / "python"
 
 # Runs in the environment of the SAM CLI, whose requirements clash with ours.

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from gateway import body, front
+from gateway import body, trusted_proxy
 from gateway.routes import ROUTES
 from shared.settings import SETTINGS
-from tests.template.conftest import ROOT, Node, Template, referred
-from tests.template.stacks import SAMPLES, Stack, required
+from tests.support.paths import ROOT
+from tests.support.stacks import SAMPLES, Stack, required
+from tests.template.conftest import Node, Template, referred
 
 PARTS = {"Distribution", "OriginRequests", "TellHost", "OriginSecret", "GatewayReadsOriginSecret"}
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
@@ -152,7 +153,7 @@ def test_the_secret_is_read_by_cloudformation_alone(template: Template) -> None:
     """It is in no template and no parameter; another version makes CloudFormation read it anew."""
     (origin,) = distribution(template)["Origins"]
     (header,) = origin["OriginCustomHeaders"]
-    assert header["HeaderName"].lower() == front.SECRET
+    assert header["HeaderName"].lower() == trusted_proxy.SECRET
     assert header["HeaderValue"] == "{{resolve:secretsmanager:<OriginSecret>:SecretString:::}}"
     version = "0a1b2c3d-0000-0000-0000-000000000000"
     assert re.fullmatch(template.source["Parameters"]["OriginSecretVersion"]["AllowedPattern"], version)
@@ -179,7 +180,7 @@ def test_libraries_learn_the_host_that_they_asked(template: Template) -> None:
     with_function = {pattern for pattern, each in behaviours(template).items() if "FunctionAssociations" in each}
     assert with_function == {"/v1/projects/*"}
     code = template.resources["TellHost"]["Properties"]["FunctionCode"]
-    assert f"request.headers['{front.HOST}'] = {{value: request.headers.host.value}};" in code
+    assert f"request.headers['{trusted_proxy.HOST}'] = {{value: request.headers.host.value}};" in code
 
 
 # ── What guards it ─────────────────────────────────────────────────────────────────────────────────

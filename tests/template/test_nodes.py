@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.stacks import Stack, required
 from tests.template.conftest import Template
-from tests.template.stacks import Stack, required
 
 SERVERLESS = {"EvictionsAlarm", "StateStoreThrottledAlarm", "StateStoreRefusesAlarm"}
 NODES = {

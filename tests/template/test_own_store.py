@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.template.conftest import ROOT, Template, listed
-from tests.template.stacks import SAMPLES, Stack, required
+from tests.support.paths import ROOT
+from tests.support.stacks import SAMPLES, Stack, required
+from tests.template.conftest import Template, listed
 
 SECRET = SAMPLES["StateStoreSecretArn"][1]
 VPC = {"VpcId": SAMPLES["VpcId"][1], "SubnetIds": SAMPLES["SubnetIds"][1]}

@@ -4,9 +4,9 @@ import pytest
 
 from shared import mongodb_address
 from shared.errors import InvalidSettings
+from tests.support.stacks import ENTERED, Stack, allows, required
 from tests.template.conftest import Template
-from tests.template.stacks import ENTERED, Stack, allows, required
-from tests.unit.test_mongodb_address import BY_IAM, WITH_CREDENTIALS, WITHOUT_ANY
+from tests.unit.shared.test_mongodb_address import BY_IAM, WITH_CREDENTIALS, WITHOUT_ANY
 
 
 @pytest.mark.parametrize(

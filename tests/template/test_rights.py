@@ -3,8 +3,9 @@
 import pytest
 
 from shared.signing import MIN_SECRET_LENGTH
-from tests.template.conftest import ROOT, Node, Template, listed, referred
-from tests.template.stacks import ENTERED, Stack, required
+from tests.support.paths import ROOT
+from tests.support.stacks import ENTERED, Stack, required
+from tests.template.conftest import Node, Template, listed, referred
 
 # AWS's own policies, attached by SAM to every function of a kind; their resource is "*".
 MANAGED = {

@@ -8,8 +8,9 @@ from typing import Any
 import botocore.session
 import pytest
 
-from tests.template.conftest import ROOT, Template
-from tests.template.stacks import BY_IAM, SAMPLES, SECRET, Missing, Stack, allows, asked, required, stacks, values_of
+from tests.support.paths import ROOT
+from tests.support.stacks import BY_IAM, SAMPLES, SECRET, Missing, Stack, allows, asked, required, stacks, values_of
+from tests.template.conftest import Template
 
 LONGEST_DESCRIPTION = 256
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from console.definitions_delivery import LATENESS_MS
+from definitions.model.delivery import LATENESS_MS
 from opportune.local.functions import FUNCTIONS
 from shared.contracts import DeciderRequest, Sweep, Wake
 from shared.observability import NAMESPACE
-from tests.template.conftest import ROOT, Node, Template, listed, referred, translated
+from tests.support.paths import ROOT
+from tests.template.conftest import Node, Template, listed, referred, translated
 
 # Of a request: nothing that says who, from where, or with which link.
 LOGGED = {

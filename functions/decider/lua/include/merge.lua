@@ -1,0 +1,67 @@
+--[[
+Two rows become one, since they were one person's: a visitor's and a user's. Pure: no Redis call, no clock. It works on
+what machine.lua and cancellations.lua explain.
+]]
+local merge = {}
+
+--- End the pending absence that an event at `time` has called off; what came after that event is pending still.
+function merge.call_off(program, state, time)
+  if not (state.due and time and state.anchor <= time and time < state.due) then return end
+  local again, note = state.again, state.note
+  machine.clear_pending(state)
+  if again and again > time then
+    state.due, state.anchor, state.since, state.note = again + program.absent.wait, again, again, note
+  end
+end
+
+-- Of two pending absences of one run that remains which one row would have: by its first anchor, or by its last.
+local function merge_pending(program, state, other)
+  if not other.due then return end
+  local latest
+  if state.due then
+    latest = math.max(state.again or state.anchor, other.again or other.anchor)
+    if (state.anchor < other.anchor) ~= (program.absent.last == true) then other = state end
+  end
+  state.due, state.anchor, state.since, state.note = other.due, other.anchor, other.since, other.note
+  state.again = other.again
+  if latest and not program.absent.last and latest > state.anchor then state.again = latest end
+end
+
+--- Add to a run what the same person has done in another one: of each unit the newer partial match, and what is
+--- pending. Serial numbers of two runs cannot be compared: where every event has one, other progress ends.
+function merge.runs(program, state, other)
+  if state.done or other.done then
+    machine.clear_progress(state)
+    machine.clear_pending(state)
+    state.done = true
+    return
+  end
+  merge_pending(program, state, other)
+  if program.tracked then return end
+  local by = program.members and "last" or "start"
+  for unit, time in pairs(other[by] or {}) do
+    if not (state[by] and state[by][unit] and state[by][unit] >= time) then
+      for _, name in ipairs({ "start", "last", "inner" }) do
+        machine.put(state, name, unit, other[name] and other[name][unit])
+      end
+    end
+  end
+  if program.members and state.last then
+    state.serial, state.link = state.serial or {}, state.link or {}
+  end
+end
+
+--- Add what was noted in another row.
+function merge.noted(noted, others)
+  for key, runs in pairs(others) do
+    for per, one in pairs(runs) do cancellations.note(noted, key, per, one[1], one[2] - one[1]) end
+  end
+end
+
+--- Return when the run `per` of a trigger was called off last, or nil.
+function merge.when(noted, key, per)
+  local one = noted[key] and noted[key][per]
+  return one and one[1]
+end
+
+return merge

@@ -1,0 +1,144 @@
+"""The target group, as it is written: by a rule, by a list, or made of other groups."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+
+from definitions.model.field_errors import Complaints, suggestion
+from definitions.model.fields import Definition, Name, identifier
+from shared import conditions
+from shared.errors import InvalidDefinition
+
+UPLOADED = "uploaded"
+MOST_GROUPS = 100
+_OTHERS = ("any_of", "all_of", "none_of")
+
+
+def _others(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise Complaints(("", f"must be a list of target groups: write [{value}]"))
+    if not isinstance(value, list | tuple) or not value:
+        raise Complaints(("", "must be a list of target groups, such as [vip-players]"))
+    for number, name in enumerate(value):
+        if not isinstance(name, str) or not name:
+            raise Complaints((f"[{number}]", "must be the id of a target group; a condition stands below 'rule'"))
+        if name == "everyone":
+            message = "everyone is no target group: 'none_of' alone means all customers but those of its groups"
+            raise Complaints((f"[{number}]", message))
+    return tuple(value)
+
+
+def _list(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    if value == UPLOADED:
+        return ()
+    if isinstance(value, str):
+        message = "must be a list of user ids, or 'uploaded'; a file can be named in a folder of definitions only"
+        raise Complaints(("", message))
+    return handler(value)
+
+
+Others = Annotated[tuple[str, ...], BeforeValidator(_others), Field(max_length=MOST_GROUPS)]
+
+
+class TargetGroup(Definition):
+    """A named set of users: those whose attributes meet ``rule``, those in ``list``, or some of other groups.
+
+    All that is written must hold, as in a condition. ``list``: user ids; none where they are uploaded.
+    """
+
+    example = "id: vip-players, rule: {tier: vip}"
+
+    id: Annotated[str, identifier(64)]
+    name: Name | None = None
+    rule: dict[str, Any] | None = None
+    list: Annotated[tuple[Name, ...], Field(min_length=1), WrapValidator(_list)] | None = None
+    any_of: Others | None = None
+    all_of: Others | None = None
+    none_of: Others | None = None
+
+    @property
+    def is_uploaded(self) -> bool:
+        """Return whether its users are a list that is uploaded."""
+        return self.list == ()
+
+    @property
+    def others(self) -> Iterator[tuple[str, str]]:
+        """Yield the groups that it is made of: where each stands, and its id."""
+        for field in _OTHERS:
+            for number, name in enumerate(getattr(self, field) or ()):
+                yield f"{field}[{number}]", name
+
+    @field_validator("rule", mode="before")
+    @classmethod
+    def _check_rule(cls, value: Any) -> dict[str, Any] | None:
+        if value is None:
+            return None
+        if value == {}:
+            raise Complaints(("", "an empty rule would be everybody: write 'targets: everyone' in the campaign"))
+        try:
+            conditions.parse(value, field="", dates=True)
+        except InvalidDefinition as error:
+            raise Complaints((error.field, error.message)) from None
+        return dict(value)
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.rule is None and self.list is None and not any(self.others):
+            message = (
+                "needs 'rule' (a condition on customers), 'list' (user ids), or other groups: "
+                "'any_of', 'all_of', 'none_of'"
+            )
+            raise Complaints(("", message))
+        if self.rule is not None and self.list is not None:
+            message = "has 'rule' and 'list': write a group for each, and a third with 'any_of' or 'all_of' of them"
+            raise Complaints(("", message))
+        found = list(_impossible(self))
+        if found:
+            raise Complaints(*found)
+        return self
+
+
+def _impossible(group: TargetGroup) -> Iterator[tuple[str, str]]:
+    excluded = set(group.none_of or ())
+    for number, name in enumerate(group.all_of or ()):
+        if name in excluded:
+            yield f"all_of[{number}]", f"nobody is in '{name}' and in none of it: it stands in 'none_of' too"
+    if group.any_of and excluded.issuperset(group.any_of):
+        yield "any_of", "nobody is left: all of them stand in 'none_of' too"
+
+
+def check_others(groups: Sequence[TargetGroup], known: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield field (``groups[0].any_of[1]``) and message of what groups say wrongly about others.
+
+    *known*: ids of all groups that there are.
+    """
+    by_id = {group.id: group for group in groups}
+    for number, group in enumerate(groups):
+        for field, name in group.others:
+            here = f"groups[{number}].{field}"
+            if name not in known:
+                hint = suggestion(name, known) or f"; known: {', '.join(sorted(known)) or 'none'}"
+                yield here, f"there is no target group '{name}'{hint}"
+            elif (way := _way(name, group.id, by_id)) is not None:
+                yield here, f"a group cannot be made of itself: {' → '.join([group.id, *way])}"
+
+
+def _way(start: str, goal: str, groups: dict[str, TargetGroup]) -> list[str] | None:
+    """Return the shortest way from group to group that leads from *start* to *goal*; ``None``: there is none."""
+    ways, seen = [[start]], {start}
+    for way in ways:
+        if way[-1] == goal:
+            return way
+        for _, name in groups[way[-1]].others if way[-1] in groups else ():
+            if name not in seen:
+                seen.add(name)
+                ways.append([*way, name])
+    return None

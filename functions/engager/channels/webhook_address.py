@@ -1,0 +1,79 @@
+"""Where a webhook may go: HTTPS, to a host of the site's list, at addresses that are public.
+
+Only what is written exactly like ``https://host/path?query`` is a URL here. Two parsers that read the same odd text
+in two ways are how such a check is passed: user names, ports, backslashes, blanks and control characters are refused.
+"""
+
+import ipaddress
+import re
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from engager.ledger.states import Undeliverable
+
+Resolve = Callable[[str], Sequence[str]]
+IsPublic = Callable[[str], bool]
+
+HTTPS_PORT = 443
+URL = re.compile(
+    r"https://(?P<host>[^\x00-\x20\x7f/?#:@\[\]\\%]{1,253})(?::443)?(?P<rest>(?:[/?][!-\[\]-~]*)?)", re.IGNORECASE
+)
+MAX_URL_LENGTH = 4096
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class Target(NamedTuple):
+    """A checked URL: ``host`` in ASCII, and ``path`` with the query as it goes into the request line."""
+
+    host: str
+    path: str
+
+
+def target(url: object, hosts: Iterable[str]) -> Target:
+    """Return where *url* leads, one of *hosts*; raises `Undeliverable`: invalid_url, forbidden_host."""
+    found = URL.fullmatch(url) if isinstance(url, str) and len(url) <= MAX_URL_LENGTH else None
+    host = _ascii(found["host"]) if found else None
+    if found is None or host is None:
+        raise Undeliverable("a webhook's URL is https://host/path, without user name and port", code="invalid_url")
+    if host not in {_ascii(each) for each in hosts}:
+        raise Undeliverable(f"the site does not list {host} in its webhook hosts", code="forbidden_host")
+    rest = found["rest"].partition("#")[0]
+    return Target(host, rest if rest.startswith("/") else f"/{rest}")
+
+
+def resolve(host: str) -> list[str]:
+    """Return the addresses of *host*, in the system's order, each once; raises `OSError`."""
+    found = socket.getaddrinfo(host, HTTPS_PORT, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def is_public(address: str) -> bool:
+    """Return whether *address* lies in the public internet, also after every translation that a router makes."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return _is_public_v4(parsed)
+    if parsed.ipv4_mapped is not None:
+        return _is_public_v4(parsed.ipv4_mapped)
+    if parsed in NAT64:
+        return _is_public_v4(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF))
+    if parsed.sixtofour is not None:
+        return _is_public_v4(parsed.sixtofour)
+    # Teredo (2001::/32) is not global to `ipaddress`; a scope marks a link's own address.
+    return parsed in GLOBAL_UNICAST and parsed.is_global and parsed.scope_id is None
+
+
+def _is_public_v4(address: ipaddress.IPv4Address) -> bool:
+    # `is_global` lets multicast pass.
+    return address.is_global and not address.is_multicast
+
+
+def _ascii(host: str) -> str | None:
+    try:
+        return host.lower().encode("idna").decode()
+    except UnicodeError:
+        return None

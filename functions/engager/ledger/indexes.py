@@ -1,0 +1,31 @@
+"""The indexes that the Engager's sweep needs, and how long its small collections keep what they have."""
+
+from pymongo import ASCENDING, IndexModel
+from pymongo.database import Database
+
+from engager.ledger.states import State
+from shared.mongodb import Document, guarded
+
+HOUR_S = 3600
+WEEK_S = 7 * 24 * HOUR_S
+
+
+def index(database: Database[Document]) -> None:
+    """Make them where they are missing; raises `Unavailable`."""
+    with guarded():
+        database.activations.create_indexes(
+            [
+                _partial("sending", State.SENDING, "updated"),
+                _partial("unknown", State.UNKNOWN, "updated"),
+                _partial("held", State.HELD, "until"),
+            ]
+        )
+        database.ceilings.create_index("at", name="expiry", expireAfterSeconds=HOUR_S)
+        database.forgotten.create_index("at", name="by_time")
+        database.conversions.create_index("created", name="expiry", expireAfterSeconds=WEEK_S)
+
+
+def _partial(name: str, state: State, then: str) -> IndexModel:
+    return IndexModel(
+        [("state", ASCENDING), (then, ASCENDING)], name=name, partialFilterExpression={"state": state.value}
+    )

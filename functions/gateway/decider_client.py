@@ -1,0 +1,122 @@
+"""What the Gateway asks the Decider: the catalogue, and decisions about events that matter."""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+
+import msgspec
+
+from gateway.write_keys import Access, admit
+from shared.clock import Clock
+from shared.contracts import (
+    ANONYMOUS_PREFIX,
+    Alias,
+    AskCatalogue,
+    Catalogue,
+    Decide,
+    Decided,
+    Decision,
+    Event,
+    Identify,
+    Message,
+)
+from shared.errors import Unauthorized, Unavailable
+from shared.identities import REPORTS, Introduction, Report
+from shared.invoke import Invoke
+from shared.refreshing_cache import Polled
+
+ACTIVATION_ID = re.compile(r"[0-9a-f]{32}")
+ACTION = re.compile(r"(html)?[0-9]{1,2}")
+LONGEST_REASON = 64
+
+
+def ask_catalogue(decider: Invoke, known: Catalogue | None = None) -> Catalogue:
+    """Return the catalogue, from the Decider; of sites that it could not read, what is *known*."""
+    catalogue = msgspec.json.decode(decider(msgspec.json.encode(AskCatalogue())), type=Catalogue)
+    before = known.sites if known else {}
+    catalogue.sites |= {site: before[site] for site in catalogue.unread if site in before}
+    catalogue.unread = [site for site in catalogue.unread if site not in catalogue.sites]
+    return catalogue
+
+
+class Decisions:
+    """The Decider as the Gateway sees it. *timeout_ms*: how long it may take to decide."""
+
+    def __init__(self, decider: Invoke, catalogue: Polled[Catalogue], clock: Clock, timeout_ms: int) -> None:
+        self._decider = decider
+        self._catalogue = catalogue
+        self._clock = clock
+        self._timeout_ms = timeout_ms
+
+    def admit(self, key: str) -> Access:
+        """Return what *key* opens; one that nobody knows may be newer than our catalogue, so that is renewed.
+
+        Raises `Unauthorized`, or `Unavailable` where it may be the key of a site that could not be read. Unknown keys
+        cost the Decider at most one call in the polling interval.
+        """
+        catalogue = self._catalogue.get()
+        with suppress(Unauthorized):
+            return admit(key, catalogue)
+        catalogue = self._catalogue.renewed(catalogue)
+        try:
+            return admit(key, catalogue)
+        except Unauthorized:
+            if catalogue.unread:
+                raise Unavailable("the keys of a site could not be read", code="catalogue_incomplete") from None
+            raise
+
+    def decide(self, access: Access, messages: Sequence[Message]) -> list[Decision]:
+        """Return the decisions on those events among *messages* that a live trigger names: one call, or none at all."""
+        asked = ask(access, messages, deadline=self._clock() + self._timeout_ms)
+        if not (asked.events or asked.introductions or asked.reports):
+            return []
+        return msgspec.json.decode(self._decider(msgspec.json.encode(asked)), type=Decided).decisions
+
+
+def ask(access: Access, messages: Sequence[Message], *, deadline: int) -> Decide:
+    """Return what the Decider has to know of *messages*: mostly nothing."""
+    asked = Decide(access.site, [], deadline)
+    live = access.catalogue.events
+    for message in messages:
+        if isinstance(message, Event):
+            if message.event in REPORTS and (report := _report(message)) is not None:
+                asked.reports.append(report)
+            if (reads := live.get(message.event)) is not None:
+                asked.events.append(_slim(message, reads))
+        elif (introduction := _introduction(message)) is not None:
+            introduction.before = len(asked.events)
+            asked.introductions.append(introduction)
+    return asked
+
+
+def _slim(event: Event, reads: Sequence[str]) -> Event:
+    """Return *event* with only the attributes that a live trigger reads."""
+    attributes = {name: event.attributes[name] for name in reads if name in event.attributes}
+    return msgspec.structs.replace(event, attributes=attributes)
+
+
+def _introduction(message: Message) -> Introduction | None:
+    """Return what *message* says about a known user; ``None`` where that is nothing."""
+    if isinstance(message, Alias):
+        return Introduction(message.user, message.received, visitor=ANONYMOUS_PREFIX + message.previous, at=message.at)
+    if not isinstance(message, Identify) or message.user.startswith(ANONYMOUS_PREFIX):
+        return None
+    if not message.traits and not message.anonymous:
+        return None
+    return Introduction(message.user, message.received, message.traits, message.anonymous, at=message.at)
+
+
+def _report(event: Event) -> Report | None:
+    """Return what the tag's *event* says of a popup; ``None`` where it does not say of which."""
+    said = event.attributes
+    activation, action, reason = said.get("activation"), said.get("action"), said.get("reason")
+    if not isinstance(activation, str) or not ACTIVATION_ID.fullmatch(activation):
+        return None
+    return Report(
+        user=event.user,
+        activation=activation,
+        what=REPORTS[event.event],
+        at=event.at,
+        action=str(action) if ACTION.fullmatch(str(action)) else "",
+        reason=reason[:LONGEST_REASON] if isinstance(reason, str) else "",
+    )

@@ -1,0 +1,240 @@
+"""The commands about definitions: init, check, schema, diff, publish, versions, rollback."""
+
+# A command loads only what it needs.
+# ruff: noqa: PLC0415
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+import typer
+from rich.table import Table
+
+from opportune.cli.output import Json, MongoUrl, command, err, out, print_json
+from opportune.cli.targets import say, with_progress
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+    from definitions.publishing.publish import Published
+    from opportune.authoring.publish_preview import Cost
+
+app = typer.Typer()
+
+Refresh = Annotated[
+    bool,
+    typer.Option("--refresh/--no-refresh", help="Refresh the targets of what has changed; else the daily one does."),
+]
+SiteArgument = Annotated[str | None, typer.Argument(help="Id of the site; default: the only one.")]
+
+
+@command(app, "init")
+def init(
+    folder: Annotated[Path, typer.Argument(help="A folder that is new or empty; its name becomes the site's id.")],
+    gaming: Annotated[bool, typer.Option("--gaming/--shop", help="For a gaming site, or for a shop.")] = False,
+) -> None:
+    """Write a folder of definitions to begin with, commented: site, events, a target group, two campaigns.
+
+    Example: opportune init --gaming my-games
+    """
+    from opportune.authoring import starter
+
+    for path in starter.write("gaming" if gaming else "shop", folder):
+        out.print(f"  {folder / path}", highlight=False, soft_wrap=True)
+    out.print(
+        f"next: look through the files, then `opportune check {shlex.quote(str(folder))}`",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@command(app, "check")
+def check(
+    path: Annotated[Path, typer.Argument(help="A folder of definitions, or one campaign file.")],
+    as_json: Json = False,
+) -> None:
+    """Check definitions; every problem is named by file, line, column and field.
+
+    Exit code 1: there are errors. Warnings are about what can be published and is hardly meant.
+
+    Example: opportune check campaigns/demo
+    """
+    from datetime import UTC, datetime
+
+    from definitions.loading import files
+    from opportune.system import connection
+
+    examined = files.examine(path, connection.environment(), datetime.now(UTC))
+    wrong = sum(problem.level == "error" for problem in examined.problems)
+    doubtful = len(examined.problems) - wrong
+    if as_json:
+        print_json([msgspec.to_builtins(problem) for problem in examined.problems])
+    else:
+        for problem in examined.problems:
+            out.print(str(problem), markup=False, highlight=False, soft_wrap=True)
+        if wrong:
+            err.print(f"[red]{wrong} problem(s)[/red]")
+    definitions = examined.definitions
+    if definitions is None:
+        raise typer.Exit(1)
+    if not as_json:
+        counts = {
+            "campaign(s)": len(definitions.campaigns),
+            "target group(s)": len(definitions.groups),
+            "event(s)": len(definitions.events),
+            "warning(s)": doubtful,
+        }
+        said = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "campaign(s)")
+        out.print(f"[green]ok[/green] {said}", highlight=False)
+
+
+@command(app, "schema")
+def schema(
+    kind: Annotated[
+        Literal["campaign", "event", "group", "site"], typer.Argument(help="Which files it describes.")
+    ] = "campaign",
+) -> None:
+    """Print the JSON Schema of campaign, event, group or site files, so that an editor can complete and check them.
+
+    Example: opportune schema campaign > campaign.schema.json
+    """
+    from opportune.authoring import schema as schemas
+
+    sys.stdout.write(schemas.text(kind))
+
+
+@command(app, "diff")
+def diff(
+    folder: Annotated[Path, typer.Argument(help="A folder of definitions.")],
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 where anything would change.")] = False,
+    mongodb_url: MongoUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Say what publishing a folder would change, field by field, and whose progress it costs. Nothing is written.
+
+    Example: opportune diff campaigns/demo
+    """
+    from opportune.authoring import publish_preview
+    from opportune.system import connection, functions
+    from shared.settings import DECIDER
+
+    found = publish_preview.difference(connection.database(mongodb_url), folder, connection.environment())
+    lost = publish_preview.cost(found.changes, found.site, lambda: functions.function(DECIDER))
+    found.progress = lost.users
+    if as_json:
+        print_json(found)
+    elif not found.changes:
+        out.print(f"nothing: {found.site} version {found.live} is live and the same", highlight=False)
+    else:
+        live = f"version {found.live}" if found.live else "nothing, it was never published"
+        out.print(f"{found.site}: live is {live}; publishing would change", highlight=False)
+        publish_preview.show(found.changes, lost, out)
+    raise typer.Exit(1 if exit_code and found.changes else 0)
+
+
+@command(app, "publish")
+def publish(
+    folder: Annotated[Path, typer.Argument(help="A folder of definitions.")],
+    refresh: Refresh = True,
+    mongodb_url: MongoUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Check definitions and make them live; then look for the users of the target groups that have changed.
+
+    Example: opportune publish campaigns/demo
+    """
+    from opportune.authoring import publishing
+    from opportune.system import connection
+
+    database = connection.database(mongodb_url)
+    published = publishing.publish_folder(database, folder, connection.environment())
+    _finish(database, published, refresh=refresh, as_json=as_json)
+
+
+@command(app, "versions")
+def versions(
+    site: SiteArgument = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many are listed.")] = 20,
+    mongodb_url: MongoUrl = None,
+    as_json: Json = False,
+) -> None:
+    """List the versions of a site's definitions that were live, the newest first.
+
+    Example: opportune versions shop
+    """
+    from definitions.publishing import versions as published
+    from opportune.system import connection, sites
+
+    database = connection.database(mongodb_url)
+    named = sites.resolve(database, site)
+    past = published.history(database, named)[:limit]
+    if as_json:
+        print_json([{**each._asdict(), "live": number == 0} for number, each in enumerate(past)])
+        return
+    table = Table("version", "live since (UTC)", "campaigns", "")
+    for number, each in enumerate(past):
+        said = f"version {each.of} brought back" if each.of else ""
+        note = ", ".join(part for part in ("[green]live[/green]" if number == 0 else "", said) if part)
+        table.add_row(str(each.version), f"{each.at:%Y-%m-%d %H:%M:%S}", str(each.campaigns), note)
+    out.print(table)
+
+
+@command(app, "rollback")
+def rollback(
+    site: SiteArgument = None,
+    version: Annotated[
+        int | None, typer.Argument(min=1, help="The version to bring back; default: what was live before.")
+    ] = None,
+    refresh: Refresh = True,
+    mongodb_url: MongoUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Make an older version of the definitions live again, as a new version; write keys stay as they are.
+
+    Example: opportune rollback shop 12
+    """
+    from opportune.authoring import publishing
+    from opportune.system import connection, sites
+
+    database = connection.database(mongodb_url)
+    published = publishing.roll_back(database, sites.resolve(database, site), version)
+    _finish(database, published, refresh=refresh, as_json=as_json)
+
+
+def _finish(database: "Database[Any]", published: "Published", *, refresh: bool, as_json: bool) -> None:
+    """Say what is live, and look for the users of the target groups that are not what they were."""
+    from opportune.audiences import targets
+    from opportune.authoring import publish_preview
+    from opportune.system import functions
+    from shared.settings import DECIDER
+
+    site = published.site
+    lost = publish_preview.cost(published.changes, site, lambda: functions.function(DECIDER))
+    if not as_json:
+        _say(published, lost)
+    made = None
+    if refresh:
+        made = with_progress(lambda asked: targets.refresh_changed(database, site, asked), site, wait=True)
+    if as_json:
+        print_json({**published._asdict(), "progress": lost.users, "targets": made._asdict() if made else None})
+    elif made and not made.is_unchanged:
+        say(site, made)
+
+
+def _say(published: "Published", lost: "Cost") -> None:
+    from opportune.authoring import publish_preview
+
+    what = f"{published.site} version {published.version}"
+    if not published.changed:
+        out.print(f"unchanged: what {what} holds is live already", highlight=False)
+        return
+    back = f", version {published.of} brought back" if published.of else ""
+    out.print(f"[green]live[/green] {what}{back}: {published.campaigns} campaign(s)", highlight=False)
+    out.print(publish_preview.summary(published.changes), highlight=False)
+    for each in published.changes:
+        if each.dropped:
+            out.print(f"{each.id}: {publish_preview.about(each.id, lost)}", highlight=False)
+    if lost.reason:
+        err.print(lost.reason, markup=False, highlight=False)

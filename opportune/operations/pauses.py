@@ -1,0 +1,88 @@
+"""Kill switches: what is paused at a site, a channel of it or a campaign, in the field ``paused`` of its control row.
+
+Each switch is set and lifted by one atomic update, so two people who pause different things never undo each other.
+"""
+
+from typing import NamedTuple
+
+from pymongo.database import Database
+from pymongo.write_concern import WriteConcern
+
+from opportune.system import sites
+from shared.errors import InvalidRequest
+from shared.mongodb import Document, guarded
+
+CHANNELS = ("popup", "email", "sms", "push", "webhook")
+EVERYTHING = "*"
+WHEN = "The functions see it within OPPORTUNE_POLL_SECONDS (10 s, unless set)."
+
+
+class Switched(NamedTuple):
+    """What a switch came to. ``changed``: False where it was so already. ``paused``: all that is paused now."""
+
+    site: str
+    what: str
+    changed: bool
+    paused: list[str]
+
+
+def pause(
+    database: Database[Document], site: str, *, channel: str | None = None, campaign: str | None = None
+) -> Switched:
+    """Pause *site*, or one channel or campaign of it; raises `InvalidRequest` for what it does not have."""
+    what = _name(channel, campaign)
+    if campaign is not None:
+        _check_campaign(database, site, campaign)
+    return _switch(database, site, what, {"$addToSet": {"paused": what}})
+
+
+def resume(
+    database: Database[Document], site: str, *, channel: str | None = None, campaign: str | None = None
+) -> Switched:
+    """Lift a pause; one of a campaign that has ended meanwhile too. Other pauses stay."""
+    what = _name(channel, campaign)
+    if campaign is not None and what not in paused(database, site):
+        _check_campaign(database, site, campaign)
+    return _switch(database, site, what, {"$pull": {"paused": what}})
+
+
+def paused(database: Database[Document], site: str) -> list[str]:
+    """Return what is paused at *site*: ``*``, ``channel:email``, ``campaign:three-wins``."""
+    with guarded():
+        row = database.control.find_one({"_id": site}, {"paused": 1})
+    return list((row or {}).get("paused") or [])
+
+
+def said(site: str, what: str) -> str:
+    """Return a pause as people say it."""
+    kind, _, name = what.partition(":")
+    return f"all of {site}" if what == EVERYTHING else f"{kind} {name} of {site}"
+
+
+def check_channel(channel: str) -> None:
+    """Raise `InvalidRequest` unless there is this *channel*."""
+    if channel not in CHANNELS:
+        raise InvalidRequest(f"no channel {channel!r}; known: {', '.join(CHANNELS)}", code="unknown_channel")
+
+
+def _name(channel: str | None, campaign: str | None) -> str:
+    if channel is not None and campaign is not None:
+        raise InvalidRequest("give --channel or --campaign, not both", code="one_switch")
+    if channel is not None:
+        check_channel(channel)
+        return f"channel:{channel}"
+    return f"campaign:{campaign}" if campaign is not None else EVERYTHING
+
+
+def _check_campaign(database: Database[Document], site: str, campaign: str) -> None:
+    live = [each.id for each in sites.live_ruleset(database, site).campaigns]
+    if campaign not in live:
+        known = ", ".join(live) or "none"
+        raise InvalidRequest(f"no campaign {campaign!r} is live at {site}; known: {known}", code="unknown_campaign")
+
+
+def _switch(database: Database[Document], site: str, what: str, update: Document) -> Switched:
+    control = database.control.with_options(write_concern=WriteConcern("majority"))
+    with guarded():
+        changed = control.update_one({"_id": site}, update).modified_count > 0
+    return Switched(site, what, changed, paused(database, site))

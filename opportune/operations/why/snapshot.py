@@ -1,0 +1,135 @@
+"""What is known of one user right now: asked of the Decider, read in MongoDB."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from pydantic import ValidationError
+from pymongo import DESCENDING
+from pymongo.database import Database
+
+from decider.user_admin import Looked
+from definitions.compiler.ruleset import compile_trigger
+from definitions.model.definitions import Campaign as CampaignFile
+from opportune.operations import deliveries
+from opportune.system.functions import ask
+from refresher.plan import list_of, mark
+from shared import conditions, groups, mongodb
+from shared.contracts import Look
+from shared.errors import InvalidDefinition
+from shared.invoke import Invoke
+from shared.mongodb import Document, guarded
+from shared.ruleset import Campaign, Ruleset, TargetGroup
+
+DECISIONS_READ = 500
+
+
+class Facts(NamedTuple):
+    """All of it. ``live``: the ruleset's version that the control row names; the Decider may not know it yet.
+
+    ``customer``: attributes, ``None`` where nobody knows the user. ``files``: campaigns as they were written, where
+    what was written is what runs. ``groups``: whether the user belongs to each, ``None`` where it is not defined.
+    """
+
+    site: str
+    user: str
+    now: int
+    ruleset: Ruleset
+    live: int
+    looked: Looked
+    customer: dict[str, Any] | None
+    files: dict[str, CampaignFile]
+    groups: dict[str, bool | None]
+    paused: list[str]
+    opted_out: list[str]
+    decisions: list[deliveries.Delivery]
+
+
+def read(database: Database[Document], decider: Invoke, site: str, user: str, now: int) -> Facts:
+    """Return what is known of *user* at *now* (ms); raises `Unavailable` where a part does not answer."""
+    looked = msgspec.convert(ask(decider, Look(site, user)), Looked)
+    ruleset = mongodb.ruleset(database, site, looked.ruleset)
+    name = f"{site}:{user}"
+    with guarded():
+        deliveries.index(database)
+        control = database.control.find_one({"_id": site}) or {}
+        customer = database.customers.find_one({"_id": name}, {"attributes": 1})
+        optouts = database.optouts.find_one({"_id": name}, {"channels": 1}) or {}
+        rows = database.activations.find(
+            {"site": site, "user": user}, sort=[("at", DESCENDING)], limit=DECISIONS_READ
+        ).to_list()
+        source = database.definitions.find_one({"_id": f"{site}:{ruleset.version}"}, {"campaigns": 1}) or {}
+        defined = mongodb.target_groups(database, site, ruleset.version)
+        named = sorted({group for campaign in ruleset.campaigns for group in campaign.groups})
+        uploads = control.get("lists") or {}
+        members = memberships(database, site, user, named, defined, uploads=uploads, now=now)
+    return Facts(
+        site=site,
+        user=user,
+        now=now,
+        ruleset=ruleset,
+        live=control.get("ruleset", 0),
+        looked=looked,
+        customer=None if customer is None else dict(customer.get("attributes") or {}),
+        files=_as_written(ruleset.campaigns, {each["id"]: each for each in source.get("campaigns", ())}),
+        groups=members,
+        paused=list(control.get("paused") or []),
+        opted_out=sorted(optouts.get("channels") or {}),
+        decisions=[deliveries.delivery(row, now) for row in rows],
+    )
+
+
+def memberships(
+    database: Database[Document],
+    site: str,
+    user: str,
+    names: Iterable[str],
+    defined: Mapping[str, TargetGroup],
+    *,
+    uploads: Mapping[str, Any],
+    now: int,
+) -> dict[str, bool | None]:
+    """Return whether *user* belongs to each group at *now*, as a refresh would find; ``None``: nobody can say."""
+    compounds = {group.id: group.made for group in defined.values() if group.made}
+    needed = {name: groups.reached([name], compounds) for name in names}
+    looked = {
+        name: _is_found(database, site, user, defined[name], uploads, now)
+        for name in set[str]().union(*needed.values())
+        if name in defined and defined[name].is_found
+    }
+    found = {name for name, is_found in looked.items() if is_found}
+    return {
+        name: groups.belongs(name, found, compounds)
+        if all(part in defined and looked.get(part, True) is not None for part in parts)
+        else None
+        for name, parts in needed.items()
+    }
+
+
+def _is_found(
+    database: Database[Document], site: str, user: str, group: TargetGroup, uploads: Mapping[str, Any], now: int
+) -> bool | None:
+    """Return whether *user* is in the rule or the list of *group*; ``None``: the rule cannot be read."""
+    try:
+        listed = list_of(mark(group, uploads))
+        condition = None if group.rule is None else conditions.parse(group.rule, field=f"{group.id}.rule")
+    except InvalidDefinition:
+        return None
+    if condition is None:
+        member = {"site": site, "list": listed, "user": user}
+        return database.list_members.find_one({"_id": member}) is not None
+    matching = conditions.mongo_filter(condition, prefix="attributes.", now_ms=now)
+    return database.customers.find_one({"$and": [{"_id": f"{site}:{user}"}, matching]}, {"_id": 1}) is not None
+
+
+def _as_written(campaigns: Iterable[Campaign], sources: dict[str, Any]) -> dict[str, CampaignFile]:
+    """Return the campaigns whose source has the very trigger that runs."""
+    written = {}
+    for campaign in campaigns:
+        try:
+            source = CampaignFile.model_validate(sources.get(campaign.id))
+        except ValidationError:
+            continue
+        if compile_trigger(source.trigger, campaign=campaign.id).key == campaign.trigger.key:
+            written[campaign.id] = source
+    return written

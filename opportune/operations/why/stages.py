@@ -1,0 +1,91 @@
+"""How far a user is in a campaign, what waits, and what of its limits is used."""
+
+from collections.abc import Iterator, Sequence
+
+from decider.policy import policy
+from decider.user_admin import Progress, Reached
+from definitions.model.definitions import Trigger
+from opportune.operations.why.model import Stage, Used, Waiting
+from opportune.operations.why.snapshot import Facts
+from opportune.replay.explain import words
+from shared.ruleset import Campaign, Quota
+
+
+def trigger_of(facts: Facts, campaign: Campaign) -> Trigger | None:
+    """Return the campaign's trigger as it was written; ``None`` where that is not known."""
+    written = facts.files.get(campaign.id)
+    return written.trigger if written else None
+
+
+def stages(facts: Facts, campaign: Campaign) -> list[Stage]:
+    """Return what the user's runs hold that still counts, the furthest first."""
+    row = facts.looked.row
+    mine = [run for run in (row.runs if row else []) if run.trigger == campaign.trigger.key]
+    found = [stage for run in mine for stage in _of_run(run, trigger_of(facts, campaign), facts.now)]
+    return sorted(found, key=lambda each: (each.due is None, -each.reached, -(each.until or 0)))
+
+
+def waiting(facts: Facts, campaign: Campaign) -> list[Waiting]:
+    """Return the delayed activations that are still to be delivered, the next one first."""
+    row = facts.looked.row
+    mine = [each for each in (row.open if row else []) if each.campaign == campaign.id and each.due]
+    return [Waiting(each.due, each.per or None) for each in sorted(mine, key=lambda each: each.due)]
+
+
+def limits(campaign: Campaign, caps: dict[str, Quota], counted: dict[str, list[int]], now: int) -> list[Used]:
+    """Return each limit of *campaign* with what is used of it at *now*; *counted*: times by name, the newest last."""
+    used = []
+    for name, _, rules in policy(campaign, caps).limits:
+        for most, per, gate in rules:
+            inside = [at for at in counted.get(name, []) if now - at < per]
+            frees = inside[-most:][0] + per if inside else None
+            shown = "campaign" if name == f"={campaign.id}" else name.removeprefix("cap:")
+            used.append(Used(shown, gate, len(inside), most, per, frees))
+    return used
+
+
+def missing(trigger: Trigger, reached: Sequence[Reached], now: int) -> str:
+    """Return what has to come next."""
+    if trigger.sequence:
+        events = max((each.events for each in _alive(reached, now)), default=0)
+        return words.label(trigger.sequence[words.places(trigger)[events][0]])
+    seen = {each.events for each in _alive(reached, now)}
+    return " and ".join(words.label(each) for n, each in enumerate(trigger.all_of or (), start=1) if n not in seen)
+
+
+def _of_run(run: Progress, trigger: Trigger | None, now: int) -> Iterator[Stage]:
+    per = run.per or None
+    if run.done:
+        yield Stage("has matched, and matches but once", run.of, run.of, per, done=True)
+    if run.due:
+        silence = words.label(trigger.unless) if trigger and trigger.unless else "cancelling event"
+        if run.due > now:
+            text = f"complete; fires {when(run.due, now)} if no {silence} comes before"
+        else:
+            text = f"complete; fell due {words.stamp(run.due, near=now)}, and is seen to within a minute"
+        yield Stage(text, run.of, run.of, per, since=run.since, due=run.due)
+    alive = _alive(run.reached, now)
+    if not alive:
+        return
+    sequence = trigger is None or bool(trigger.sequence)
+    furthest = alive[-1] if sequence else min(alive, key=lambda each: each.until)
+    events = furthest.events if sequence else len(alive)
+    text = words.progress(trigger, events) if trigger else f"{events} of {run.of} events"
+    if furthest.until:
+        left = words.about(furthest.until - now)
+        first = (
+            "the first one falls out of the window in" if furthest.limit == "within" else "the next must come within"
+        )
+        text += f"; {first} {left}"
+    yield Stage(text, events, run.of, per, since=furthest.since, until=furthest.until or None)
+
+
+def _alive(reached: Sequence[Reached], now: int) -> list[Reached]:
+    """Return what the next event can still build on."""
+    return [each for each in reached if not each.until or each.until > now]
+
+
+def when(at: int, now: int) -> str:
+    """Return a time to come: ``at 14:30:00 (in 12m 3s)``."""
+    seconds = -(-at // 1000) * 1000
+    return f"at {words.stamp(seconds, near=now)} (in {words.about(max(0, at - now))})"

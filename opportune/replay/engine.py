@@ -1,0 +1,149 @@
+"""Replay recorded events against campaigns, in this process, with the very ``machine.lua`` that runs live."""
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import msgspec
+from lupa.luajit21 import LuaRuntime
+
+from decider import scripts
+from decider.event_index import Plan, run_name
+from opportune.events.streams import Recorded
+from shared.errors import OpportuneError
+from shared.ruleset import Campaign, Ruleset
+
+NOTHING = (None, None)
+BATCH = 256  # events that cross into Lua together
+
+
+class UnsortedEvents(OpportuneError):
+    """An event is older than the one before it of the same user."""
+
+    code = "unsorted_events"
+
+
+class Fire(NamedTuple):
+    """A match: completed ``at``, its first event ``since`` (ms); ``per``: the name of the run, or ``None``."""
+
+    user: str
+    campaign: str
+    per: str | None
+    at: int
+    message_ids: list[str]
+    reason: str
+    since: int
+
+    def as_json(self, gate: str | None = None) -> str:
+        """Return the fire as one line of JSON; with *gate*, where one would have stopped it."""
+        shown = {name: value for name, value in self._asdict().items() if name != "since"}
+        return msgspec.json.encode({**shown, **({"gate": gate} if gate else {})}).decode()
+
+
+class Replay:
+    """Campaigns with all their users' progress. Feed it with `run`, then ask `finish`.
+
+    *ids*: fires carry the message ids of their events; without, a replay is faster and its fires have none.
+    """
+
+    def __init__(self, campaigns: Sequence[Campaign], *, ids: bool = True) -> None:
+        ruleset = Ruleset(site="replay", version=1, keys=[], campaigns=list(campaigns))
+        self._plan = Plan(ruleset)
+        self.campaigns = [campaign.id for campaign in campaigns]
+        self._names = {name: number for number, name in enumerate(self._plan.candidates, start=1)}
+        self._users = _Numbers()
+        self.events = 0
+        self.relevant = 0
+        self.duplicates = 0
+        lua = LuaRuntime(unpack_returned_tuples=True)
+        machine = lua.execute(scripts.module("machine"))
+        programs = lua.table_from([campaign.trigger.program for campaign in campaigns], recursive=True)
+        load = lua.eval("loadstring")(_driver(), "@replay.lua")
+        separated = lua.table_from([bool(campaign.trigger.per) for campaign in campaigns])
+        self._ids = ids
+        self._has_per = any(campaign.trigger.per for campaign in campaigns)
+        concerned = [[each.number + 1 for each in candidates] for candidates in self._plan.candidates.values()]
+        self._run, self._finish = load(machine, programs, separated, lua.table_from(concerned, recursive=True))
+
+    def run(self, events: Iterable[Recorded]) -> Iterator[Fire]:
+        """Apply *events* in order and yield the matches; they come a few hundred events later."""
+        names, events = self._names, iter(events)
+        while block := list(islice(events, BATCH)):
+            self.events += len(block)
+            yield from self._apply([event for event in block if event.event in names])
+
+    def _apply(self, events: list[Recorded]) -> list[Fire]:
+        candidates, names, users = self._plan.candidates, self._names, self._users
+        pairs = [(event.attributes, candidate) for event in events for candidate in candidates[event.event]]
+        bits = [candidate.bits_of(attributes) for attributes, candidate in pairs]
+        runs: list[str] = []
+        if self._has_per:
+            named = [run_name(each.per, attributes) if each.per else "" for attributes, each in pairs]
+            runs = [name or "" for name in named]
+            bits = [0 if name is None else each for name, each in zip(named, bits, strict=True)]
+        fires, accepted, repeated, unsorted = self._run(
+            len(events),
+            _doubles([names[event.event] for event in events]),
+            _doubles([users[event.user] for event in events]),
+            _doubles([hash(event.message_id) for event in events]),
+            _doubles([event.at for event in events]),
+            _doubles(bits),
+            *(_packed([event.message_id for event in events]) if self._ids else NOTHING),
+            *(_packed(runs) if self._has_per else NOTHING),
+        )
+        self.relevant += accepted + repeated
+        self.duplicates += repeated
+        if unsorted is not None:
+            raise UnsortedEvents(
+                f"{events[unsorted].where}: this event is older than the one before it of the same user; "
+                "sort the file by time, or let --sort do it"
+            )
+        return [self._read(fire) for fire in fires.values()]
+
+    def finish(self, until: int) -> list[Fire]:
+        """Return the absences that fall due up to *until* (ms), in order of time."""
+        fires = [self._read(fire) for fire in self._finish(until).values()]
+        return sorted(fires, key=lambda fire: (fire.at, fire.user, fire.campaign))
+
+    def _read(self, fire: Any) -> Fire:
+        user, trigger, at, reason, per, since, ids = fire.values()
+        return Fire(
+            user=self._users.names[int(user)],
+            campaign=self.campaigns[trigger],
+            per=per or None,
+            at=int(at),
+            message_ids=list(dict.fromkeys(reversed(list(ids.values())))),
+            reason=reason,
+            since=int(since),
+        )
+
+
+class _Numbers(dict[str, int]):
+    """A number for each name, from 0, and the names in this order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __missing__(self, name: str) -> int:
+        self[name] = number = len(self.names)
+        self.names.append(name)
+        return number
+
+
+def _doubles(numbers: Iterable[float]) -> bytes:
+    """Return *numbers* as native doubles."""
+    return array("d", numbers).tobytes()
+
+
+def _packed(texts: list[str]) -> tuple[bytes, bytes]:
+    """Return *texts* as one, and their lengths in bytes, as native doubles."""
+    encoded = [text.encode() for text in texts]
+    return b"".join(encoded), array("d", [len(text) for text in encoded]).tobytes()
+
+
+def _driver() -> str:
+    from importlib.resources import files  # noqa: PLC0415 - only a replay needs it
+
+    return files("opportune.replay").joinpath("replay.lua").read_text("utf-8")

@@ -1,0 +1,246 @@
+"""One user's story in one campaign, told event by event."""
+
+import msgspec
+
+from decider.event_index import Concern, Plan
+from definitions.compiler.ruleset import compile_campaign
+from definitions.model.definitions import Campaign
+from opportune.events.streams import Recorded
+from opportune.replay.explain import words
+from opportune.replay.explain.model import Entry, Explained, Match, Progress
+from opportune.replay.explain.reasons import Story
+from opportune.replay.explain.trace import ALL, Fired, Machine, Near, Trace, Traced
+from shared import ruleset
+
+# How close to a match something came: the verdict names the closest, and of those the latest.
+_NO_CONDITION, _NO_RUN, _PARTLY, _NEARLY = range(4)
+_LOST = {
+    "not_before": "the guard not_before allows none of these",
+    "directly": "the next step must come directly",
+    "consecutive": "it breaks the row",
+    "reset_on": "reset_on",
+    ALL: "the rules allow none of these in between",
+}
+
+
+class Teller:
+    """Tells the story of one campaign."""
+
+    def __init__(self, campaign: Campaign, machine: Machine) -> None:
+        self._campaign = campaign
+        self._trigger = campaign.trigger
+        compiled = compile_campaign(campaign)
+        self._program = compiled.trigger.program
+        self._trace = Trace(machine, self._program)
+        self._plan = _plan(compiled)
+        without_per = msgspec.structs.replace(compiled.trigger, per=[])
+        self._any_run = _plan(msgspec.structs.replace(compiled, trigger=without_per))
+        self._stories: dict[str, Story] = {}
+        self._entries: list[Entry] = []
+        self._closest: tuple[int, int, str] = (0, 0, "")
+
+    def is_relevant(self, event: Recorded) -> bool:
+        """Return whether the event means anything to the campaign."""
+        return bool(self._concerns(self._plan, event))
+
+    def tell(self, event: Recorded, late_ms: int, *, repeated: bool) -> None:
+        """Add an event to the story."""
+        entry = Entry(
+            at=event.at,
+            status="applied",
+            event=event.event,
+            shown=words.event(event, self._trigger),
+            message_id=event.message_id,
+            place=event.where,
+            late_ms=late_ms,
+        )
+        self._entries.append(entry)
+        if late_ms:
+            entry.effects.append(self._late(late_ms))
+        for concern in self._concerns(self._any_run, event):
+            entry.roles = self._roles(concern.bits)
+        concerns = self._concerns(self._plan, event)
+        if not entry.roles:
+            entry.status = "irrelevant"
+            entry.why_not = self._unmet(event)
+            self._note(_NO_CONDITION, 0, entry.why_not)
+        elif not concerns:
+            entry.status = "no_run"
+            entry.why_not = self._no_run(event)
+            self._note(_NO_RUN, 0, entry.why_not)
+        elif repeated:
+            entry.status = "duplicate"
+            entry.effects.append(f"duplicate: the message id {event.message_id} came before, and counts once")
+        else:
+            (concern,) = concerns
+            self._apply(entry, event, concern.bits, concern.per)
+
+    def _concerns(self, plan: Plan, event: Recorded) -> list[Concern]:
+        """Return what *event* is to the trigger; what it is to earlier activations is no matter of a replay."""
+        return [each for each in plan.concerns(event.event, event.attributes) if each.bits]
+
+    def end(self, until: int) -> Explained:
+        """Run the clock on to *until* (ms) and return the story."""
+        for fired in self._trace.finish(until):
+            self._deadline(fired)
+        matches = sum(entry.fired is not None for entry in self._entries)
+        return Explained(
+            campaign=self._campaign.id,
+            name=self._campaign.name,
+            trigger=words.sentence(self._trigger),
+            matches=matches,
+            verdict=self._verdict(matches, until),
+            events=self._entries,
+        )
+
+    def _apply(self, entry: Entry, event: Recorded, bits: int, per: str) -> None:
+        entry.per = per or None
+        story = self._stories.setdefault(per, Story(self._trigger, self._program))
+        story.add(event, bits)
+        traced = self._trace.apply(bits, per, event.at, event.message_id)
+        near = self._nearest(traced)
+        entry.effects += self._effects(traced, bits, event.at, near)
+        if traced.reached:
+            entry.progress = Progress(traced.reached, self._trace.units, self._progress(traced.reached))
+            self._note(
+                _PARTLY,
+                2 * traced.reached,
+                f"{entry.progress.text} at {words.stamp(event.at)}, and the rest never came",
+            )
+        if near is not None:
+            reason = story.reason(near.constraint, near.message_ids)
+            complete = near.reached == self._trace.units
+            entry.why_not = f"no match: {reason}" if complete else f"not {self._progress(near.reached)}: {reason}"
+            said = reason if complete else entry.why_not
+            closeness = (_NEARLY, -story.lasted(near.message_ids)) if complete else (_PARTLY, 2 * near.reached - 1)
+            self._note(*closeness, f"{said} ({words.stamp(event.at)})")
+        if traced.cancelled:
+            what = f"{entry.shown} at {words.stamp(event.at)} cancelled the wait"
+            self._note(_NEARLY, 0, what)
+        if traced.expired is not None:
+            self._deadline(traced.expired)
+        if traced.fired is not None:
+            entry.fired = _match(traced.fired)
+
+    def _effects(self, traced: Traced, bits: int, at: int, near: Near | None) -> list[str]:
+        before, after = traced.before, traced.after
+        effects = []
+        if traced.broken_by and not before.due and (near is None or near.constraint != traced.broken_by):
+            effects.append(self._lost(traced, at))
+        if traced.cancelled and before.due:
+            cause = "unless" if bits & self._program["absent"]["bit"] else "reset_on"
+            effects.append(f"cancels the wait that would have ended at {words.stamp(before.due, near=at)} ({cause})")
+        if after.due and traced.reached == self._trace.units:
+            silence = words.label(self._trigger.unless) if self._trigger.unless else ""
+            effects.append(f"complete: fires at {words.stamp(after.due, near=at)} if no {silence} comes before")
+        elif after.due and self._is_step(bits):
+            effects.append(f"the wait until {words.stamp(after.due, near=at)} runs already")
+        elif before.done:
+            effects.append("has matched before, and after_match is once")
+        elif self._is_step(bits) and not traced.reached and near is None:
+            effects.append("nothing came before that it could follow")
+        if traced.dropped is not None:
+            effects.append(f"the run {words.run(traced.dropped)} had to go: 20 at a time are kept")
+        return effects
+
+    def _lost(self, traced: Traced, at: int) -> str:
+        lost = max(unit for unit in traced.before.starts if unit not in traced.after.starts)
+        what = self._progress(lost) if self._trigger.sequence else "what came before"
+        within = self._trigger.within
+        if within is not None and at - traced.before.starts[lost] >= within:
+            return f"{what} lost: within {words.duration(within)} is over"
+        return f"{what} lost: {_LOST.get(traced.broken_by or ALL, _LOST[ALL])}"
+
+    def _nearest(self, traced: Traced) -> Near | None:
+        """Return what would have led further; ``None`` where nothing stood in the way."""
+        if traced.fired or traced.after.due or traced.after.done:
+            return None
+        further = [near for near in traced.near if near.reached > traced.reached]
+        # That a single constraint stood in the way says more than that all of them did.
+        single = [near for near in further if near.constraint != ALL]
+        return max(single or further, key=lambda near: near.reached, default=None)
+
+    def _deadline(self, fired: Fired) -> None:
+        silence = self._trigger.unless
+        run = f" ({', '.join(self._trigger.per)}: {words.run(fired.per)})" if fired.per else ""
+        entry = Entry(
+            at=fired.at,
+            status="deadline",
+            shown=f"no {words.label(silence)} for {words.duration(silence.for_)}{run}" if silence else "",
+            per=fired.per or None,
+            fired=_match(fired),
+        )
+        # Before the event that came after it, and all others since.
+        place = next((n for n, other in enumerate(self._entries) if other.at >= fired.at), len(self._entries))
+        self._entries.insert(place, entry)
+
+    def _progress(self, reached: int) -> str:
+        return words.progress(self._trigger, reached)
+
+    def _is_step(self, bits: int) -> bool:
+        weights = self._program.get("members") or [step["bit"] for step in self._program["steps"]]
+        return any(bits & weight for weight in weights)
+
+    def _late(self, late_ms: int) -> str:
+        text = f"late: stands in the file after an event {words.duration(late_ms)} newer"
+        if late_ms > self._trigger.max_backdate:
+            limit = words.duration(self._trigger.max_backdate)
+            text += f"; received so late live, over max_backdate {limit}, it could stop the trigger but not advance it"
+        return text
+
+    def _roles(self, bits: int) -> list[str]:
+        steps = self._program.get("steps", [])
+        roles = [
+            f"step {number}" if len(steps) > 1 else "step"
+            for number, step in enumerate(steps, start=1)
+            if bits & step["bit"]
+        ]
+        for member, weight in zip(self._trigger.all_of or (), self._program.get("members", ()), strict=True):
+            if bits & weight:
+                roles.append(f"{words.label(member)} of all_of")
+        if bits & self._program.get("subject", 0) and not roles:
+            roles.append("subject")
+        roles += [f"not_before of step {n}" for n, step in enumerate(steps, start=1) if bits & step.get("guard", 0)]
+        if bits & self._program.get("reset", 0):
+            roles.append("reset_on")
+        if bits & self._program.get("absent", {}).get("bit", 0):
+            roles.append("unless")
+        return roles
+
+    def _no_run(self, event: Recorded) -> str:
+        missing = [name for name in self._trigger.per if words.attribute(name, event.attributes) is None]
+        if missing:
+            return f"{' and '.join(missing)} missing: belongs to no run"
+        return f"{' or '.join(self._trigger.per)} is neither text nor number: belongs to no run"
+
+    def _unmet(self, event: Recorded) -> str | None:
+        texts = [
+            words.unmet(matcher, event.attributes)
+            for _, matcher in self._trigger.matchers()
+            if event.event in matcher.event
+        ]
+        return ", or ".join(dict.fromkeys(texts)) or None
+
+    def _note(self, kind: int, degree: int, text: str | None) -> None:
+        if text and (kind, degree) >= self._closest[:2]:
+            self._closest = (kind, degree, text)
+
+    def _verdict(self, matches: int, until: int) -> str:
+        waits = [run.due for run in self._trace.runs().values() if run.due and run.due > until]
+        pending = f"waits until {words.stamp(min(waits))}; --until lets the clock run on to then" if waits else ""
+        if matches:
+            times = {1: "once", 2: "twice"}.get(matches, f"{matches} times")
+            return f"matched {times}" + (f"; {pending}" if pending else "")
+        if pending:
+            return f"no match yet: {pending}"
+        if self._closest[2]:
+            return f"no match; closest: {self._closest[2]}"
+        return "no match: none of these events means anything to this campaign"
+
+
+def _plan(campaign: ruleset.Campaign) -> Plan:
+    return Plan(ruleset.Ruleset(site="replay", version=1, keys=[], campaigns=[campaign]))
+
+
+def _match(fired: Fired) -> Match:
+    return Match(fired.at, fired.since, fired.per or None, fired.reason, fired.message_ids)

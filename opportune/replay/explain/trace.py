@@ -1,0 +1,233 @@
+"""One user's progress under a microscope: ``machine.lua`` itself, asked what it did and what stood in its way.
+
+Why an event led no further is found by experiment, never by a second state machine: beside the program run
+relaxed ones, each without one of its constraints. The constraint without which the event gets further is what
+stood in its way.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lupa.luajit21 import LuaRuntime
+
+from decider import scripts
+from shared.ruleset import Program
+
+ALL = "all"
+# In this order they are named where removing either of several would do.
+STEP_CONSTRAINTS = {"not_before": "guard", "directly": "directly", "consecutive": "consecutive"} | {
+    "inner": "inner",
+    "gap": "gap",
+}
+ENDLESS_MS = 2**52
+
+
+class Fired(NamedTuple):
+    """A match of the run ``per``, from its first event ``since`` to ``at`` (ms)."""
+
+    per: str
+    at: int
+    since: int
+    reason: str
+    message_ids: list[str]
+
+
+class Near(NamedTuple):
+    """How far an event would have got without ``constraint``: the events of it, the first one first."""
+
+    constraint: str
+    reached: int
+    message_ids: list[str]
+
+
+class Progress(NamedTuple):
+    """What a run holds: first times by number of events reached; the deadline of a wait; done for good."""
+
+    starts: dict[int, int]
+    due: int | None
+    done: bool
+
+
+class Traced(NamedTuple):
+    """What one event did: how many events of a match end in it (``reached``), what it broke and cancelled.
+
+    ``expired``: the absence that was due before it; ``before``: progress after that.
+    """
+
+    before: Progress
+    after: Progress
+    reached: int
+    expired: Fired | None
+    fired: Fired | None
+    broken_by: str | None
+    cancelled: bool
+    near: list[Near]
+    dropped: str | None
+
+
+class Machine:
+    """``machine.lua``, loaded."""
+
+    def __init__(self) -> None:
+        self.lua = LuaRuntime(unpack_returned_tuples=True)
+        self.code = self.lua.execute(scripts.module("machine"))
+
+    def copy(self, value: Any) -> Any:
+        """Return a deep copy of a Lua value."""
+        if not hasattr(value, "items"):
+            return value
+        fresh = self.lua.table()
+        for key, inner in value.items():
+            fresh[key] = self.copy(inner)
+        return fresh
+
+
+class Trace:
+    """The runs of one user in one trigger, beside their relaxed doubles."""
+
+    def __init__(self, machine: Machine, program: Program) -> None:
+        self._machine = machine
+        self._program = machine.lua.table_from(program, recursive=True)
+        self._relaxed = {name: machine.lua.table_from(each, recursive=True) for name, each in relaxed(program).items()}
+        self._members = "members" in program
+        self._cancels = program.get("absent", {}).get("bit", 0) | program.get("reset", 0)
+        self.units = len(program["members"]) if self._members else program["units"]
+        self._runs = machine.lua.table()
+        self._doubles: dict[str, dict[str, Any]] = {}
+
+    def apply(self, bits: int, per: str, at: int, message_id: str) -> Traced:
+        """Apply an event that means *bits*."""
+        code, copy, table = self._machine.code, self._machine.copy, self._machine.lua.table
+        state = self._state(per)
+        expired = None
+        if state is not None and (fire := code.expire(self._program, state, at)):
+            expired = _fired(per, fire)
+            self._settle(per, state)
+        earlier = copy(state) if state is not None else table()
+        fire, dropped = code.advance_run(self._program, self._runs, per, bits, at, at, False, message_id)  # noqa: FBT003
+        state = self._state(per) or table()
+        doubles = self._doubles.setdefault(per, {name: table() for name in self._relaxed})
+        near = [
+            near
+            for name, program in self._relaxed.items()
+            if (near := self._near(name, program, doubles[name], bits, at, message_id))
+        ]
+        fired = _fired(per, fire) if fire else None
+        if fired:
+            self._settle(per, state)
+        if dropped is not None:
+            self._doubles.pop(dropped, None)
+        before, after = _progress(earlier), _progress(state)
+        lost = max((unit for unit in before.starts if unit not in after.starts), default=0)
+        return Traced(
+            before=before,
+            after=after,
+            reached=self._reached(state, fired, message_id),
+            expired=expired,
+            fired=fired,
+            broken_by=self._breaker(earlier, lost, bits, at) if lost and not fired else None,
+            cancelled=before.due is not None and (after.due is None or bool(bits & self._cancels)),
+            near=near,
+            dropped=dropped,
+        )
+
+    def finish(self, until: int) -> list[Fired]:
+        """Return the absences that fall due up to *until* (ms)."""
+        fired = []
+        for run in self._runs.values():
+            fire = self._machine.code.expire(self._program, run.state, until)
+            if fire:
+                fired.append(_fired(run.per, fire))
+        return sorted(fired, key=lambda each: each.at)
+
+    def runs(self) -> dict[str, Progress]:
+        """Return what is left of every run."""
+        return {run.per: _progress(run.state) for run in self._runs.values()}
+
+    def _state(self, per: str) -> Any:
+        return next((run.state for run in self._runs.values() if run.per == per), None)
+
+    def _settle(self, per: str, state: Any) -> None:
+        """Let the doubles go on from *state*: what led to a match is no longer of interest."""
+        self._doubles[per] = {name: self._machine.copy(state) for name in self._relaxed}
+
+    def _reached(self, state: Any, fired: Fired | None, message_id: str) -> int:
+        """Return how many events of a match end in this one."""
+        if fired or (state.due and message_id in _ids(state.chain)):
+            return int(self.units)
+        return self._partial(state, message_id)
+
+    def _partial(self, state: Any, message_id: str) -> int:
+        held = _progress(state).starts
+        link = dict(state.link.items()) if state.link is not None else {}
+        if self._members:
+            return len(held) if any(link[n] == message_id for n in held) else 0
+        return max((unit for unit in held if link[unit][1] == message_id), default=0)
+
+    def _near(self, name: str, program: Any, state: Any, bits: int, at: int, message_id: str) -> Near | None:
+        fire = self._machine.code.advance(program, state, bits, at, at, False, message_id)  # noqa: FBT003
+        if fire:
+            return Near(name, int(self.units), _ids(fire.link))
+        reached = self._partial(state, message_id)
+        if not reached:
+            return None
+        if self._members:
+            return Near(name, reached, [state.link[n] for n in _progress(state).starts])
+        return Near(name, reached, _ids(state.link[reached]))
+
+    def _breaker(self, earlier: Any, lost: int, bits: int, at: int) -> str:
+        """Return the constraint without which this event would not have cost the progress of *lost* events."""
+        for name, program in self._relaxed.items():
+            state = self._machine.copy(earlier)
+            self._machine.code.advance(program, state, bits, at, at, False, "")  # noqa: FBT003
+            if lost in _progress(state).starts:
+                return name
+        return ALL
+
+
+def relaxed(program: Program) -> dict[str, Program]:
+    """Return *program* without each of its constraints, by name of that, and without ``ALL`` of them."""
+    plain = {name: value for name, value in program.items() if name != "absent"}
+    plain["after"] = "every"
+    steps: list[Mapping[str, Any]] = plain.get("steps", [])
+    without: dict[str, Program] = {}
+    if program["after"] == "overlap":
+        without["after_match"] = plain
+    if "reset" in plain:
+        without["reset_on"] = {name: value for name, value in plain.items() if name != "reset"}
+    for constraint, field in STEP_CONSTRAINTS.items():
+        if any(field in step for step in steps):
+            without[constraint] = plain | {"steps": _without(steps, field)}
+    if "within" in plain:
+        without["within"] = plain | {"within": ENDLESS_MS}
+    if len(without) > 1:
+        least = plain | {"within": ENDLESS_MS}
+        if steps:
+            least["steps"] = _without(steps, *STEP_CONSTRAINTS.values())
+        least.pop("reset", None)
+        without[ALL] = least
+    return without
+
+
+def _without(steps: list[Mapping[str, Any]], *fields: str) -> list[dict[str, Any]]:
+    return [{name: value for name, value in step.items() if name not in fields} for step in steps]
+
+
+def _progress(state: Any) -> Progress:
+    column = state.start if state.start is not None else state["last"]
+    # A list that Lua has filled from its end is a table all the same: `items` of it are pairs.
+    starts = {int(unit): int(at) for unit, at in column.items()} if column is not None else {}
+    return Progress(starts, int(state.due) if state.due else None, bool(state.done))
+
+
+def _fired(per: str, fire: Any) -> Fired:
+    return Fired(per, int(fire.at), int(fire.since), fire.reason, _ids(fire.link))
+
+
+def _ids(link: Any) -> list[str]:
+    """Return the message ids of a chain, the earliest first."""
+    ids = []
+    while link is not None:
+        ids.append(link[1])
+        link = link[2]
+    return list(dict.fromkeys(reversed(ids)))

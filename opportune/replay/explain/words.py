@@ -1,0 +1,218 @@
+"""Triggers, events and times in words."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from definitions.model.definitions import Matcher, Step, Trigger
+from opportune.events.streams import Recorded
+from shared import conditions
+
+UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
+_SIGNS = {
+    "eq": "=",
+    "ne": "≠",
+    "gt": ">",
+    "gte": "≥",
+    "lt": "<",
+    "lte": "≤",
+    "in": "is one of",
+    "not_in": "is none of",
+    "contains": "contains",
+    "starts_with": "starts with",
+    "ends_with": "ends with",
+    "matches": "matches",
+}
+_GROUPS = {"any_of": " or ", "all_of": " and ", "none_of": " nor "}
+
+
+def duration(milliseconds: int) -> str:
+    """Return a duration to the millisecond: ``10m``, ``1h 2m``, ``10m 1ms``."""
+    parts = []
+    rest = milliseconds
+    for unit, size in UNITS:
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts) or "0s"
+
+
+def about(milliseconds: float) -> str:
+    """Return a duration in its two largest units; under ten seconds with a decimal."""
+    if 0 < milliseconds < 1000:
+        return f"{milliseconds:.0f}ms"
+    if milliseconds < 9950:
+        return f"{milliseconds / 1000:.1f}".removesuffix(".0") + "s"
+    size = next(size for _, size in UNITS if milliseconds >= size)
+    finer = max(1000, next((below for _, below in UNITS if below < size), 1))
+    return duration(round(milliseconds / finer) * finer)
+
+
+def stamp(at: int, *, near: int | None = None) -> str:
+    """Return a time in UTC; the day is left out where it is that of *near*, ms where there are none."""
+    try:
+        time = datetime.fromtimestamp(at // 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # no year from 1 to 9999: times that are no ms
+        return f"{at} ms"
+    shown = f"{time:%H:%M:%S}" + (f".{at % 1000:03}" if at % 1000 else "")
+    if near is not None and at // UNITS[0][1] == near // UNITS[0][1]:
+        return shown
+    return f"{time:%Y-%m-%d} {shown}"
+
+
+def day(at: int) -> str:
+    """Return the day of a time, in UTC."""
+    return stamp(at).split()[0]
+
+
+def count(number: int, what: str) -> str:
+    """Return ``1 user``, ``2 users``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def ordinal(number: int) -> str:
+    """Return 1st, 2nd, 3rd, 4th …"""
+    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def label(matcher: Matcher) -> str:
+    """Return what a matcher waits for: ``game_result (outcome = win)``."""
+    names = " or ".join(matcher.event)
+    return f"{names} ({where(matcher.where)})" if matcher.where else names
+
+
+def labels(matchers: Iterable[Matcher]) -> str:
+    """Return what any of several matchers waits for."""
+    return " or ".join(label(matcher) for matcher in matchers)
+
+
+def where(condition: Mapping[str, Any]) -> str:
+    """Return a condition as people say it."""
+    return ", ".join(text for name, wanted in condition.items() for text in _tests(name, wanted))
+
+
+def _tests(name: str, wanted: Any) -> Iterator[str]:
+    if name in _GROUPS:
+        parts = _GROUPS[name].join(where(part) for part in wanted)
+        negation = "neither" if len(wanted) > 1 else "not"
+        yield f"{negation} {parts}" if name == "none_of" else f"({parts})"
+    elif not isinstance(wanted, Mapping):
+        yield f"{name} = {value(wanted)}"
+    else:
+        for operator, operand in wanted.items():
+            if operator == "exists":
+                yield f"{name} {'is there' if operand else 'is missing'}"
+            elif operator == "between":
+                yield f"{name} from {value(operand[0])} to {value(operand[1])}"
+            else:
+                yield f"{name} {_SIGNS[operator]} {value(operand)}"
+
+
+def value(given: Any) -> str:
+    """Return an attribute's value as it is written in JSON, text without its quotes."""
+    if isinstance(given, bool):
+        return "true" if given else "false"
+    if isinstance(given, list | tuple):
+        return ", ".join(value(each) for each in given)
+    return str(given)
+
+
+def run(name: str) -> str:
+    """Return the name of a run, which is the JSON of its values or a hash, as its values."""
+    return name if name.startswith("#") else value(msgspec.json.decode(name))
+
+
+def attribute(name: str, attributes: Mapping[str, Any]) -> Any:
+    """Return the value of a dotted attribute, ``None`` where there is none."""
+    found: Any = attributes
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def unmet(matcher: Matcher, attributes: Mapping[str, Any]) -> str:
+    """Return what of ``where`` does not hold: ``outcome is loss, not = win``."""
+    complaints = []
+    for name, wanted in matcher.where.items():
+        if conditions.predicate(conditions.parse({name: wanted}))(attributes):
+            continue
+        tests = ", ".join(_tests(name, wanted))
+        if name in _GROUPS:
+            complaints.append(f"not {tests}")
+            continue
+        found = attribute(name, attributes)
+        is_now = f"{name} is {value(found)}" if found is not None else f"there is no {name}"
+        complaints.append(f"{is_now}, wanted: {tests}")
+    return "; ".join(complaints)
+
+
+def event(seen: Recorded, trigger: Trigger) -> str:
+    """Return an event with those of its attributes that *trigger* looks at."""
+    names = dict.fromkeys(name for _, matcher in trigger.matchers() for name in matcher.where if name not in _GROUPS)
+    shown = [(name, attribute(name, seen.attributes)) for name in (*names, *trigger.per)]
+    text = ", ".join(f"{name}: {value(found)}" for name, found in dict(shown).items() if found is not None)
+    return f"{seen.event} ({text})" if text else seen.event
+
+
+def places(trigger: Trigger) -> list[tuple[int, int]]:
+    """Return step (from 0) and number within it (from 1) of every event that a match of a sequence has."""
+    return [(k, n) for k, step in enumerate(trigger.sequence or ()) for n in range(1, step.times + 1)]
+
+
+def progress(trigger: Trigger, reached: int) -> str:
+    """Return how far *reached* events are: ``2 of 3 view``, ``step 1 of 2 (cart)``."""
+    steps = trigger.sequence
+    if not steps:
+        return f"{reached} of {len(trigger.all_of or ())} events"
+    k, n = places(trigger)[reached - 1]
+    step, name = steps[k], label(steps[k])
+    if len(steps) == 1:
+        return f"{n} of {step.times} {name}"
+    where_in = f"step {k + 1} of {len(steps)}"
+    return f"{where_in} ({name})" if step.times == 1 else f"{where_in}: {n} of {step.times} {name}"
+
+
+def sentence(trigger: Trigger) -> str:
+    """Return the whole trigger in words."""
+    if trigger.sequence:
+        text = ", then ".join(_step(step) for step in trigger.sequence)
+    else:
+        text = " and ".join(label(matcher) for matcher in trigger.all_of or ()) + ", in any order"
+    if trigger.within is not None:
+        text += f", within {duration(trigger.within)}"
+    if trigger.unless is not None:
+        anew = " (the wait starts anew each time)" if trigger.unless.anchor == "last" else ""
+        text += f", then no {label(trigger.unless)} for {duration(trigger.unless.for_)}{anew}"
+    if trigger.reset_on:
+        text += f"; {labels(trigger.reset_on)} starts it over"
+    if trigger.per:
+        text += f"; separately for each {_and(trigger.per)}"
+    if trigger.after_match != "restart":
+        text += {
+            "overlap": "; matches may overlap",
+            "every": "; every event that completes a match counts",
+            "once": "; once per user",
+        }[trigger.after_match]
+    return text
+
+
+def _step(step: Step) -> str:
+    text = f"{step.times} × {label(step)}" if step.times > 1 else label(step)
+    if step.directly:
+        text = f"directly {text}"
+    if step.consecutive:
+        text += " in a row"
+    if step.inner is not None:
+        text += f" in less than {duration(step.inner)}"
+    if step.gap is not None:
+        text += f" less than {duration(step.gap)} later"
+    if step.not_before:
+        text += f" with no {labels(step.not_before)} before it"
+    return text
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(names)

@@ -1,0 +1,76 @@
+"""Build the tag: from web/tag to the files that the Gateway serves.
+
+    loader.js            ─▶ tag.js              what a site includes; it names the version
+    core/*.js            ─▶ <version>/core.js   calls, sending, consent, what the page says
+    render/render.js,css ─▶ <version>/render.js painting
+
+The local stack builds the tag at every start; so does `python -m opportune.site_tag.build`. Only Python is needed.
+The files are stored compressed, as they are sent. The version is a hash of their content, so browsers may cache them
+for ever.
+"""
+
+import gzip
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import rcssmin
+import rjsmin
+
+from opportune.system.checkout import ROOT
+
+SOURCE = ROOT / "web" / "tag"
+TARGET = ROOT / "functions" / "gateway" / "assets"
+# One scope, in this order: what is begun at the end finds all that is defined before.
+CORE = ("store", "calls", "send", "popups", "page", "start")
+# Bytes, packed.
+BUDGETS = {"tag.js": 512, "core.js": 4096, "render.js": 6144}
+
+
+def made(source: Path = SOURCE) -> tuple[str, Mapping[str, bytes]]:
+    """Return the version, and the files by name, packed."""
+    core = "\n".join(_text(source / "core" / f"{part}.js") for part in CORE)
+    css = rcssmin.cssmin(_text(source / "render" / "render.css"))
+    render = _text(source / "render" / "render.js").replace('"{css}"', f"`{css}`")
+    files = {
+        "core.js": rjsmin.jsmin(core.replace("{version}", version("opportune")).replace("{render}", "./render.js")),
+        "render.js": rjsmin.jsmin(render),
+    }
+    name = hashlib.sha256("\0".join(files.values()).encode()).hexdigest()[:16]
+    files["tag.js"] = rjsmin.jsmin(_text(source / "loader.js").replace("{core}", f"tag/{name}/core.js"))
+    # Level and time are fixed: the same sources make the same bytes.
+    return name, {file: gzip.compress(text.encode(), 9, mtime=0) for file, text in files.items()}
+
+
+def build(target: Path = TARGET, source: Path = SOURCE) -> str:
+    """Write the files to *target* where they are not there yet, remove older ones, and return the version."""
+    name, files = made(source)
+    for file, packed in files.items():
+        place = target / (file if file == "tag.js" else f"{name}/{file}")
+        _write(place.with_name(place.name + ".gz"), packed)
+    for other in target.iterdir():
+        if other.is_dir() and other.name != name:
+            shutil.rmtree(other, ignore_errors=True)  # another build may be at it
+    return name
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write *content* at once: whoever reads meanwhile finds the old file or the new one."""
+    if path.is_file() and path.read_bytes() == content:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f"{path.name}.{os.getpid()}")
+    half.write_bytes(content)
+    half.replace(path)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"tag {build()}\n")

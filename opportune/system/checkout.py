@@ -1,0 +1,5 @@
+"""Where the repository lies: the tooling runs from a checkout."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,252 @@
+"""Importing customers into a real MongoDB: bulks, types, repeats, and what a later file changes."""
+
+import json
+import tracemalloc
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.database import Database
+
+from definitions.model.definitions import Definitions, validate
+from definitions.publishing.publish import publish, roll_back
+from opportune.audiences.customers import attributes
+from opportune.audiences.customers.attributes import Attributes
+from opportune.audiences.customers.importing import BULK, SAMPLE, Imported, import_customers
+from opportune.audiences.customers.lines import Broken
+from opportune.audiences.customers.rows import Reject, Row, open_rows
+from shared.optouts import OptOuts
+
+
+def imported(path: Path, mongodb: Database[dict[str, Any]], site: str, rejects: list[Reject] | None = None) -> Imported:
+    """Import a file."""
+    with open_rows(path, "user_id") as rows:
+        return import_customers(rows, mongodb, site, rejected=(rejects if rejects is not None else []).append)
+
+
+def test_rows_become_customers(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """A user's document has site, user and attributes; broken rows are handed over with their place."""
+    path = tmp_path / "c.csv"
+    path.write_text("user_id,tier,age\nada,vip,36\nbob,,\nbroken\n")
+    rejects: list[Reject] = []
+    done = imported(path, mongodb, "demo", rejects)
+    assert (done.accepted, done.new, done.changed, done.rejected) == (2, 2, 0, 1)
+    assert [(reject.records[0].place, reject.records[0].text) for reject in rejects] == [("4", "broken")]
+    assert list(mongodb.customers.find().sort("_id")) == [
+        {"_id": "demo:ada", "site": "demo", "user": "ada", "attributes": {"tier": "vip", "age": 36}},
+        {"_id": "demo:bob", "site": "demo", "user": "bob", "attributes": {}},
+    ]
+
+
+def test_a_later_file_changes_only_what_it_has(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """Attributes are replaced one by one; of two rows of a user the later wins; other sites are apart."""
+    first, second = tmp_path / "1.csv", tmp_path / "2.ndjson"
+    first.write_text("user_id,tier,age\nada,vip,36\n")
+    second.write_text('{"user_id": "ada", "age": 37}\n{"user_id": "ada", "age": 38, "city": "Turin"}\n')
+    imported(first, mongodb, "demo")
+    imported(first, mongodb, "other")
+    assert imported(second, mongodb, "demo").changed == 1
+    assert imported(second, mongodb, "demo").changed == 0
+    found = {row["_id"]: row["attributes"] for row in mongodb.customers.find()}
+    assert found == {
+        "demo:ada": {"tier": "vip", "age": 38, "city": "Turin"},
+        "other:ada": {"tier": "vip", "age": 36},
+    }
+
+
+def test_many_rows_go_in_bulks_with_progress(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """Progress comes once per bulk, in bytes of the file, and ends at its size."""
+    path = tmp_path / "c.csv"
+    users = SAMPLE + 2 * BULK + 1
+    path.write_text("user_id,n\n" + "".join(f"u{n},{n}\n" for n in range(users)))
+    seen: list[int] = []
+    rejects: list[Reject] = []
+    with open_rows(path, "user_id") as rows:
+        done = import_customers(rows, mongodb, "demo", rejected=rejects.append, progress=seen.append)
+    assert (done.accepted, rejects) == (users, [])
+    assert len(seen) == users // BULK + 1
+    assert seen[-1] == path.stat().st_size
+    assert mongodb.customers.count_documents({}) == users
+
+
+def test_an_import_needs_no_more_memory_for_more_rows(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """Four times as many rows, half of them rejected, and the peak is the same but for a few per cent."""
+    peaks = []
+    for users in (SAMPLE + 5 * BULK, 4 * (SAMPLE + 5 * BULK)):
+        path = tmp_path / "c.csv"
+        path.write_text("user_id,n\n" + "".join(f"u{n},{n}{',' * (n % 2)}\n" for n in range(users)))
+        tracemalloc.start()
+        with open_rows(path, "user_id") as rows:
+            done = import_customers(rows, mongodb, "demo", rejected=lambda _: None)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert done.rejected == users // 2
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_the_first_import_settles_the_types(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """Later files obey: what is something else is rejected by name, and what only reads like it is kept as it is."""
+    first, second = tmp_path / "1.csv", tmp_path / "2.ndjson"
+    first.write_text("user_id,zip,age,since\nada,1010,36,2026-03-01\nbob,0100,40,\n")
+    assert imported(first, mongodb, "demo").learned == {"zip": "text", "age": "number", "since": "date"}
+    rows: dict[str, dict[str, Any]] = {
+        "cy": {"zip": "8010", "age": "41", "since": "2026-03-02T10:00:00Z", "vip": True},
+        "di": {"zip": 8010},
+        "ed": {"age": "forty"},
+        "fi": {"since": "soon", "age": "old"},
+    }
+    second.write_text("\n".join(json.dumps({"user_id": user, **row}) for user, row in rows.items()))
+    rejects: list[Reject] = []
+    done = imported(second, mongodb, "demo", rejects)
+    assert done.learned == {"vip": "boolean"}
+    assert [(reject.records[0].place, reject.reason) for reject in rejects] == [
+        ("2", "zip: 8010 is a number, not text"),
+        ("3", "age: 'forty' is not a number"),
+        (
+            "4",
+            "since: 'soon' is not a date: write it as 2026-11-25 or 2026-11-25T10:00:00Z; age: 'old' is not a number",
+        ),
+    ]
+    row = mongodb.customers.find_one({"_id": "demo:cy"}, {"attributes": 1})
+    assert row is not None
+    at = datetime(2026, 3, 2, 10, tzinfo=UTC)
+    assert row["attributes"] == {"zip": "8010", "age": 41, "since": at, "vip": True}
+    assert Attributes(mongodb, "other").type("zip") is None
+
+
+def declare(mongodb: Database[dict[str, Any]], types: dict[str, Any]) -> None:
+    """Publish a site that declares types."""
+    site = {"id": "demo", "name": "Demo", "keys": [{"kind": "public", "key": "wk_public"}]}
+    publish(mongodb, validate(Definitions, {"site": {**site, "customer_attributes": types}}), [])
+
+
+def test_declared_types_count_more(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """What the site declares is not found out, and mends what was found out wrongly."""
+    path = tmp_path / "c.csv"
+    path.write_text("user_id,code,age\nada,12,36\n")
+    declare(mongodb, {"code": "text"})
+    assert imported(path, mongodb, "demo").learned == {"age": "number"}
+    declare(mongodb, {"code": "text", "age": {"type": "text"}})
+    imported(path, mongodb, "demo")
+    row = mongodb.customers.find_one({})
+    assert row is not None
+    assert row["attributes"] == {"code": "12", "age": "36"}
+
+
+def test_what_is_live_declares(mongodb: Database[dict[str, Any]]) -> None:
+    """A publish and a rollback say the types at once, for whoever writes next; a repeated publish mends them."""
+
+    def types() -> dict[str, str]:
+        return {row["_id"]: row["type"] for row in mongodb.customer_attributes.find()}
+
+    Attributes(mongodb, "demo").learn([Row("a", {"code": "1", "n": "1"}, ())], untyped=True)
+    declare(mongodb, {"code": "text", "home.city": "text"})
+    assert types() == {"demo:code": "text", "demo:n": "number"}
+    declare(mongodb, {"code": "date"})
+    roll_back(mongodb, "demo")
+    assert types() == {"demo:code": "text", "demo:n": "number"}
+    mongodb.customer_attributes.delete_many({})
+    declare(mongodb, {"code": "text", "home.city": "text"})
+    assert types() == {"demo:code": "text"}
+
+
+def test_of_two_first_imports_one_settles_a_type(mongodb: Database[dict[str, Any]]) -> None:
+    """Both have looked before either has written: the second to write obeys the first."""
+    one, two = Attributes(mongodb, "demo"), Attributes(mongodb, "demo")
+    one.learn([Row("a", {"n": "1"}, ())], untyped=True)
+    two.learn([Row("b", {"n": "x"}, ())], untyped=True)
+    assert (one.type("n"), two.type("n"), two.learned) == ("number", "number", {"n": "number"})
+
+
+def test_a_site_has_so_many_attributes_and_no_more(mongodb: Database[dict[str, Any]]) -> None:
+    """A file with a name of its own in every row must not fill the database with types."""
+    types = Attributes(mongodb, "demo")
+    row = Row("a", {f"n{n}": "1" for n in range(attributes.MOST + 1)}, ())
+    for _ in range(2):
+        types.learn([row], untyped=True)
+    assert mongodb.customer_attributes.count_documents({}) == attributes.MOST
+    with pytest.raises(Broken, match="attributes already"):
+        types.typed(row)
+
+
+def test_opting_out_in_bulk_is_as_one_by_one(mongodb: Database[dict[str, Any]]) -> None:
+    """The first reason stays, other channels stay, and what is new is counted."""
+    opt_outs = OptOuts(mongodb.optouts, lambda: 5000)
+    opt_outs.add("demo", "ada", "email", "unsubscribed")
+    assert opt_outs.add_all("demo", {"ada": ["email", "sms"], "$bob": ["push"]}, "imported") == 2
+    assert opt_outs.add_all("demo", {"ada": ["sms"], "$bob": ["push"]}, "again") == 0
+    assert opt_outs.add_all("demo", {}, "again") == 0
+    rows = {
+        row["user"]: {name: each["reason"] for name, each in row["channels"].items()} for row in mongodb.optouts.find()
+    }
+    assert rows == {"ada": {"email": "unsubscribed", "sms": "imported"}, "$bob": {"push": "imported"}}
+    assert opt_outs.has("demo", "$bob", "push")
+
+
+@pytest.mark.parametrize("deep", [34, 176, 180, 250, 400, 5000])
+def test_what_is_nested_too_deep_is_one_rejected_row(
+    mongodb: Database[dict[str, Any]], tmp_path: Path, deep: int
+) -> None:
+    """Named with its line, whatever MongoDB, Python or the decoder would say of it; the others are imported."""
+    path = tmp_path / "deep.ndjson"
+    lists = "[" * deep + "]" * deep
+    path.write_text(f'{{"user_id": "ada"}}\n{{"user_id": "bob", "a": {lists}}}\n{{"user_id": "cyd"}}\n')
+    rejects: list[Reject] = []
+    done = imported(path, mongodb, "demo", rejects)
+    assert (done.accepted, done.new, done.rejected) == (2, 2, 1)
+    assert [reject.records[0].place for reject in rejects] == ["2"]
+    assert sorted(row["user"] for row in mongodb.customers.find()) == ["ada", "cyd"]
+
+
+def test_a_customer_that_grows_too_large_stops_nobody_else(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """In one bulk, and on top of what is stored: the rows are rejected, and all others are in, counted once."""
+    path = tmp_path / "large.ndjson"
+
+    def write(user: str, first: int, number: int) -> str:
+        return "".join(
+            json.dumps({"user_id": user, f"a{n}": "x" * 1_000_000}) + "\n" for n in range(first, first + number)
+        )
+
+    path.write_text('{"user_id": "ada", "n": 1}\n' + write("bob", 0, 18) + '{"user_id": "cyd", "n": 1}\n')
+    rejects: list[Reject] = []
+    done = imported(path, mongodb, "demo", rejects)
+    assert (done.accepted, done.new, done.rejected) == (2, 2, 18)
+    assert {reject.reason for reject in rejects} == {"the customer would be larger than 16 MB"}
+    assert sorted(row["user"] for row in mongodb.customers.find()) == ["ada", "cyd"]
+
+    path.write_text(write("bob", 0, 10))
+    assert imported(path, mongodb, "demo").new == 1
+    path.write_text('{"user_id": "ada", "n": 2}\n' + write("bob", 10, 9))
+    done = imported(path, mongodb, "demo", rejects)
+    assert (done.accepted, done.changed, done.rejected) == (1, 1, 9)
+    assert len(rejects) == 18 + 9
+
+
+def test_whoever_is_rejected_has_opted_out_all_the_same(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """A customer who is stored already is not written to because a later file has an attribute that does not fit."""
+    first, second = tmp_path / "1.ndjson", tmp_path / "2.ndjson"
+    first.write_text('{"user_id": "ada", "orders": 7}\n')
+    second.write_text('{"user_id": "ada", "attributes": {"orders": "many"}, "opted_out": ["email"]}\n')
+    imported(first, mongodb, "demo")
+    rejects: list[Reject] = []
+    done = imported(second, mongodb, "demo", rejects)
+    assert (done.accepted, done.rejected, done.opted_out) == (0, 1, 1)
+    assert rejects[0].reason == "orders: 'many' is not a number"
+    assert OptOuts(mongodb.optouts).has("demo", "ada", "email")
+    assert mongodb.customers.find_one()["attributes"] == {"orders": 7}  # type: ignore[index]
+
+
+def test_all_rows_of_a_user_count_for_what_he_has_opted_out_of(
+    mongodb: Database[dict[str, Any]], tmp_path: Path
+) -> None:
+    """A later row of the same file takes nothing back."""
+    path = tmp_path / "c.ndjson"
+    rows = ({"user_id": "ada", "attributes": {}, "opted_out": [channel]} for channel in ("email", "sms"))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert imported(path, mongodb, "demo").opted_out == 1
+    assert [OptOuts(mongodb.optouts).has("demo", "ada", each) for each in ("email", "sms", "push")] == [
+        True,
+        True,
+        False,
+    ]

@@ -1,0 +1,128 @@
+"""Target groups looked at and uploaded, on a real MongoDB."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.database import Database
+
+from definitions.loading.yaml_source import InvalidFiles
+from opportune.audiences import groups
+from shared.errors import InvalidRequest
+from shared.ruleset import TargetGroup
+from tests.support.sites import NOW, crowd, listed, made, one, publish, rule, targets
+
+Db = Database[dict[str, Any]]
+
+
+@pytest.fixture(name="shop")
+def _shop(mongodb: Db) -> Db:
+    """Twelve customers, and a group of each kind."""
+    crowd(mongodb, 12)
+    publish(
+        mongodb,
+        rule("vips", tier="vip"),
+        rule("young", age={"lt": 30}),
+        listed(mongodb, "testers", "u00001", "u00002"),
+        TargetGroup("readers", uploaded=True),
+        made("young-vips", all_of=["vips", "young"], none_of=["testers"]),
+        campaigns={"boost": ["young-vips"], "hello": ["vips"]},
+    )
+    return mongodb
+
+
+def told(database: Db, name: str) -> groups.Explained:
+    """Return what `explain` says of a group."""
+    return groups.explain(database, "demo", name, lambda: NOW)
+
+
+def test_the_list_knows_sizes_and_campaigns(shop: Db) -> None:
+    """Before the first refresh nobody knows the sizes; afterwards those of combinations, too."""
+    assert {line.users for line in groups.listed(shop, "demo")} == {None}
+    one(shop)
+    found = {line.group: line[1:] for line in groups.listed(shop, "demo")}
+    assert found == {
+        "vips": ("rule", 6, ["boost", "hello"]),
+        "young": ("rule", 4, ["boost"]),
+        "testers": ("list", 2, ["boost"]),
+        "readers": ("uploaded list", 0, []),
+        "young-vips": ("combination", 2, ["boost"]),
+    }
+
+
+def test_a_rule_is_explained_by_what_mongodb_does(shop: Db) -> None:
+    """Size and sample are of now, and the plan is the one by which a refresh finds them."""
+    shop.customers.insert_one({"_id": "other:x", "site": "other", "user": "x", "attributes": {"tier": "vip"}})
+    found = told(shop, "vips")
+    assert (found.users, found.sample, found.generation) == (6, [f"u{n:05}" for n in range(0, 10, 2)], 0)
+    assert found.plan is not None
+    assert found.plan[:3] == ("_id_", 12, 12), "of this site's customers, and of no other's"
+
+
+def test_a_combination_is_explained_by_the_targets(shop: Db) -> None:
+    """Its users are worked out from the generation in use; without one, it says what to do."""
+    with pytest.raises(InvalidRequest, match="opportune targets refresh --site demo"):
+        told(shop, "young-vips")
+    generation = one(shop).generation
+    found = told(shop, "young-vips")
+    assert (found.users, found.generation) == (2, generation)
+    assert sorted(found.sample) == sorted(
+        user for user, names in targets(shop).items() if {"vips", "young"} <= {*names} and "testers" not in names
+    )
+    assert found.made == {"all_of": ["vips", "young"], "none_of": ["testers"]}
+    assert found.plan is None
+
+
+def test_a_list_that_is_uploaded_replaces_the_one_before(shop: Db, tmp_path: Path) -> None:
+    """All at once, each id once; the same list again changes nothing."""
+    file = tmp_path / "readers.txt"
+    assert told(shop, "readers").users == 0
+    file.write_text("u00003\n\n u00004 \nu00003\n")
+    assert groups.upload(shop, "demo", "readers", file) == (2, True)
+    assert groups.upload(shop, "demo", "readers", file) == (2, False)
+    found = told(shop, "readers")
+    assert (found.users, found.sample) == (2, ["u00003", "u00004"])
+    assert one(shop).users == 9
+    file.write_text("u00005\n")
+    groups.upload(shop, "demo", "readers", file)
+    assert one(shop, "changed").found == ("readers",)
+    assert [user for user, names in targets(shop).items() if "readers" in names] == ["u00005"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", ":1:1: has no user id"),
+        ("user_id\n", ":1:1: has no user id"),
+        ("u1\nu2,x\n", ":2:1: has several columns"),
+        (f"ok\n{'x' * 257}\n", ":2:1: a user id has at most 256"),
+        ("\n \n", "no user id"),
+    ],
+)
+def test_what_is_no_list_changes_nothing(shop: Db, tmp_path: Path, text: str, error: str) -> None:
+    """The line is named, and the group keeps the users that it had."""
+    file = tmp_path / "readers.txt"
+    file.write_text("u00003\n")
+    groups.upload(shop, "demo", "readers", file)
+    file.write_text(text)
+    with pytest.raises(InvalidFiles, match=error):
+        groups.upload(shop, "demo", "readers", file)
+    file.write_bytes(b"caf\xe9\n")
+    with pytest.raises(InvalidFiles, match="UTF-8"):
+        groups.upload(shop, "demo", "readers", file)
+    assert told(shop, "readers").sample == ["u00003"]
+
+
+@pytest.mark.parametrize(("name", "error"), [("vips", "has a rule"), ("nobody", "is not live")])
+def test_only_groups_that_say_so_take_uploads(shop: Db, tmp_path: Path, name: str, error: str) -> None:
+    """Else the next publish would undo it without a word."""
+    file = tmp_path / "list.txt"
+    file.write_text("anna\n")
+    with pytest.raises(InvalidRequest, match=error):
+        groups.upload(shop, "demo", name, file)
+
+
+def test_an_unknown_group_is_named_with_those_there_are(shop: Db) -> None:
+    """A wrong id is answered with the right ones."""
+    with pytest.raises(InvalidRequest, match=r"known: .*young-vips"):
+        told(shop, "vip")

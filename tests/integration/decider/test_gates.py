@@ -1,0 +1,622 @@
+"""Gates, caps, delays, cancellations and goals, decided in the state store: on real servers, by the tests' clock."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+from redis import Redis
+
+from decider import keys
+from decider.activations import activation_id
+from decider.decide import Decider
+from decider.stats import Stats
+from decider.targets import MongoTargets
+from decider.user_state import Batch, Rows
+from decider.wake import answer_bell
+from decider.wiring import redis_client as connect
+from opportune.events.streams import Recorded
+from opportune.replay.engine import Replay
+from opportune.replay.gates import Gates, Live
+from shared.contracts import Ring, Woken
+from shared.errors import Unavailable
+from shared.ruleset import CANCEL, GOAL, Campaign, Goal, Limits, Matcher, Quota, Schedule
+from tests.integration.decider.test_decider import Town
+from tests.integration.decider.test_user_state import together
+from tests.integration.decider.test_wake import GRACE, MINUTE, SECOND, T0, Shop
+from tests.support.builders import compiled, tell
+
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+PAY: dict[str, Any] = {"sequence": [{"event": "pay"}]}
+ADD: dict[str, Any] = {"sequence": [{"event": "add"}]}
+
+
+def campaign(trigger: dict[str, Any] = PAY, *, channel: str = "email", name: str = "test", **changes: Any) -> Campaign:
+    """Return a compiled campaign for everyone, with *changes* in its fields."""
+    return msgspec.structs.replace(compiled(trigger, channel=channel, name=name), **changes)
+
+
+def cart(**changes: Any) -> Campaign:
+    """Return a campaign that writes 30 minutes after an `add`, unless an `order` cancels it."""
+    fields = {"delay": 30 * MINUTE, "watchers": [Matcher(["order"], CANCEL)], **changes}
+    return campaign(fields.pop("trigger_source", ADD), **fields)
+
+
+class House(Shop):
+    """A published site with caps."""
+
+    def __init__(self, redis: Any, database: Any, campaigns: Sequence[Campaign], caps: dict[str, Quota]) -> None:
+        self._caps = caps
+        super().__init__(redis, database, campaigns)
+
+    def publish(self, campaigns: Sequence[Any], *, generation: int) -> None:
+        """Make *campaigns* the current ruleset, with the site's caps."""
+        Town.publish(self, campaigns, generation=generation)
+        caps = {name: msgspec.to_builtins(quota) for name, quota in self._caps.items()}
+        self.database.rulesets.update_one({"_id": f"demo:{self.version}"}, {"$set": {"ruleset.caps": caps}})
+
+    def gates(self) -> list[str | None]:
+        """Return the gates of all that was recorded."""
+        return [each.suppressed for each in self.post.recorded]
+
+    def take(self, user: str, at: int) -> None:
+        """Answer the doorbell of the user's delayed activation at *at*."""
+        ring = next(each for each in self.post.rings if each.lost.user == user)
+        answer_bell(self.decider, ring, lambda: T0 + at, self.late.append)
+
+
+HouseMaker = Callable[..., House]
+
+
+@pytest.fixture(name="house")
+def _house(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> HouseMaker:
+    def make(*campaigns: Campaign, **caps: Quota) -> House:
+        return House(redis_client, mongodb, campaigns, caps)
+
+    return make
+
+
+def test_a_cap_holds_for_all_campaigns_of_a_channel_and_rolls(house: HouseMaker) -> None:
+    """Two popups in an hour, whichever campaign: the third is a record, the first hour later there is room for one."""
+    home = house(
+        campaign(channel="popup", name="a"),
+        campaign(ADD, channel="popup", name="b"),
+        popup=Quota(2, HOUR),
+    )
+    shown = [bool(home.send("anna", event, at)) for at, event in [(0, "pay"), (1, "add"), (2, "pay"), (3, "add")]]
+    assert (shown, home.gates()) == ([True, True, False, False], ["cap", "cap"])
+    assert not home.send("anna", "pay", HOUR - 1)
+    assert home.send("anna", "pay", HOUR)
+    assert not home.send("anna", "add", HOUR)
+    assert home.send("bob", "pay", HOUR), "caps are per user"
+
+
+def test_the_total_counts_all_channels(house: HouseMaker) -> None:
+    """A popup takes the e-mail's place under `total`, not under the e-mails' own cap."""
+    home = house(
+        campaign(channel="popup", name="a"), campaign(ADD, name="b"), total=Quota(1, HOUR), email=Quota(1, HOUR)
+    )
+    home.send("anna", "pay", 0)
+    home.send("anna", "add", 1)
+    home.send("anna", "add", HOUR)
+    assert (home.gates(), len(home.post.queued)) == (["cap"], 1)
+
+
+def test_rearm_keeps_a_campaign_from_coming_again(house: HouseMaker) -> None:
+    """Not within a day, and three times in thirty days at most; another user and another campaign are free."""
+    limits = Limits(again_after=DAY, max=Quota(3, 30 * DAY))
+    home = house(campaign(limits=limits, name="a"), campaign(ADD, name="b"))
+    for at in (0, DAY - 1, DAY, 2 * DAY, 3 * DAY, 30 * DAY):
+        home.send("anna", "pay", at)
+    home.send("anna", "add", 1)
+    assert [each.at - T0 for each in home.post.queued if each.campaign == "a"] == [0, DAY, 2 * DAY, 30 * DAY]
+    assert (home.gates(), len(home.post.queued)) == (["rearm", "rearm"], 5)
+
+
+def test_a_cap_is_never_exceeded_by_events_at_the_same_time(house: HouseMaker) -> None:
+    """Sixteen events of one user at once, ten rounds: three popups each time, thirteen records."""
+    home = house(campaign(channel="popup"), popup=Quota(3, DAY))
+    for n in range(10):
+        user = f"user-{n}"
+        answers = together(16, lambda m, user=user: home.send(user, "pay", 0, message_id=f"{user}-{m}"))
+        assert sum(map(len, answers)) == 3
+    assert Counter(home.gates()) == {"cap": 130}
+
+
+def test_a_repeated_event_takes_no_second_place_in_a_cap(house: HouseMaker) -> None:
+    """The same message twice gives the same popup twice, and counts once."""
+    home = house(campaign(channel="popup"), popup=Quota(2, DAY))
+    first, again = (home.send("anna", "pay", 0, message_id="m") for _ in range(2))
+    assert first == again != []
+    assert home.send("anna", "pay", 1)
+    assert not home.send("anna", "pay", 2)
+
+
+def test_one_popup_at_a_time_the_most_important(house: HouseMaker) -> None:
+    """Of three popups the highest priority wins, ties by id; the others take no place in a cap. E-mails go too."""
+    home = house(
+        campaign(channel="popup", name="b", priority=5),
+        campaign(channel="popup", name="a", priority=5),
+        campaign(channel="popup", name="c", priority=9, limits=Limits(again_after=DAY)),
+        campaign(name="mail"),
+        popup=Quota(2, DAY),
+    )
+    winners = [home.send("anna", "pay", at) for at in (0, 1, 2)]
+    assert [len(each) for each in winners] == [1, 1, 0]
+    assert [each.campaign for each in home.post.shown] == ["c", "a"]
+    assert Counter((each.campaign, each.suppressed) for each in home.post.recorded) == {
+        ("a", "priority"): 1,
+        ("b", "priority"): 1,
+        ("c", "rearm"): 2,
+        ("a", "cap"): 1,
+        ("b", "cap"): 2,
+    }
+    assert len(home.post.queued) == 3
+
+
+def test_the_holdout_is_recorded_and_takes_no_place(house: HouseMaker) -> None:
+    """About a fifth of the users, always the same ones, and by campaign; their records say so."""
+    home = house(campaign(holdout=2000))
+    for n in range(300):
+        home.send(f"user-{n}", "pay", 0)
+        home.send(f"user-{n}", "pay", 1)
+    held = [each.user for each in home.post.recorded]
+    assert set(home.gates()) == {"holdout"}
+    assert all(count == 2 for count in Counter(held).values())
+    assert 30 <= len(set(held)) <= 90
+    assert not {each.user for each in home.post.queued} & set(held)
+
+
+def test_outside_its_schedule_a_campaign_only_records(house: HouseMaker) -> None:
+    """Before its beginning, at its end, and on another day: a record each."""
+    at_work = Schedule(zone="UTC", begin=T0, end=T0 + 2 * DAY, days=[0, 1, 2, 3, 4, 5, 6])
+    home = house(campaign(schedule=at_work))
+    for at in (-1, 0, 2 * DAY - 1, 2 * DAY):
+        home.send("anna", "pay", at)
+    assert [each.at - T0 for each in home.post.queued] == [0, 2 * DAY - 1]
+    assert home.gates() == ["schedule", "schedule"]
+
+
+def test_a_delayed_activation_waits_for_its_time(house: HouseMaker) -> None:
+    """Nothing is queued at the match; a doorbell hangs; at the due time, and not before, a wake hands it over once."""
+    home = house(cart())
+    home.send("anna", "add", 0)
+    assert (home.post.queued, [each.lost.due - T0 for each in home.post.rings]) == ([], [30 * MINUTE])
+    assert home.wake(30 * MINUTE - 1) == Woken(0, 0)
+    assert home.wake(30 * MINUTE) == Woken(0, 0, delayed=1)
+    assert home.wake(31 * MINUTE) == Woken(0, 0)
+    (mail,) = home.post.queued
+    assert (mail.at - T0, mail.due - T0) == (0, 30 * MINUTE)
+    assert (home.unacknowledged("anna"), home.agenda("anna")) == (0, {})
+
+
+def test_its_doorbell_may_ring_early_twice_late_or_never(house: HouseMaker) -> None:
+    """Early: nothing. On time: handed over. Again, or beside a wake: nothing more."""
+    home = house(cart())
+    home.send("anna", "add", 0)
+    home.take("anna", 25 * MINUTE)
+    assert home.post.queued == []
+    home.take("anna", 30 * MINUTE)
+    home.take("anna", 30 * MINUTE)
+    home.wake(2 * HOUR)
+    home.take("anna", 24 * HOUR)
+    assert (len(home.post.queued), home.post.recorded) == (1, [])
+
+
+def test_an_order_cancels_what_is_delayed(house: HouseMaker) -> None:
+    """The cancelled one is recorded under its own id, its doorbell rings in vain; a later cart waits anew."""
+    home = house(cart())
+    home.send("anna", "add", 0)
+    home.send("anna", "order", 10 * MINUTE)
+    home.take("anna", 30 * MINUTE)
+    home.wake(2 * HOUR)
+    ring = home.post.rings[0]
+    assert home.post.queued == []
+    assert [(each.id, each.suppressed) for each in home.post.recorded] == [(ring.lost.id, "cancelled")]
+    assert home.post.silenced == [ring.key]
+    home.send("anna", "add", 3 * HOUR)
+    home.wake(4 * HOUR)
+    assert len(home.post.queued) == 1
+
+
+def test_a_repeat_of_the_match_does_not_bring_back_what_was_cancelled(house: HouseMaker) -> None:
+    """add, order, and the tracker sends `add` again: nothing is sent, now or later."""
+    home = house(cart())
+    home.send("anna", "add", 0, message_id="m")
+    home.send("anna", "order", MINUTE)
+    home.send("anna", "add", 0, message_id="m", received=40 * MINUTE)
+    home.wake(2 * HOUR)
+    assert home.post.queued == []
+
+
+def test_cancelling_is_per_run(house: HouseMaker) -> None:
+    """An order of one cart leaves the other's mail waiting; an order that names no cart cancels both."""
+    home = house(cart(trigger_source=ADD | {"per": ["cart_id"]}))
+    for user in ("anna", "bob"):
+        home.send(user, "add", 0, cart_id="1")
+        home.send(user, "add", 1, cart_id="2")
+    home.send("anna", "order", 2, cart_id="2")
+    home.send("bob", "order", 2)
+    home.wake(HOUR)
+    assert [(each.user, each.per) for each in home.post.queued] == [("anna", '["1"]')]
+    assert Counter(each.user for each in home.post.recorded) == {"anna": 1, "bob": 2}
+
+
+def test_a_cancellation_always_reaches_the_ledger(house: HouseMaker, valkey_url: str) -> None:
+    """Two thousand times an order and a doorbell at once: every order leaves a record, which the ledger weighs.
+
+    cancel, take   the taken fire says cancelled: nothing is sent
+    take, cancel   it is on its way to the ledger, the record too: whichever comes first has the row
+    """
+    home = house(cart())
+    users = [f"user-{n}" for n in range(2000)]
+    for user in users:
+        home.send(user, "add", 0)
+    rows = Rows(lambda: connect(valkey_url, cluster=False))
+    rng = random.Random(7)
+    outcomes: Counter[str] = Counter()
+    for start in range(0, len(users), 50):
+        group = users[start : start + 50]
+        rings = {each.lost.user: each for each in home.post.rings if each.lost.user in set(group)}
+        other = Decider(home.a_book(), rows, MongoTargets(home.database), home.post, tell)
+
+        def ring(order: Sequence[str] = rng.sample(group, 50), bells: dict[str, Ring] = rings, by: Any = other) -> None:
+            for user in order:
+                answer_bell(by, bells[user], lambda: T0 + 30 * MINUTE, home.late.append)
+
+        thread = threading.Thread(target=ring)
+        thread.start()
+        for user in rng.sample(group, 50):
+            home.send(user, "order", 30 * MINUTE - 1)
+        thread.join()
+        queued = Counter(each.user for each in home.post.queued if each.user in rings)
+        assert set(queued.values()) <= {1}
+        outcomes.update(both=len(queued), cancelled=50 - len(queued))
+        assert all(home.clean(user) for user in group)
+    assert {each.user for each in home.post.recorded} == set(users)
+    assert {each.suppressed for each in home.post.recorded} == {"cancelled"}
+    assert outcomes["both"] > 100 < outcomes["cancelled"]
+
+
+def test_what_is_held_after_its_due_time_can_be_called_back(house: HouseMaker) -> None:
+    """Handed over at its time, and perhaps held until the morning: an order calls it back, once, for a day and more."""
+    home = house(cart(max_lateness=HOUR, trigger_source=ADD | {"per": ["cart_id"]}))
+    for user in ("anna", "bob", "cleo"):
+        home.send(user, "add", 0, cart_id="1", name="tea" * 100)
+    home.wake(30 * MINUTE)
+    home.send("anna", "order", 30 * MINUTE + DAY, cart_id="2")
+    assert home.post.recorded == []
+    home.send("anna", "order", 30 * MINUTE + DAY, cart_id="1")
+    home.send("anna", "order", 31 * MINUTE + DAY)
+    home.send("bob", "order", 90 * MINUTE + DAY)
+    (record,) = home.post.recorded
+    (mail,) = [each for each in home.post.queued if each.user == "anna"]
+    assert record == msgspec.structs.replace(mail, suppressed="cancelled", attributes={})
+    assert b"tea" not in (home.row("cleo")[b"p"])
+    assert all(home.clean(user) for user in ("anna", "bob", "cleo"))
+
+
+@pytest.mark.parametrize("bits", [CANCEL, GOAL])
+def test_what_could_not_be_handed_over_can_still_be_cancelled(house: HouseMaker, bits: int) -> None:
+    """The queue is away when it is due: the order comes before the queue is back, and nothing is sent."""
+    home = house(cart(watchers=[Matcher(["order"], bits)], goal=Goal(DAY)))
+    home.send("anna", "add", 0)
+    home.post.refused = 9
+    with pytest.raises(Unavailable):
+        home.wake(30 * MINUTE)
+    home.post.refused = 0
+    home.send("anna", "order", 31 * MINUTE)
+    home.wake(HOUR)
+    assert (home.gates(), home.post.queued) == (["cancelled" if bits == CANCEL else "goal"], [])
+    assert len(home.post.converted) == (bits == GOAL)
+    assert home.clean("anna")
+
+
+def test_a_late_acknowledgement_leaves_a_cancellation(house: HouseMaker) -> None:
+    """Taken, then cancelled by a caller who dies, then acknowledged by the taker: the record is still written.
+
+    wake   take ─────────────────────────▶ queue ─▶ acknowledge
+    event          cancel ─▶ (dies)                                    a later wake finds the record
+    """
+    home = house(cart())
+    home.send("anna", "add", 0)
+    rows = home.decider.rows
+    taken = rows.take(home.post.rings[0].key, T0 + 30 * MINUTE, 30_000).fire
+    assert taken
+    home.post.broken = True
+    with pytest.raises(Unavailable):
+        home.send("anna", "order", 31 * MINUTE)
+    home.post.broken = False
+    rows.acknowledge([taken])
+    assert home.gates() == []
+    home.wake(HOUR)
+    assert home.gates() == ["cancelled"]
+    assert home.clean("anna")
+
+
+def test_a_goal_converts_what_was_delivered_in_time(house: HouseMaker) -> None:
+    """A purchase within a week of the mail converts it, once; a later one does not; nor one before the match."""
+    home = house(campaign(goal=Goal(7 * DAY), watchers=[Matcher(["buy"], GOAL)]))
+    home.send("anna", "buy", -1)
+    home.send("anna", "pay", 0)
+    home.send("anna", "buy", DAY)
+    home.send("anna", "buy", DAY + 1)
+    home.send("bob", "pay", 0)
+    home.send("bob", "buy", 7 * DAY)
+    (converted,) = home.post.converted
+    assert (converted.id, converted.at) == (home.post.queued[0].id, T0 + DAY)
+    assert home.wake(8 * DAY) == Woken(0, 0)
+
+
+def test_a_goal_counts_for_the_holdout_too(house: HouseMaker) -> None:
+    """Uplift needs both: the held out activation is converted as well."""
+    home = house(campaign(holdout=10_000, goal=Goal(7 * DAY), watchers=[Matcher(["buy"], GOAL)]))
+    home.send("anna", "pay", 0)
+    home.send("anna", "buy", DAY)
+    assert home.gates() == ["holdout"]
+    assert [each.id for each in home.post.converted] == [home.post.recorded[0].id]
+
+
+def test_a_goal_reached_meanwhile_cancels_the_delay(house: HouseMaker) -> None:
+    """By default; a campaign that does not want that sends all the same."""
+    for wanted in (True, False):
+        home = house(cart(goal=Goal(DAY), watchers=[Matcher(["order"], GOAL)], cancel_on_goal=wanted))
+        home.send(f"anna-{wanted}", "add", 0)
+        home.send(f"anna-{wanted}", "order", MINUTE)
+        home.wake(HOUR)
+        assert (home.gates(), len(home.post.queued)) == (["goal"] * wanted, 0 if wanted else 1)
+        home.database.rulesets.delete_many({})
+
+
+def test_an_order_cancels_also_for_somebody_who_is_no_target_any_more(house: HouseMaker) -> None:
+    """The group has left him out meanwhile: his order still cancels what waits."""
+    home = house(cart(everyone=False, groups=["vip"]))
+    home.target(1, anna=["vip"])
+    home.send("anna", "add", 0)
+    home.database.control.update_one({"_id": "demo"}, {"$set": {"generation": 2}})
+    home.book.reload()
+    home.send("anna", "order", MINUTE)
+    home.wake(HOUR)
+    assert (home.gates(), home.post.queued) == (["cancelled"], [])
+
+
+def test_an_absence_may_be_delayed_too(house: HouseMaker) -> None:
+    """No order for 30 minutes, and ten more to think: due forty minutes after the cart."""
+    trigger = {**ADD, "unless": {"event": "order", "for": "30m"}}
+    home = house(campaign(trigger, delay=10 * MINUTE))
+    home.send("anna", "add", 0)
+    assert home.wake(30 * MINUTE + GRACE) == Woken(1, 0)
+    assert home.wake(40 * MINUTE - 1) == Woken(0, 0)
+    assert home.wake(40 * MINUTE) == Woken(0, 0, delayed=1)
+    assert [each.due - T0 for each in home.post.queued] == [40 * MINUTE]
+
+
+def test_a_state_that_was_lost_is_recorded_by_the_doorbell(house: HouseMaker, redis_client: Redis) -> None:
+    """The store is empty when the bell rings: a record, or the mail itself where the campaign wants that."""
+    for wanted in (False, True):
+        home = house(cart(send_if_lost=wanted))
+        home.send("anna", "add", 0)
+        redis_client.flushall()
+        home.send("anna", "add", MINUTE)  # life goes on in a new state
+        home.take("anna", 30 * MINUTE)
+        expected = (["state_lost"] * (not wanted), 1 if wanted else 0)
+        assert (home.gates(), len(home.post.queued)) == expected
+        home.database.rulesets.delete_many({})
+        redis_client.flushall()
+
+
+def test_too_many_waiting_activations_are_refused(house: HouseMaker) -> None:
+    """Twenty of one campaign wait for a user; the twenty-first is a record: the row stays small."""
+    home = house(cart())
+    for n in range(25):
+        home.send("anna", "add", n)
+    assert home.gates() == ["crowded"] * 5
+    home.wake(HOUR)
+    assert len(home.post.queued) == 20
+
+
+def test_events_that_only_cancel_leave_no_row(house: HouseMaker, redis_client: Redis) -> None:
+    """An order of a user of whom nothing waits costs one command and no memory."""
+    home = house(cart())
+    home.send("anna", "order", 0)
+    assert redis_client.keys("*:u:*") == []
+
+
+def test_the_row_forgets_what_no_limit_asks_for_any_more(house: HouseMaker, redis_client: Redis) -> None:
+    """A thousand popups under a cap of three: the row keeps three times, and a week later none."""
+    home = house(campaign(channel="popup"), popup=Quota(3, 1000))
+    for n in range(300):
+        home.send("anna", "pay", n * 400)
+    row = keys.row(keys.partition("demo", "anna"), "demo", "anna")
+    (times,) = msgspec.msgpack.decode(redis_client.hget(row, "c")).values()  # type: ignore[arg-type]
+    assert len(times) == 3
+
+
+def test_what_happened_is_counted_per_day(
+    house: HouseMaker, mongodb: Database[dict[str, Any]], redis_client: Redis
+) -> None:
+    """Activations and gates of a day reach `stats`; a database that takes them late, or not at once, loses none."""
+    home = house(campaign(channel="popup"), popup=Quota(1, DAY))
+    for n in range(3):
+        home.send("anna", "pay", n)
+    home.send("bob", "pay", 0)  # the only counter of his partition
+    rows, clock = Rows(lambda: home.redis), iter(range(100_000, 10**9, 100_000))
+    with MongoClient[dict[str, Any]]("127.0.0.1", 1, serverSelectionTimeoutMS=100) as away:
+        Stats(rows, away["x"], lambda: next(clock), tell).drain(range(1024))
+    home.send("anna", "pay", 3)
+    for _ in range(3):
+        Stats(rows, mongodb, lambda: next(clock), tell).drain(range(1024))
+    (day,) = mongodb.stats.find()
+    assert (day["campaign"], day["activated"], day["cap"]) == ("test", 2, 3)
+    assert redis_client.keys("*:n:taken") == []
+
+
+def test_counts_whose_arrival_nobody_knows_arrive_once(house: HouseMaker, mongodb: Database[dict[str, Any]]) -> None:
+    """Written, but Redis was not told: written again, and counted once; what was counted meanwhile comes after it."""
+    home = house(campaign())
+    rows, clock = Rows(lambda: home.redis), iter(range(100_000, 10**9, 100_000))
+
+    class Forgetful(Rows):
+        def arrived(self, batch: Batch) -> None:
+            raise Unavailable(f"{batch.id} timed out")
+
+    for n in range(4):
+        for user in ("anna", "bob"):
+            home.send(user, "pay", n)
+        Stats(Forgetful(lambda: home.redis) if n < 3 else rows, mongodb, lambda: next(clock), tell).drain(range(1024))
+    assert (mongodb.stats.find_one() or {})["activated"] == 2
+    stats = [Stats(Rows(lambda: home.redis), mongodb, lambda: next(clock), tell) for _ in range(8)]
+    together(8, lambda who: stats[who].drain(range(1024)))
+    stats[0].drain(range(1024))
+    assert (mongodb.stats.find_one() or {})["activated"] == 8
+
+
+def test_daily_figures_take_the_time_that_is_left(house: HouseMaker, mongodb: Database[dict[str, Any]]) -> None:
+    """Some partitions in each wake, each in its turn: what there is no time for comes with the next ones."""
+    home = house(campaign())
+    for n in range(200):
+        home.send(f"user-{n}", "pay", 0)
+    clock = iter(range(100_000, 10**9, 100_000))
+    stats = Stats(Rows(lambda: home.redis), mongodb, lambda: next(clock), tell)
+    arrived: list[int] = []
+    while sum(arrived) < 200:
+        turns = iter((True, False))
+        stats.drain(range(1024), lambda turns=turns: next(turns))  # type: ignore[misc]
+        arrived.append((mongodb.stats.find_one() or {})["activated"] - sum(arrived))
+    assert len(arrived) == 8
+    assert all(10 < count < 50 for count in arrived)
+
+
+def test_a_late_word_of_an_arrival_does_not_end_the_next_batch(house: HouseMaker) -> None:
+    """A batch is let go by its own id alone."""
+    home = house(campaign())
+    home.send("anna", "pay", 0)
+    rows = home.decider.rows
+    (first,) = rows.drain(range(1024), "b1")
+    rows.arrived(first)
+    home.send("anna", "pay", 1)
+    (second,) = rows.drain(range(1024), "b2")
+    rows.arrived(first)
+    assert list(rows.drain(range(1024), "b3")) == [second]
+    assert (second.id, list(second.counts.values())) == ("b2", [1])
+
+
+def test_evicted_runs_are_counted_and_told(house: HouseMaker, capsys: pytest.CaptureFixture[str]) -> None:
+    """The twenty-first cart of a user pushes the first one out: the log says so, and the counters."""
+    trigger = {"sequence": [{"event": "add", "times": 2}], "within": "1h", "per": ["cart_id"]}
+    home = house(campaign(trigger))
+    for n in range(22):
+        home.send("anna", "add", n, cart_id=n)
+    assert capsys.readouterr().out.count("a run had to go") == 2
+    counted = home.redis.hgetall(keys.counters(keys.partition("demo", "anna")))
+    assert list(counted.values()) == [b"2"]
+    assert b"evicted" in next(iter(counted))
+
+
+def test_an_activation_has_the_id_of_its_match_and_run() -> None:
+    """Equal for equal parts, different where any part differs."""
+    one = activation_id("demo", "anna", "key", "last")
+    assert one == activation_id("demo", "anna", "key", "last") != activation_id("demo", "anna", "key", "last2")
+    assert (
+        len({activation_id(*parts) for parts in [("a", "b", "c", "d"), ("a", "bc", "", "d"), ("ab", "", "c", "d")]})
+        == 3
+    )
+
+
+def test_delays_survive_a_refusing_doorbell(house: HouseMaker) -> None:
+    """A queue and a scheduler that refuse change nothing: the wake finds what is due."""
+    home = house(cart())
+
+    def refuse(ring: Ring, now: int) -> None:
+        raise Unavailable(f"refused {ring.key} at {now}")
+
+    home.post.ring = refuse  # type: ignore[method-assign]
+    home.send("anna", "add", 0)
+    assert home.wake(30 * MINUTE + SECOND) == Woken(0, 0, delayed=1)
+    assert len(home.post.queued) == 1
+
+
+def test_the_holdout_obeys_the_limits_of_its_campaign_and_takes_no_place(house: HouseMaker) -> None:
+    """Not again within a day, for those held out as for all others; the site's cap stays free for other campaigns."""
+    home = house(
+        campaign(channel="popup", name="a", holdout=10_000, limits=Limits(again_after=DAY), priority=9),
+        campaign(channel="popup", name="b"),
+        popup=Quota(2, DAY),
+    )
+    shown = [len(home.send("anna", "pay", at)) for at in (0, 1, 2, DAY)]
+    assert shown == [1, 1, 0, 1]
+    by_a = [each.suppressed for each in home.post.recorded if each.campaign == "a"]
+    assert by_a == ["holdout", "rearm", "rearm", "holdout"]
+
+
+def test_the_holdout_waits_for_its_delay_as_others_do(house: HouseMaker) -> None:
+    """Whom a goal or a cancellation meets before the due time, it meets in both groups; later it converts in both."""
+    for holdout in (0, 10_000):
+        home = house(
+            cart(holdout=holdout, goal=Goal(DAY), watchers=[Matcher(["order"], GOAL), Matcher(["no"], CANCEL)])
+        )
+        for user in ("anna", "bob", "cleo", "dora"):
+            home.send(user, "add", 0)
+        home.send("anna", "order", MINUTE)
+        home.send("bob", "no", MINUTE)
+        assert home.gates() == ["goal", "cancelled"]
+        home.wake(30 * MINUTE)
+        home.send("cleo", "order", 31 * MINUTE)
+        left = [*home.post.queued, *home.post.recorded[2:]]
+        assert {(each.user, each.suppressed) for each in left} == {
+            ("cleo", "holdout" if holdout else None),
+            ("dora", "holdout" if holdout else None),
+        }
+        assert {each.due for each in left} == {T0 + 30 * MINUTE}
+        assert [each.id for each in home.post.converted] == [each.id for each in left if each.user == "cleo"]
+        assert all(home.clean(user) for user in ("anna", "bob", "cleo", "dora"))
+        home.database.rulesets.delete_many({})
+        home.redis.flushall()
+
+
+def test_a_shorter_delay_does_not_end_what_waits_for_the_longer_one(house: HouseMaker) -> None:
+    """The row of a user lives as long as what was promised under an earlier ruleset, whatever comes meanwhile."""
+    home = house(cart(delay=30 * DAY))
+    home.send("anna", "add", 0)
+    row = keys.row(keys.partition("demo", "anna"), "demo", "anna")
+    before: Any = home.redis.pttl(row)
+    home.publish([cart(delay=MINUTE)], generation=1)
+    home.book.reload()
+    home.send("anna", "add", 1)
+    after: Any = home.redis.pttl(row)
+    assert before - 10 * SECOND < after <= before
+    home.send("anna", "order", 2)
+    assert home.gates() == ["cancelled", "cancelled"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_replay_judges_as_the_live_system_does(house: HouseMaker, seed: int) -> None:
+    """Random events of three users: every match has the same gate live and in the backtest."""
+    rng = random.Random(seed)
+    campaigns = [
+        campaign(channel="popup", name="a", priority=1, limits=Limits(max=Quota(4, HOUR))),
+        campaign(ADD, channel="popup", name="b", holdout=5000),
+        campaign(
+            {"sequence": [{"event": ["add", "pay"]}]}, channel="popup", name="c", limits=Limits(again_after=MINUTE)
+        ),
+        campaign(name="d"),
+    ]
+    caps = {"popup": Quota(3, 10 * MINUTE), "total": Quota(5, 10 * MINUTE)}
+    home = house(*campaigns, **caps)
+    events, at = [], 0
+    for n in range(800):
+        at += rng.choice((0, SECOND, 20 * SECOND, MINUTE, 5 * MINUTE))
+        user, name = f"user-{rng.randrange(8)}", rng.choice(("add", "pay"))
+        events.append(Recorded(user, name, f"m{n}", {}, T0 + at))
+        home.send(user, name, at, message_id=f"m{n}")
+    live = [*home.post.shown, *home.post.recorded, *home.post.queued]
+    judged = Gates([Live(each, "demo", caps) for each in campaigns]).judge(Replay(campaigns).run(events))
+    backtest = Counter((fire.user, fire.campaign, fire.message_ids[-1], gate) for fire, gate in judged)
+    assert backtest == Counter((each.user, each.campaign, each.message_id, each.suppressed) for each in live)
+    assert {gate for *_, gate in backtest} == {None, "rearm", "cap", "priority", "holdout"}

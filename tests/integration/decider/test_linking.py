@@ -1,0 +1,521 @@
+"""A visitor becomes a user while something else happens: each test is a timeline, on real servers."""
+
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+import pytest
+from pymongo.database import Database
+from redis import Redis
+
+from decider import keys, user_admin
+from decider.ingest import Reception
+from decider.records import MongoRecords
+from decider.timers import GRACE_MS, PATIENCE_MS
+from shared.contracts import Decide, Event, ForgetUser, Woken
+from shared.errors import Unavailable
+from shared.identities import Report
+from shared.ruleset import GOAL, Campaign, Goal, Matcher, Quota
+from tests.integration.decider.test_gates import ADD, DAY, PAY, campaign, cart
+from tests.integration.decider.test_offers import AGAIN, popup
+from tests.integration.decider.test_user_state import together
+from tests.integration.decider.test_visitors import VISITOR, Club, broken_off
+from tests.integration.decider.test_wake import LEFT, MINUTE, SECOND, T0, WAIT
+from tests.support.builders import THREE_WINS, compiled
+
+ClubMaker = Callable[..., Club]
+CARTS: dict[str, Any] = {**LEFT, "per": "cart"}
+MOVED = ("move", "demo", VISITOR)
+
+
+@pytest.fixture(name="club")
+def _club(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> ClubMaker:
+    def make(*campaigns: Campaign, **caps: Quota) -> Club:
+        club = Club(redis_client, mongodb, campaigns or [compiled(THREE_WINS)], caps)
+        club.outbox = club.post
+        return club
+
+    return make
+
+
+# ── Whoever dies in between ──────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_left_half_way_arrives_by_itself(club: ClubMaker) -> None:
+    """The cart of a visitor: nobody introduces him again, and the reminder comes on time all the same.
+
+    add   identify: release, dies   wake: adopt   wake: it falls due
+    """
+    home = club(compiled(LEFT, channel="email"))
+    home.send(VISITOR, "add", 0)
+    home.release(at=MINUTE)
+    assert home.agenda(VISITOR) == {MOVED: MINUTE + PATIENCE_MS}
+    assert home.wake(2 * MINUTE) == Woken(0, 0)
+    assert (home.agenda(VISITOR), b"x" in home.row(VISITOR)) == ({}, False)
+    assert list(home.agenda("anna").values()) == [WAIT + GRACE_MS]
+    home.wake(WAIT + GRACE_MS)
+    assert home.mails() == [("anna", WAIT)]
+
+
+def test_the_visitors_next_event_brings_what_is_left_half_way(club: ClubMaker) -> None:
+    """Two wins, a login that dies, the third win in another tab: the popup comes in its answer."""
+    home = club()
+    home.win(VISITOR, "1", at=0)
+    home.win(VISITOR, "2", at=1)
+    home.release(at=2)
+    assert home.win(VISITOR, "3", at=3)
+    assert home.agenda(VISITOR) == {}
+
+
+@pytest.mark.parametrize("dies", ["release", "adopt"])
+def test_caps_hold_whoever_dies(club: ClubMaker, dies: str) -> None:
+    """One popup a day: the visitor has had it, and gets none while he logs in."""
+    home = club(campaign(channel="popup"), popup=Quota(1, DAY))
+    assert home.send(VISITOR, "pay", 0)
+    getattr(home, dies)(at=1)
+    assert not home.send(VISITOR, "pay", 2)
+    assert not home.send("anna", "pay", 3)
+    assert home.send("anna", "pay", DAY)
+
+
+def test_a_move_that_cannot_arrive_holds_up_nobody_else(club: ClubMaker) -> None:
+    """The user's partition is away: the move is put off, and a reminder of the visitor's partition comes."""
+    home = club(compiled(LEFT, channel="email"))
+    number = keys.partition("demo", VISITOR)
+    neighbour = next(f"u{n}" for n in range(20_000) if keys.partition("demo", f"u{n}") == number)
+    home.send(neighbour, "add", 0)
+    home.send(VISITOR, "add", 0)
+    home.release(at=0)
+    with broken_off("_adopt"):
+        woken = home.wake(WAIT + GRACE_MS, user=VISITOR)
+    assert woken == Woken(1, 0, put_off=1)
+    assert home.agenda(VISITOR) == {MOVED: WAIT + GRACE_MS + PATIENCE_MS}
+    for more in (1, 2):
+        home.wake(WAIT + GRACE_MS + more * MINUTE)
+    assert home.mails() == [(neighbour, WAIT), ("anna", WAIT)]
+
+
+def test_a_move_of_a_site_that_is_gone_ends(club: ClubMaker) -> None:
+    """Nobody knows the site any more: the entry of the agenda goes."""
+    home = club(compiled(LEFT, channel="email"))
+    home.send(VISITOR, "add", 0)
+    home.release(at=0)
+    home.database.control.delete_many({})
+    home.decider.book.reload()
+    home.wake(MINUTE)
+    assert home.agenda(VISITOR) == {}
+
+
+def test_who_is_forgotten_in_the_middle_leaves_no_appointment(club: ClubMaker) -> None:
+    """The visitor is forgotten: what was on its way from him goes with him."""
+    home = club(compiled(LEFT, channel="email"))
+    home.send(VISITOR, "add", 0)
+    home.release(at=0)
+    erased = user_admin.forget(home.decider, ForgetUser("demo", VISITOR))
+    assert (erased["row"], erased["appointments"]) == (1, 1)
+    home.wake(WAIT + GRACE_MS)
+    assert (home.mails(), list(home.redis.scan_iter("*:u:*"))) == ([], [])
+
+
+# ── Who he is ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_who_says_later_who_he_is_is_right_whoever_comes_first(club: ClubMaker) -> None:
+    """Anna's login is sent again when berta is there already: the visitor stays berta.
+
+    anna says so    berta says so, and it arrives    anna's arrives
+    """
+    home = club()
+    home.become(user="anna", said=0, at=0)
+    home.become(user="berta", said=MINUTE, at=MINUTE)
+    home.become(user="anna", said=SECOND, at=2 * MINUTE)
+    assert home.row(VISITOR)[b"l"] == b"berta"
+    for n in range(3):
+        home.win(VISITOR, str(n), at=3 * MINUTE + n)
+    assert [each.user for each in home.post.shown] == ["berta"]
+    home.become(user="anna", at=4 * MINUTE)
+    assert home.row(VISITOR)[b"l"] == b"anna"
+
+
+def test_to_finish_one_login_does_not_undo_the_next(club: ClubMaker) -> None:
+    """Anna's login has arrived and is not closed yet when berta logs in: the visitor is berta.
+
+    anna: release, adopt            release: closes
+                          berta: all
+    """
+    home = club()
+    rows = home.decider.rows
+    run, scripts = rows.run, []
+
+    def interrupted(script: Any, *arguments: Any) -> Any:
+        scripts.append(script.name)
+        if scripts == ["detach-visitor-3.lua", "merge-visitor-4.lua", "detach-visitor-3.lua"]:
+            home.become(user="berta", at=0)
+        return run(script, *arguments)
+
+    rows.run = interrupted  # type: ignore[method-assign]
+    home.become(user="anna", at=0)
+    rows.run = run  # type: ignore[method-assign]
+    assert home.row(VISITOR)[b"l"] == b"berta"
+    assert b"x" not in home.row(VISITOR)
+
+
+def test_two_who_log_in_at_once_get_what_was_begun_once(club: ClubMaker) -> None:
+    """Forty rounds, two users and a visitor with two wins: one of the two has them, and nothing stays on its way."""
+    home = club()
+    for n in range(40):
+        visitor = f"anon:{n}"
+        home.win(visitor, f"{n} 0", at=0)
+        home.win(visitor, f"{n} 1", at=1)
+        work = [partial(home.become, visitor, f"{name}-{n}", at=2) for name in ("anna", "berta")] * 2
+        together(len(work), lambda m, work=work: work[m]())
+        assert b"x" not in home.row(visitor)
+        shown = [bool(home.win(f"{name}-{n}", f"{n} {name}", at=3)) for name in ("anna", "berta")]
+        assert sorted(shown) == [False, True]
+    home.wake(DAY)
+    assert not any(home.agenda(f"anon:{n}") for n in range(40))
+
+
+def test_two_devices_log_in_at_once(club: ClubMaker) -> None:
+    """Forty rounds, two visitors become one user, each by two calls: caps are summed up, once each."""
+    home = club(campaign(channel="popup"), popup=Quota(5, DAY))
+    for n in range(40):
+        devices = [f"anon:{n}a", f"anon:{n}b"]
+        for at in range(2):
+            for device in devices:
+                assert home.send(device, "pay", at)
+        work = [partial(home.become, device, f"user-{n}", at=3) for device in devices * 2]
+        random.Random(n).shuffle(work)
+        together(len(work), lambda m, work=work: work[m]())
+        counted = msgspec.msgpack.decode(home.row(f"user-{n}")[b"c"])
+        assert counted == {"cap:popup": [T0, T0, T0 + 1, T0 + 1]}
+        assert [bool(home.send(f"user-{n}", "pay", 10 + more)) for more in range(2)] == [True, False]
+
+
+def test_whoever_comes_back_every_day_stays_who_he_is(club: ClubMaker) -> None:
+    """An event that says only the visitor's id renews what is known of him."""
+    home = club()
+    home.become()
+    place = keys.row(keys.partition("demo", VISITOR), "demo", VISITOR)
+    home.redis.pexpire(place, MINUTE)
+    home.win(VISITOR, "1", at=0)
+    assert home.redis.pttl(place) > DAY
+
+
+def test_a_login_shortens_no_life(club: ClubMaker) -> None:
+    """What still waits was promised under a ruleset that may have had longer delays."""
+    home = club()
+    home.win(VISITOR, "1", at=0)
+    place = keys.row(keys.partition("demo", VISITOR), "demo", VISITOR)
+    home.redis.pexpire(place, 90 * DAY)
+    home.become()
+    assert home.redis.pttl(place) > 80 * DAY
+
+
+# ── What moves ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("order", [["order", "login"], ["login", "order"], ["release", "order", "login"]])
+def test_an_order_ends_the_cart_of_the_visitor_whoever_comes_first(club: ClubMaker, order: list[str]) -> None:
+    """A guest pays and says who he is on the same page, in two calls at once: no reminder, in whatever order.
+
+    visitor   add            │  anna: order │ login │ and all other ways round
+    """
+    home = club(compiled(LEFT, channel="email"))
+    home.send(VISITOR, "add", 0)
+    for what in order:
+        if what == "order":
+            home.send("anna", "order", MINUTE)
+        else:
+            (home.become if what == "login" else home.release)(at=MINUTE)
+    home.wake(WAIT + GRACE_MS)
+    home.wake(2 * WAIT)
+    assert home.mails() == []
+    assert (home.agenda("anna"), home.agenda(VISITOR)) == ({}, {})
+    assert home.progress("anna") == set()
+
+
+def test_a_guests_order_ends_the_cart_of_the_user(club: ClubMaker) -> None:
+    """She has a cart on her phone, pays as a guest elsewhere, and says who she is."""
+    home = club(compiled(LEFT, channel="email"))
+    home.send("anna", "add", 0)
+    home.send(VISITOR, "order", MINUTE)
+    home.become(at=2 * MINUTE)
+    home.wake(2 * WAIT)
+    assert (home.mails(), home.agenda("anna"), home.progress("anna")) == ([], {}, set())
+
+
+def test_an_order_ends_no_cart_that_came_after_it(club: ClubMaker) -> None:
+    """Nor one of another run; what was called off is forgotten when nothing older can wait."""
+    home = club(compiled(CARTS, channel="email"))
+    home.send("anna", "order", 0, cart="x")
+    home.send(VISITOR, "add", MINUTE, cart="x")
+    home.send("anon:v2", "add", -MINUTE, cart="y")
+    home.become(at=2 * MINUTE)
+    home.become("anon:v2", at=2 * MINUTE)
+    home.wake(2 * WAIT)
+    assert sorted(home.mails()) == [("anna", WAIT - MINUTE), ("anna", WAIT + MINUTE)]
+    assert b"n" in home.row("anna")
+    home.send("anna", "order", 3 * WAIT, cart="z")
+    (runs,) = msgspec.msgpack.decode(home.row("anna")[b"n"]).values()
+    assert runs.keys() == {'["z"]'}
+
+
+def test_what_was_called_off_is_bounded(club: ClubMaker) -> None:
+    """Whoever orders all day has a row that does not grow."""
+    home = club(compiled(CARTS, channel="email"))
+    for n in range(50):
+        home.send("anna", "order", n, cart=str(n))
+    (runs,) = msgspec.msgpack.decode(home.row("anna")[b"n"]).values()
+    assert runs.keys() == {f'["{n}"]' for n in range(30, 50)}
+
+
+@pytest.mark.parametrize(("anchor", "due"), [("first", 0), ("last", 5 * MINUTE)])
+@pytest.mark.parametrize("first", [VISITOR, "anna"])
+def test_of_two_carts_one_reminder_comes_when_one_row_would_send_it(
+    club: ClubMaker, anchor: str, due: int, first: str
+) -> None:
+    """30 minutes after the first `add` or after the last one, wherever that was."""
+    unless = {**LEFT["unless"], "anchor": anchor}
+    home = club(compiled({**LEFT, "unless": unless}, channel="email"))
+    second = "anna" if first == VISITOR else VISITOR
+    home.send(first, "add", 0)
+    home.send(second, "add", 5 * MINUTE)
+    home.become(at=6 * MINUTE)
+    for at in range(0, 3 * WAIT, MINUTE):
+        home.wake(at)
+    assert home.mails() == [("anna", WAIT + due)]
+
+
+def test_a_cart_moves_also_where_each_event_is_counted_by_itself(club: ClubMaker) -> None:
+    """With `overlap` the user's own progress stays, and what is pending of the visitor comes."""
+    steps = {"sequence": [{"event": "look"}, {"event": "add"}], "within": "1h"}
+    home = club(compiled({**LEFT, **steps, "after_match": "overlap"}, channel="email"))
+    home.send("anna", "look", 0)
+    home.send(VISITOR, "look", 0)
+    home.send(VISITOR, "add", 1)
+    home.become(at=2)
+    home.wake(WAIT + 1 + GRACE_MS)
+    assert home.mails() == [("anna", WAIT + 1)]
+
+
+def test_what_comes_once_comes_once_to_both(club: ClubMaker) -> None:
+    """The visitor has had his one reminder: the cart of the user ends when he logs in."""
+    home = club(compiled({**LEFT, "after_match": "once"}, channel="email"))
+    home.send(VISITOR, "add", 0)
+    home.wake(WAIT + GRACE_MS)
+    home.send("anna", "add", WAIT + MINUTE)
+    home.become(at=WAIT + 2 * MINUTE)
+    home.wake(3 * WAIT)
+    assert home.mails() == [(VISITOR, WAIT)]
+
+
+def test_the_latest_runs_stay_and_whoever_loses_one_is_told(
+    club: ClubMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twenty old carts of the user and two new ones of the visitor: the two oldest go."""
+    home = club(compiled(CARTS, channel="email"))
+    for n in range(20):
+        home.send("anna", "add", n, cart=f"old {n}")
+    for n in range(2):
+        home.send(VISITOR, "add", MINUTE + n, cart=f"new {n}")
+    home.become(at=2 * MINUTE)
+    assert capsys.readouterr().out.count("a run had to go") == 2
+    assert len(home.agenda("anna")) == 20
+    home.wake(2 * WAIT)
+    assert len(home.mails()) == 20
+    assert {("anna", WAIT + MINUTE), ("anna", WAIT + MINUTE + 1)} <= set(home.mails())
+    counters = home.redis.hgetall(keys.counters(keys.partition("demo", "anna")))
+    assert [number for name, number in counters.items() if b"evicted" in name] == [b"2"]
+
+
+def test_a_message_counts_once_also_for_a_user_whose_row_remembers_many(club: ClubMaker) -> None:
+    """She comes back as a visitor, wins, logs in, and her tracker sends the win again with her name."""
+    home = club(compiled(THREE_WINS | {"within": "1h"}))
+    for n in range(200):
+        home.win("anna", f"old {n}", at=n, attributes={"outcome": "loss"})
+    for n in range(2):
+        home.win(VISITOR, f"new {n}", at=SECOND + n)
+    home.become(at=2 * SECOND)
+    for n in range(2):
+        assert not home.win("anna", f"new {n}", at=SECOND + n, received=T0 + 3 * SECOND)
+    assert len(home.row("anna")[b"d"]) == 128 * 8
+    assert home.win("anna", "third", at=4 * SECOND)
+
+
+def test_stored_answers_go_with_the_messages_that_are_forgotten(club: ClubMaker) -> None:
+    """A row that has moved sixty messages in keeps no answer to a message that it does not know any more."""
+    home = club(campaign(channel="popup"))
+    for n in range(128):
+        assert home.send("anna", "pay", n, message_id=f"old {n}")
+    for n in range(60):
+        home.send(VISITOR, "pay", 200 + n, message_id=f"new {n}")
+    home.become(at=SECOND)
+    row = home.row("anna")
+    digests = {row[b"d"][n : n + 8] for n in range(0, len(row[b"d"]), 8)}
+    answered, at = set(), 0
+    while at < len(row[b"r"]):
+        answered.add(row[b"r"][at : at + 8])
+        at += 11 + int.from_bytes(row[b"r"][at + 8 : at + 11])
+    assert len(digests) == 128
+    assert answered <= digests
+    assert len(answered) == 68
+    assert home.send("anna", "pay", 127, message_id="old 127", received=SECOND)
+    assert len(home.post.shown) == 188 + 1
+
+
+def test_a_popup_that_the_visitor_has_not_seen_is_offered_to_the_user(club: ClubMaker) -> None:
+    """It was in an answer that a new page has swallowed: the login. Once seen it is offered no more."""
+    home = club(popup(), campaign(ADD, name="b"))
+    (first,) = home.send(VISITOR, "pay", 0)
+    home.become(at=SECOND)
+    assert home.send("anna", "add", AGAIN) == [first]
+    report = Report("anna", first["id"], "seen", T0 + AGAIN)
+    Reception(home.decider, MongoRecords(home.database)).take(Decide("demo", [], T0, reports=[report]))
+    assert home.send("anna", "add", 2 * AGAIN) == []
+
+
+def test_a_report_by_the_visitors_id_ends_the_offer_to_the_user(club: ClubMaker) -> None:
+    """A tab that does not know yet who he is shows the user's popup, and says so."""
+    home = club(popup(), campaign(ADD, name="b"))
+    home.become()
+    (first,) = home.send(VISITOR, "pay", 0)
+    report = Report(VISITOR, first["id"], "seen", T0 + SECOND)
+    Reception(home.decider, MongoRecords(home.database)).take(Decide("demo", [], T0, reports=[report]))
+    assert home.send("anna", "add", AGAIN) == []
+
+
+def buys(**changes: Any) -> Campaign:
+    """Return a campaign whose goal is an order within a day."""
+    return campaign(goal=Goal(DAY), watchers=[Matcher(["order"], GOAL)], **{"channel": "popup", **changes})
+
+
+def test_a_popup_of_the_visitor_reaches_its_goal_through_the_user(club: ClubMaker) -> None:
+    """He has seen it, logs in and buys: the activation that he got is converted, once, and nothing is told again."""
+    home = club(buys())
+    (shown,) = home.send(VISITOR, "pay", 0)
+    home.become(at=SECOND)
+    home.send("anna", "order", MINUTE)
+    home.send("anna", "order", 2 * MINUTE)
+    assert [(each.id, each.at) for each in home.post.converted] == [(shown["id"], T0 + MINUTE)]
+    assert home.wake(DAY // 2) == Woken(0, 0)
+    assert home.agenda("anna") == {}
+    assert b"p" not in home.row(VISITOR)
+
+
+def test_what_nobody_has_proven_reaches_its_goal_with_the_next_login(club: ClubMaker) -> None:
+    """With `enforce` he is known already, and the popup was the visitor's: it alone moves."""
+    home = club(buys())
+    home.become()
+    event = Event(VISITOR, "pay", "m", T0 + 1, T0 + 1, verified=False)
+    ((shown,),) = [each.messages for each in home.decider.decide(Decide("demo", [event], T0 + 2000)).decisions]
+    home.become(at=SECOND)
+    home.send("anna", "order", MINUTE)
+    assert [each.id for each in home.post.converted] == [shown["id"]]
+
+
+def test_a_goal_is_told_again_until_somebody_has_heard_it(club: ClubMaker) -> None:
+    """The Engager is away: a wake says it, of the same activation."""
+    home = club(buys())
+    (shown,) = home.send(VISITOR, "pay", 0)
+    home.become(at=SECOND)
+    home.post.broken = True
+    with pytest.raises(Unavailable):
+        home.send("anna", "order", MINUTE)
+    home.post.broken = False
+    home.wake(2 * MINUTE)
+    home.wake(3 * MINUTE)
+    assert [each.id for each in home.post.converted] == [shown["id"]]
+
+
+def test_what_is_held_of_the_visitor_is_called_back_by_the_user(club: ClubMaker) -> None:
+    """It was handed over after its delay, may wait for quiet hours, and he cancels it as the user."""
+    home = club(cart(trigger_source=PAY, max_lateness=DAY))
+    home.send(VISITOR, "pay", 0)
+    home.wake(WAIT)
+    (sent,) = home.post.queued
+    home.become(at=WAIT + MINUTE)
+    home.send("anna", "order", WAIT + 2 * MINUTE)
+    (back,) = home.post.recorded
+    assert (back.id, back.suppressed) == (sent.id, "cancelled")
+    assert home.redis.zcard(keys.agenda(keys.partition("demo", "anna"))) == 0
+
+
+def test_what_waits_for_its_delay_was_the_visitors(club: ClubMaker) -> None:
+    """It stays with him, comes when it is due, and what he has begun besides moves all the same."""
+    home = club(cart(trigger_source=PAY), buys(name="goal"))
+    home.send(VISITOR, "pay", 0)
+    home.become(at=MINUTE)
+    assert msgspec.msgpack.decode(home.row(VISITOR)[b"p"]).keys() == {"test"}
+    assert msgspec.msgpack.decode(home.row("anna")[b"p"]).keys() == {"goal"}
+    assert home.commands(lambda: home.become(at=2 * MINUTE)) == 1
+    home.wake(WAIT)
+    assert home.mails() == [(VISITOR, 0)]
+
+
+def test_a_trigger_that_is_newer_than_the_caller_loses_nothing(club: ClubMaker) -> None:
+    """A campaign was published, one environment knows it; the one that takes the login does not yet."""
+    old = compiled(THREE_WINS)
+    home = club(old)
+    newer = home.a_book()
+    home.publish([old, compiled(LEFT, channel="email", name="cart")], generation=1)
+    newer.reload()
+    knows = home.environment(newer)
+    knows.decide(Decide("demo", [Event(VISITOR, "add", "m", T0, T0)], T0 + 2000))
+    home.become()
+    home.wake(WAIT + GRACE_MS, decider=knows)
+    assert home.mails() == [("anna", WAIT)]
+
+
+def test_a_login_and_a_completing_event_at_once(club: ClubMaker) -> None:
+    """Sixty rounds: two wins of the visitor, then his third, by either name, beside the login: one popup, never two.
+
+    The third win may come before the parts do and meet nothing: then the next one completes it.
+    """
+    home = club(compiled(THREE_WINS | {"within": "1h"}))
+    rng = random.Random(7)
+    for n in range(60):
+        visitor, user = f"anon:{n}", f"user-{n}"
+        home.win(visitor, f"{n} 0", at=0)
+        home.win(visitor, f"{n} 1", at=1)
+        before = len(home.post.shown)
+        third = rng.choice([visitor, user])
+        work: list[Callable[[], Any]] = [
+            partial(home.become, visitor, user, at=2),
+            partial(home.become, visitor, user, at=2),
+            partial(home.win, third, f"{n} 2", at=2),
+        ]
+        rng.shuffle(work)
+        together(len(work), lambda m, work=work: work[m]())
+        if third == visitor:
+            assert len(home.post.shown) == before + 1, n
+        else:
+            home.win(user, f"{n} 3", at=3)
+            assert len(home.post.shown) == before + 1, n
+        assert b"x" not in home.row(visitor)
+
+
+@pytest.mark.parametrize("anchor", ["first", "last"])
+def test_two_rows_and_a_login_remind_as_one_row_would(club: ClubMaker, anchor: str) -> None:
+    """Carts and orders of one person under two ids, then the login: what one row would have sent is sent.
+
+    Never early; late only where an order of the one row came between two carts of the other: then by the last cart.
+    """
+    home = club(compiled({**LEFT, "unless": {**LEFT["unless"], "anchor": anchor}}, channel="email"))
+    rng = random.Random(anchor)
+    for n in range(60):
+        at, last, visitor, user, whole = n * DAY, 0, f"anon:{n}", f"half-{n}", f"whole-{n}"
+        for _ in range(rng.randint(2, 8)):
+            at += rng.choice([SECOND, MINUTE, 2 * MINUTE])
+            event = rng.choice(["add", "add", "order"])
+            last = at if event == "add" else last
+            home.send(whole, event, at)
+            home.send(rng.choice([visitor, user]), event, at)
+        home.become(visitor, user, at=at)
+        for wake in range(5):
+            home.wake(at + wake * WAIT // 2 + GRACE_MS)
+        halves = [when for name in (visitor, user) for _, when in home.mails(name)]
+        wanted = [when for _, when in home.mails(whole)]
+        assert halves in (wanted, [last + WAIT] if wanted and anchor == "first" else wanted), n

@@ -1,0 +1,117 @@
+"""Inputs that no honest client sends: refused by name, never a crash, and never in the way of others."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from decider import keys, rulesets
+from decider.decide import Decider
+from decider.event_index import Plan
+from decider.user_state import Rows
+from decider.wake import wake
+from gateway import body, tracking
+from opportune.events import streams
+from shared.contracts import Decide, Event, Wake
+from shared.errors import InvalidRequest
+from shared.refreshing_cache import Polled
+from shared.ruleset import Ruleset
+from tests.integration.decider.test_decider import Outbox
+from tests.support.builders import compiled, tell
+
+T0 = 1_790_000_000_000
+HOUR_MS = 3_600_000
+CARTS = compiled(
+    {"sequence": [{"event": "cart"}], "unless": {"event": "order", "for": "1h"}, "per": ["cart_id"]},
+    name="cart",
+    channel="email",
+)
+ODD = [
+    "a{b}c", "{p0}", "{}", "a:b", "u:demo:x", 'q"uo\\te/s', "nul\0x", "del\x7f", "\u2028\u2029", "é" * 256,
+    "\U0001f600", "\uffff\ufffe", " ", "\n\r\t", "%d+%", "1:2:3,", "?", "[", "\x1f", "\x80\x9f", "1e5", "true",
+]  # fmt: skip
+
+
+class Nobody:
+    """Targets of a site that has none."""
+
+    def groups(self, site: str, generation: int, user: str) -> list[str]:
+        """Return that *user* is in no group."""
+        del site, generation, user
+        return []
+
+
+def corrupt() -> bytes:
+    """Return gzip whose header is right and whose content is not."""
+    packed = gzip.compress(b'{"userId": "anna", "event": "game_result"}' * 20)
+    return packed[:10] + b"\xff" * 6 + packed[16:]
+
+
+def read(path: Path) -> Iterator[streams.Recorded]:
+    """Return the events of *path*."""
+    return streams.read(path)
+
+
+def test_corrupt_gzip_is_refused() -> None:
+    """A body with gzip's first bytes and nonsense behind them is the sender's error."""
+    with pytest.raises(InvalidRequest) as refused:
+        body.inflate(corrupt(), "gzip", body.MAX_EVENT_BYTES)
+    assert refused.value.code == "malformed_gzip"
+
+
+@pytest.mark.parametrize("kind", [["track"], {"track": 1}, None, 1, True])
+def test_a_type_that_is_no_text_does_not_take_the_batch_with_it(kind: object) -> None:
+    """The item is named, the good one beside it is taken."""
+    good = {"type": "track", "userId": "anna", "event": "game_result", "messageId": "good"}
+    sent = body.parse(json.dumps({"batch": [{**good, "type": kind}, good]}).encode())
+    taken = tracking.read_batch(sent, tracking.Envelope(T0))
+    assert [message.message_id for message in taken.messages] == ["good"]
+    assert [(refusal.place, refusal.code) for refusal in taken.refusals] == [(0, "invalid_type")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bytes.ndjson", b'{"userId": "\xff", "event": "x", "timestamp": 1}\n'),
+        (
+            "deep.ndjson",
+            b'{"userId": "a", "event": "x", "timestamp": 1, "properties": ' + b"[" * 9000 + b"]" * 9000,
+        ),
+        ("digits.ndjson", json.dumps({"userId": "a", "event": "x", "timestamp": "9" * 5000}).encode()),
+        ("micro.ndjson", b'{"userId": "a", "event": "x", "timestamp": 1790000000000000}'),
+        ("bytes.csv", b"user_id,event,timestamp,z\na,x,1,\xff\n"),
+        ("long.csv", b"user_id,event,timestamp,z\na,x,1," + b"z" * 200_000 + b"\n"),
+        ("corrupt.ndjson.gz", corrupt()),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str, content: bytes) -> None:
+    """Bad bytes, depth, times and compression end in `InvalidStream`, which names the file."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(streams.InvalidStream, match=name.partition(".")[0]):
+        list(read(path))
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_names_are_found_again(redis_client: Redis, odd: str) -> None:
+    """A user and a run of any name: cancelled by the order, due after an hour, then gone from the agenda."""
+    site = rulesets.Rulebook(Plan(Ruleset("demo", 1, [], [CARTS])), 1)
+    pages: Polled[rulesets.Book] = Polled(
+        lambda _: rulesets.Book({"demo": site}), every_s=3600, clock=lambda: 0, on_error=print
+    )
+    outbox = Outbox()
+    decider = Decider(pages, Rows(lambda: redis_client), Nobody(), outbox, tell)
+    agenda = keys.agenda(keys.partition("demo", odd))
+    waiting = []
+    for n, name in enumerate(("cart", "order", "cart")):
+        event = Event(odd, name, f"{odd}{n}", T0 + n, T0 + n, {"cart_id": odd})
+        decider.decide(Decide("demo", [event], deadline=T0))
+        waiting.append(redis_client.zcard(agenda))
+    assert waiting == [1, 0, 1]
+    assert wake(decider, Wake(), lambda: T0 + HOUR_MS + 6000, print).absences == 1
+    assert [(each.user, each.at) for each in outbox.queued] == [(odd, T0 + 2 + HOUR_MS)]
+    assert redis_client.zcard(agenda) == 0
+    assert redis_client.hlen(keys.unacknowledged(keys.partition("demo", odd))) == 0

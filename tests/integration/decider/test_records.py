@@ -1,0 +1,185 @@
+"""Traits of customers, written by `identify`: typed, merged, idempotent. On real MongoDB."""
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pymongo.database import Database
+
+from decider.records import MongoRecords
+from shared.identities import Introduction
+from tests.integration.decider.test_decider import FIND_OPERATIONS
+from tests.integration.decider.test_user_state import together
+
+Write = Callable[..., list[str]]
+
+
+@pytest.fixture(name="write")
+def _write(mongodb: Database[dict[str, Any]]) -> Write:
+    records = MongoRecords(mongodb)
+
+    def write(user: str = "anna", **traits: Any) -> list[str]:
+        return records.write_traits("shop", [Introduction(user, 0, traits)])
+
+    return write
+
+
+def attributes(mongodb: Database[dict[str, Any]], user: str = "anna") -> dict[str, Any] | None:
+    """Return the attributes of a customer of the shop."""
+    row = mongodb.customers.find_one({"_id": f"shop:{user}"})
+    return None if row is None else row["attributes"]
+
+
+def test_traits_become_attributes_and_those_that_are_not_said_stay(
+    mongodb: Database[dict[str, Any]], write: Write
+) -> None:
+    """A new customer, then a change; `null` removes."""
+    assert write(first_name="Anna", visits=3, address={"city": "Wien"}) == []
+    assert write(visits=4, first_name=None) == []
+    assert attributes(mongodb) == {"visits": 4, "address": {"city": "Wien"}}
+    assert mongodb.customers.find_one({"_id": "shop:anna"}, {"site": 1, "user": 1}) == {
+        "_id": "shop:anna",
+        "site": "shop",
+        "user": "anna",
+    }
+    assert write("berta", first_name=None) == []
+    assert mongodb.customers.count_documents({"_id": "shop:berta"}) == 1
+
+
+def test_the_first_value_says_the_type_and_later_ones_obey(mongodb: Database[dict[str, Any]], write: Write) -> None:
+    """As with imports; text may stand for a scalar, and what does not fit is named and left out."""
+    write(since="2026-11-25", visits=3, vip=True, name="Anna", tags=["a"])
+    assert attributes(mongodb) == {
+        "since": datetime(2026, 11, 25, tzinfo=UTC),
+        "visits": 3,
+        "vip": True,
+        "name": "Anna",
+        "tags": ["a"],
+    }
+    assert write(since="soon", visits="many", vip="true", name=7, tags="b", more=1) == [
+        "since",
+        "visits",
+        "name",
+        "tags",
+    ]
+    assert write(visits="5") == []
+    kept = attributes(mongodb) or {}
+    assert (kept["visits"], kept["vip"], kept["name"], kept["more"]) == (5, True, "Anna", 1)
+    assert {row["attribute"]: row["type"] for row in mongodb.customer_attributes.find({"site": "shop"})} == {
+        "since": "date",
+        "visits": "number",
+        "vip": "boolean",
+        "name": "text",
+        "tags": "list",
+        "more": "number",
+    }
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "$set", "a\0b"])
+def test_names_that_mean_something_else_to_the_database_are_left_out(
+    mongodb: Database[dict[str, Any]], write: Write, name: str
+) -> None:
+    """Also inside of an object: nothing is half written."""
+    assert write(**{name: 1, "fine": 2}) == [name]
+    assert write(inner={name: 1}) == ["inner"]
+    assert write(big=2**63) == ["big"]
+    assert attributes(mongodb) == {"fine": 2}
+
+
+def test_a_request_is_a_bounded_number_of_calls(mongodb: Database[dict[str, Any]], write: Write) -> None:
+    """Two where the attributes are known, whoever many users it is about."""
+
+    def calls() -> int:
+        counters = mongodb.client.admin.command("serverStatus")["opcounters"]
+        return sum(counters[name] for name in FIND_OPERATIONS if name != "update")
+
+    write(first_name="Anna")
+    before = calls()
+    MongoRecords(mongodb).write_traits("shop", [Introduction(f"u{n}", 0, {"first_name": f"U{n}"}) for n in range(50)])
+    assert calls() - before == 1, "one look at the types; the updates are one call"
+    assert mongodb.customers.count_documents({}) == 51
+
+
+def test_the_later_of_two_in_a_request_wins(mongodb: Database[dict[str, Any]]) -> None:
+    """Attribute by attribute, as if they had come one by one."""
+    traits: list[dict[str, Any]] = [{"a": 1, "b": 1, "c": 1}, {"a": 2, "b": None}, {"b": 3, "c": None}]
+    MongoRecords(mongodb).write_traits("shop", [Introduction("anna", 0, each) for each in traits])
+    assert attributes(mongodb) == {"a": 2, "b": 3}
+
+
+def said(at: int, user: str = "anna", **traits: Any) -> Introduction:
+    """Return what is said of a user at a time."""
+    return Introduction(user, 1000, traits, at=at)
+
+
+def test_what_was_said_later_stays_whichever_comes_first(mongodb: Database[dict[str, Any]]) -> None:
+    """A tracker without a network sends its old calls again when the new ones are there: attribute by attribute."""
+    records = MongoRecords(mongodb)
+    records.write_traits("shop", [said(500, tier="vip", city=None, visits=5)])
+    records.write_traits("shop", [said(400, tier="free", city="Wien", name="Anna"), said(600, visits=6)])
+    records.write_traits("shop", [said(450, visits=None, name=None)])
+    assert attributes(mongodb) == {"tier": "vip", "visits": 6}
+    records.write_traits("shop", [said(500, city="Graz"), said(500, city="Linz")])
+    assert attributes(mongodb) == {"tier": "vip", "visits": 6, "city": "Linz"}
+
+
+def test_of_two_in_a_request_the_one_that_was_said_later_wins(mongodb: Database[dict[str, Any]]) -> None:
+    """A batch is in no order either; who says the same again changes nothing."""
+    batch = [said(2, a=2, b=None), said(1, a=1, b=1, c=1), said(3, c=None, d="x")]
+    for _ in range(2):
+        MongoRecords(mongodb).write_traits("shop", batch)
+        assert attributes(mongodb) == {"a": 2, "d": "x"}
+
+
+def test_calls_at_once_end_as_in_order(mongodb: Database[dict[str, Any]]) -> None:
+    """Sixteen at once of a customer whom nobody knows, twenty rounds: the newest of each attribute, and no failure."""
+    records = MongoRecords(mongodb)
+    for n in range(20):
+        user = f"user-{n}"
+        calls = [said(at, user, last=at, **{f"only-{at}": True}) for at in range(1, 17)]
+        random.Random(n).shuffle(calls)
+        together(16, lambda m, calls=calls: records.write_traits("shop", [calls[m]]))
+        found = attributes(mongodb, user) or {}
+        assert (found["last"], len(found)) == (16, 17)
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "$x", "a\0b"])
+def test_nothing_under_a_name_that_is_none_stops_nobody(
+    mongodb: Database[dict[str, Any]], write: Write, name: str
+) -> None:
+    """`null` as well: it is named and left out, and does not fail for ever."""
+    assert write(**{name: None, "fine": 1}) == [name]
+    assert attributes(mongodb) == {"fine": 1}
+
+
+def test_one_users_null_does_not_hide_anothers_first_value(mongodb: Database[dict[str, Any]]) -> None:
+    """In one batch an attribute is new, and somebody has none: the first value says the type."""
+    batch = [
+        said(1, plan="pro", seats=3),
+        said(1, "bob", plan=None, seats=None),
+        said(1, "cyd", plan="free", seats="x"),
+    ]
+    assert MongoRecords(mongodb).write_traits("shop", batch) == ["seats"]
+    assert (attributes(mongodb), attributes(mongodb, "cyd")) == ({"plan": "pro", "seats": 3}, {"plan": "free"})
+
+
+def test_text_that_means_something_to_the_database_is_text(mongodb: Database[dict[str, Any]], write: Write) -> None:
+    """A value, a user and a name in the form of an expression of MongoDB's."""
+    assert write("$attributes.secret", name="$$NOW", list=["$site"], **{"first name": "$user", "7": 7}) == []
+    assert attributes(mongodb, "$attributes.secret") == {
+        "name": "$$NOW",
+        "list": ["$site"],
+        "first name": "$user",
+        "7": 7,
+    }
+    assert (mongodb.customers.find_one({}) or {})["user"] == "$attributes.secret"
+
+
+def test_a_customer_who_would_be_too_large_stops_nobody(mongodb: Database[dict[str, Any]]) -> None:
+    """16 MB are what the database takes of one: his traits are named, the others' stored, and nothing comes again."""
+    mongodb.customers.insert_one({"_id": "shop:anna", "attributes": {"long": "x" * (16 * 2**20 - 1000)}})
+    batch = [said(1, essay="y" * 2000), said(1, "bob", essay="short")]
+    assert MongoRecords(mongodb).write_traits("shop", batch) == ["essay"]
+    assert attributes(mongodb, "bob") == {"essay": "short"}

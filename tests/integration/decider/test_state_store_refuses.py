@@ -1,0 +1,108 @@
+"""A state store that cannot be used: what the log says, with a real server, alone and as a cluster's client sees it."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from decider.user_state import Rows
+from decider.wiring import redis_client as connect
+from opportune.system.ports import HOST, free_port
+from shared.errors import Unavailable
+from tests.support.builders import WINS, call_for
+from tests.support.tls import TlsFront, certificate
+
+PASSWORD = "a-password-nobody-may-read"
+IN_CLUSTER = pytest.mark.parametrize("clustered", [False, True], ids=["alone", "cluster"])
+
+
+@pytest.fixture(name="user")
+def _user(valkey_url: str) -> Iterator[str]:
+    """Yield the address with a user who may connect, and nothing else."""
+    with Redis.from_url(valkey_url) as admin:
+        commands = ["-@all", "+@connection", "+cluster", "+command"]
+        admin.acl_setuser("opportune", enabled=True, reset=True, passwords=[f"+{PASSWORD}"], commands=commands)
+        yield valkey_url.replace("redis://", f"redis://opportune:{PASSWORD}@")
+        admin.acl_deluser("opportune")
+
+
+@pytest.fixture(name="front")
+def _front(valkey_url: str, tmp_path: Path) -> Iterator[TlsFront]:
+    """Yield TLS in front of Valkey, with a certificate that nobody vouches for."""
+    front = TlsFront(port_of(valkey_url), *certificate(tmp_path))
+    yield front
+    front.stop()
+
+
+def port_of(url: str) -> int:
+    """Return the port in a URL."""
+    return int(url.rpartition(":")[2].partition("/")[0])
+
+
+def refusal(url: str, *, clustered: bool) -> str:
+    """Return what the first event fails with that is not decided."""
+    rows = Rows(lambda: connect(url, cluster=clustered))
+    calls = [call_for(WINS, f"user-{n}", "1", at=1) for n in range(20)]
+    with pytest.raises(Unavailable) as caught:
+        list(map(rows.apply, calls))
+    assert caught.value.code == "state_unavailable"
+    assert PASSWORD not in str(caught.value)
+    return caught.value.message.removeprefix("state store: ")
+
+
+@IN_CLUSTER
+def test_a_wrong_password(user: str, clustered: bool) -> None:
+    """Neither the right one nor the wrong one is quoted."""
+    assert refusal(user.replace(PASSWORD, "wrong"), clustered=clustered) == "user or password is refused"
+
+
+def test_a_user_who_may_not_run_scripts(user: str) -> None:
+    """It concerns every row, not one that cannot be read."""
+    assert refusal(user, clustered=False) == "the user may not do this"
+
+
+@IN_CLUSTER
+def test_a_certificate_that_nobody_vouches_for(front: TlsFront, clustered: bool) -> None:
+    """TLS without a check is never tried in its place."""
+    said = refusal(f"rediss://{HOST}:{front.port}/0", clustered=clustered)
+    assert said == "its certificate is not trusted: self-signed certificate"
+
+
+def test_a_certificate_for_another_host(front: TlsFront, tmp_path: Path) -> None:
+    """One that is trusted counts for its own host alone."""
+    url = f"rediss://localhost:{front.port}/0?ssl_ca_certs={tmp_path / 'certificate.pem'}"
+    assert "not valid for 'localhost'" in refusal(url, clustered=False)
+
+
+@IN_CLUSTER
+def test_a_certificate_that_is_not_there(front: TlsFront, tmp_path: Path, clustered: bool) -> None:
+    """The file that is to vouch for the store was not deployed."""
+    url = f"rediss://{HOST}:{front.port}/0?ssl_ca_certs={tmp_path / 'missing.pem'}"
+    assert refusal(url, clustered=clustered) == "a file that its address names is missing"
+
+
+def test_a_setting_that_says_nothing_of_cluster_mode(cluster_url: str) -> None:
+    """Most users' rows are somewhere else: it is the setting that is wrong, and not a row."""
+    said = refusal(cluster_url, clustered=False)
+    assert said == "it is in cluster mode, and OPPORTUNE_REDIS_CLUSTER is not true"
+
+
+def test_a_setting_that_says_cluster_mode_in_vain(valkey_url: str) -> None:
+    """A single server has no slots to tell of."""
+    assert refusal(valkey_url, clustered=True) == "it is not in cluster mode, and OPPORTUNE_REDIS_CLUSTER is true"
+
+
+@IN_CLUSTER
+def test_nobody_is_there(clustered: bool) -> None:
+    """The operating system's word for it."""
+    assert refusal(f"redis://{HOST}:{free_port()}/0", clustered=clustered) == "no connection: Connection refused"
+
+
+@IN_CLUSTER
+def test_nobody_answers(clustered: bool) -> None:
+    """A connection is taken, and then nothing comes."""
+    with socket.create_server((HOST, 0)) as silent:
+        url = f"redis://{HOST}:{silent.getsockname()[1]}/0"
+        assert refusal(url, clustered=clustered) == "no answer in time"

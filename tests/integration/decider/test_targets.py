@@ -1,0 +1,128 @@
+"""From a customer's attributes to a popup: what a refresh changes for users who are in the middle of something."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from pymongo.database import Database
+from redis import Redis
+
+from decider import user_admin
+from decider.user_admin import Looked
+from shared.contracts import Look
+from shared.ruleset import Compound, TargetGroup
+from tests.integration.decider.test_decider import T0, Town, commands_of
+from tests.support.builders import THREE_WINS, compiled
+from tests.support.sites import customers, one, rule
+
+MINUTE = 60_000
+
+
+class Casino(Town):
+    """A Decider whose targets are made by refreshes; the campaign is for its group of the same name."""
+
+    def define(self, *groups: TargetGroup) -> None:
+        """Set the groups of the live version."""
+        self.database.rulesets.update_one(
+            {"_id": f"demo:{self.version}"}, {"$set": {"groups": msgspec.to_builtins(list(groups))}}
+        )
+
+    def refresh(self) -> int:
+        """Refresh the targets, and let the Decider know; return the generation."""
+        generation = one(self.database).generation
+        self.book.reload()
+        return generation
+
+    def look(self, user: str = "anna") -> Looked:
+        """Return what the Decider tells of a user."""
+        return msgspec.convert(user_admin.look(self.decider, Look("demo", user)), Looked)
+
+
+@pytest.fixture(name="casino")
+def _casino(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> Casino:
+    casino = Casino(redis_client, mongodb, [compiled(THREE_WINS, everyone=False, name="vips")])
+    casino.define(rule("vips", tier="vip"))
+    customers(mongodb, anna={"tier": "vip"}, bob={"tier": "free"})
+    casino.refresh()
+    return casino
+
+
+def test_who_falls_out_in_the_middle_is_dropped_with_the_reason(casino: Casino) -> None:
+    """Two of three wins, then no VIP any more: gone at the next event, told and counted; as a VIP again, from 0."""
+    casino.win("anna", "1", at=T0)
+    casino.win("anna", "2", at=T0 + 1)
+    customers(casino.database, anna={"tier": "free"})
+    generation = casino.refresh()
+    mongo = casino.mongo_calls()
+    assert casino.win("anna", "3", at=T0 + 2) == []
+    assert casino.mongo_calls() - mongo == 1, "one look at the new generation"
+    row = casino.look().row
+    assert row is not None
+    assert [(each.at, each.generation) for each in row.lost] == [(T0 + 2, generation)]
+    assert row.runs == []
+    dropped = [name for name in _counted(casino) if name[2:] == ["vips", "target"]]
+    assert len(dropped) == 1
+
+    customers(casino.database, anna={"tier": "vip"})
+    casino.refresh()
+    popups = [casino.win("anna", f"again {n}", at=T0 + 10 + n) for n in range(3)]
+    assert [len(popup) for popup in popups] == [0, 0, 1]
+    row = casino.look().row
+    assert row is not None
+    assert row.lost == []
+
+
+def test_what_is_lost_is_told_until_the_user_is_a_target_again(casino: Casino) -> None:
+    """Generations that change nothing for him do not hide why he has no progress."""
+    casino.win("anna", "1", at=T0)
+    customers(casino.database, anna={"tier": "free"})
+    lost_with = casino.refresh()
+    casino.win("anna", "2", at=T0 + 1)
+    casino.refresh()
+    casino.win("anna", "3", at=T0 + 2)
+    row = casino.look().row
+    assert row is not None
+    assert [(each.at, each.generation) for each in row.lost] == [(T0 + 1, lost_with)]
+
+
+def test_progress_stays_while_the_user_stays_a_target(casino: Casino) -> None:
+    """A refresh between the second win and the third takes nothing away, and costs one command and one read more."""
+    casino.win("anna", "1", at=T0)
+    casino.win("anna", "2", at=T0 + 1)
+    casino.refresh()
+    mongo, popups = casino.mongo_calls(), []
+    assert commands_of(casino, lambda: popups.extend(casino.win("anna", "3", at=T0 + 2))) == 2 + 1  # and acknowledged
+    assert casino.mongo_calls() - mongo == 1
+    assert len(popups) == 1
+
+
+def test_who_comes_in_starts_fresh(casino: Casino) -> None:
+    """What he did before he was a target does not count."""
+    for n in range(2):
+        casino.win("bob", f"before {n}", at=T0 + n)
+    customers(casino.database, bob={"tier": "vip"})
+    casino.refresh()
+    popups = [casino.win("bob", f"after {n}", at=T0 + 10 + n) for n in range(3)]
+    assert [len(popup) for popup in popups] == [0, 0, 1]
+
+
+def test_a_campaign_for_another_group_needs_no_refresh(casino: Casino) -> None:
+    """The campaign is published for all but VIPs: the next event of each knows, by what the last refresh found."""
+    campaign = compiled(THREE_WINS, everyone=False, name="vips")
+    generation = one(casino.database).generation
+    but = Compound(own=True, none_of=["vips"])
+    everybody = TargetGroup("others", rule={}, made=but)
+    casino.database.rulesets.update_one({"_id": "demo:1"}, {"$push": {"groups": msgspec.to_builtins(everybody)}})
+    generation = one(casino.database).generation
+    changed = msgspec.structs.replace(campaign, groups=["others"], compounds={"others": but})
+    casino.publish([changed], generation=generation)
+    casino.book.reload()
+    popups = {user: [casino.win(user, f"{user} {n}", at=T0 + n) for n in range(3)] for user in ("anna", "bob")}
+    assert [len(popups["anna"][-1]), len(popups["bob"][-1])] == [0, 1]
+
+
+def _counted(casino: Casino) -> list[Any]:
+    names: list[Any] = []
+    for key in casino.redis.keys("*:n"):
+        names += [msgspec.json.decode(name) for name in casino.redis.hkeys(key) if name != b"born"]
+    return names

@@ -1,0 +1,369 @@
+"""How late timers are seen to, as the Decider's log tells CloudWatch: by the tests' clock, on real servers."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pymongo
+import pytest
+from aws_lambda_powertools import Logger, Metrics
+from pymongo.database import Database
+from redis import Redis
+
+from decider import keys
+from decider.handler import Deps, create_handler
+from decider.ingest import Reception
+from decider.records import MongoRecords
+from decider.stats import Stats
+from decider.user_state import Rows
+from decider.wake import PAGE
+from shared.contracts import Activation, Decide, Event
+from shared.errors import Unavailable
+from shared.observability import NAMESPACE, Observability
+from shared.ruleset import Campaign
+from tests.integration.decider.test_gates import ADD, HOUR, campaign, cart
+from tests.integration.decider.test_wake import GRACE, LEFT, MINUTE, SECOND, T0, WAIT, Post, Shop, neighbours
+from tests.support.builders import compiled, tell
+from tests.support.lambdas import Context
+
+LATENESS, AGAIN = "TimerLateness", "HandoversRepeated"
+
+
+class Clinic(Shop):
+    """A published site behind the Decider's own handler; times are ms since `T0`."""
+
+    def __init__(self, redis: Redis, database: Database[dict[str, Any]], campaigns: tuple[Campaign, ...]) -> None:
+        super().__init__(redis, database, campaigns)
+        self.now = 0
+        self.handed: list[dict[str, Any]] = []  # to itself, to go on with
+
+        def clock() -> int:
+            return T0 + self.now + self.post.spent
+
+        self.handler = create_handler(
+            Deps(
+                self.decider,
+                Reception(self.decider, MongoRecords(database)),
+                Stats(Rows(lambda: redis), database, clock, tell),
+                clock,
+                Observability(Logger(service="decider"), Metrics(namespace=NAMESPACE, service="decider")),
+                lambda _, payload: self.handed.append(payload),
+                pymongo.timeout,
+            )
+        )
+
+    def see_to(self, now: int) -> None:
+        """Wake at *now*, over all partitions."""
+        self.now = now
+        self.handler({"type": "wake"}, Context())
+
+    def ring(self, now: int, *users: str) -> None:
+        """Let the doorbells of *users* ring at *now*, in one batch."""
+        self.now = now
+        rings = [each for user in users for each in self.post.rings if each.lost.user == user]
+        bodies = [msgspec.json.encode(each).decode() for each in rings]
+        answer = self.handler({"Records": [{"messageId": "m", "body": body} for body in bodies]}, Context())
+        assert (len(bodies), answer) == (len(users), {"batchItemFailures": []})
+
+    def track(self, now: int, user: str, event: str, *, at: int | None = None, received: int | None = None) -> None:
+        """Let an event of *now* come, or one of *at* that is reported now; *received*: by another clock."""
+        self.now = now
+        received = now if received is None else received
+        one = Event(user, event, f"{user} {event} {now}", T0 + (now if at is None else at), T0 + received)
+        self.handler(msgspec.to_builtins(Decide("demo", [one], deadline=T0 + now + 2000)), Context())
+
+
+ClinicMaker = Callable[..., Clinic]
+Told = Callable[[], dict[str, list[float]]]
+
+
+@pytest.fixture(name="clinic")
+def _clinic(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> ClinicMaker:
+    return lambda *campaigns: Clinic(redis_client, mongodb, campaigns or (left(),))
+
+
+@pytest.fixture(name="told")
+def _told(capsys: pytest.CaptureFixture[str]) -> Told:
+    """Return what gives the values of each metric that were logged since the last time."""
+
+    def told() -> dict[str, list[float]]:
+        values: dict[str, list[float]] = defaultdict(list)
+        for line in capsys.readouterr().out.splitlines():
+            if '"CloudWatchMetrics"' in line and '"ColdStart"' not in line:
+                logged = json.loads(line)
+                (directive,) = logged["_aws"]["CloudWatchMetrics"]
+                assert (directive["Namespace"], directive["Dimensions"]) == (NAMESPACE, [["service"]])
+                assert logged["service"] == "decider"
+                for metric in directive["Metrics"]:
+                    assert metric["Unit"] == ("Milliseconds" if metric["Name"] == LATENESS else "Count")
+                    assert len(logged[metric["Name"]]) <= 100, "CloudWatch takes no more in one line"
+                    values[metric["Name"]] += logged[metric["Name"]]
+        return values
+
+    return told
+
+
+def left(trigger: dict[str, Any] = LEFT, **changes: Any) -> Campaign:
+    """Return a campaign that writes after an `add` without an `order` for 30 minutes, with *changes*."""
+    return msgspec.structs.replace(compiled(trigger, channel="email", name="left"), **changes)
+
+
+@pytest.mark.parametrize("late", [0, 1, 17 * SECOND, HOUR])
+def test_an_absence_is_late_from_the_end_of_its_grace(clinic: ClinicMaker, told: Told, late: int) -> None:
+    """Before, nothing is told; then how late the wake is, once."""
+    shop = clinic()
+    shop.track(0, "anna", "add")
+    shop.see_to(WAIT + GRACE - 1)
+    assert LATENESS not in told()
+    shop.see_to(WAIT + GRACE + late)
+    assert told()[LATENESS] == [late]
+    shop.see_to(WAIT + GRACE + late + MINUTE)
+    assert LATENESS not in told()
+
+
+@pytest.mark.parametrize("late", [0, 1, 40 * SECOND])
+@pytest.mark.parametrize("way", ["wake", "bell"])
+def test_a_delay_is_late_from_its_due_time(clinic: ClinicMaker, told: Told, way: str, late: int) -> None:
+    """A bell that is early tells nothing; what comes at the due time or later tells how late it is, once."""
+    shop = clinic(cart())
+    shop.track(0, "anna", "add")
+    shop.ring(WAIT - 1, "anna")
+    shop.see_to(WAIT - 1)
+    assert LATENESS not in told()
+    shop.see_to(WAIT + late) if way == "wake" else shop.ring(WAIT + late, "anna")
+    counted = told()
+    assert (counted[LATENESS], sum(counted["DelaysEnded"]), sum(counted[AGAIN])) == ([late], 1, 0)
+    shop.ring(WAIT + late, "anna")
+    shop.see_to(WAIT + late + MINUTE)
+    counted = told()
+    assert (counted[LATENESS], sum(counted["DelaysEnded"]), sum(counted[AGAIN])) == ([], 0, 0)
+
+
+def test_one_wake_tells_each_of_its_timers(clinic: ClinicMaker, told: Told) -> None:
+    """Absences and delays, whoever they are of, and who is held out: he waits as the others do."""
+    nobody = campaign(ADD, name="nobody", delay=10 * MINUTE, holdout=10_000)
+    shop = clinic(left(), cart(name="cart", delay=20 * MINUTE), nobody)
+    for n, user in enumerate(("anna", "bob", "cleo")):
+        shop.track(n * SECOND, user, "add")
+    shop.see_to(WAIT + GRACE + 2 * SECOND)
+    counted = told()
+    absences, delays = [0, SECOND, 2 * SECOND], [10 * MINUTE + GRACE + n * SECOND for n in range(3)]
+    longer = [20 * MINUTE + GRACE + n * SECOND for n in range(3)]
+    assert sorted(counted[LATENESS]) == absences + delays + longer
+    assert (sum(counted["AbsencesFired"]), sum(counted["DelaysEnded"]), sum(counted[AGAIN])) == (3, 6, 0)
+
+
+def test_one_batch_of_doorbells_tells_each_of_its_timers(clinic: ClinicMaker, told: Told) -> None:
+    """Three bells in one invocation, each with its own due time."""
+    shop = clinic(cart())
+    for n, user in enumerate(("anna", "bob", "cleo")):
+        shop.track(n, user, "add")
+    shop.ring(WAIT + 500, "cleo", "anna", "bob")
+    assert told()[LATENESS] == [498, 500, 499]
+
+
+def test_hundreds_of_timers_are_told_one_by_one(clinic: ClinicMaker, told: Told) -> None:
+    """CloudWatch takes a hundred values a line: there are more lines then, and no value is lost or told twice."""
+    shop = clinic()
+    users = [f"user-{n}" for n in range(250)]
+    for n, user in enumerate(users):
+        shop.send(user, "add", n)
+    shop.see_to(WAIT + GRACE + len(users))
+    counted = told()
+    assert sorted(counted[LATENESS]) == [1 + n for n in range(250)]
+    assert counted["AbsencesFired"] == [250]
+
+
+def test_who_waits_for_a_page_is_later_by_that(clinic: ClinicMaker, told: Told) -> None:
+    """Where handing over a page takes a second, the second page is seen to a second later than the first."""
+    shop = clinic()
+    for user in neighbours(3 * PAGE):
+        shop.send(user, "add", 0)
+    shop.post.takes = SECOND
+    shop.see_to(WAIT + GRACE)
+    pages = Counter(told()[LATENESS])
+    assert sum(pages.values()) > 2 * PAGE
+    assert {late: min(count, PAGE) for late, count in pages.items() if late < 2 * SECOND} == {0: PAGE, SECOND: PAGE}
+
+
+def test_where_nothing_is_due_nothing_is_told(clinic: ClinicMaker, told: Told) -> None:
+    """No zeros, which would make everything else look better: not for a wake in vain, nor for events and matches."""
+    shop = clinic(left(), campaign(ADD, name="at-once"))
+    shop.see_to(0)
+    shop.track(0, "anna", "add")
+    shop.track(1, "anna", "order")
+    shop.see_to(HOUR)
+    assert LATENESS not in told()
+    assert [each.campaign for each in shop.post.queued] == ["at-once"]
+
+
+def test_what_an_event_resolves_is_no_timer(clinic: ClinicMaker, told: Told) -> None:
+    """An order an hour after the deadline fires the absence itself: no wake was waited for, then or later."""
+    shop = clinic()
+    shop.track(0, "anna", "add")
+    shop.track(WAIT + HOUR, "anna", "order")
+    shop.see_to(WAIT + 2 * HOUR)
+    assert shop.mails() == [("anna", WAIT)]
+    assert LATENESS not in told()
+
+
+def test_what_was_cancelled_is_no_timer(clinic: ClinicMaker, told: Told) -> None:
+    """Neither for its bell nor for the wake that hands over the record whose event could not."""
+    shop = clinic(cart())
+    shop.track(0, "anna", "add")
+    shop.post.broken = True
+    with pytest.raises(Unavailable):
+        shop.track(WAIT - 30 * SECOND, "anna", "order")  # so that its record is to be handed over when it was due
+    shop.post.broken = False
+    shop.see_to(WAIT)
+    shop.ring(WAIT, "anna")
+    counted = told()
+    assert (counted[LATENESS], sum(counted["DelaysEnded"]), sum(counted[AGAIN])) == ([], 0, 1)
+    assert [each.suppressed for each in shop.post.recorded] == ["cancelled"]
+
+
+@pytest.mark.parametrize("waiting", ["absence", "delay"])
+def test_what_is_reported_late_is_late_from_its_report(clinic: ClinicMaker, told: Told, waiting: str) -> None:
+    """A telephone was offline for hours: its wait is over when we hear of it, and nobody could have seen to it before.
+
+    Where the clock that stamped the event is ahead of ours, that is no negative lateness.
+    """
+    patient = {"max_backdate": "6h"}
+    shop = clinic(left(LEFT | patient) if waiting == "absence" else cart(trigger_source=ADD | patient))
+    shop.track(0, "anna", "add", at=-5 * HOUR)
+    shop.see_to(40 * SECOND)
+    assert told()[LATENESS] == [40 * SECOND]
+    shop.track(MINUTE, "bob", "add", at=-5 * HOUR, received=MINUTE + 3 * SECOND)
+    shop.see_to(MINUTE + SECOND)
+    assert told()[LATENESS] == [0]
+
+
+def test_an_absence_with_a_delay_has_two_timers(clinic: ClinicMaker, told: Told) -> None:
+    """The wait, then the delay, each from its own due time."""
+    shop = clinic(left(delay=10 * MINUTE))
+    shop.track(0, "anna", "add")
+    shop.see_to(WAIT + GRACE + 10 * SECOND)
+    assert told()[LATENESS] == [10 * SECOND]
+    shop.see_to(WAIT + 10 * MINUTE + 20 * SECOND)
+    assert told()[LATENESS] == [20 * SECOND]
+
+
+def test_a_delay_within_the_grace_is_late_from_the_end_of_the_grace(clinic: ClinicMaker, told: Told) -> None:
+    """Two seconds after an absence that nobody can know of for five."""
+    shop = clinic(left(delay=2 * SECOND))
+    shop.track(0, "anna", "add")
+    for now in (WAIT + GRACE, WAIT + GRACE + MINUTE):
+        shop.see_to(now)
+    assert told()[LATENESS] == [0, MINUTE]
+
+
+@pytest.mark.parametrize(("made", "due"), [(left, WAIT + GRACE), (cart, WAIT)])
+def test_a_timer_is_told_though_it_cannot_be_handed_over(clinic: ClinicMaker, told: Told, made: Any, due: int) -> None:
+    """The wake fails, and says how late it was; the hand-over that comes later is a repeated one, not another timer."""
+    shop = clinic(made())
+    shop.track(0, "anna", "add")
+    shop.post.refused = 1
+    with pytest.raises(Unavailable):
+        shop.see_to(due + 5 * SECOND)
+    assert told()[LATENESS] == [5 * SECOND]
+    shop.see_to(due + 2 * MINUTE)
+    counted = told()
+    assert (counted[LATENESS], sum(counted["DelaysEnded"]), sum(counted[AGAIN])) == ([], 0, 1)
+    assert len(shop.post.queued) == 1
+
+
+def test_a_delay_that_cannot_be_read_is_a_timer(clinic: ClinicMaker, told: Told) -> None:
+    """What is kept of its event is garbage: it is put off when it is handed over, and late from its due time."""
+    shop = clinic(cart())
+    shop.track(0, "anna", "add")
+    place = keys.unacknowledged(keys.partition("demo", "anna"))
+    stored: Any = shop.redis.hgetall(place)
+    ((key, packed),) = stored.items()
+    fire = msgspec.msgpack.decode(packed)
+    shop.redis.hset(place, key, msgspec.msgpack.encode([*fire[:6], "[1]", *fire[7:]]))
+    shop.ring(WAIT + SECOND, "anna")
+    counted = told()
+    assert (counted[LATENESS], counted["AppointmentsPutOff"], shop.post.queued) == ([SECOND], [1], [])
+
+
+def test_a_match_that_was_never_delayed_is_no_timer(clinic: ClinicMaker, told: Told) -> None:
+    """Decided and not handed over: the wake repeats that, half a minute later."""
+    shop = clinic(campaign())
+    shop.post.refused = 1
+    with pytest.raises(Unavailable):
+        shop.track(0, "anna", "pay")
+    shop.see_to(MINUTE)
+    counted = told()
+    assert (counted[LATENESS], sum(counted[AGAIN])) == ([], 1)
+
+
+def test_a_delay_whose_state_was_lost_is_a_timer(clinic: ClinicMaker, told: Told, redis_client: Redis) -> None:
+    """Its bell sees to it all the same."""
+    shop = clinic(cart())
+    shop.track(0, "anna", "add")
+    redis_client.flushall()
+    shop.ring(WAIT + 7 * SECOND, "anna")
+    counted = told()
+    assert (counted[LATENESS], sum(counted["DelaysEnded"]), sum(counted[AGAIN])) == ([7 * SECOND], 1, 0)
+    assert [each.suppressed for each in shop.post.recorded] == ["state_lost"]
+
+
+def test_others_go_on_at_once_where_a_wake_has_no_time_for_all(clinic: ClinicMaker) -> None:
+    """Eight, with an eighth of the partitions each, and after each of them another, as long as something is left."""
+    shop = clinic()
+    users = [f"user-{n}" for n in range(1500)]
+    for user in users:
+        shop.track(0, user, "add")
+    shop.post.takes = 1500  # so a wake has time for two pages
+    shop.see_to(WAIT + GRACE)
+    first = shop.handed.copy()
+    assert len(shop.mails()) == 2 * PAGE
+    assert [(each["first"], each["last"], each["hop"]) for each in first] == [
+        (128 * n, 128 * n + 127, 1) for n in range(8)
+    ]
+    hops = []
+    while shop.handed:
+        request = shop.handed.pop(0)
+        hops.append(request["hop"])
+        shop.handler(request, Context())
+    assert sorted(shop.mails()) == sorted((user, WAIT) for user in users)
+    assert hops.count(1) == hops.count(2) == 8
+    assert max(hops) <= 3  # the last ones find nothing: who used up the time cannot know
+
+
+def test_a_chain_of_wakes_ends_before_the_next_minute(clinic: ClinicMaker) -> None:
+    """However much is left: then comes the wake of the schedule, and Lambda would end a longer chain."""
+    shop = clinic()
+    for user in neighbours(3 * PAGE):
+        shop.track(0, user, "add")
+    shop.post.takes = 1500
+    shop.now = WAIT + GRACE
+    for hop in (11, 12):
+        shop.handler({"type": "wake", "last": 59, "hop": hop}, Context())
+    assert [each["hop"] for each in shop.handed] == [12]
+
+
+def test_a_bell_that_runs_into_a_bug_keeps_no_other(clinic: ClinicMaker, caplog: pytest.LogCaptureFixture) -> None:
+    """It alone comes again; the log says what and where, and not with whom."""
+
+    class Buggy(Post):
+        def queue(self, activations: Sequence[Activation]) -> None:
+            if "bob" in {each.user for each in activations}:
+                raise KeyError("bob")
+            super().queue(activations)
+
+    shop = clinic(cart())
+    shop.decider.dispatch = shop.post = Buggy()
+    users = ("anna", "bob", "carl")
+    for user in users:
+        shop.track(0, user, "add")
+    shop.now = WAIT
+    bodies = {ring.lost.user: msgspec.json.encode(ring).decode() for ring in shop.post.rings}
+    answer = shop.handler({"Records": [{"messageId": user, "body": bodies[user]} for user in users]}, Context())
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "bob"}]}
+    assert [each.user for each in shop.post.queued] == ["anna", "carl"]
+    (said,) = (vars(record) for record in caplog.records if "handed back" in record.getMessage())
+    assert (said["levelname"], said["code"], said["sqs_message_id"]) == ("ERROR", "KeyError", "bob")
+    assert "test_timers.py:" in said["at"]

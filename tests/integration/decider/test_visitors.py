@@ -1,0 +1,344 @@
+"""A visitor becomes a user: what moves, what happens in between, and that it happens once. On real servers."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import msgspec
+import pytest
+from pymongo.database import Database
+from redis import Redis
+
+from decider import keys, user_admin, visitors
+from decider.ingest import Reception
+from decider.records import MongoRecords
+from decider.store import Unreadable
+from decider.timers import GRACE_MS
+from decider.user_admin import Looked
+from shared.contracts import Decide, Event, ForgetUser, Look
+from shared.errors import Unavailable
+from shared.identities import Introduction
+from shared.ruleset import Campaign, Quota
+from tests.integration.decider.test_gates import DAY, House, campaign
+from tests.integration.decider.test_user_state import together
+from tests.integration.decider.test_wake import LEFT, MINUTE, SECOND, T0, WAIT
+from tests.support.builders import THREE_WINS, WON, compiled
+
+pytestmark = pytest.mark.both_engines
+
+VISITOR = "anon:v1"
+WINS = "game_result"
+
+
+@contextmanager
+def broken_off(step: str, *, after: bool = False) -> Iterator[None]:
+    """Let whoever moves a visitor die before *step* or *after* it."""
+    original = getattr(visitors.Visitors, step)
+
+    def dies(*parts: Any) -> None:
+        if after:
+            original(*parts)
+        raise Unavailable("dies")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(visitors.Visitors, step, dies)
+        yield
+
+
+class Club(House):
+    """A published site whose visitors become users."""
+
+    def become(self, visitor: str = VISITOR, user: str = "anna", *, at: int = 0, said: int | None = None) -> None:
+        """Introduce *visitor* as *user*, by ms since `T0`; *said*: when he said so."""
+        introduction = Introduction(user, T0 + at, visitor=visitor, at=T0 + (at if said is None else said))
+        self.decider.visitors.become("demo", introduction)
+
+    def release(self, *who: str, at: int = 0) -> None:
+        """Introduce a visitor, and die after the first step."""
+        with broken_off("_adopt"), pytest.raises(Unavailable):
+            self.become(*who, at=at)
+
+    def adopt(self, *who: str, at: int = 0) -> None:
+        """Introduce a visitor, and die after the second step."""
+        with broken_off("_adopt", after=True), pytest.raises(Unavailable):
+            self.become(*who, at=at)
+
+    def win(self, user: str, message_id: str, *, at: int = T0, **fields: Any) -> list[dict[str, Any]]:
+        """Decide one win, by ms since `T0`."""
+        return super().win(user, message_id, at=T0 + at, **fields)
+
+    def commands(self, work: Callable[[], Any]) -> int:
+        """Return how many scripts *work* has run."""
+        before = self.redis_requests()[0]
+        work()
+        return self.redis_requests()[0] - before
+
+
+ClubMaker = Callable[..., Club]
+
+
+@pytest.fixture(name="club")
+def _club(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> ClubMaker:
+    def make(*campaigns: Campaign, **caps: Quota) -> Club:
+        club = Club(redis_client, mongodb, campaigns or [compiled(THREE_WINS)], caps)
+        club.outbox = club.post
+        for script in (visitors.RELEASE, visitors.ADOPT):
+            redis_client.script_load(script.text)
+        return club
+
+    return make
+
+
+def test_what_a_visitor_has_begun_goes_on_as_the_users_own(club: ClubMaker) -> None:
+    """Two wins before he logs in, one after: that is three."""
+    home = club()
+    assert not home.win(VISITOR, "1", at=0)
+    assert not home.win(VISITOR, "2", at=1)
+    home.become()
+    assert home.win("anna", "3", at=2)
+    assert home.post.shown[0].user == "anna"
+    assert home.progress(VISITOR) == set()
+
+
+def test_from_then_on_the_users_row_counts(club: ClubMaker) -> None:
+    """Events that still say only the visitor's id are the user's, also those of another tab."""
+    home = club()
+    home.become()
+    for n in range(3):
+        shown = home.win(VISITOR, str(n), at=n)
+    assert shown
+    assert [each.user for each in home.post.shown] == ["anna"]
+    assert home.progress(VISITOR) == set()
+
+
+def test_an_event_that_nobody_proves_never_reaches_the_user(club: ClubMaker) -> None:
+    """With `enforce` the visitor's events stay his own until somebody proves who he is, and then they move."""
+    home = club()
+    home.become()
+    for n in range(2):
+        home.win(VISITOR, str(n), at=n, verified=False)
+    assert home.progress("anna") == set()
+    home.become()
+    assert home.win("anna", "3", at=3)
+
+
+def test_progress_of_both_is_one_persons(club: ClubMaker) -> None:
+    """Step by step the newer counts, wherever it was: neither what was here nor what was there is lost."""
+    home = club()
+    home.win(VISITOR, "1", at=0)
+    home.win(VISITOR, "2", at=1)
+    home.win("anna", "3", at=2)
+    home.become()
+    assert home.win("anna", "4", at=3)
+    assert home.post.shown[0].at == T0 + 3
+    home.win("berta", "1", at=0)
+    home.win("berta", "2", at=1)
+    home.win("anon:v2", "3", at=2)
+    home.become("anon:v2", "berta")
+    assert home.win("berta", "4", at=3)
+
+
+def test_a_window_is_not_longer_because_somebody_logs_in(club: ClubMaker) -> None:
+    """The first win counts from when it was."""
+    home = club()
+    home.win(VISITOR, "1", at=0)
+    home.win(VISITOR, "2", at=MINUTE)
+    home.become()
+    assert not home.win("anna", "3", at=10 * MINUTE)
+    assert home.win("anna", "4", at=10 * MINUTE + SECOND)
+
+
+def test_a_cart_of_a_visitor_is_the_users(club: ClubMaker) -> None:
+    """The absence falls due for the user, once, on time; and the user's order cancels it."""
+    home = club(compiled(LEFT, channel="email"))
+    home.send(VISITOR, "add", 0)
+    home.send("anon:v2", "add", 0)
+    home.become()
+    home.become("anon:v2", "berta")
+    assert home.agenda(VISITOR) == {}
+    assert list(home.agenda("anna").values()) == [WAIT + GRACE_MS]
+    home.send("berta", "order", MINUTE)
+    home.wake(WAIT + GRACE_MS)
+    home.wake(WAIT + GRACE_MS + MINUTE)
+    assert home.mails() == [("anna", WAIT)]
+
+
+def test_caps_count_what_the_visitor_got(club: ClubMaker) -> None:
+    """Nobody gets a popup more by logging in."""
+    home = club(campaign(channel="popup"), popup=Quota(2, DAY))
+    assert home.send(VISITOR, "pay", 0)
+    assert home.send("anna", "pay", 1)
+    home.become()
+    assert not home.send("anna", "pay", 2)
+    assert home.send("anna", "pay", DAY)
+
+
+def test_a_message_counts_once_though_its_user_was_found_out_meanwhile(club: ClubMaker) -> None:
+    """A tracker sends it again, now with the user's id: it is no second win."""
+    home = club()
+    home.win(VISITOR, "1", at=0)
+    home.win(VISITOR, "2", at=1)
+    home.become()
+    assert not home.win("anna", "2", at=2)
+    assert not home.win(VISITOR, "2", at=2)
+    assert home.win("anna", "3", at=3)
+
+
+def test_what_it_costs(club: ClubMaker) -> None:
+    """Three commands where it is news, or something is to move; else one. An event that follows costs one more."""
+    home = club()
+    assert home.commands(home.become) == 3
+    assert home.commands(home.become) == 1
+    assert home.commands(lambda: home.win("anna", "1")) == 1
+    assert home.commands(lambda: home.win(VISITOR, "2")) == 2
+    home.win(VISITOR, "3", verified=False)
+    assert home.commands(home.become) == 3
+    assert home.commands(home.become) == 1
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_whoever_dies_in_between_has_lost_nothing(club: ClubMaker, steps: int) -> None:
+    """The next one to introduce the visitor finishes it, even as somebody else; nothing arrives twice.
+
+    release, dies      the parts wait in the visitor's row
+    release, adopt, dies   they have arrived, and wait all the same: to arrive again changes nothing
+    """
+    home = club()
+    home.win(VISITOR, "1", at=0)
+    home.win(VISITOR, "2", at=1)
+    (home.release if steps == 1 else home.adopt)()
+    if steps == 2:
+        home.win("anna", "loss", at=2, attributes={"outcome": "loss"})
+    looked = msgspec.convert(user_admin.look(home.decider, Look("demo", VISITOR)), Looked)
+    assert looked.row is not None  # what waits is no hindrance to looking
+    assert looked.row.lost == []
+    home.become(user="berta")
+    assert b"x" not in home.row(VISITOR)
+    assert not home.win("berta", "b", at=3)
+    assert bool(home.win("anna", "3", at=4)) == (steps == 1)
+
+
+def test_a_race_of_events_and_introductions_loses_and_doubles_nothing(club: ClubMaker) -> None:
+    """Wins and introductions of one visitor at once, sixty rounds: of six wins two popups come, whoever is first."""
+    home = club(compiled(THREE_WINS | {"within": "1h"}))
+    rng = random.Random(5)
+    for n in range(60):
+        visitor, user = f"anon:{n}", f"user-{n}"
+        home.win(visitor, f"{n} 0", at=0)
+        work: list[Callable[[], Any]] = [
+            partial(home.win, user, f"{n} 1", at=1),
+            partial(home.win, visitor, f"{n} 2", at=1),
+            *[partial(home.become, visitor, user)] * 3,
+        ]
+        rng.shuffle(work)
+        together(len(work), lambda m, work=work: work[m]())
+        home.become(visitor, user)
+        before = len(home.post.shown)
+        # Two of the three may have met at the same step: the newer stays. One more win or two complete it, never none.
+        shown = [bool(home.win(user, f"{n} {more}", at=more)) for more in (3, 4)]
+        assert any(shown) or any(each.user == user for each in home.post.shown[:before]), n
+        assert sum(each.user == user for each in home.post.shown) == 1, n
+        assert b"x" not in home.row(visitor)
+
+
+def test_a_batch_is_taken_in_its_order(club: ClubMaker, mongodb: Database[dict[str, Any]]) -> None:
+    """Wins of the visitor, then who he is, then wins of the user: one request."""
+    home = club()
+    reception = Reception(home.decider, MongoRecords(mongodb))
+    events = [
+        Event(user, WINS, f"m{n}", T0 + n, T0 + n, WON) for n, user in enumerate([VISITOR, VISITOR, "anna", VISITOR])
+    ]
+    known = Introduction("anna", T0, {"first_name": "Anna"}, VISITOR, before=2)
+    decided = reception.take(Decide("demo", events, T0 + 5000, [known]))
+    assert [len(each.messages) for each in decided.decisions] == [0, 0, 1, 0]
+    assert mongodb.customers.find_one({"_id": "demo:anna"}) == {
+        "_id": "demo:anna",
+        "site": "demo",
+        "user": "anna",
+        "attributes": {"first_name": "Anna"},
+        "said": {"first_name": T0},
+    }
+
+
+def test_a_visitor_whose_row_cannot_be_read_keeps_no_event_from_being_decided(
+    club: ClubMaker, mongodb: Database[dict[str, Any]]
+) -> None:
+    """He is introduced between the events of two others: the request fails, and theirs have been decided."""
+    home = club()
+    home.redis.set(keys.row(keys.partition("demo", VISITOR), "demo", VISITOR), "a row of another type")
+    reception = Reception(home.decider, MongoRecords(mongodb))
+    events = [Event(user, WINS, f"m{n}", T0 + n, T0 + n, WON) for n, user in enumerate(["anna", "bob", "bob", "bob"])]
+    known = Introduction("anna", T0, {}, VISITOR, before=1)
+    with pytest.raises(Unreadable):
+        reception.take(Decide("demo", events, T0 + 5000, [known]))
+    assert [each.user for each in home.post.shown] == ["bob"]
+
+
+def test_who_is_forgotten_is_forgotten_as_a_visitor_too(club: ClubMaker) -> None:
+    """The rows of the visitors he was name him: they go with his own, and a second pass finds nothing."""
+    home = club(compiled(LEFT, channel="email"))
+    home.send(VISITOR, "add", 0)
+    home.become()
+    home.become("anon:v2")
+    assert b"anna" in home.row("anon:v2")[b"l"]
+    erased = user_admin.forget(home.decider, ForgetUser("demo", "anna"))
+    assert (erased["row"], erased["appointments"]) == (3, 1)
+    assert list(home.redis.scan_iter("*:u:*")) == []
+    assert not any(user_admin.forget(home.decider, ForgetUser("demo", "anna")).values())
+
+
+def test_visitors_of_a_row_are_bounded(club: ClubMaker) -> None:
+    """Whoever changes browsers every day has a row that does not grow."""
+    home = club()
+    for n in range(40):
+        home.win(f"anon:{n}", f"{n}", at=n)
+        home.become(f"anon:{n}")
+    packed = home.row("anna")[b"v"]
+    assert len(msgspec.msgpack.decode(packed)) == 20
+    assert len(home.row("anna")[b"d"]) <= 128 * 8
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "sequence": {"sequence": [{"event": "a"}, {"event": "b"}, {"event": "c"}], "within": "1h"},
+    "times": {"sequence": [{"event": "a", "times": 3}], "within": "20m"},
+    "consecutive": {
+        "sequence": [{"event": "a", "times": 3, "consecutive": True}],
+        "subject": ["a", "b"],
+        "within": "1h",
+    },
+    "gap": {"sequence": [{"event": "a"}, {"event": "b", "gap": "5m"}], "within": "1h"},
+    "inner": {"sequence": [{"event": "a"}, {"event": "b", "times": 2, "inner": "3m"}], "within": "1h"},
+    "guard": {"sequence": [{"event": "a"}, {"event": "b", "not_before": [{"event": "c"}]}], "within": "1h"},
+    "all_of": {"all_of": [{"event": "a"}, {"event": "b"}, {"event": "c"}], "within": "30m"},
+    "reset": {"sequence": [{"event": "a", "times": 2}], "within": "1h", "reset_on": [{"event": "c"}]},
+    "overlap": {"sequence": [{"event": "a"}, {"event": "b"}], "within": "1h", "after_match": "overlap"},
+    "every": {"sequence": [{"event": "a"}, {"event": "b"}], "within": "1h", "after_match": "every"},
+    "once": {"sequence": [{"event": "a"}, {"event": "b"}], "within": "1h", "after_match": "once"},
+    "per": {"sequence": [{"event": "a"}, {"event": "b"}], "within": "1h", "per": "x"},
+    "absence": {"sequence": [{"event": "a"}], "unless": {"event": "b", "for": "10m"}},
+    "last absence": {"sequence": [{"event": "a"}], "unless": {"event": "b", "for": "10m", "anchor": "last"}},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_login_in_the_middle_changes_no_match(club: ClubMaker, shape: dict[str, Any]) -> None:
+    """Whatever the trigger: one stream of events matches when it matches if one user had sent it all."""
+    home = club(compiled(shape, channel="email"))
+    rng = random.Random(str(shape))
+    for n in range(25):
+        at, stream = n * DAY, []
+        for _ in range(rng.randint(4, 14)):
+            at += rng.choice([SECOND, MINUTE, 4 * MINUTE, 12 * MINUTE])
+            stream.append((rng.choice("abc"), at, rng.choice("xy")))
+        cut = rng.randint(0, len(stream))
+        for place, (event, when, x) in enumerate(stream):
+            if place == cut:
+                home.become(f"anon:{n}", f"half-{n}")
+            home.send(f"whole-{n}", event, when, x=x)
+            home.send(f"anon:{n}" if place < cut else rng.choice([f"anon:{n}", f"half-{n}"]), event, when, x=x)
+        home.become(f"anon:{n}", f"half-{n}")
+        home.wake(at + DAY // 2)
+        halves = [when for name in (f"anon:{n}", f"half-{n}") for _, when in home.mails(name)]
+        assert halves == [when for _, when in home.mails(f"whole-{n}")], (cut, stream)

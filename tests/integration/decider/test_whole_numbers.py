@@ -1,0 +1,66 @@
+"""Numbers over 31 bits, which MongoDB's driver has a class of its own for: everything that is stored may hold them."""
+
+from pathlib import Path
+from typing import Any
+
+from pymongo.database import Database
+from redis import Redis
+
+from definitions.loading import files
+from definitions.publishing.publish import publish, roll_back
+from refresher import wiring
+from shared.contracts import write_key
+from shared.mongodb import database as connect
+from shared.settings import REFRESHER, Settings
+from tests.integration.decider.test_decider import T0, Town
+from tests.support.builders import THREE_WINS, compiled
+from tests.support.sites import one, targets
+
+Db = Database[dict[str, Any]]
+BIG = 90 * 86_400_000
+KEY = write_key("wk_public")
+
+
+def test_every_client_reads_them_as_any_other_number(mongodb_url: str, mongodb: Db) -> None:
+    """That of the functions and the command line, and the Refresher's own."""
+    mongodb.t.insert_one({"_id": 1, "deep": {"numbers": [BIG, 1]}})
+    settings = Settings(REFRESHER, mongodb_url=mongodb_url, mongodb_database=mongodb.name)
+    for database in (connect(mongodb_url, mongodb.name), wiring.build(settings).database):
+        row = database.t.find_one()
+        assert row is not None
+        assert [type(number) for number in row["deep"]["numbers"]] == [int, int]
+        database.client.close()
+
+
+def test_a_window_of_ninety_days_is_decided(redis_client: Redis, mongodb: Db) -> None:
+    """Its length in ms is such a number, and goes from MongoDB to Redis."""
+    town = Town(redis_client, mongodb, [compiled(THREE_WINS | {"within": "90d"})])
+    assert [len(town.win("anna", str(n), at=T0 + n * 20 * 86_400_000)) for n in range(3)] == [0, 0, 1]
+
+
+def test_a_rule_with_a_big_number_is_published_refreshed_and_rolled_back(mongodb: Db, tmp_path: Path) -> None:
+    """By the same definitions twice, too, which changes nothing."""
+    for edition, limit in (("first", 3_000_000_000), ("second", 4_000_000_000)):
+        for name, text in {
+            "site.yaml": "id: demo\nname: D\nkeys: [{kind: public, key: wk_public}]\n",
+            "groups/rich.yaml": f"id: rich\nrule: {{wealth: {{gte: {limit}}}}}\n",
+            "campaigns/c.yaml": "id: c\nname: C\ntargets: [rich]\ntrigger: {sequence: [{event: a}]}\n"
+            "channel: popup\ncontent: {title: Hello}\n",
+        }.items():
+            file = tmp_path / edition / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+    first, second = (files.load(tmp_path / edition, {}) for edition in ("first", "second"))
+    mongodb.customers.insert_one(
+        {"_id": "demo:ada", "site": "demo", "user": "ada", "attributes": {"wealth": 3_500_000_000}}
+    )
+    assert publish(mongodb, first, [KEY]).changed
+    assert not publish(mongodb, first, [KEY]).changed
+    one(mongodb)
+    assert targets(mongodb) == {"ada": ["rich"]}
+    assert publish(mongodb, second, [KEY]).version == 2
+    one(mongodb)
+    assert targets(mongodb) == {}
+    assert roll_back(mongodb, "demo").version == 3
+    one(mongodb)
+    assert targets(mongodb) == {"ada": ["rich"]}

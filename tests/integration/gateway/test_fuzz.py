@@ -1,0 +1,70 @@
+"""The API as its description says: thousands of requests made from it, through HTTP and the real handler.
+
+What a description promises is compared with what comes: statuses, headers and shapes of answers, valid requests that
+are taken, keys that are asked for. The requests are the same in every run.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    positive_data_acceptance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from gateway.openapi import describe
+from gateway.routes import ROUTES
+from opportune.local.api_gateway import ApiGateway
+from opportune.local.environments import Answer
+from tests.support.gateway_site import Site
+
+CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+]
+ACCEPTANCE = [positive_data_acceptance]
+# The short paths are the same endpoints.
+FIRST = {route.paths[0] for route in ROUTES if route.gives != "File"}
+api = schemathesis.openapi.from_dict(describe(ROUTES)).include(func=lambda context: context.operation.path in FIRST)
+KEYS = {"key": "public"}
+
+
+@pytest.fixture(name="url", scope="module")
+def _url() -> Iterator[str]:
+    site = Site(per_second=10**9)
+    front = ApiGateway(
+        lambda payload: Answer(json.dumps(site.send(json.loads(payload))).encode()), port=None, demo_dir=None
+    )
+    front.start()
+    yield front.url
+    front.stop()
+
+
+@api.parametrize()
+@settings(
+    max_examples=40,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_the_api_is_what_its_description_says(url: str, case: Any) -> None:
+    """Of every endpoint, with bodies that are valid and bodies that are not."""
+    if "key" in case.path_parameters:
+        case.path_parameters.update(KEYS)
+    response = case.call(base_url=url, auth=("public", ""))
+    # How many bytes a body has is nothing that its schema can say.
+    case.validate_response(response, checks=[*CHECKS, *(ACCEPTANCE if response.status_code != 413 else ())])

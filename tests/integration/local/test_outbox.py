@@ -1,0 +1,202 @@
+"""The outbox: what the stand-ins accepted, by each channel, as commands and pages show it."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from botocore.exceptions import ClientError
+
+from opportune.local import accepted, outbox_page
+from opportune.local import aws as local_aws
+from opportune.local.accepted import Accepted
+from opportune.local.outbox_page import framed, readable
+from opportune.local.webhook_sink import MOST, WebhookSink
+from opportune.system.subprocesses import Children
+from shared import clock
+from tests.conftest import Aws
+
+SPEED = 600.0
+RAW = (
+    b"From: =?utf-8?q?Caf=C3=A9?= <shop@example.com>\r\nTo: ann@site.test\r\n"
+    b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nList-Unsubscribe: <https://example.com/u>\r\n"
+    b"MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n"
+    b"--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nHello \xc3\xa4\r\n"
+    b"--b\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>Hello</p>\r\n--b--\r\n"
+)
+
+
+def send_raw(aws: Aws, sender: str = "shop@example.com", **options: Any) -> str:
+    """Send the raw mail and return its message id."""
+    answer = aws.client("sesv2").send_email(
+        FromEmailAddress=sender,
+        Destination={"ToAddresses": ["ann@site.test"]},
+        Content={"Raw": {"Data": RAW}},
+        **options,
+    )
+    return str(answer["MessageId"])
+
+
+def test_mails_are_read_back(aws: Aws) -> None:
+    """Raw and simple mails in the order in which they came, decoded, with parts, headers, time, id, activation."""
+    local_aws.create_resources(aws.url, ["example.com"])
+    before = clock.now_ms()
+    simple = {"Subject": {"Data": "s"}, "Body": {"Html": {"Data": "<p>h</p>"}, "Text": {"Data": "t"}}}
+    aws.client("sesv2").send_email(
+        FromEmailAddress="shop@example.com",
+        Destination={"ToAddresses": ["bob@site.test"]},
+        Content={"Simple": simple},
+    )
+    message_id = send_raw(aws, EmailTags=[{"Name": "activation_id", "Value": "a1"}])
+    first, mail = local_aws.outbox(aws.url)
+    assert (first["to"], first["subject"], first["text"], first["html"]) == (["bob@site.test"], "s", "t", "<p>h</p>")
+    assert first["activation"] == ""
+    assert mail["to"] == ["ann@site.test"]
+    assert mail["from"] == "Café <shop@example.com>"
+    assert mail["subject"] == "Grüße"
+    assert (mail["text"].strip(), mail["html"].strip()) == ("Hello ä", "<p>Hello</p>")
+    assert mail["headers"]["List-Unsubscribe"] == "<https://example.com/u>"
+    assert (mail["id"], mail["activation"]) == (message_id, "a1")
+    assert before <= first["at"] <= mail["at"] <= clock.now_ms()
+
+
+def test_what_was_refused_is_not_there(aws: Aws) -> None:
+    """A sender that is not verified gets an error, and its mail is in no outbox."""
+    local_aws.create_resources(aws.url, ["example.com"])
+    with pytest.raises(ClientError):
+        send_raw(aws, sender="shop@stranger.test")
+    assert accepted.fetch(aws.url) == []
+
+
+def test_texts_are_read_back(aws: Aws) -> None:
+    """A text message has its number, words and attributes."""
+    attributes = {"AWS.SNS.SMS.SenderID": {"DataType": "String", "StringValue": "SHOP"}}
+    answer = aws.client("sns").publish(PhoneNumber="+14155550100", Message="a & b = ä", MessageAttributes=attributes)
+    (text,) = accepted.fetch(aws.url)
+    assert (text.channel, text.to, text.text, text.sender) == ("sms", ["+14155550100"], "a & b = ä", "SHOP")
+    assert text.id == answer["MessageId"]
+    assert text.headers == {"AWS.SNS.SMS.SenderID": "SHOP"}
+
+
+def test_pushes_are_read_back(aws: Aws) -> None:
+    """A push has its end point, its title and words, the activation it collapses by, and the whole payload."""
+    endpoint = local_aws.push_endpoint(aws.url, "device-1")
+    assert local_aws.push_endpoint(aws.url, "device-1") == endpoint
+    apns = {"aps": {"alert": {"title": "Back again?", "body": "Your cart waits."}}, "activation": "a2"}
+    message = json.dumps({"default": "Your cart waits.", "APNS": json.dumps(apns)})
+    aws.client("sns").publish(TargetArn=endpoint, Message=message, MessageStructure="json")
+    aws.client("sns").publish(TargetArn=endpoint, Message="plain")
+    push, plain = accepted.fetch(aws.url)
+    assert (push.channel, push.to, push.subject, push.text) == ("push", [endpoint], "Back again?", "Your cart waits.")
+    assert (push.activation, push.payload) == ("a2", message)
+    assert (plain.text, plain.payload) == ("plain", "")
+
+
+def test_topics_and_reset(aws: Aws) -> None:
+    """What goes to a topic is nobody's message; a reset of the stand-in empties the outbox."""
+    topic = aws.client("sns").create_topic(Name="alarms")["TopicArn"]
+    aws.client("sns").publish(TopicArn=topic, Message="alarm")
+    assert accepted.fetch(aws.url) == []
+    aws.client("sns").publish(PhoneNumber="+14155550100", Message="hello")
+    assert len(accepted.fetch(aws.url)) == 1
+    aws.reset()
+    assert accepted.fetch(aws.url) == []
+
+
+@pytest.fixture(name="fast_aws", scope="module")
+def _fast_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    folder = tmp_path_factory.mktemp("fast")
+    with Children(folder / "run", folder / "logs", os.environ) as children:
+        yield Aws(local_aws.start(children, f"{clock.now_ms()},{SPEED:g}"))
+
+
+def test_delays_are_shorter_for_a_fast_clock(fast_aws: Aws) -> None:
+    """Of two messages delayed by ten minutes each, both are there after a second; the time of a text is fast too."""
+    made = local_aws.create_resources(fast_aws.url)
+    sqs, begun = fast_aws.client("sqs"), time.monotonic()
+    sqs.send_message(QueueUrl=made.doorbells_url, MessageBody="one", DelaySeconds=600)
+    entry = {"Id": "2", "MessageBody": "two", "DelaySeconds": 600}
+    sqs.send_message_batch(QueueUrl=made.doorbells_url, Entries=[entry])
+    assert not sqs.receive_message(QueueUrl=made.doorbells_url).get("Messages")
+    bodies: set[str] = set()
+    while len(bodies) < 2:
+        found = sqs.receive_message(QueueUrl=made.doorbells_url, MaxNumberOfMessages=10, WaitTimeSeconds=5)
+        bodies |= {message["Body"] for message in found["Messages"]}
+    assert bodies == {"one", "two"}
+    assert 0.9 <= time.monotonic() - begun < 20
+    fast_aws.client("sns").publish(PhoneNumber="+14155550100", Message="hello")
+    (text,) = accepted.fetch(fast_aws.url)
+    assert text.at - clock.now_ms() >= 0.9 * (SPEED - 1) * 1000
+
+
+@pytest.fixture(name="sink")
+def _sink() -> Iterator[WebhookSink]:
+    sink = WebhookSink(lambda: 1000)
+    sink.start()
+    yield sink
+    sink.stop()
+
+
+def post(url: str, body: bytes, headers: dict[str, str]) -> int:
+    """Post *body* and return the status."""
+    with urlopen(Request(url, body, headers, method="POST"), timeout=10) as answer:
+        return int(answer.status)
+
+
+def test_webhooks_are_kept(sink: WebhookSink) -> None:
+    """Where it would have gone, body, headers with the signature, activation; also of what is no JSON."""
+    headers = {"Opportune-Url": "https://crm.example/hook", "Idempotency-Key": "a3", "Opportune-Signature": "t=1,v1=ff"}
+    assert post(sink.url, b'{"user": "ann"}', headers) == 204
+    assert post(sink.url + "/path", b"\xff", {}) == 204
+    webhook, odd = sink.accepted()
+    assert (webhook.channel, webhook.at, webhook.to) == ("webhook", 1000, ["https://crm.example/hook"])
+    assert (webhook.text, webhook.activation) == ('{"user": "ann"}', "a3")
+    assert webhook.headers["opportune-signature"] == "t=1,v1=ff"
+    assert odd.to == [f"{sink.url}/path"]
+
+
+def test_only_the_last_webhooks_are_kept(sink: WebhookSink) -> None:
+    """Two hundred; a GET is refused and not kept."""
+    for number in range(MOST + 3):
+        post(sink.url, str(number).encode(), {})
+    with pytest.raises(HTTPError, match="405"):
+        urlopen(sink.url, timeout=10)
+    assert [webhook.text for webhook in sink.accepted()] == [str(number) for number in range(3, MOST + 3)]
+
+
+def test_the_page_escapes_what_it_shows() -> None:
+    """Nothing that somebody else wrote becomes markup of the page, and a mail stays in its frame."""
+    hostile = '"><script>alert(1)</script>'
+    messages = [
+        Accepted(1, channel, [hostile], hostile, hostile, hostile, hostile, hostile, hostile, {hostile: hostile})
+        for channel in ("email", "sms", "push", "webhook")
+    ]
+    page = outbox_page.render(messages, nonce="n")
+    assert page.count("<script") == 1
+    assert "<script>alert" not in page
+    assert page.count("<iframe sandbox=") == 4
+
+
+def test_the_page_shows_the_newest_first_and_not_all() -> None:
+    """Two hundred of more; the count says so."""
+    page = outbox_page.render([Accepted(n, "sms", [f"+{n}"], text=f"text {n}") for n in range(1, 206)], nonce="n")
+    assert page.count("<article") == 200
+    assert "205 messages, the newest 200 shown" in page
+    assert page.index("text 205<") < page.index("text 204<")
+    assert "text 5<" not in page
+
+
+def test_a_doctype_stays_in_front() -> None:
+    """Otherwise a browser would show a mail in its mode for old pages."""
+    assert framed("<!DOCTYPE html><p>x") == '<!DOCTYPE html><base target="_blank"><p>x'
+    assert framed("<p>x") == '<base target="_blank"><p>x'
+
+
+def test_json_is_made_readable() -> None:
+    """JSON gets line breaks, all else stays."""
+    assert readable('{"a":[1]}') == '{\n  "a": [\n    1\n  ]\n}'
+    assert readable("{") == "{"

@@ -1,0 +1,315 @@
+"""The whole local stack with small functions: up, found by others, drained, and gone."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from typer.testing import CliRunner
+
+from opportune.cli import main
+from opportune.local import aws
+from opportune.local.environments import Function
+from opportune.local.stack import Stack, running
+from opportune.operations import outbox
+from opportune.system import state_file
+from opportune.system.errors import LocalStackError
+from opportune.system.ports import HOST
+from opportune.system.processes import recorded
+
+HANDLERS = """
+import json, os
+import boto3
+
+def gateway(event, context):
+    payload = json.dumps({"path": event["rawPath"], "to": event.get("body")})
+    answer = boto3.client("lambda").invoke(FunctionName=os.environ["OPPORTUNE_DECIDER_FUNCTION"], Payload=payload)
+    return {"statusCode": 200, "body": answer["Payload"].read().decode()}
+
+def decider(event, context):
+    queue = os.environ["OPPORTUNE_DELIVERIES_QUEUE_URL"]
+    if event.get("type") == "wake":
+        return {}
+    for to in [record["body"] for record in event["Records"]] if "Records" in event else [event["to"]]:
+        boto3.client("sqs").send_message(QueueUrl=queue, MessageBody=to)
+    return {name: value for name, value in os.environ.items() if name.startswith("OPPORTUNE_")}
+
+def preferences(event, context):
+    told = {name: value for name, value in os.environ.items() if name.startswith("OPPORTUNE_")}
+    return {"statusCode": 200, "body": json.dumps({"path": event["rawPath"], **told})}
+
+def engager(event, context):
+    if event.get("type") == "sweep":
+        boto3.client("sns").publish(PhoneNumber="+14155550100", Message="swept")
+        return {}
+    if "Records" not in event:
+        return {name: value for name, value in os.environ.items() if name.startswith("OPPORTUNE_")}
+    for record in event["Records"]:
+        boto3.client("sesv2").send_email(
+            FromEmailAddress="shop@example.com",
+            Destination={"ToAddresses": [record["body"]]},
+            Content={"Simple": {"Subject": {"Data": "hello"}, "Body": {"Html": {"Data": "<p>hi</p>"}}}},
+        )
+    return {"batchItemFailures": []}
+"""
+OTHER_PROCESS = """
+import signal, sys, time
+from pathlib import Path
+from opportune.local.environments import Function
+from opportune.local.stack import Stack
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits it ignored
+env = {"PYTHONPATH": sys.argv[2]}
+with Stack(
+    state_dir=Path(sys.argv[1]),
+    functions={"gateway": Function("stack_handlers.gateway", timeout_s=5, env=env)},
+    redis_url=sys.argv[3],
+    mongodb_url=sys.argv[4],
+):
+    print("up", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def handlers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with small handlers."""
+    folder = tmp_path_factory.mktemp("handlers")
+    (folder / "stack_handlers.py").write_text(HANDLERS)
+    return folder
+
+
+def _functions(handlers: Path) -> dict[str, Function]:
+    env = {"PYTHONPATH": str(handlers)}
+    return {
+        name: Function(f"stack_handlers.{name}", timeout_s=8, env=env)
+        for name in ("gateway", "decider", "engager", "preferences")
+    }
+
+
+@pytest.fixture(scope="module")
+def stack(handlers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Return a running stack."""
+    state_dir = tmp_path_factory.mktemp("state")
+    with Stack(state_dir=state_dir, functions=_functions(handlers), extra_env={"OPPORTUNE_EXTRA": "1"}) as up:
+        yield up
+
+
+def _post(stack: Stack, path: str, body: str) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection(stack.http_url.removeprefix("http://"), timeout=10)
+    with contextlib.closing(connection):
+        connection.request("POST", path, body, {"Content-Type": "text/plain"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def test_a_request_travels_through_all_functions(stack: Stack) -> None:
+    """HTTP → Gateway → Decider → SQS → Engager → SES, with real boto3 clients all the way."""
+    status, settings = _post(stack, "/v1/track", "ann@site.test")
+    assert status == 200
+    stack.drain(20)
+    assert [mail["to"] for mail in stack.outbox()] == [["ann@site.test"]]
+    assert settings["OPPORTUNE_REDIS_URL"] == stack.redis_url
+    assert settings["OPPORTUNE_MONGODB_URL"] == stack.mongodb_url
+    assert settings["OPPORTUNE_POLL_SECONDS"] == "1"
+    assert settings["OPPORTUNE_EXTRA"] == "1"
+    assert "OPPORTUNE_DECIDER_FUNCTION" not in settings, "only the Gateway is told that"
+
+
+def test_each_function_gets_what_it_declares(stack: Stack) -> None:
+    """Doorbells and schedules for the Decider; links, webhooks and one secret for Engager and Preferences."""
+    _, decider = _post(stack, "/v1/track", "eve@site.test")
+    assert decider["OPPORTUNE_DOORBELLS_QUEUE_URL"] == stack.doorbells_url
+    assert decider["OPPORTUNE_DOORBELLS_QUEUE_ARN"].endswith(":doorbells")
+    assert decider["OPPORTUNE_SCHEDULES_DEAD_ARN"].endswith(":schedules-dead")
+    assert decider["OPPORTUNE_SCHEDULE_GROUP"]
+    assert decider["OPPORTUNE_SCHEDULE_ROLE_ARN"]
+    assert "OPPORTUNE_SIGNING_SECRET" not in decider
+    engager = json.loads(
+        aws.client("lambda", stack.lambda_url).invoke(FunctionName="engager", Payload=b"{}")["Payload"].read()
+    )
+    assert engager["OPPORTUNE_PREFERENCES_URL"] == stack.http_url
+    assert engager["OPPORTUNE_WEBHOOK_SINK"].startswith(f"http://{HOST}:")
+    _, preferences = _post(stack, "/unsubscribe/token?x=1", "")
+    assert preferences["path"] == "/unsubscribe/token"
+    assert len(preferences["OPPORTUNE_SIGNING_SECRET"]) >= 32
+    assert preferences["OPPORTUNE_SIGNING_SECRET"] == engager["OPPORTUNE_SIGNING_SECRET"]
+    assert not any(told["OPPORTUNE_CLOCK"] for told in (decider, engager, preferences))
+    stack.drain(20)
+
+
+def test_a_doorbell_wakes_the_decider_and_a_drain_waits_for_it(stack: Stack) -> None:
+    """Doorbell → Decider → delivery → Engager: all of it is done when the drain returns; what is delayed is not."""
+    sqs = aws.client("sqs", stack.aws_url)
+    for delay_s, to in [(0, "rung@site.test"), (900, "delayed@site.test")]:
+        sqs.send_message(QueueUrl=stack.doorbells_url, MessageBody=to, DelaySeconds=delay_s)
+    stack.drain(20)
+    receivers = [mail["to"] for mail in stack.outbox()]
+    assert ["rung@site.test"] in receivers
+    assert ["delayed@site.test"] not in receivers
+
+
+def test_the_engager_sweeps(stack: Stack) -> None:
+    """Every second; what it then sends is in the outbox."""
+    deadline = time.monotonic() + 20
+    while not stack.accepted("sms"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert stack.accepted("sms")[0].text == "swept"
+
+
+def test_the_outbox_has_all_channels(stack: Stack) -> None:
+    """Mail, push and webhook, in order of time: in the stack, on its page, and on the command line."""
+    _post(stack, "/v1/track", "zoe@site.test")
+    stack.drain(20)
+    endpoint = stack.push_endpoint("device")
+    aws.client("sns", stack.aws_url).publish(TargetArn=endpoint, Message="knock, knock")
+    engager = json.loads(
+        aws.client("lambda", stack.lambda_url).invoke(FunctionName="engager", Payload=b"{}")["Payload"].read()
+    )
+    with urlopen(Request(engager["OPPORTUNE_WEBHOOK_SINK"], b"[markup]", method="POST"), timeout=10):
+        pass
+    sent = [message for message in stack.accepted() if message.channel != "sms"]
+    assert [message.channel for message in sent[-3:]] == ["email", "push", "webhook"]
+    assert (sent[-3].to, sent[-2].text, sent[-1].text) == (["zoe@site.test"], "knock, knock", "[markup]")
+    with urlopen(f"{stack.http_url}/outbox", timeout=10) as answer:
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert "knock, knock" in answer.read().decode()
+    told = CliRunner().invoke(main.app, ["outbox", "--url", stack.http_url, "--json"], catch_exceptions=False)
+    listed = [each for each in json.loads(told.stdout) if each["channel"] != "sms"]
+    assert [each["channel"] for each in listed[-3:]] == ["email", "push", "webhook"]
+    table = outbox.table(sent)
+    assert table.row_count == len(sent)
+    shown = CliRunner().invoke(main.app, ["outbox", "--url", stack.http_url], catch_exceptions=False)
+    assert shown.exit_code == 0
+    assert "[markup]" in shown.stdout
+    assert f"{stack.http_url}/outbox" in shown.stdout
+    assert CliRunner().invoke(main.app, ["outbox", "--url", stack.aws_url]).exit_code == 2
+
+
+def test_a_fast_clock_is_everywhere(stack: Stack, handlers: Path, tmp_path: Path) -> None:
+    """At speed 600 a schedule that is due in ten minutes rings within seconds; functions and outbox have that clock."""
+    functions = {name: function for name, function in _functions(handlers).items() if name in ("decider", "engager")}
+    begun = time.monotonic()
+    with Stack(
+        state_dir=tmp_path, functions=functions, redis_url=stack.redis_url, mongodb_url=stack.mongodb_url, speed=600
+    ) as fast:
+        told = running(tmp_path)
+        assert told is not None
+        payload = json.dumps({"to": "now@site.test"}).encode()
+        answer = aws.client("lambda", fast.lambda_url).invoke(FunctionName="decider", Payload=payload)
+        settings = json.loads(answer["Payload"].read())
+        assert settings["OPPORTUNE_CLOCK"] == told["clock"]
+        assert settings["OPPORTUNE_CLOCK"].endswith(",600")
+        assert settings["OPPORTUNE_POLL_SECONDS"] == "600"
+        due = fast.clock() + 600_000
+        aws.client("scheduler", fast.aws_url).create_schedule(
+            Name="bell",
+            GroupName=settings["OPPORTUNE_SCHEDULE_GROUP"],
+            ScheduleExpression=f"at({datetime.fromtimestamp(due / 1000, UTC):%Y-%m-%dT%H:%M:%S})",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            ActionAfterCompletion="DELETE",
+            Target={
+                "Arn": settings["OPPORTUNE_DOORBELLS_QUEUE_ARN"],
+                "RoleArn": settings["OPPORTUNE_SCHEDULE_ROLE_ARN"],
+                "Input": "bell@site.test",
+            },
+        )
+        while not (rung := [mail for mail in fast.outbox() if mail["to"] == ["bell@site.test"]]):
+            assert time.monotonic() < begun + 60
+            time.sleep(0.05)
+        # The schedule itself knows only whole seconds.
+        assert due - 1000 <= rung[0]["at"] <= fast.clock()
+
+
+def test_other_programs_find_the_running_stack(stack: Stack) -> None:
+    """stack.json names process and URLs, and a client can use them."""
+    told = running(stack.state_dir)
+    assert told is not None
+    assert told["pid"] == os.getpid()
+    assert (told["http_url"], told["queue_url"]) == (stack.http_url, stack.queue_url)
+    assert aws.client("lambda", told["lambda_url"]).invoke(FunctionName="engager", Payload=b'{"Records": []}')
+    assert running(stack.state_dir / "elsewhere") is None
+
+
+def test_a_second_stack_is_refused(stack: Stack, handlers: Path) -> None:
+    """The message names process and URL of the first, which goes on."""
+    with pytest.raises(LocalStackError, match=f"process {os.getpid()}, {stack.http_url}"):
+        Stack(state_dir=stack.state_dir, functions=_functions(handlers)).start()
+    assert running(stack.state_dir) is not None
+    assert _post(stack, "/v1/track", "bob@site.test")[0] == 200
+
+
+def test_a_busy_port_is_reported_and_nothing_is_left(handlers: Path, tmp_path: Path) -> None:
+    """The message names the port; state file and run folder are gone."""
+    with socket.socket() as busy:
+        busy.bind((HOST, 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        with pytest.raises(LocalStackError, match=f"port {port} "):
+            Stack(state_dir=tmp_path, port=port, functions=_functions(handlers)).start()
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
+def test_a_function_that_cannot_start_stops_the_stack(stack: Stack, tmp_path: Path) -> None:
+    """The failure names the function; every process that was started is gone."""
+    told: list[tuple[str, str]] = []
+    broken = Stack(
+        state_dir=tmp_path,
+        functions={"gateway": Function("no_such_package.handler", timeout_s=5)},
+        redis_url=stack.redis_url,
+        mongodb_url=stack.mongodb_url,
+        progress=lambda label, state: told.append((label, state)),
+    )
+    with pytest.raises(LocalStackError, match="function gateway cannot import"):
+        broken.start()
+    assert ("function gateway", "failed") in told
+    assert ("Valkey", "ready") in told
+    assert not broken.run_dir.exists()
+    broken.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_way_to_end_leaves_processes(stack: Stack, handlers: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """However the program ends, its children end too; the next stack starts in the same folder."""
+    command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path), str(handlers), stack.redis_url]
+    with subprocess.Popen([*command, stack.mongodb_url], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"up\n"
+        told = running(tmp_path)
+        assert told is not None
+        assert told["pid"] == other.pid
+        children = recorded(Path(told["run_dir"]))
+        assert len([child for child in children if child.alive()]) >= 3
+        other.send_signal(number)
+        other.wait(10)
+    deadline = time.monotonic() + 10
+    while any(child.alive() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(child.alive() for child in children)
+    assert running(tmp_path) is None
+    assert (tmp_path / state_file.NAME).exists() is (number is signal.SIGKILL)
+    line = state_file.claim(tmp_path)
+    assert (line is not None and str(told["pid"]) in line) is (number is signal.SIGKILL)
+    state_file.release(tmp_path)
+
+
+def test_stop_leaves_only_the_logs(stack: Stack) -> None:
+    """After the stop (the last test of this file) no process runs and only the logs are there."""
+    children = recorded(stack.run_dir)
+    stack.stop()
+    stack.stop()
+    assert not any(child.alive() for child in children)
+    assert [path.name for path in stack.state_dir.iterdir()] == ["logs"]
+    assert running(stack.state_dir) is None
+    assert (stack.logs_dir / "engager.log").exists()

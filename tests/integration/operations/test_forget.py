@@ -1,0 +1,387 @@
+"""Forgetting a user: on real servers, with an id and values that can be searched for everywhere afterwards."""
+
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import msgspec
+import pytest
+from pymongo.database import Database
+from redis import Redis
+
+from decider import keys, user_admin
+from decider.dispatch import LONGEST_HOP_S, schedule_name
+from engager import forget as engager_forget
+from engager.forget import Forgotten
+from opportune.operations import forget as erasure
+from opportune.system.functions import Queues
+from shared.contracts import Activation, ForgetUser, Ring, Woken
+from shared.ruleset import Campaign
+from shared.signing import pseudonym
+from tests.conftest import Aws
+from tests.integration.decider.test_gates import ADD, HOUR, House, campaign, cart
+from tests.integration.decider.test_wake import GRACE, LEFT, MINUTE, T0, WAIT, Shop
+from tests.support.builders import compiled
+
+SECRET = "a secret of the tests, long enough"
+CANARY = "canary-7f3a"
+VALUE = "value-of-canary"
+LEDGERS = "his {}"
+LONG = 2 * LONGEST_HOP_S * 1000
+
+HouseMaker = Callable[..., House]
+
+
+@pytest.fixture(name="house")
+def _house(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> HouseMaker:
+    def make(*campaigns: Campaign) -> House:
+        return House(redis_client, mongodb, campaigns, {})
+
+    return make
+
+
+def neighbour(user: str) -> str:
+    """Return another user of the same partition."""
+    number = keys.partition("demo", user)
+    return next(name for n in range(100_000) if keys.partition("demo", name := f"neighbour-{n}") == number)
+
+
+def erase(shop: Shop, user: str, site: str = "demo") -> dict[str, int]:
+    """Let the Decider erase a user."""
+    return user_admin.forget(shop.decider, ForgetUser(site, user))
+
+
+def traces(redis: Any, text: str) -> list[str]:
+    """Return the keys of Redis that hold *text*, in their name or anywhere in their value."""
+    found = []
+    for key in redis.scan_iter():
+        kind = redis.type(key)
+        values = redis.hgetall(key) if kind == b"hash" else redis.zrange(key, 0, -1)
+        if text in repr(key) + repr(values):
+            found.append(repr(key))
+    return found
+
+
+def documents_with(database: Database[dict[str, Any]], text: str) -> list[str]:
+    """Return the collections with a document that holds *text* anywhere."""
+    return [
+        name for name in database.list_collection_names() if any(text in repr(row) for row in database[name].find())
+    ]
+
+
+# --- the Decider ---
+
+
+def test_row_appointments_and_activations_go_and_a_neighbour_stays(house: HouseMaker, redis_client: Redis) -> None:
+    """Everything of the user goes, at once; one of the same partition, and one of another site, keep all."""
+    home = house(cart(delay=LONG), compiled(LEFT, channel="email", name="left"))
+    other = neighbour(CANARY)
+    for user in (CANARY, other):
+        home.send(user, "add", 0)
+    before = (home.agenda(other), home.row(other), home.unacknowledged(other))
+    assert [kind for kind, *_ in sorted(home.agenda(CANARY))] == ["absence", "handover"]
+    assert erase(home, CANARY, site="elsewhere") == dict.fromkeys(
+        ("row", "appointments", "activations", "schedules"), 0
+    )
+    assert erase(home, CANARY) == {"row": 1, "appointments": 2, "activations": 1, "schedules": 1}
+    assert traces(redis_client, CANARY) == []
+    assert (home.agenda(other), home.row(other), home.unacknowledged(other)) == before
+    assert sum(erase(home, CANARY).values()) == 0
+
+
+def test_nothing_that_waited_is_sent(house: HouseMaker) -> None:
+    """Neither the doorbell, nor a wake, nor a schedule brings it back; the daily figures say what became of it."""
+    home = house(cart(delay=LONG), compiled(LEFT, channel="email", name="left"))
+    home.send(CANARY, "add", 0)
+    (ring,) = home.post.rings
+    erase(home, CANARY)
+    assert [schedule_name(key) for key in home.post.silenced] == [schedule_name(ring.key)]
+    home.take(CANARY, LONG)
+    assert home.wake(LONG + WAIT + GRACE) == Woken(0, 0)
+    assert (home.post.queued, home.post.recorded) == ([], [])
+    counted: Any = home.redis.hgetall(keys.counters(keys.partition("demo", CANARY)))
+    what = {tuple(json.loads(name))[2:]: int(n) for name, n in counted.items() if name != b"born"}
+    assert what == {("test", "activated"): 1, ("test", "forgotten"): 1}
+
+
+def test_ids_that_look_like_something_else(house: HouseMaker, redis_client: Redis) -> None:
+    """Quotes, slashes, braces, blanks and other scripts are part of an id, and no pattern."""
+    home = house(cart(delay=LONG), compiled(LEFT, channel="email", name="left"))
+    odd = ['a"b', "a/b", "a\\b", "{p1}", "a:b", "ä 中\u2028", "*", "", '["demo","x"]']
+    for user in odd:
+        home.send(user, "add", 0)
+    for user in odd:
+        assert erase(home, user) == {"row": 1, "appointments": 2, "activations": 1, "schedules": 1}, user
+        assert sum(erase(home, user).values()) == 0
+    left: Any = [key for key in redis_client.scan_iter() if not key.endswith(b":n")]
+    assert left == []
+
+
+def test_events_meanwhile_come_before_or_after(house: HouseMaker, redis_client: Redis) -> None:
+    """Eighty events against forty erasures: nothing is ever half there, and a last erasure leaves nothing."""
+    home = house(cart(delay=LONG), compiled(LEFT, channel="email", name="left"))
+    stop = threading.Event()
+
+    def forget_on_and_on() -> None:
+        while not stop.is_set():
+            erase(home, CANARY)
+
+    eraser = threading.Thread(target=forget_on_and_on)
+    eraser.start()
+    try:
+        for n in range(80):
+            home.send(CANARY, "add", n * MINUTE)
+    finally:
+        stop.set()
+        eraser.join()
+    handovers = [names for names in home.agenda(CANARY) if names[0] == "handover"]
+    assert len(handovers) == home.unacknowledged(CANARY)
+    assert bool(home.row(CANARY)) == bool(home.agenda(CANARY))
+    erase(home, CANARY)
+    assert traces(redis_client, CANARY) == []
+    # Every schedule that was made has been removed: of each match, or there never was one.
+    assert {ring.key for ring in home.post.rings} <= set(home.post.silenced)
+
+
+# --- the Engager ---
+
+
+def fill(database: Database[dict[str, Any]], user: str, site: str = "demo") -> None:
+    """Write *user* to everywhere in MongoDB."""
+    now = datetime.now(UTC)
+    row = {"site": site, "user": user}
+    database.customers.insert_one(
+        {"_id": f"{site}:{user}", **row, "attributes": {"email": f"{VALUE}-{user}@x.example"}}
+    )
+    database.optouts.insert_one({"_id": f"{site}:{user}", **row, "channels": {"sms": {"at": now, "reason": "link"}}})
+    for generation in (3, 4):
+        database[f"targets_{site}_{generation}"].insert_one({"_id": user, "groups": ["a"]})
+    for name in ("one", "another"):
+        database.list_members.insert_one({"_id": {"site": site, "list": name, "user": user}})
+    for state in ("sent", "sending", "held", "failed_retryable", "unknown", "suppressed"):
+        database.activations.insert_one(
+            {
+                "_id": LEDGERS.format(state) if (site, user) == ("demo", CANARY) else f"{site} {len(user)} {state}",
+                **row,
+                "campaign": "a",
+                "ruleset": 1,
+                "channel": "email",
+                "event": "add",
+                "message_id": f"m {VALUE}",
+                "per": f'["{VALUE}"]',
+                "at": now,
+                "created": now,
+                "state": state,
+                "reason": "cap" if state == "suppressed" else None,
+                "attributes": {"cart": VALUE},
+                "content": {"title": VALUE},
+                "provider_id": f"ses {VALUE}",
+                "held": {"activation": json.dumps({"user": user, "cart": VALUE}).encode(), "since": 1},
+                "field_of_tomorrow": VALUE,
+            }
+        )
+
+
+def test_mongodb_keeps_a_pseudonym_and_nothing_else(mongodb: Database[dict[str, Any]]) -> None:
+    """No collection holds the id or a value; the ledger's rows are all there, and none will still be sent."""
+    for user in (CANARY, "somebody-else"):
+        fill(mongodb, user)
+    fill(mongodb, CANARY, site="demo-2")
+    forgotten = engager_forget.forget(mongodb, SECRET, "demo", CANARY)
+    assert forgotten == {"tombstone": 1, "customer": 1, "targets": 2, "lists": 2, "optouts": 1, "ledger": 6}
+    assert sum(engager_forget.forget(mongodb, SECRET, "demo", CANARY).values()) == 0
+    rows = list(mongodb.activations.find({"site": "demo", "user": pseudonym(SECRET, "demo", CANARY)}))
+    assert sorted((row["state"], row.get("reason")) for row in rows) == [
+        ("sending", None),
+        ("sent", None),
+        ("suppressed", "cap"),
+        ("suppressed", "forgotten"),
+        ("suppressed", "forgotten"),
+        ("unknown", None),
+    ]
+    kept = {"_id", *engager_forget.KEPT}
+    assert all(set(row) <= kept for row in rows)
+    assert mongodb.customers.count_documents({}) == 2
+    assert mongodb.activations.count_documents({"user": CANARY, "site": "demo-2"}) == 6
+    assert mongodb.activations.count_documents({"user": "somebody-else", "content": {"$exists": True}}) == 6
+    for name in ("demo", "demo-2"):
+        engager_forget.forget(mongodb, SECRET, name, CANARY)
+    assert documents_with(mongodb, CANARY) == []
+
+
+def test_what_a_delivery_under_way_writes_later_goes_with_the_next_pass(mongodb: Database[dict[str, Any]]) -> None:
+    """The provider's id comes to a row that has the pseudonym already."""
+    fill(mongodb, CANARY)
+    engager_forget.forget(mongodb, SECRET, "demo", CANARY)
+    mongodb.activations.update_one({"state": "sending"}, {"$set": {"state": "sent", "provider_id": VALUE}})
+    assert engager_forget.forget(mongodb, SECRET, "demo", CANARY)["ledger"] == 1
+    assert documents_with(mongodb, VALUE) == []
+
+
+def test_the_tombstone_says_who_is_forgotten_and_does_not_tell_who(mongodb: Database[dict[str, Any]]) -> None:
+    """Of a batch only his activations lose their names; another secret or site would make other hashes."""
+    gone = Forgotten(mongodb.forgotten, SECRET)
+    sent = [an_activation(CANARY), an_activation("anna"), an_activation(CANARY, suppressed="cap")]
+    assert (gone.has("demo", CANARY), gone.without_names(sent), gone.without_names([])) == (False, sent, [])
+    engager_forget.forget(mongodb, SECRET, "demo", CANARY)
+    assert (gone.has("demo", CANARY), gone.has("demo", "anna"), gone.has("demo-2", CANARY)) == (True, False, False)
+    first, second, third = gone.without_names(sent)
+    assert second == sent[1]
+    assert (first.suppressed, third.suppressed) == ("forgotten", "cap")
+    assert (first.user, first.id, first.at) == (pseudonym(SECRET, "demo", CANARY), sent[0].id, sent[0].at)
+    assert CANARY not in repr([first, third])
+    assert VALUE not in repr([first, third])
+    assert pseudonym(SECRET, "demo", CANARY) != pseudonym(SECRET + "!", "demo", CANARY)
+    assert pseudonym(SECRET, "demo", CANARY) != pseudonym(SECRET, "demo-2", CANARY)
+
+
+def an_activation(user: str, **changes: Any) -> Activation:
+    """Return an activation of a user."""
+    return Activation(
+        id=f"id {len(user)}",
+        site="demo",
+        user=user,
+        campaign="a",
+        ruleset=1,
+        channel="email",
+        at=T0,
+        event="add",
+        message_id=f"m {VALUE}",
+        attributes={"cart": VALUE},
+        per=f'["{VALUE}"]',
+        **changes,
+    )
+
+
+# --- the queues, and all of it ---
+
+
+@pytest.fixture(name="dead")
+def _dead(aws: Aws) -> Queues:
+    sqs = aws.client("sqs")
+    return Queues(sqs, [sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("deliveries-dead", "doorbells-dead")])
+
+
+def bodies(dead: Queues) -> list[str]:
+    """Return what lies in the queues; nothing is hidden from the next who looks."""
+    found = []
+    for url in dead.urls:
+        while messages := dead.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            found += [message["Body"] for message in messages]
+    return sorted(found)
+
+
+def test_only_messages_of_the_user_leave_the_queues(dead: Queues) -> None:
+    """Activations, doorbells and failed calls of his go; those of others, and what is no JSON, stay and are visible."""
+    others = [msgspec.json.encode(an_activation(f"user-{n}", suppressed=f"mentions {CANARY}")) for n in range(23)]
+    his = [
+        msgspec.json.encode(an_activation(CANARY)),
+        msgspec.json.encode(Ring(key="k", born="1", lost=an_activation(CANARY))),
+        json.dumps({"requestPayload": {"activations": [{"site": "demo", "user": CANARY}]}}).encode(),
+    ]
+    for url in dead.urls:
+        for body in (*others, *his, b"no JSON"):
+            dead.sqs.send_message(QueueUrl=url, MessageBody=body.decode())
+    assert erasure.purge(dead, "elsewhere", CANARY) == 0
+    assert erasure.purge(dead, "demo", CANARY) == 6
+    assert erasure.purge(dead, "demo", CANARY) == 0
+    assert bodies(dead) == sorted([*(each.decode() for each in others), "no JSON"] * 2)
+
+
+class Everything:
+    """A house, a database and queues, reached as the command reaches them. *on_wait*: what happens between passes."""
+
+    def __init__(self, home: House, dead: Queues, on_wait: Callable[[int], None]) -> None:
+        self.home, self.dead, self.on_wait, self.waits = home, dead, on_wait, 0
+
+    def reach(self) -> erasure.Reach:
+        """Return how the command reaches it."""
+        known = partial(erasure.activations, self.home.database)
+        return erasure.Reach(self.decider, self.engager, self.dead, known, self.wait)
+
+    def decider(self, payload: bytes) -> bytes:
+        """Answer as the Decider."""
+        request = msgspec.json.decode(payload, type=ForgetUser)
+        return msgspec.json.encode(user_admin.forget(self.home.decider, request))
+
+    def engager(self, payload: bytes) -> bytes:
+        """Answer as the Engager."""
+        request = msgspec.json.decode(payload, type=ForgetUser)
+        return msgspec.json.encode(engager_forget.forget(self.home.database, SECRET, request.site, request.user))
+
+    def wait(self, seconds: float) -> None:
+        """Let happen what happens meanwhile."""
+        assert seconds > 5, "an event that a Gateway has taken is decided within 5 s"
+        self.waits += 1
+        self.on_wait(self.waits)
+
+
+@pytest.fixture(name="whole")
+def _whole(house: HouseMaker, dead: Queues) -> House:
+    home = house(
+        cart(delay=LONG), compiled(LEFT, channel="email", name="left"), campaign(ADD, name="now", reads=["cart"])
+    )
+    fill(home.database, CANARY)
+    home.send(CANARY, "add", 0, cart=VALUE)
+    body = msgspec.json.encode(home.post.queued[0]).decode()
+    assert VALUE in body
+    report = {"detail": {"mail": {"destination": [VALUE], "tags": {"activation_id": [LEDGERS.format("sent")]}}}}
+    for each in (body, json.dumps(report)):
+        dead.sqs.send_message(QueueUrl=dead.urls[0], MessageBody=each)
+    return home
+
+
+def assert_gone(home: House, dead: Queues) -> None:
+    """Nothing anywhere holds the user's id or a value of his."""
+    for text in (CANARY, VALUE):
+        assert documents_with(home.database, text) == []
+        assert traces(home.redis, text) == []
+        assert not any(text in body for body in bodies(dead))
+
+
+def test_the_canary_is_nowhere_afterwards(whole: House, dead: Queues) -> None:
+    """Two passes: one erases, one finds nothing; receipts say how much of what."""
+    assert documents_with(whole.database, CANARY)
+    assert traces(whole.redis, CANARY)
+    erased = erasure.forget("demo", CANARY, Everything(whole, dead, lambda _: None).reach())
+    assert (erased.done, len(erased.passes)) == (True, 2)
+    assert erased.totals == {
+        "mongodb.tombstone": 1,
+        "mongodb.customer": 1,
+        "mongodb.targets": 2,
+        "mongodb.lists": 2,
+        "mongodb.optouts": 1,
+        "mongodb.ledger": 6,
+        "redis.row": 1,
+        "redis.appointments": 2,
+        "redis.activations": 1,
+        "schedules": 1,
+        "queues.messages": 2,
+    }
+    assert_gone(whole, dead)
+
+
+def test_an_event_that_arrives_meanwhile_is_found_by_a_later_pass(whole: House, dead: Queues) -> None:
+    """It is decided after the first pass has looked; the second erases what it left, the third finds nothing."""
+
+    def arrive(wait: int) -> None:
+        if wait == 1:
+            whole.send(CANARY, "add", HOUR, cart=VALUE)
+
+    erased = erasure.forget("demo", CANARY, Everything(whole, dead, arrive).reach())
+    assert (erased.done, len(erased.passes)) == (True, 3)
+    assert erased.passes[1]["redis.row"] == 1
+    assert_gone(whole, dead)
+
+
+def test_a_site_that_goes_on_sending_is_told(whole: House, dead: Queues) -> None:
+    """Event after event comes: the command gives up and says that it is not done."""
+
+    def go_on(wait: int) -> None:
+        whole.send(CANARY, "add", wait * HOUR, cart=VALUE)
+
+    erased = erasure.forget("demo", CANARY, Everything(whole, dead, go_on).reach())
+    assert (erased.done, len(erased.passes)) == (False, erasure.MOST_PASSES)

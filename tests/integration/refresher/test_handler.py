@@ -1,0 +1,106 @@
+"""The Refresher's handler on a real MongoDB: one site or all, and what is left when time runs out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from refresher.handler import TIME_LEFT_MS, Deps, RefreshFailed, create_handler
+from shared.errors import InvalidRequest
+from shared.observability import observe
+from tests.support.sites import NOW, Db, control, crowd, customers, publish, rule, targets
+
+ARN = "arn:aws:lambda:eu-central-1:123456789012:function:refresher:live"
+
+
+@dataclass
+class Context:
+    """What Lambda passes besides the payload. ``parts``: how many times there is still time for another part."""
+
+    parts: int = 10**9
+    function_name: str = "refresher"
+    memory_limit_in_mb: int = 256
+    invoked_function_arn: str = ARN
+    aws_request_id: str = "r1"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return less and less."""
+        self.parts -= 1
+        return TIME_LEFT_MS + 1 if self.parts >= 0 else TIME_LEFT_MS
+
+
+class Refresher:
+    """The handler, and what it hands over."""
+
+    def __init__(self, database: Db) -> None:
+        self.handed: list[tuple[str, dict[str, Any]]] = []
+        self._handler = create_handler(
+            Deps(database, lambda: NOW, lambda *call: self.handed.append(call), observe("refresher"), part=10)
+        )
+
+    def call(self, event: dict[str, Any], *, parts: int = 10**9) -> Any:
+        """Invoke it; *parts*: how many it has time for, after the first."""
+        return self._handler(event, Context(parts))
+
+
+@pytest.fixture(name="refresher")
+def _refresher(mongodb: Db) -> Refresher:
+    return Refresher(mongodb)
+
+
+def test_one_site_or_all(mongodb: Db, refresher: Refresher) -> None:
+    """A named site alone; without a name, as on the daily schedule, every published one."""
+    customers(mongodb, ada={"tier": "vip"})
+    customers(mongodb, "other", bob={"tier": "vip"})
+    publish(mongodb, rule("vips", tier="vip"))
+    publish(mongodb, rule("vips", tier="vip"), site="other")
+    assert refresher.call({"site": "demo"}) == {
+        "sites": {"demo": [{"generation": 1, "users": 1, "found": ("vips",), "kept": ()}]}
+    }
+    answer = refresher.call({"detail-type": "Scheduled Event"})
+    assert {site: made[0]["generation"] for site, made in answer["sites"].items()} == {"demo": 2, "other": 1}
+    assert refresher.call({"site": "demo", "wishes": ["changed"]}) == {"sites": {"demo": []}}
+    with pytest.raises(InvalidRequest):
+        refresher.call({"site": "nobody"})
+    assert refresher.handed == []
+
+
+def test_one_broken_site_does_not_stop_the_others(mongodb: Db, refresher: Refresher) -> None:
+    """The others are refreshed, and the invocation fails all the same, so that somebody looks."""
+    customers(mongodb, "other", bob={"tier": "vip"})
+    publish(mongodb, rule("vips", tier={"nosuch": 1}))
+    publish(mongodb, rule("vips", tier="vip"), site="other")
+    with pytest.raises(RefreshFailed, match="demo"):
+        refresher.call({})
+    assert targets(mongodb, site="other") == {"bob": ["vips"]}
+
+
+def test_what_there_is_no_time_for_is_handed_over(mongodb: Db, refresher: Refresher) -> None:
+    """Each invocation does some parts and calls itself for the rest; readers see the old generation until the end."""
+    crowd(mongodb, 100)
+    crowd(mongodb, 30, site="other")
+    for site in ("demo", "other"):
+        publish(mongodb, rule("vips", tier="vip"), site=site)
+    event: dict[str, Any] = {}
+    invocations = 0
+    while event is not None:
+        assert control(mongodb, "demo")["generation"] == 0 or invocations > 2
+        assert control(mongodb, "other")["generation"] == 0
+        refresher.call(event, parts=2)
+        invocations += 1
+        event = refresher.handed.pop()[1] if refresher.handed else None  # type: ignore[assignment]
+    assert len(targets(mongodb, site="demo")) == 50
+    assert len(targets(mongodb, site="other")) == 15
+    assert invocations == 5
+    assert (control(mongodb, "demo")["generation"], control(mongodb, "other")["generation"]) == (4, 2)
+    assert not {"wishes", "refresh"} & control(mongodb, "demo").keys()
+
+
+def test_what_nobody_went_on_with_is_the_next_schedules(mongodb: Db, refresher: Refresher) -> None:
+    """A call to itself that got lost costs a day at most: the next run finds what is left, and finishes it."""
+    crowd(mongodb, 100)
+    publish(mongodb, rule("vips", tier="vip"))
+    refresher.call({}, parts=2)
+    assert refresher.handed.pop() == (ARN, {"sites": ["demo"], "wishes": []})
+    made = refresher.call({})["sites"]["demo"]
+    assert [(each["generation"], each["users"]) for each in made] == [(2, 50), (3, 50)]

@@ -1,0 +1,183 @@
+"""What each function may do in MongoDB, by the roles of docs/deploy.md: all that it has to, and no more.
+
+The tests of the whole system run with these roles, too. Here is what comes up in them rarely, or never.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import count
+from typing import Any
+
+import pytest
+
+from decider.records import MongoRecords
+from decider.stats import Stats
+from decider.user_state import Batch
+from engager.controls import load
+from engager.feedback import Feedback
+from engager.forget import forget
+from engager.ledger.backlog import Backlog
+from engager.ledger.conversions import Conversions
+from engager.ledger.indexes import index
+from engager.ledger.ledger import MongoLedger
+from engager.send_rate_limiter import Ceilings
+from opportune.system.subprocesses import Children
+from preferences.known import KnownOptOuts, site_name
+from refresher.plan import ALL
+from refresher.refresh import End, Way, refresh
+from shared import mongodb
+from shared.contracts import Conversion
+from shared.errors import Unavailable
+from shared.identities import Introduction, Report
+from shared.optouts import OptOuts
+from shared.settings import DECIDER, ENGAGER, PREFERENCES, REFRESHER
+from tests.integration.engager.test_ledger_later import activation
+from tests.support.secured_mongod import SecuredMongod, role_arn
+from tests.support.sites import NOW, Db, collections, control, crowd, listed, publish, rule, targets
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture(name="cluster", scope="module")
+def _cluster(servers: Children) -> Iterator[SecuredMongod]:
+    with SecuredMongod(servers) as cluster:
+        yield cluster
+
+
+@pytest.fixture(name="everything")
+def _everything(cluster: SecuredMongod) -> Iterator[Db]:
+    """Yield the empty database for somebody who may do everything."""
+    yield cluster.admin.opportune
+    cluster.admin.drop_database("opportune")
+
+
+@pytest.fixture(name="of")
+def _of(cluster: SecuredMongod, everything: Db) -> Iterator[Callable[[str], Db]]:
+    """Return what gives the database to a function."""
+    opened = []
+
+    def of(function: str) -> Db:
+        opened.append(mongodb.database(cluster.url(role_arn(function)), everything.name))
+        return opened[-1]
+
+    yield of
+    for database in opened:
+        database.client.close()
+
+
+def told(*words: object, **more: object) -> None:
+    """Fail: nothing was to be told."""
+    raise AssertionError((words, more))
+
+
+def test_the_decider_keeps_traits_reports_and_figures(of: Callable[[str], Db], everything: Db) -> None:
+    """Types of new attributes, customers, what became of popups; daily figures, once, with an index."""
+    everything.activations.insert_one({"_id": "a1", "site": "demo", "channel": "popup"})
+    database = of(DECIDER)
+    records = MongoRecords(database)
+    for traits in ({"plan": "gold"}, {"plan": None, "age": 30}):
+        assert records.write_traits("demo", [Introduction("anna", NOW, traits)]) == []
+    records.note("demo", [Report("anna", "a1", "dismissed", NOW, reason="closed")])
+    batch = Batch(1, "b1", {'[20000,"demo","mail","matched"]': 2})
+    for _ in range(2):
+        Stats(None, database, lambda: NOW, told)._write([batch])  # type: ignore[arg-type] # they are given
+    assert [row["attributes"] for row in everything.customers.find()] == [{"age": 30}]
+    assert everything.activations.find_one({"dismissed_reason": "closed"})
+    assert [row["matched"] for row in everything.stats.find()] == [2]
+    assert "expiry" in everything.stats_batches.index_information()
+
+
+def test_the_engager_writes_the_ledger_and_forgets(of: Callable[[str], Db], everything: Db) -> None:
+    """Indexes, ceilings, conversions that come early, what SES reports, opt-outs; and every trace of one user."""
+    everything.targets_demo_3.insert_one({"_id": "anna", "groups": []})
+    everything.customers.insert_one({"_id": "demo:anna", "site": "demo", "user": "anna"})
+    listed(everything, "few", "anna")
+    database = of(ENGAGER)
+    clock = count(NOW).__next__
+    index(database)
+    index(database)
+    assert Ceilings(database.ceilings).take("demo", "email", 1, NOW)
+    assert not Ceilings(database.ceilings).take("demo", "email", 1, NOW)
+    conversions = Conversions(database.activations, database.conversions, clock)
+    conversions.mark([Conversion("a1", NOW)])
+    ledger = MongoLedger(database.activations, clock)
+    ledger.suppress([activation("a1", user="anna", suppressed="holdout")])
+    assert conversions.catch_up() == 1
+    opt_outs = OptOuts(database.optouts, clock)
+    bounce = {"bounceType": "Permanent", "bouncedRecipients": [{"emailAddress": "anna@shop.example"}]}
+    mail = {"messageId": "m1", "tags": {"opportune-activation": ["a1"]}}
+    Feedback(database.activations, opt_outs, clock)({"detail": {"eventType": "Bounce", "mail": mail, "bounce": bounce}})
+    opt_outs.add("demo", "anna", "sms", "stop")
+    backlog = Backlog(database.activations, clock)
+    assert (backlog.settle_stale(), list(backlog.due()), backlog.left().held) == (0, [], 0)
+    assert load(database) == {}
+    done = forget(database, SECRET, "demo", "anna")
+    assert done == {"tombstone": 1, "customer": 1, "targets": 1, "lists": 1, "optouts": 1, "ledger": 1}
+
+
+def test_a_refresh_is_taken_over_and_ends(of: Callable[[str], Db], everything: Db) -> None:
+    """The collection of one that had no time left is renamed, what is older is dropped."""
+    crowd(everything, 35)
+    publish(everything, rule("vips", tier="vip"), listed(everything, "few", "zoe"))
+    database = of(REFRESHER)
+    for _ in range(3):
+        hurried = Way("hurried", lambda: NOW, may_go_on=lambda: False, part=10)
+        ends = [refresh(database, "demo", [ALL], hurried).end]
+        while ends[-1] is End.NO_TIME:
+            ends.append(refresh(database, "demo", [], hurried).end)
+        assert len(ends) > 2
+    assert len(targets(everything)) == 19
+    assert len(collections(everything)) == 2
+    assert control(everything)["generation"] > 3
+
+
+def test_preferences_writes_opt_outs_of_those_who_are_not_forgotten(of: Callable[[str], Db], everything: Db) -> None:
+    """It finds tombstones and the name of the site."""
+    publish(everything, rule("vips", tier="vip"))
+    everything.rulesets.update_one({}, {"$set": {"ruleset.name": "Casino"}})
+    database = of(PREFERENCES)
+    opt_outs = KnownOptOuts(OptOuts(database.optouts), database.forgotten, SECRET)
+    forget(everything, SECRET, "demo", "eve")
+    for user in ("anna", "anna", "eve"):
+        opt_outs.add("demo", user, "email", "link")
+    assert site_name(database, "demo") == "Casino"
+    assert [row["_id"] for row in everything.optouts.find()] == ["demo:anna"]
+
+
+FORBIDDEN: dict[str, list[Callable[[Any], Any]]] = {
+    DECIDER: [
+        lambda database: database.activations.insert_one({}),
+        lambda database: database.customers.delete_one({}),
+        lambda database: database.control.update_one({}, {"$set": {"ruleset": 1}}),
+        lambda database: database.rulesets.insert_one({}),
+        lambda database: database.activations.drop(),
+    ],
+    ENGAGER: [
+        lambda database: database.rulesets.insert_one({}),
+        lambda database: database.control.update_one({}, {"$set": {"ruleset": 1}}),
+        lambda database: database.customers.insert_one({}),
+        lambda database: database.activations.drop(),
+    ],
+    REFRESHER: [
+        lambda database: database.customers.update_one({}, {"$set": {"site": ""}}),
+        lambda database: database.activations.update_one({}, {"$set": {"site": ""}}),
+    ],
+    PREFERENCES: [
+        lambda database: database.customers.find_one({}),
+        lambda database: database.activations.find_one({}),
+        lambda database: database.optouts.find_one({}),
+        lambda database: database.optouts.delete_one({}),
+    ],
+}
+
+
+@pytest.mark.parametrize("function", FORBIDDEN)
+def test_nobody_can_do_what_is_not_his(function: str, cluster: SecuredMongod) -> None:
+    """A function that somebody has taken over does no more harm than its own work allows; no other database is seen."""
+    database = mongodb.database(cluster.url(role_arn(function)), "opportune")
+    with closing(database.client):
+        elsewhere: list[Callable[[Any], Any]] = [lambda database: database.client.other.x.find_one({})]
+        for deed in FORBIDDEN[function] + elsewhere:
+            with pytest.raises(Unavailable, match="its user lacks a right") as caught, mongodb.guarded():
+                deed(database)
+            assert caught.value.code == "database_refused"

@@ -1,0 +1,92 @@
+"""Small makers of the things tests talk about."""
+
+from typing import Any
+
+from decider.activations import reference
+from decider.event_index import Plan
+from decider.user_state import RowCall, TriggerCall
+from definitions.compiler.ruleset import compile_campaign
+from definitions.model.definitions import Campaign as CampaignFile
+from shared.ruleset import Campaign, Ruleset
+
+WON = {"outcome": "win"}
+NOTE = '["game_result","m1",1790000000000,1790000000000,false,{}]'
+THREE_WINS: dict[str, Any] = {
+    "sequence": [{"event": "game_result", "where": WON, "times": 3, "consecutive": True}],
+    "within": "10m",
+}
+
+
+def compiled(
+    trigger: dict[str, Any],
+    *,
+    everyone: bool = True,
+    name: str = "test",
+    channel: str = "popup",
+    content: dict[str, Any] | None = None,
+) -> Campaign:
+    """Return a compiled campaign with *trigger*, as it would be written in a file."""
+    content = content or (
+        {"layout": "modal", "title": "Hi", "body": "there"}
+        if channel == "popup"
+        else {"subject": "Hi {{ customer.first_name }}", "text": "there"}
+    )
+    source = {
+        "id": name,
+        "name": name,
+        "targets": "everyone" if everyone else [name],  # a group of its own
+        "trigger": trigger,
+        "channel": channel,
+        "content": content,
+    }
+    return compile_campaign(CampaignFile.model_validate(source))
+
+
+WINS = compiled(THREE_WINS, name="three-wins")
+
+
+def call_for(
+    campaign: Campaign,
+    user: str,
+    message_id: str,
+    *,
+    at: int,
+    event: str = "game_result",
+    attributes: dict[str, Any] | None = None,
+    received: int | None = None,
+    **changes: Any,
+) -> RowCall:
+    """Return the row call of one event (a win, unless said otherwise) for one campaign."""
+    plan = Plan(Ruleset(site="demo", version=1, keys=[], campaigns=[campaign]))
+    ((_, bits, per, _),) = plan.concerns(event, WON if attributes is None else attributes)
+    call = RowCall(
+        site="demo",
+        user=user,
+        patience=30_000,
+        grace=5_000,
+        message_id=message_id,
+        at=at,
+        received=at if received is None else received,
+        generation=1,
+        ruleset=1,
+        ttl=60_000,
+        triggers=[
+            TriggerCall(
+                key=campaign.trigger.key,
+                everyone=campaign.everyone,
+                bits=bits,
+                per=per,
+                program=campaign.trigger.program,
+                ref=reference(campaign, 1),
+                note=NOTE,
+            )
+        ],
+    )
+    for name, value in changes.items():
+        setattr(call, name, value)
+    return call
+
+
+def tell(message: str, *, extra: dict[str, Any]) -> None:
+    """Log as a function's logger would, to standard output."""
+    print(message, extra)

@@ -1,0 +1,170 @@
+"""AWS Lambda's Runtime Interface Emulator around a built function: one execution environment of the local stack.
+
+The emulator comes with the SAM CLI. It runs the folder that `sam build` made with Lambda's own runtime client on a
+Python 3.13 that has, besides the folder, only what Lambda's Python has: no repository, no virtual environment.
+"""
+
+import json
+import platform
+import re
+import subprocess
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from opportune.local import environments
+from opportune.local.environments import Answer, Function
+from opportune.system.ports import HOST, free_port
+from opportune.system.processes import start_time
+from opportune.system.subprocesses import Child, Children
+from tests.support.paths import ROOT
+
+RUNTIME = ROOT / ".runtime"  # what Lambda's Python has besides the standard library
+READY_S = 20.0
+ANSWER_S = 60.0  # the emulator itself keeps the function's timeout; this is for an emulator that hangs
+CLOSE = {"Connection": "close"}
+SHOWN = re.compile(r"INIT REPORT\(durationMs: ([0-9.]+)\)")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The programs: a Python 3.13, the emulator, and the folder of what was built.
+
+    ``instead``: folders of other code for some functions.
+    """
+
+    python: str
+    emulator: str
+    built: Path
+    instead: Mapping[str, Path] = field(default_factory=dict)
+    _taken: set[int] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(
+        self,
+        name: str,
+        function: Function,
+        children: Children,
+        env: Mapping[str, str],
+        cwd: Path,  # noqa: ARG002 - what is built lies elsewhere
+    ) -> "Emulated":
+        """Start an environment of function *name*; it imports its handler at the first invocation."""
+        folder = self.instead.get(name, self.built / f"{name.title()}Function")
+        ports = [f"{HOST}:{port}" for port in self._two_ports()]
+        command = [self.emulator, "--log-level", "info"]
+        command += ["--runtime-interface-emulator-address", ports[0], "--runtime-api-address", ports[1]]
+        child = children.start(
+            f"function {name}",
+            [*command, self.python, "-m", "awslambdaric", function.handler],
+            env={
+                **env,
+                "PYTHONPATH": str(RUNTIME),
+                "LAMBDA_TASK_ROOT": str(folder),
+                "AWS_LAMBDA_FUNCTION_TIMEOUT": f"{function.timeout_s:g}",
+            },
+            log=f"{name}-{ports[0].rpartition(':')[2]}",
+            cwd=folder,
+        )
+        environment = Emulated(child, ports[0])
+        child.wait_ready(environment.listens, READY_S)
+        return environment
+
+    def _two_ports(self) -> list[int]:
+        """Return two free ports that nobody got before: an emulator needs a moment to bind its own.
+
+        Of two that start at the same time, the second would otherwise end, and its calls go to the first.
+        """
+        ports: list[int] = []
+        with self._lock:
+            while len(ports) < 2:
+                port = free_port()
+                if port not in self._taken:
+                    self._taken.add(port)
+                    ports.append(port)
+        return ports
+
+
+class Emulated:
+    """A running emulator. `serve` is called by one thread at a time."""
+
+    def __init__(self, child: Child, address: str) -> None:
+        self._child = child
+        self._http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=2, read=ANSWER_S))
+        self._url = f"http://{address}/2015-03-31/functions/function/invocations"
+
+    @property
+    def log(self) -> str:
+        """What the emulator and the runtime have written."""
+        return self._child.log.read_text(encoding="utf-8", errors="replace")
+
+    def listens(self) -> bool:
+        """Say whether the emulator takes connections; nothing is invoked."""
+        with suppress(HTTPError):
+            self._http.request("GET", self._url.rpartition("/2015")[0], headers=CLOSE)
+            return self.alive()
+        return False
+
+    def alive(self) -> bool:
+        """Say whether the emulator still runs."""
+        return self._child.alive()
+
+    def serve(self, payload: bytes) -> tuple[Answer, bool]:
+        """Serve one invocation; after a timeout or a crash the emulator itself starts the runtime anew."""
+        try:
+            response = self._http.request("POST", self._url, body=payload, headers=CLOSE)
+        except HTTPError as error:
+            self.stop()
+            return Answer(json.dumps({"errorType": type(error).__name__}).encode(), environments.UNHANDLED), False
+        return Answer(response.data, environments.UNHANDLED if failed(response.status, response.data) else None), True
+
+    def stop(self) -> None:
+        """End the emulator, which ends its runtime."""
+        self._child.process.terminate()
+        if not self._child.wait(3.0):
+            self._child.kill()
+
+
+def failed(status: int, body: bytes) -> bool:
+    """Say whether an answer of the emulator is a failure: it has no header for that, as Lambda has."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return True  # "Task timed out after 2.00 seconds"
+    return status != 200 or (isinstance(answer, dict) and {"errorType", "errorMessage"} <= answer.keys())
+
+
+def starts_ms(log: str) -> list[float]:
+    """Return how long each start of the runtime took, as the emulator's *log* says it."""
+    return [float(found) for found in SHOWN.findall(log)]
+
+
+def peak_mb(emulator: int) -> float:
+    """Return the most memory that the runtime below process *emulator* has used, in MB."""
+    peaks = [0.0]
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):
+            fields: dict[str, Any] = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+            if int(fields["PPid"]) == emulator and start_time(int(fields["Pid"])):
+                peaks.append(int(fields["VmHWM"].split()[0]) / 1024)
+    return max(peaks)
+
+
+def find_runtime(built: Path) -> Runtime:
+    """Return the programs that run what was *built*; skips where one is missing."""
+    if not (RUNTIME / "awslambdaric").is_dir():
+        pytest.skip("Lambda's runtime client is not installed: make .runtime")
+    found = subprocess.run(["make", "-s", "python3.13"], cwd=ROOT, capture_output=True, text=True, check=True)
+    machine = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+    script = f"import samcli.local.rapid as r, pathlib; print(pathlib.Path(r.__path__[0]) / 'aws-lambda-rie-{machine}')"
+    sam = subprocess.run(
+        [ROOT / ".venv-sam/bin/python", "-c", script], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    Path(sam).chmod(0o755)
+    return Runtime(f"{found.stdout.strip()}/python3.13", sam, built)

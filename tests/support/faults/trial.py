@@ -1,0 +1,275 @@
+"""One trial on the running system: its users, what is posted for them, what came of it, and the check in the end."""
+
+import itertools
+import json
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import urllib3
+
+from decider import keys
+from tests.support.faults import points, site
+from tests.support.faults.history import Backlog, Called, Dead, Expected, History, Killed, Posted, Record, Revoked, Row
+from tests.support.faults.invariants import Violation, check
+from tests.support.faults.providers import TEXT
+
+if TYPE_CHECKING:
+    from tests.support.faults.system import Lab
+
+STEP_MS = 10_000
+STEP_S = 0.4
+PAUSE_S = 0.2
+LOOKS = 4
+MOST_STEPS = 60
+PATIENCE_S = 8
+
+
+class Trial:
+    """One trial: its users, what is posted for them, and what came of it."""
+
+    def __init__(self, lab: "Lab", name: str, history: History) -> None:
+        self.lab = lab
+        self.name = name
+        self.history = history
+        self._mine = {"user": {"$regex": f"^{re.escape(name)}-"}}
+        self._messages = itertools.count(1)
+        self._users: list[str] = []
+        self._expected: set[tuple[str, str]] = set()
+        self.drained_ms = 0
+        self._noted = len(points.reached(lab.points))
+
+    def users(self, count: int) -> list[str]:
+        """Make *count* more customers and return them."""
+        made = [f"{self.name}-{len(self._users) + n}" for n in range(count)]
+        self._users += made
+        self.lab.database.customers.insert_many([site.customer(user) for user in made])
+        return made
+
+    def user(self) -> str:
+        """Make one more customer and return him."""
+        return self.users(1)[0]
+
+    def post(
+        self, user: str, event: str, *, message_id: str = "", matches: Sequence[str] = (), **properties: str
+    ) -> dict[str, Any]:
+        """Post an event once; *matches*: the campaigns whose match it completes. Return the answer."""
+        name = message_id or self.message_id()
+        for campaign in matches:
+            if (name, campaign) not in self._expected:
+                self._expected.add((name, campaign))
+                self.history.add(Expected(name, user, campaign))
+        body: dict[str, Any] = {
+            "type": "track",
+            "event": event,
+            "userId": user,
+            "messageId": name,
+            "writeKey": site.KEY,
+        }
+        body["properties"] = {"ref": name, **properties}
+        began = time.monotonic()
+        status, answer = self._send(body)
+        popups = tuple(message["id"] for message in answer.get("messages", []))
+        taken = Posted(name, user, status, answer.get("code", ""), time.monotonic() - began, popups)
+        self.history.add(taken)
+        return {"status": status, **answer}
+
+    def insist(self, user: str, event: str, *, matches: Sequence[str] = (), tries: int = 40) -> dict[str, Any]:
+        """Post an event as trackers do: again, with the same message id, until it is taken."""
+        name = self.message_id()
+        for _ in range(tries):
+            answer = self.post(user, event, message_id=name, matches=matches)
+            if answer["status"] == 200:
+                return answer
+            time.sleep(PAUSE_S)
+        raise AssertionError(f"{name} was not taken: {answer}")
+
+    def message_id(self) -> str:
+        """Return a new one."""
+        return f"{self.name}-m{next(self._messages)}"
+
+    def _send(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        url = f"{self.lab.stack.http_url}/v1/track"
+        try:
+            response = self.lab.http.request("POST", url, body=json.dumps(body), headers={"Content-Type": "text/plain"})
+        except urllib3.exceptions.HTTPError as error:
+            return 0, {"code": type(error).__name__}
+        answer: dict[str, Any] = json.loads(response.data)
+        return response.status, answer
+
+    def arm(self, point: str) -> None:
+        """Have the next process that reaches *point* die there."""
+        points.arm(self.lab.points, point)
+
+    def wait_killed(self, count: int = 1, timeout_s: float = 20) -> None:
+        """Wait until *count* processes of this trial have died at their points; note them."""
+        wait_for(lambda: len(points.reached(self.lab.points)) >= self._noted + count, timeout_s)
+        self._note_killed()
+
+    def _note_killed(self) -> None:
+        fresh = points.reached(self.lab.points)[self._noted :]
+        self._noted += len(fresh)
+        for point in fresh:
+            function, _, where = point.partition(".")
+            self.history.add(Killed(function, where))
+
+    def kill(self, function: str) -> None:
+        """Kill all processes of *function*."""
+        self.history.add(Killed(function, "anywhere"))
+        for process in self.lab.processes(function):
+            process.send(signal.SIGKILL)
+
+    def posted(self) -> list[Posted]:
+        """Return the requests that were made, in order."""
+        return self.history.of(Posted)
+
+    def accepted(self, provider: str) -> list[str]:
+        """Return the activations that *provider* has accepted, in order."""
+        return [call.activation for call in self.history.of(Called) if call.provider == provider and call.accepted]
+
+    def revoked(self, what: str, user: str, *, channel: str = "", activation: str = "", slack_s: float = 0) -> None:
+        """Note that from now on (and *slack_s*) *user* gets nothing more of it."""
+        self.history.add(Revoked(what, user, time.time() + slack_s, channel, activation))
+
+    def rows(self) -> list[Row]:
+        """Return this trial's rows of the ledger."""
+        called = [call.activation for call in self.history.of(Called)]
+        found = self.lab.database.activations.find({"$or": [self._mine, {"_id": {"$in": called}}]})
+        return [
+            Row(
+                activation=row["_id"],
+                user=row["user"],
+                campaign=row["campaign"],
+                channel=row["channel"],
+                message_id=row.get("message_id", ""),
+                state=row["state"],
+                reason=row.get("reason") or "",
+                at=int(row["at"].timestamp() * 1000),
+            )
+            for row in found
+        ]
+
+    def states(self) -> list[tuple[str, str]]:
+        """Return state and reason of each row, sorted."""
+        return sorted((row.state, row.reason) for row in self.rows())
+
+    def wait_row(self, state: str, count: int = 1, timeout_s: float = 20) -> None:
+        """Wait until *count* rows are in *state*."""
+        wait_for(lambda: sum(row.state == state for row in self.rows()) >= count, timeout_s)
+
+    def backlog(self) -> Backlog:
+        """Return what is still to be done for this trial's users, and in the queues."""
+        agenda, unacknowledged = self._waiting()
+        count = self.lab.database.activations.count_documents
+        return Backlog(
+            agenda=agenda,
+            unacknowledged=unacknowledged,
+            queued=sum(self._queued(url) for url in (self.lab.stack.queue_url, self.lab.stack.doorbells_url)),
+            held=count({**self._mine, "state": "held"}),
+            unsettled=count({**self._mine, "state": "sending"}),
+        )
+
+    def _waiting(self) -> tuple[int, int]:
+        """Return how many appointments of the agendas, and how many unacknowledged activations, name our users."""
+        numbers = sorted({keys.partition(site.SITE, user) for user in self._users})
+        pipeline = self.lab.valkey.client.pipeline(transaction=False)
+        for number in numbers:
+            pipeline.zrange(keys.agenda(number), 0, -1)
+        for number in numbers:
+            pipeline.hkeys(keys.unacknowledged(number))
+        found = pipeline.execute()
+        mine = f"{self.name}-".encode()
+        agenda = sum(mine in member for members in found[: len(numbers)] for member in members)
+        return agenda, sum(mine in member for members in found[len(numbers) :] for member in members)
+
+    def _queued(self, url: str) -> int:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        counts = self.lab.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return sum(int(counts[name]) for name in names)
+
+    def dead_letters(self) -> Iterator[Dead]:
+        """Take what lies in the dead-letter queues."""
+        sqs = self.lab.sqs
+        for url in self.lab.dead_letter_urls():
+            while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+                for message in messages:
+                    sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+                    yield dead_letter(url, message["Body"])
+
+    def close(self, within_ms: int) -> None:
+        """End the faults, let time go on by *within_ms* at most, and check all that happened."""
+        violations = self.finish(within_ms)
+        assert not violations, "\n".join(
+            [f"{each.invariant}: {each.what}" for each in violations] + [f"history: {self.history.path}"]
+        )
+
+    def finish(self, within_ms: int) -> list[Violation]:
+        """Do the same, and return the violations."""
+        self.lab.mend()
+        for provider in self.lab.providers:
+            provider.mend()
+        self.drained_ms = self.drain(within_ms)
+        self._note_killed()
+        records: list[Record] = [self.backlog(), *self.rows(), *self.dead_letters(), *site.LIMITS]
+        for record in records:
+            self.history.add(record)
+        return check([*map(self._named, self.history.records)])
+
+    def _named(self, record: Record) -> Record:
+        """Return *record*, with its activation where a provider could only see the message."""
+        if not isinstance(record, Called) or not record.activation.startswith(TEXT):
+            return record
+        found = [row.activation for row in self.rows() if TEXT + row.message_id == record.activation]
+        return replace(record, activation=found[0] if found else record.activation)
+
+    def drain(self, within_ms: int) -> int:
+        """Let time go on, at most by *within_ms*, until nothing is left to do; return how long it took, in ms."""
+        nothing = Backlog(0, 0, 0, 0, 0)
+        step = max(STEP_MS, within_ms // MOST_STEPS)
+        for passed in range(0, within_ms, step):
+            if self._settled(nothing):
+                return passed
+            self.lab.move_on(step)
+        wait_for(lambda: self._settled(nothing), PATIENCE_S, patient=True)
+        return within_ms
+
+    def _settled(self, nothing: Backlog) -> bool:
+        """Give the functions a moment; say whether nothing is left to do.
+
+        A message on its way back into its queue is in neither count for an instant, so one look is not enough.
+        """
+        deadline = time.monotonic() + 2 * STEP_S
+        calm = 0
+        while calm < LOOKS and time.monotonic() < deadline:
+            calm = calm + 1 if self.backlog() == nothing else 0
+            time.sleep(0.05)
+        return calm == LOOKS
+
+
+def dead_letter(url: str, text: str) -> Dead:
+    """Return what is known of a message with *text* in the dead-letter queue *url*."""
+    body: dict[str, Any] = {}
+    with suppress(ValueError, RecursionError):
+        read = json.loads(text)
+        body = read if isinstance(read, dict) else {}
+    known = body.get("lost", body)
+    return Dead(
+        queue=url.rpartition("/")[2],
+        activation=str(known.get("id", "")),
+        message_id=str(known.get("message_id", "")),
+        campaign=str(known.get("campaign", "")),
+    )
+
+
+def wait_for(happened: Callable[[], bool], timeout_s: float, *, patient: bool = False) -> None:
+    """Wait until *happened*; fail after *timeout_s*, unless *patient*."""
+    deadline = time.monotonic() + timeout_s
+    while not happened():
+        if time.monotonic() > deadline:
+            assert patient, f"did not happen within {timeout_s} s"
+            return
+        time.sleep(0.05)

@@ -1,0 +1,72 @@
+"""One whole local system for the tests that need one, with the demo's definitions published.
+
+In its MongoDB each function may do what docs/deploy.md lets it do, and no more.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.database import Database
+
+from opportune.authoring import publishing
+from opportune.events.send import Endpoint
+from opportune.local.stack import Stack
+from opportune.system.subprocesses import Children
+from shared import mongodb
+from tests.support.paths import ROOT
+from tests.support.secured_mongod import MARKETER, SecuredMongod, role_arn, with_settings
+
+KEYS = {
+    "OPPORTUNE_DEMO_SECRET_KEY": "demo-secret-of-the-tests",
+    "OPPORTUNE_SHOP_SECRET_KEY": "shop-secret-of-the-tests",
+}
+
+
+@dataclass(frozen=True)
+class System:
+    """A running stack, its database, and endpoints with a public and a secret key."""
+
+    stack: Stack
+    database: Database[dict[str, Any]]
+    browser: Endpoint
+    server: Endpoint
+    folder: Path
+
+
+@pytest.fixture(name="system", scope="session")
+def _system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("system")
+    with (
+        Children(folder / "run", folder / "logs", os.environ) as children,
+        SecuredMongod(children) as cluster,
+        Stack(
+            state_dir=folder / ".opportune",
+            demo_dir=ROOT / "web" / "demo",
+            keys=KEYS,
+            ses_identities=("casino.example",),
+            mongodb_url=cluster.url(MARKETER),
+            functions=with_settings(lambda name: {"OPPORTUNE_MONGODB_URL": cluster.url(role_arn(name))}),
+        ) as stack,
+        closing(mongodb.database(stack.mongodb_url, "opportune").client) as client,
+    ):
+        database = client.opportune
+        database.customers.insert_many(
+            [
+                {"_id": f"demo:{user}", "site": "demo", "user": user, "attributes": {"tier": tier, "first_name": user}}
+                for user, tier in [("anna", "vip"), ("you", "vip"), ("bob", "basic")]
+            ]
+        )
+        publishing.publish_folder(database, ROOT / "campaigns" / "demo", KEYS)
+        publishing.refresh_targets(database, "demo")
+        yield System(
+            stack,
+            database,
+            Endpoint(stack.http_url, "wk_demo_public"),
+            Endpoint(stack.http_url, KEYS["OPPORTUNE_DEMO_SECRET_KEY"]),
+            folder,
+        )

@@ -1,0 +1,291 @@
+"""The customers file: what a row becomes, which rows are refused and why."""
+
+import gzip
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opportune.audiences.customers.attributes import infer
+from opportune.audiences.customers.lines import LONGEST, Broken, Record
+from opportune.audiences.customers.rejects import RejectsFile, beside
+from opportune.audiences.customers.rows import Reject, Row, open_rows
+from opportune.audiences.customers.values import Single, Type, convert, read
+from shared.errors import InvalidRequest
+
+
+def parse(path: Path, id_column: str = "user_id") -> list[Row | Reject]:
+    """Return all rows of a file."""
+    with open_rows(path, id_column) as rows:
+        return list(rows.found)
+
+
+def customers(rows: list[Row | Reject]) -> list[tuple[str, dict[str, Any]]]:
+    """Return user and attributes of the good ones."""
+    return [(row.user, row.attributes) for row in rows if isinstance(row, Row)]
+
+
+def written(folder: Path, name: str, text: str | bytes) -> Path:
+    """Write a file and return its path."""
+    path = folder / name
+    data = text.encode() if isinstance(text, str) else text
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    return path
+
+
+def reasons(rows: list[Row | Reject]) -> list[tuple[int, str]]:
+    """Return line and reason of the refused ones."""
+    return [(int(row.records[0].place), row.reason) for row in rows if isinstance(row, Reject)]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("12", 12),
+        ("-3", -3),
+        ("0", 0),
+        ("1.50", 1.5),
+        ("1e-05", 1e-05),
+        ("007", "007"),
+        ("+49123", "+49123"),
+        ("1,5", "1,5"),
+        ("9223372036854775807", 2**63 - 1),
+        ("9223372036854775808", "9223372036854775808"),
+        ("1e999", "1e999"),
+        ("nan", "nan"),
+        ("true", True),
+        ("False", False),
+        ("yes", "yes"),
+        ("2026-03-01", datetime(2026, 3, 1, tzinfo=UTC)),
+        ("2026-03-01T10:20:30.5Z", datetime(2026, 3, 1, 10, 20, 30, 500_000, tzinfo=UTC)),
+        ("2026-03-01 10:20+02:00", datetime(2026, 3, 1, 8, 20, tzinfo=UTC)),
+        ("2026-02-31", "2026-02-31"),
+        ("0001-01-01T00:00+14:00", "0001-01-01T00:00+14:00"),
+        ("20260301", 20260301),
+        ("Ada", "Ada"),
+    ],
+)
+def test_csv_values_are_what_they_read_like(text: str, value: Any) -> None:
+    """Numbers, truth and dates get their type; what a type would change stays text."""
+    assert read(text) == value
+    assert type(read(text)) is type(value)
+
+
+def test_a_csv_row_is_a_customer(tmp_path: Path) -> None:
+    """The id stays text, an empty cell is an absent attribute, a byte order mark is none of the header."""
+    path = written(tmp_path, "c.csv", '\ufeffuser_id,name,age\n0042,"Lovelace, Ada",36\nbob,,\n')
+    rows = parse(path)
+    assert customers(rows) == [("0042", {"name": "Lovelace, Ada", "age": "36"}), ("bob", {})]
+    assert [row.records for row in rows] == [(Record("2", '0042,"Lovelace, Ada",36'),), (Record("3", "bob,,"),)]
+
+
+def test_another_id_column_may_be_named(tmp_path: Path) -> None:
+    """The column of user ids is the caller's choice, in both formats."""
+    for name, text in (("c.csv", "name,id\nAda,1\n"), ("c.jsonl", '{"id": 1, "name": "Ada"}\n')):
+        assert customers(parse(written(tmp_path, name, text), "id")) == [("1", {"name": "Ada"})]
+
+
+def test_broken_csv_rows_are_named_and_good_ones_kept(tmp_path: Path) -> None:
+    """Each broken row has its line, the header being 1, and its reason; the rows around it come through."""
+    text = b"user_id,name\na,1\nb\nc,1,2\n,Ada\nanon:7,x\n\nd,\xff\n" + b'e,"x" y\nf,2\n'
+    rows = parse(written(tmp_path, "c.csv", text))
+    assert [row.user for row in rows if isinstance(row, Row)] == ["a", "f"]
+    found = reasons(rows)
+    assert [number for number, _ in found] == [3, 4, 5, 6, 8, 9]
+    assert found[:5] == [
+        (3, "1 columns instead of 2"),
+        (4, "3 columns instead of 2"),
+        (5, "no user_id"),
+        (6, "user_id begins with the reserved anon:"),
+        (8, "not UTF-8"),
+    ]
+
+
+@pytest.mark.parametrize("header", ["name,age", "user_id,a.b", "user_id,$a", "user_id,a,a", "user_id,", ""])
+def test_a_csv_with_an_unusable_header_is_refused_whole(tmp_path: Path, header: str) -> None:
+    """No id column, a name MongoDB cannot store, or one name twice: there is no good row in such a file."""
+    with pytest.raises(InvalidRequest, match=r"c\.csv"):
+        parse(written(tmp_path, "c.csv", header + "\nx,y\n"))
+
+
+def test_ndjson_has_two_shapes(tmp_path: Path) -> None:
+    """Attributes stand beside the user id or in an object of their own; null is absent, dates inside are dates."""
+    flat = '{"user_id": "a", "name": "Ada", "age": 36, "x": null}'
+    apart = '{"user_id": 7, "attributes": {"in": {"at": "2026-03-01"}, "tags": ["a"]}}'
+    assert customers(parse(written(tmp_path, "c.ndjson", f"{flat}\n\n{apart}\n"))) == [
+        ("a", {"name": "Ada", "age": 36}),
+        ("7", {"in": {"at": datetime(2026, 3, 1, tzinfo=UTC)}, "tags": ["a"]}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{not json", "not JSON"),
+        ("[1]", "not a JSON object"),
+        ("7", "not a JSON object"),
+        ("[" * 100_000, "not JSON"),
+        ('{"name": "Ada"}', "no user_id"),
+        ('{"user_id": ""}', "no user_id"),
+        ('{"user_id": true}', "no user_id"),
+        ('{"user_id": "anon:1"}', "reserved anon:"),
+        ('{"user_id": "a", "a.b": 1}', "'a.b'"),
+        ('{"user_id": "a", "x": [{"$gt": 1}]}', "'$gt'"),
+        ('{"user_id": "a", "": 1}', "attribute name ''"),
+        ('{"user_id": "a", "n": 9223372036854775808}', "too big"),
+        ('{"user_id": "a", "attributes": {"x": 1}, "y": 2}', "y beside attributes"),
+        ('{"user_id": "a", "attributes": {}, "opted_out": ["mail"]}', "opted_out is a list of channels"),
+        ('{"user_id": "a", "x": "' + "x" * LONGEST + '"}', "longer than"),
+    ],
+)
+def test_broken_ndjson_rows_are_named_and_good_ones_kept(tmp_path: Path, line: str, reason: str) -> None:
+    """A broken line costs itself only; line 1 is row 1."""
+    rows = parse(written(tmp_path, "c.ndjson", '{"user_id": "a"}\n' + line + '\n{"user_id": "b"}\n'))
+    assert [row.user for row in rows if isinstance(row, Row)] == ["a", "b"]
+    assert [number for number, _ in reasons(rows)] == [2]
+    assert reason in reasons(rows)[0][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.csv.gz", "user_id,n\na,1\n"),
+        ("c.ndjson.gz", '{"user_id": "a", "n": 1}'),
+        ("C.CSV", "user_id,n\na,1\n"),
+    ],
+)
+def test_the_name_says_the_format(tmp_path: Path, name: str, text: str) -> None:
+    """Suffixes of any case count, `.gz` is unpacked on the way."""
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    (row,) = customers(parse(path))
+    assert (row[0], list(row[1])) == ("a", ["n"])
+
+
+def test_files_that_are_not_what_they_say_are_refused(tmp_path: Path) -> None:
+    """An unknown suffix, no file, no gzip, and a gzip cut off: one clear error each."""
+    for name, data in (
+        ("c.txt", b"x"),
+        ("c.csv.gz", b"user_id\na\n"),
+        ("d.csv.gz", gzip.compress(b"user_id\n" * 999)[:-12]),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InvalidRequest):
+            parse(tmp_path / name)
+    with pytest.raises(InvalidRequest, match="No such file"):
+        parse(tmp_path / "none.csv")
+
+
+def test_a_row_of_several_lines_is_named_by_its_first(tmp_path: Path) -> None:
+    """A cell may have line breaks; the lines after it keep their numbers, and one that is too long costs itself."""
+    text = 'user_id,name\na,"two\nlines"\n,Nobody\n' + "x" * (LONGEST + 1) + "\nb,\n,Nobody\n"
+    rows = parse(written(tmp_path, "c.csv", text))
+    assert customers(rows) == [("a", {"name": "two\nlines"}), ("b", {})]
+    assert reasons(rows) == [(4, "no user_id"), (5, f"longer than {LONGEST} characters"), (7, "no user_id")]
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "converted"),
+    [
+        ("36", "number", 36),
+        ("36", "text", "36"),
+        (36, "number", 36),
+        (True, "boolean", True),
+        ("TRUE", "boolean", True),
+        ("2026-03-01", "date", datetime(2026, 3, 1, tzinfo=UTC)),
+        ("2026-03-01", "text", "2026-03-01"),
+        (["a"], "list", ["a"]),
+        (Single("a"), "list", ["a"]),
+        (Single("36"), "number", 36),
+        ({"a": 1}, "object", {"a": 1}),
+    ],
+)
+def test_values_are_made_what_they_must_be(value: Any, wanted: Type, converted: Any) -> None:
+    """Text stands for any scalar, other values for themselves."""
+    assert convert(value, wanted) == converted
+    assert type(convert(value, wanted)) is type(converted)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "reason"),
+    [
+        ("many", "number", "'many' is not a number"),
+        ("x" * 100, "date", "... is not a date: write it as 2026-11-25 or 2026-11-25T10:00:00Z"),
+        ("a", "list", '\'a\' is not a list: a CSV has none, NDJSON has ["a", "b"]'),
+        ("a", "object", "'a' is not an object: a CSV has none, NDJSON has {\"a\": 1}"),
+        ("ja", "boolean", "'ja' is not a boolean: write true or false"),
+        (36, "text", "36 is a number, not text"),
+        (True, "number", "True is a boolean, not a number"),
+        (["a"], "text", "['a'] is a list, not text"),
+        (1, "object", "1 is a number, not an object"),
+    ],
+)
+def test_values_that_are_something_else_are_refused(value: Any, wanted: Type, reason: str) -> None:
+    """The reason names both, and not more of the value than is needed to find it."""
+    with pytest.raises(Broken) as caught:
+        convert(value, wanted)
+    assert str(caught.value).endswith(reason)
+    assert len(str(caught.value)) < 110
+
+
+@pytest.mark.parametrize(
+    ("values", "untyped", "found"),
+    [
+        (["1", "2.5"], True, "number"),
+        (["1010", "007"], True, "text"),
+        (["1", "2026-03-01"], True, "text"),
+        (["true", "FALSE"], True, "boolean"),
+        (["2026-03-01", "2026-03-02T10:00Z"], False, "date"),
+        (["2026-03-01", "soon"], False, "text"),
+        (["1", "2"], False, "text"),
+        ([1, 2, "many"], False, "number"),
+        ([Single("1"), Single("2")], True, "number"),
+        ([["a"], ["b", "c"]], True, "list"),
+    ],
+)
+def test_the_first_rows_say_the_type(values: list[Any], untyped: bool, found: Type) -> None:
+    """It is what they share; digits that would lose something make text of all."""
+    assert infer(values, untyped=untyped) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "broken", "mended"),
+    [
+        ("c.csv", 'user_id,n\n,"1,5"\na,b,"c"\n', ',,"1,5"', ',u1,"1,5"'),
+        ("c.ndjson", '{"n": 1}\n{}\n{cut\n', '"n": 1}', '"n": 1, "user_id": "u1"}'),
+    ],
+)
+def test_rejects_can_be_mended_and_imported(tmp_path: Path, name: str, text: str, broken: str, mended: str) -> None:
+    """The file of rejects has the rows as they were, with line and reason; read again, it names its own lines."""
+    path = written(tmp_path, name, text)
+    first = rejected(path)
+    assert all(line in first for line in (text.splitlines()[-1].lstrip("{"), "no user_id"))
+    again = written(tmp_path, f"again{path.suffix}", first)
+    second = rejected(again)
+    assert second.count("_reason") == first.count("_reason")
+    assert len(second.splitlines()) == len(first.splitlines())
+    whole = written(tmp_path, f"mended{path.suffix}", second.replace(broken, mended))
+    assert [user for user, _ in customers(parse(whole))] == ["u1"]
+
+
+def rejected(path: Path) -> str:
+    """Return the rejects file that a file leads to."""
+    target = path.with_name("rejects")
+    with open_rows(path, "user_id") as rows, RejectsFile(target, rows.header) as file:
+        for row in rows.found:
+            if isinstance(row, Reject):
+                file.add(row)
+    return target.read_text(encoding="utf-8")
+
+
+def test_rejects_lie_beside_what_was_read(tmp_path: Path) -> None:
+    """The name says whose they are, and the ending how they are read."""
+    for name, rejects in (
+        ("c.csv.gz", "c.rejects.csv"),
+        ("c.ndjson", "c.rejects.ndjson"),
+        ("part-1", "part-1.rejects.ndjson"),
+    ):
+        (tmp_path / name).touch()
+        assert beside(tmp_path / name) == tmp_path / rejects
+    assert beside(tmp_path) == tmp_path.parent / f"{tmp_path.name}.rejects.ndjson"

@@ -1,0 +1,134 @@
+"""What a publish would change, said field by field; and whose progress it costs."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from definitions.model.definitions import Definitions, validate
+from definitions.publishing.changes import COMPILED, Change, Field, changes
+from definitions.publishing.publish import content
+from definitions.publishing.versions import Content
+from shared.contracts import write_key
+
+STEP = {"event": "a", "times": 2}
+CAMPAIGN: dict[str, Any] = {
+    "id": "c",
+    "name": "C",
+    "targets": ["vip"],
+    "trigger": {"sequence": [STEP], "within": "10m"},
+    "channel": "popup",
+    "content": {"title": "Hello"},
+}
+WRITTEN: dict[str, Any] = {
+    "site": {"id": "s", "name": "S", "keys": [{"kind": "public", "key": "wk_public"}]},
+    "events": [{"name": "a"}],
+    "groups": [{"id": "vip", "rule": {"tier": "vip"}}],
+    "campaigns": [CAMPAIGN],
+}
+KEYS = [write_key("wk_public")]
+
+
+def version(**parts: Any) -> Content:
+    """Return the content of definitions that differ from `WRITTEN` in *parts*."""
+    return content(validate(Definitions, WRITTEN | parts), KEYS)
+
+
+def campaign(**fields: Any) -> Content:
+    """Return likewise with another campaign."""
+    return version(campaigns=[CAMPAIGN | fields])
+
+
+def test_nothing_changes_nothing() -> None:
+    """Nor does the number of the version."""
+    assert changes(version(), version()) == ()
+
+
+def test_the_first_version_is_all_new() -> None:
+    """Everything is added, and nobody has any progress to lose."""
+    assert changes(None, version()) == (
+        Change("site", "s", "added"),
+        Change("event", "a", "added"),
+        Change("group", "vip", "added"),
+        Change("campaign", "c", "added"),
+    )
+
+
+def test_the_smallest_parts_that_differ_are_named() -> None:
+    """With what they were and are; words alone cost no progress."""
+    other = campaign(content={"title": "Hi"}, holdout="10%")
+    assert changes(version(), other) == (
+        Change("campaign", "c", "changed", (Field("content.title", "Hello", "Hi"), Field("holdout", None, "10%"))),
+    )
+    site = {**WRITTEN["site"], "timezone": "Europe/Vienna"}
+    assert changes(version(), version(site=site)) == (
+        Change("site", "s", "changed", (Field("timezone", "UTC", "Europe/Vienna"),)),
+    )
+
+
+def test_another_trigger_costs_the_progress_under_the_old_one() -> None:
+    """Durations and conditions are part of the pattern; the key that is named is the one that is live."""
+    live = version()
+    (trigger,) = (each.trigger.key for each in live.ruleset.campaigns)
+    longer = campaign(trigger={"sequence": [STEP], "within": "20m"})
+    assert changes(live, longer) == (
+        Change("campaign", "c", "changed", (Field("trigger.within", "10m", "20m"),), trigger),
+    )
+    steps = campaign(trigger={"sequence": [STEP, {"event": "a"}], "within": "10m"})
+    ((field,),) = (each.fields for each in changes(live, steps))
+    assert (field.field, len(field.now)) == ("trigger.sequence", 2)
+
+
+def test_a_campaign_that_is_gone_takes_its_progress_with_it() -> None:
+    """And one with another id is another campaign, whose users begin anew."""
+    live = version()
+    trigger = live.ruleset.campaigns[0].trigger.key
+    assert changes(live, version(campaigns=[])) == (Change("campaign", "c", "removed", (), trigger),)
+    assert [(each.id, each.what, each.dropped) for each in changes(live, campaign(id="d"))] == [
+        ("c", "removed", trigger),
+        ("d", "added", None),
+    ]
+
+
+def test_a_list_with_other_users_is_another_one() -> None:
+    """Its order and its doubles do not matter."""
+    group = {"id": "few", "list": ["u1", "u2"]}
+    live = version(groups=[*WRITTEN["groups"], group])
+    same = version(groups=[*WRITTEN["groups"], group | {"list": ["u2", "u1", "u2"]}])
+    other = version(groups=[*WRITTEN["groups"], group | {"list": ["u3"]}])
+    assert changes(live, same) == ()
+    assert [(each.kind, each.id, each.fields[0].field) for each in changes(live, other)] == [("group", "few", "list")]
+
+
+def test_a_secret_that_only_the_environment_knows() -> None:
+    """It is compared by its hash, and never shown."""
+    new = content(validate(Definitions, WRITTEN), [write_key("wk_other")])
+    ((change,),) = (changes(version(), new),)
+    assert (change.kind, change.fields[0].field) == ("site", "keys")
+    assert "wk_other" not in repr(change)
+
+
+@pytest.mark.parametrize(("was", "now"), [(1, True), (True, 1), (0, False)])
+def test_a_number_is_no_truth(was: Any, now: Any) -> None:
+    """To Python they are equal; to a condition they are not, and so the progress goes."""
+    group = [version(groups=[{"id": "vip", "rule": {"vip": value}}]) for value in (was, now)]
+    assert changes(*group) == (Change("group", "vip", "changed", (Field("rule.vip", was, now),)),)
+    assert not group[1].is_same(group[0])
+    live, new = (
+        campaign(trigger={"sequence": [STEP | {"where": {"vip": value}}], "within": "10m"}) for value in (was, now)
+    )
+    (found,) = changes(live, new)
+    assert found.fields == (Field("trigger.sequence[0].where.vip", was, now),)
+    assert found.dropped == live.ruleset.campaigns[0].trigger.key
+
+
+def test_what_another_release_compiled_differently_is_told() -> None:
+    """Nothing was written anew, and a publish makes a new version all the same: with the progress that it costs."""
+    new = version()
+    (compiled,) = new.ruleset.campaigns
+    trigger = msgspec.structs.replace(compiled.trigger, key="anothers")
+    older = msgspec.structs.replace(compiled, trigger=trigger)
+    live = new._replace(ruleset=msgspec.structs.replace(new.ruleset, campaigns=[older]))
+    assert changes(live, new) == (Change("campaign", "c", "changed", (COMPILED,), "anothers"),)
+    renamed = new._replace(ruleset=msgspec.structs.replace(new.ruleset, name="as it was called"))
+    assert changes(renamed, new) == (Change("site", "s", "changed", (COMPILED,)),)

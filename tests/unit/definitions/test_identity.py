@@ -1,0 +1,85 @@
+"""Definitions of who is believed, and how much one user may send: what is accepted, what is said about the rest."""
+
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from definitions.compiler.ruleset import compile_ruleset
+from definitions.model.definitions import Definitions, Site, validate
+from opportune.authoring.publishing import write_keys
+from shared.identities import Identity, IdentityKey
+from shared.ruleset import Quota
+from tests.unit.definitions.test_definitions import SITE, complaints
+
+CURVE = ec.generate_private_key(ec.SECP256R1())
+PEM = CURVE.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+PRIVATE = CURVE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+SHORT_RSA = rsa.generate_private_key(65537, 1024).public_key()  # noqa: S505 - that is the mistake
+SHORT_PEM = SHORT_RSA.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+SPRING = {"id": "spring", "algorithm": "HS256"}
+LOGIN = {"id": "login", "algorithm": "RS256"}
+PUBLIC = {"kind": "public", "key": "wk_public_1"}
+
+
+def keys(*entries: dict[str, Any]) -> dict[str, Any]:
+    """Return a change of the site: these identity keys."""
+    return {"identity": {"keys": list(entries)}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "message"),
+    [
+        ({"limits": {}}, "limits.events_per_user", "is missing"),
+        ({"limits": {"events_per_user": {"max": 9, "per": "1m"}, "max": 3}}, "limits.max", "'caps' are about all"),
+        ({"limits": {"events_per_user": {"max": 0, "per": "1m"}}}, "limits.events_per_user.max", "1 or more"),
+        ({"limits": {"events_per_user": {"max": 1001, "per": "1m"}}}, "limits.events_per_user.max", "more than 1000"),
+        ({"limits": {"events_per_user": {"max": 9, "per": "2d"}}}, "limits.events_per_user.per", "more than 24h"),
+        (keys(), "identity.keys", "at least 1 entry"),
+        ({"identity": {"keys": [SPRING], "traits": ["a.b"]}}, "identity.traits[0]", "without '.'"),
+        (keys(SPRING, SPRING), "identity.keys[1].id", "is there twice"),
+        (keys(SPRING | {"secret": "x"}), "identity.keys[0].secret", "must not be in a file"),
+        (keys(SPRING | {"algorithm": "none"}), "identity.keys[0].algorithm", "HS256, RS256, ES256"),
+        (keys(SPRING | {"public_key": "x"}), "identity.keys[0].public_key", "means nothing to HS256"),
+        (keys(LOGIN), "identity.keys[0].public_key", "is missing"),
+        (keys(LOGIN | {"public_key": "x"}), "identity.keys[0].public_key", "not a public key in PEM"),
+        (keys(LOGIN | {"public_key": PEM}), "identity.keys[0].public_key", "an RSA key of 2048"),
+        (keys(LOGIN | {"public_key": SHORT_PEM}), "identity.keys[0].public_key", "an RSA key of 2048"),
+        (keys(LOGIN | {"public_key": PRIVATE}), "identity.keys[0].public_key", "is a private key"),
+        (
+            keys({"id": "x", "algorithm": "ES256", "public_key": SHORT_PEM}),
+            "identity.keys[0].public_key",
+            "the curve P-256",
+        ),
+        ({"keys": [PUBLIC | {"identity": "log"}]}, "keys[0].identity", "nobody could prove"),
+        ({"keys": [{"kind": "secret", "sha256": "0" * 64, "identity": "log"}]}, "keys[0].identity", "is believed"),
+        ({"keys": [PUBLIC | {"identity": "on"}]}, "keys[0].identity", "off, log or enforce"),
+    ],
+    ids=str,
+)
+def test_mistakes_about_identity(changes: dict[str, Any], field: str, message: str) -> None:
+    """One mistake, one complaint, at its field; no private key is quoted."""
+    ((found, said),) = complaints(Site, SITE | changes)
+    assert found == field
+    assert message in said
+    assert "BEGIN PRIVATE" not in said
+
+
+def test_what_is_written_reaches_the_functions() -> None:
+    """Keys with their mode, proofs with their algorithm, and the limit, in the ruleset."""
+    written = SITE | {
+        "keys": [PUBLIC | {"identity": "enforce"}, {"kind": "secret", "sha256": "0" * 64}],
+        "identity": {
+            "keys": [SPRING, {"id": "curve", "algorithm": "ES256", "public_key": PEM}],
+            "traits": ["first_name"],
+        },
+        "limits": {"events_per_user": {"max": 120, "per": "1m"}},
+    }
+    definitions = Definitions(site=validate(Site, written), groups=(), campaigns=())
+    ruleset = compile_ruleset(definitions, version=1, keys=write_keys(definitions, {}))
+    assert [(key.secret, key.identity) for key in ruleset.keys] == [(False, "enforce"), (True, "off")]
+    assert ruleset.identity == Identity(
+        [IdentityKey("spring", "HS256"), IdentityKey("curve", "ES256", PEM)], ["first_name"]
+    )
+    assert ruleset.events_per_user == Quota(120, 60_000)

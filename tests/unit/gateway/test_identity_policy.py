@@ -1,0 +1,312 @@
+"""What a user id is worth, through the Gateway's real handler: by mode and proof, one by one."""
+
+import base64
+import itertools
+import json
+from typing import Any
+
+import jwt
+import msgspec
+import pytest
+
+from gateway.decider_client import Decisions, ask_catalogue
+from gateway.handler import create_handler
+from gateway.ports import Deps
+from gateway.rate_limiter import Rates
+from shared.contracts import (
+    AskCatalogue,
+    Catalogue,
+    Decide,
+    Decided,
+    DeciderRequest,
+    Decision,
+    Event,
+    SiteCatalogue,
+    write_key,
+)
+from shared.errors import Unavailable
+from shared.identities import Identity, IdentityKey, Introduction, Report
+from shared.observability import observe
+from shared.refreshing_cache import Polled
+from shared.signing import identity_key, user_hash
+from tests.support.lambdas import Context, http_event
+
+NOW = 1_790_000_000_000
+SECRET = "0123456789abcdef0123456789abcdef"
+MODES = ("off", "log", "enforce")
+TRAITS = {"first_name": "Anna", "tier": "vip"}
+
+
+class Edge:
+    """A Gateway with a public key of each mode, and a Decider that remembers what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Decide] = []
+        self.is_secret_there = True
+        keys = [write_key(f"wk_{mode}", identity=mode) for mode in MODES]
+        identity = Identity([IdentityKey("spring", "HS256"), IdentityKey("hash", "user_hash")], ["first_name"])
+        site = SiteCatalogue([*keys, write_key("sk", secret=True)], {"win": ["stake"]}, identity)
+        self.catalogue = Catalogue({"demo": site})
+        polled: Polled[Catalogue] = Polled(
+            lambda _: ask_catalogue(self.decider), every_s=10, clock=lambda: NOW, on_error=print
+        )
+        decisions = Decisions(self.decider, polled, lambda: NOW, 2000)
+        self.handler = create_handler(
+            Deps(decisions, Rates(1000, lambda: NOW), lambda: NOW, observe("gateway"), identity_secret=self.secret)
+        )
+
+    def secret(self) -> str:
+        """Return the secret, if it can be had."""
+        if not self.is_secret_there:
+            raise Unavailable("the secret arn:secret cannot be read")
+        return SECRET
+
+    def decider(self, payload: bytes) -> bytes:
+        """Answer with an empty decision per event."""
+        request = msgspec.json.decode(payload, type=DeciderRequest)
+        if isinstance(request, AskCatalogue):
+            return msgspec.json.encode(self.catalogue)
+        assert isinstance(request, Decide)
+        self.asked.append(request)
+        return msgspec.json.encode(Decided([self.decision(each) for each in request.events]))
+
+    def decision(self, event: Event) -> Decision:
+        """Return an empty decision, or a refusal."""
+        if event.user == "busy":
+            return Decision(event.message_id, code="rate_limited", message="too many", after_s=7)
+        return Decision(event.message_id)
+
+    def post(self, key: str, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
+        """Post *body*; return status and answer."""
+        headers = {"authorization": "Basic " + base64.b64encode(f"{key}:".encode()).decode()}
+        response = self.handler(http_event("POST", path, json.dumps(body).encode(), headers), Context())
+        return response["statusCode"], json.loads(response["body"])
+
+    def event(self, key: str, **body: Any) -> Event:
+        """Post one event and return it as the Decider gets it."""
+        assert self.post(key, "/v1/track", event="win", **body)[0] == 200
+        (event,) = self.asked[-1].events
+        return event
+
+    def introductions(self) -> list[Introduction]:
+        """Return all introductions that the Decider was told of."""
+        return [each for request in self.asked for each in request.introductions]
+
+
+@pytest.fixture(name="edge")
+def _edge() -> Edge:
+    return Edge()
+
+
+def proof(key: str, user: str = "anna", **claims: Any) -> dict[str, Any]:
+    """Return a context with a good token."""
+    body = {"sub": user, "aud": key, "exp": NOW // 1000 + 3600, **claims}
+    return {"identity_token": jwt.encode(body, identity_key(SECRET, "demo", "spring"), algorithm="HS256")}
+
+
+def hashed(user: str = "anna") -> dict[str, Any]:
+    """Return a context with a good hash."""
+    return {"user_hash": user_hash(identity_key(SECRET, "demo", "hash"), user)}
+
+
+@pytest.mark.parametrize("key", ["wk_off", "wk_log", "sk"])
+def test_an_event_is_believed_where_nothing_is_enforced(edge: Edge, key: str) -> None:
+    """As it comes, with or without a visitor's id, with a bad proof too."""
+    for context in ({}, {"identity_token": "x.y.z"}):
+        event = edge.event(key, userId="anna", anonymousId="v1", context=context)
+        assert (event.user, event.verified) == ("anna", True)
+
+
+def test_an_unproven_event_counts_for_the_visitor_who_sent_it(edge: Edge) -> None:
+    """Not for the user: neither his progress nor his caps are anybody's to move."""
+    for context in ({}, {"identity_token": "x.y.z"}, proof("wk_other"), proof("wk_enforce", "berta"), hashed("berta")):
+        event = edge.event("wk_enforce", userId="anna", anonymousId="v1", context=context)
+        assert (event.user, event.verified) == ("anon:v1", False)
+
+
+def test_an_unproven_event_without_a_visitor_is_refused(edge: Edge) -> None:
+    """By name: alone with 400, which no tracker repeats; in a batch as an item, and the others are taken."""
+    status, answer = edge.post("wk_enforce", "/v1/track", userId="anna", event="win")
+    assert (status, answer["code"]) == (400, "unverified_identity")
+    assert "identity_token" in answer["message"]
+    good = {"type": "track", "event": "win", "userId": "anna", "context": hashed(), "messageId": "good"}
+    batch = [{"type": "track", "event": "win", "userId": "anna", "messageId": "bad"}, good]
+    status, answer = edge.post("wk_enforce", "/v1/batch", batch=batch)
+    assert status == 200
+    assert [(each["messageId"], each["code"]) for each in answer["rejected"]] == [("bad", "unverified_identity")]
+    assert [each.message_id for each in edge.asked[-1].events] == ["good"]
+
+
+@pytest.mark.parametrize("context", [proof("wk_enforce"), hashed()], ids=["token", "hash"])
+def test_a_proven_event_counts_for_its_user(edge: Edge, context: dict[str, Any]) -> None:
+    """With a token, or a hash."""
+    event = edge.event("wk_enforce", userId="anna", anonymousId="v1", context=context)
+    assert (event.user, event.verified) == ("anna", True)
+
+
+def test_a_visitor_needs_no_proof_and_reaches_nobody_else(edge: Edge) -> None:
+    """His events are his own; with `enforce` they do not reach who he was later known as."""
+    assert edge.event("wk_off", anonymousId="v1").verified
+    event = edge.event("wk_enforce", anonymousId="v1")
+    assert (event.user, event.verified) == ("anon:v1", False)
+
+
+@pytest.mark.parametrize("path", ["/v1/identify", "/v1/alias", "/v1/group"])
+def test_nothing_is_said_about_a_user_without_a_proof(edge: Edge, path: str) -> None:
+    """No profile is written and no ids are linked; the answer is the same for everybody."""
+    body = {"anonymousId": "v1", "traits": TRAITS, "previousId": "v1", "groupId": "g"}
+    answers = [edge.post("wk_enforce", path, userId=user, **body) for user in ("anna", "nobody")]
+    assert answers[0] == answers[1]
+    assert (answers[0][0], answers[0][1]["code"]) == (400, "unverified_identity")
+    assert edge.asked == []
+
+
+def test_who_may_write_what(edge: Edge) -> None:
+    """A server anything; a user with a proof what the site offers, and what the token vouches for; others nothing."""
+    vouched = proof("wk_enforce", traits={"plan": "gold"})
+    written = {}
+    for key, context in (
+        ("sk", {}),
+        ("wk_off", hashed()),
+        ("wk_log", {}),
+        ("wk_log", hashed()),
+        ("wk_enforce", vouched),
+    ):
+        edge.asked.clear()
+        assert edge.post(key, "/v1/identify", userId="anna", traits=TRAITS, context=context)[0] == 200
+        written[key, "identity_token" in context, "user_hash" in context] = [
+            each.traits for each in edge.introductions()
+        ]
+    assert written == {
+        ("sk", False, False): [TRAITS],
+        ("wk_off", False, True): [],
+        ("wk_log", False, False): [],
+        ("wk_log", False, True): [{"first_name": "Anna"}],
+        ("wk_enforce", True, False): [{"first_name": "Anna", "plan": "gold"}],
+    }
+
+
+def test_a_visitor_becomes_a_user(edge: Edge) -> None:
+    """By `identify` with both ids, or by `alias`; between the events of a batch, in their order."""
+    for key, context in (("sk", {}), ("wk_off", {}), ("wk_log", {}), ("wk_enforce", hashed())):
+        edge.asked.clear()
+        win = {"type": "track", "event": "win", "anonymousId": "v1"}
+        known = {"userId": "anna", "context": context}
+        batch = [win, {"type": "identify", "anonymousId": "v1", **known}, {**win, **known}, win]
+        edge.post(key, "/v1/batch", batch=batch)
+        edge.post(key, "/v1/alias", previousId="v2", **known)
+        assert [(each.user, each.visitor, each.before) for each in edge.introductions()] == [
+            ("anna", "anon:v1", 1),
+            ("anna", "anon:v2", 0),
+        ]
+        assert [each.user for each in edge.asked[0].events] == ["anon:v1", "anna", "anon:v1"]
+
+
+def test_an_identify_that_says_nothing_costs_nothing(edge: Edge) -> None:
+    """No visitor to link and nothing to store: no call. A visitor's own traits are nobody's."""
+    edge.post("sk", "/v1/identify", userId="anna")
+    edge.post("wk_off", "/v1/identify", userId="anna", traits=TRAITS)
+    edge.post("wk_off", "/v1/identify", anonymousId="v1", traits=TRAITS)
+    assert edge.asked == []
+
+
+def test_answers_do_not_tell_whether_there_is_such_a_user(edge: Edge) -> None:
+    """For each kind of call and proof: the same status, shape and number of calls for whatever user id."""
+    calls = [
+        ("/v1/track", {"event": "win", "messageId": "m"}),
+        ("/v1/track", {"event": "win", "messageId": "m", "anonymousId": "v"}),
+        ("/v1/identify", {"traits": TRAITS, "anonymousId": "v"}),
+        ("/v1/alias", {"previousId": "v"}),
+    ]
+    contexts: list[dict[str, Any]] = [
+        {},
+        {"identity_token": "x.y.z"},
+        proof("wk_enforce", "somebody"),
+        {"user_hash": "0"},
+    ]
+    for (path, body), context in itertools.product(calls, contexts):
+        seen = []
+        for user in ("anna", "nobody", "x" * 256):
+            edge.asked.clear()
+            status, answer = edge.post("wk_enforce", path, userId=user, context=context, **body)
+            events = [(event.user, event.message_id) for request in edge.asked for event in request.events]
+            seen.append((status, answer, len(edge.asked), events))
+        assert seen[0] == seen[1] == seen[2], (path, context)
+
+
+def test_where_the_secret_cannot_be_read_nobody_is_believed(edge: Edge) -> None:
+    """`enforce` answers 503, and trackers come again; `log` goes on. No answer names the secret."""
+    edge.is_secret_there = False
+    status, answer = edge.post("wk_enforce", "/v1/track", userId="anna", event="win", context=proof("wk_enforce"))
+    assert (status, answer["code"]) == (503, "identity_unavailable")
+    assert "arn" not in json.dumps(answer)
+    assert edge.event("wk_log", userId="anna", context=proof("wk_log")).user == "anna"
+    assert edge.event("wk_enforce", anonymousId="v1").user == "anon:v1"
+
+
+def test_unproven_ids_are_counted_and_logged_without_names(
+    edge: Edge, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """By reason, so that a site can look before it enforces."""
+    edge.event("wk_log", userId="anna")
+    edge.event("wk_log", userId="anna", context=proof("wk_log", exp=NOW // 1000 - 3600))
+    edge.event("wk_log", userId="anna", context=proof("wk_log"))
+    assert [vars(record)["reason"] for record in caplog.records] == ["missing", "expired"]
+    assert not [record for record in caplog.records if "anna" in str(vars(record))]
+    assert capsys.readouterr().out.count('"IdentitiesUnverified":[1.0]') == 2
+
+
+def test_a_user_who_sends_too_much_is_told_when_to_come_again(edge: Edge) -> None:
+    """Alone with 429 and `Retry-After`, which trackers obey; in a batch as an item, and the others are taken."""
+    headers = {"authorization": "Basic " + base64.b64encode(b"wk_off:").decode()}
+    body = json.dumps({"userId": "busy", "event": "win"}).encode()
+    response = edge.handler(http_event("POST", "/v1/track", body, headers), Context())
+    assert (response["statusCode"], json.loads(response["body"])["code"]) == (429, "rate_limited")
+    assert response["headers"]["Retry-After"] == "7"
+    batch = [{"type": "track", "event": "win", "userId": user, "messageId": user} for user in ("busy", "anna")]
+    status, answer = edge.post("wk_off", "/v1/batch", batch=batch)
+    assert (status, [(each["messageId"], each["code"]) for each in answer["rejected"]]) == (
+        200,
+        [("busy", "rate_limited")],
+    )
+
+
+def test_the_tags_reports_are_one_call_and_no_events(edge: Edge) -> None:
+    """Of which popup, what and when; what is no report of an activation asks nobody."""
+    activation = "0123456789abcdef0123456789abcdef"
+    names: dict[str, dict[str, Any]] = {
+        "Impression": {},
+        "Click": {"action": 1},
+        "Dismiss": {"reason": "close"},
+        "Error": {"reason": "r" * 99},
+    }
+    batch = [
+        {
+            "type": "track",
+            "event": f"Opportune {name}",
+            "userId": "anna",
+            "messageId": f"{activation}:{name}",
+            "properties": {"activation": activation, **more},
+        }
+        for name, more in names.items()
+    ]
+    assert edge.post("wk_off", "/v1/batch", batch=batch) == (200, {"success": True, "messages": []})
+    (request,) = edge.asked
+    assert request.events == []
+    assert request.reports == [
+        Report("anna", activation, "seen", NOW),
+        Report("anna", activation, "clicked", NOW, action="1"),
+        Report("anna", activation, "dismissed", NOW, reason="close"),
+        Report("anna", activation, "failed", NOW, reason="r" * 64),
+    ]
+    for properties in ({}, {"activation": 7}, {"activation": "x"}, {"activation": activation + "\n"}):
+        edge.post("wk_off", "/v1/track", userId="anna", event="Opportune Click", properties=properties)
+    assert len(edge.asked) == 1
+
+
+@pytest.mark.parametrize("action", ["٣", "１２", "html٣", "1\n", "123", "a.b", "$set", -1, 1.5, [1], {"a": 1}, True])
+def test_a_report_names_no_field_that_is_not_a_number_of_ours(edge: Edge, action: Any) -> None:
+    """It becomes a field of the ledger's row: of digits of other scripts alone there would be hundreds of thousands."""
+    properties = {"activation": "0123456789abcdef0123456789abcdef", "action": action}
+    edge.post("wk_off", "/v1/track", userId="anna", event="Opportune Click", properties=properties)
+    assert [each.action for each in edge.asked[0].reports] == [""]

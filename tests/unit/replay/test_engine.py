@@ -1,0 +1,173 @@
+"""Replays: order, repeats, several campaigns, ids; the same as the oracle says."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opportune.events import streams
+from opportune.events.streams import InvalidStream, Recorded
+from opportune.replay.engine import BATCH, Fire, Replay, UnsortedEvents
+from tests.support import oracle
+from tests.support.builders import THREE_WINS, WINS, compiled
+
+T0 = 1_790_000_000_000
+
+
+def win(user: str, second: int, message_id: str = "", outcome: str = "win") -> Recorded:
+    """Return a game result."""
+    name = message_id or f"{user}-{second}"
+    return Recorded(user, "game_result", name, {"outcome": outcome}, T0 + second * 1000, "f", second)
+
+
+def fires(events: list[Recorded], *triggers: dict[str, Any], until: int | None = None) -> list[Fire]:
+    """Replay *events* for campaigns named c0, c1 …"""
+    replay = Replay([compiled(trigger, name=f"c{n}", channel="email") for n, trigger in enumerate(triggers)])
+    found = list(replay.run(events))
+    return found + (replay.finish(until) if until is not None else [])
+
+
+def test_a_match_names_its_events() -> None:
+    """The ids of the three wins, first and last time."""
+    (fire,) = fires([win("a", 0), win("a", 1, outcome="loss"), win("a", 2), win("a", 3), win("a", 4)], THREE_WINS)
+    assert (fire.user, fire.campaign, fire.message_ids) == ("a", "c0", ["a-2", "a-3", "a-4"])
+    assert (fire.since, fire.at, fire.per, fire.reason) == (T0 + 2000, T0 + 4000, None, "match")
+
+
+def test_without_ids_the_matches_are_the_same() -> None:
+    """Only the ids are missing."""
+    events = [win("a", n) for n in range(9)]
+    with_ids, without = (list(Replay([WINS], ids=ids).run(events)) for ids in (True, False))
+    assert [fire._replace(message_ids=[]) for fire in with_ids] == without
+    assert len(without) == 3
+
+
+def test_a_repeated_message_counts_once_within_the_horizon() -> None:
+    """The last 128 ids of a user are known; the one before them is not."""
+    replay = Replay([compiled({"sequence": [{"event": "game_result"}]})])
+    ids = [f"m{n}" for n in range(129)]
+    events = [win("a", n, message_id) for n, message_id in enumerate([*ids, "m1", "m0"])]
+    assert len(list(replay.run(events))) == 130
+    assert replay.duplicates == 1
+
+
+def test_an_event_older_than_its_users_last_one_is_an_error() -> None:
+    """It says where, and what to do; another user's older event is none."""
+    assert fires([win("a", 5), win("b", 3)], THREE_WINS) == []
+    with pytest.raises(UnsortedEvents, match=r"f:4: .*--sort"):
+        fires([win("a", 5), win("b", 3), win("a", 4)], THREE_WINS)
+
+
+def test_batches_do_not_show() -> None:
+    """A match across the border of two batches is found, and every batch is applied."""
+    events = [win(f"u{n}", n) for n in range(BATCH - 2)] + [win("a", BATCH + n) for n in range(4)]
+    assert [fire.message_ids for fire in fires(events, THREE_WINS)] == [[f"a-{BATCH + n}" for n in range(3)]]
+
+
+def test_campaigns_of_one_event_do_not_disturb_each_other() -> None:
+    """Each has its own progress; an event may complete several."""
+    pair = {"sequence": [{"event": "game_result", "times": 2}], "within": "1h"}
+    found = fires([win("a", n) for n in range(6)], THREE_WINS, pair)
+    assert sorted((fire.campaign, fire.at - T0) for fire in found) == [
+        ("c0", 2000),
+        ("c0", 5000),
+        ("c1", 1000),
+        ("c1", 3000),
+        ("c1", 5000),
+    ]
+
+
+def test_absences_fall_due_at_the_end_in_order_of_time() -> None:
+    """`finish` fires what is pending up to a time, each at its deadline, per run."""
+    silence = {"sequence": [{"event": "add"}], "unless": {"event": "buy", "for": "10s"}, "per": "cart"}
+    events = [Recorded("a", "add", f"m{n}", {"cart": f"c{n}"}, T0 + n * 1000, "f", n) for n in (2, 1, 0)][::-1]
+    found = fires(events, silence, until=T0 + 11_000)
+    assert [(fire.per, fire.at - T0, fire.reason) for fire in found] == [
+        ('["c0"]', 10_000, "absence"),
+        ('["c1"]', 11_000, "absence"),
+    ]
+
+
+def test_many_users_and_campaigns_match_the_oracle() -> None:
+    """Three thousand random events of fifty users, three triggers."""
+    rng = random.Random(11)
+    triggers: list[dict[str, Any]] = [
+        THREE_WINS,
+        {
+            "sequence": [{"event": "game_result"}, {"event": "game_result", "directly": True, "gap": "20s"}],
+            "within": "40s",
+        },
+        {"all_of": [{"event": "game_result", "where": {"outcome": o}} for o in ("win", "loss")], "within": "9s"},
+    ]
+    events = [
+        win(f"u{rng.randrange(50)}", second, f"m{second}", rng.choice(["win", "win", "loss"])) for second in range(3000)
+    ]
+    expected = [
+        (f"u{user}", f"c{n}", fire.at)
+        for n, trigger in enumerate(triggers)
+        for user in range(50)
+        for fire in oracle.fires(
+            trigger,
+            [oracle.Seen(e.event, e.attributes, e.at, e.at, e.message_id) for e in events if e.user == f"u{user}"],
+        )
+    ]
+    found = [(fire.user, fire.campaign, fire.at) for fire in fires(events, *triggers)]
+    assert sorted(found) == sorted(expected)
+    assert len(found) > 100
+
+
+def written(folder: Path, *lines: str) -> list[Recorded]:
+    """Write *lines* to a file and read them back as events."""
+    path = folder / "e.ndjson"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return list(streams.read(path))
+
+
+def test_lines_are_read_leniently_and_in_place(tmp_path: Path) -> None:
+    """Blank lines, other calls, nulls, numbers for ids, all forms of time; numbers of lines stay right."""
+    events = written(
+        tmp_path,
+        '{"type": "track", "userId": "a", "event": "e", "timestamp": "2026-01-01T00:00:00.250Z", "messageId": "m"}',
+        "",
+        '{"type": "identify", "userId": "a", "name": "home"}',
+        '{"userId": null, "anonymousId": "x", "event": "e", "timestamp": "2026-01-01T00:00:00.500Z",'
+        ' "properties": null}',
+        '{"userId": 7, "event": "e", "timestamp": 1767225600750}',
+        '{"userId": "b", "event": "é", "timestamp": "2026-01-01T01:00:01+01:00", "properties": {"n": 1}}',
+        '{"userId": "b", "event": "e", "timestamp": "2026-01-01T00:00:01.000Z", "originalTimestamp": "2026-01-01"}',
+    )
+    base = 1767225600000
+    assert [(e.user, e.event, e.at - base, e.line) for e in events] == [
+        ("a", "e", 250, 1),
+        ("anon:x", "e", 500, 4),
+        ("7", "e", 750, 5),
+        ("b", "é", 1000, 6),
+        ("b", "e", 0, 7),
+    ]
+    assert [e.message_id for e in events] == ["m"] + [f"e.ndjson:{e.line}@{e.at}" for e in events[1:]]
+    assert events[1].attributes == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{cut", "e.ndjson:2"),
+        ('{"event": "e", "timestamp": 1}', "userId"),
+        ('{"userId": "a", "timestamp": 1}', "event"),
+        ('{"userId": "a", "event": "e"}', "timestamp"),
+        ('{"userId": "a", "event": "e", "timestamp": "2026-13-01T00:00:00.000Z"}', "timestamp"),
+        ('{"userId": "a", "event": "e", "timestamp": "2026-01-01T00:00:00.00xZ"}', "timestamp"),
+        ('{"userId": "a", "event": "e", "timestamp": 1, "properties": [1]}', "properties"),
+        ('{"userId": ["a"], "event": "e", "timestamp": 1}', "userId"),
+        ("[]", "e.ndjson:2"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path: Path, line: str, says: str) -> None:
+    """File, line and what is wrong."""
+    good = json.dumps({"userId": "a", "event": "e", "timestamp": "2026-01-01T00:00:00.000Z"})
+    with pytest.raises(InvalidStream) as failure:
+        written(tmp_path, good, line, good)
+    assert "e.ndjson:2" in failure.value.message
+    assert says in failure.value.message

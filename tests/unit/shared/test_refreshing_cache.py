@@ -1,0 +1,168 @@
+"""Values that are looked up in the background: when a caller waits, and when not."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from shared.errors import OpportuneError, Unavailable
+from shared.refreshing_cache import Polled
+
+
+class Source:
+    """Counts how often it was asked; *broken*: it fails; *gate*: it waits."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.broken = False
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, present: int | None) -> int:
+        """Return how often this was asked."""
+        assert present is None or present > 0
+        self.gate.wait(5)
+        self.asked += 1
+        if self.broken:
+            raise Unavailable("away")
+        return self.asked
+
+
+@pytest.fixture(name="source")
+def _source() -> Iterator[Source]:
+    source = Source()
+    yield source
+    source.gate.set()
+
+
+class Time:
+    """A clock by hand."""
+
+    now = 0
+
+    def __call__(self) -> int:
+        """Return ms."""
+        return self.now
+
+
+def polled(source: Source, clock: Time, errors: list[OpportuneError] | None = None) -> Polled[int]:
+    """Return a value that is looked up every ten seconds."""
+    return Polled(source, every_s=10, clock=clock, on_error=(errors if errors is not None else []).append)
+
+
+def settle(source: Source, times: int) -> None:
+    """Wait until the background has asked *times* in all."""
+    deadline = time.monotonic() + 5
+    while source.asked < times:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    time.sleep(0.01)
+
+
+def test_the_first_caller_waits_and_later_ones_do_not_ask(source: Source) -> None:
+    """One look-up for any number of calls within the interval."""
+    value = polled(source, Time())
+    assert [value.get() for _ in range(5)] == [1] * 5
+    assert source.asked == 1
+
+
+def test_an_old_value_is_returned_while_one_thread_looks(source: Source) -> None:
+    """Nobody waits for a slow look-up, and only one is under way."""
+    clock = Time()
+    value = polled(source, clock)
+    value.get()
+    clock.now = 10_000
+    source.gate.clear()
+    assert [value.get() for _ in range(20)] == [1] * 20
+    source.gate.set()
+    settle(source, 2)
+    assert (value.get(), source.asked) == (2, 2)
+
+
+def test_a_value_that_nobody_asked_for_in_long_is_looked_up_first(source: Source) -> None:
+    """What has slept for half a minute waits once, however many ask at the same time."""
+    clock = Time()
+    value = polled(source, clock)
+    value.get()
+    clock.now = 30_000
+    results: list[int] = []
+    threads = [threading.Thread(target=lambda: results.append(value.get())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (results, source.asked) == ([2] * 8, 2)
+
+
+def test_a_failure_keeps_the_value_and_is_told(source: Source) -> None:
+    """In the background and in front; the next try comes after the interval."""
+    clock, errors = Time(), list[OpportuneError]()
+    value = polled(source, clock, errors)
+    value.get()
+    source.broken = True
+    clock.now = 60_000
+    assert (value.get(), value.get(), source.asked, len(errors)) == (1, 1, 2, 1)
+    clock.now = 70_000
+    assert value.get() == 1
+    settle(source, 3)
+    source.broken = False
+    clock.now = 200_000
+    assert value.get() == 4
+
+
+def test_without_any_value_the_failure_comes_through(source: Source) -> None:
+    """There is nothing to go on with."""
+    source.broken = True
+    with pytest.raises(Unavailable):
+        polled(source, Time()).get()
+
+
+def test_renewed_looks_at_most_once_an_interval(source: Source) -> None:
+    """Who doubts the value cannot make us ask more often."""
+    clock = Time()
+    value = polled(source, clock)
+    value.get()
+    assert [value.renewed(1) for _ in range(9)] == [1] * 9
+    clock.now = 10_000
+    assert [value.renewed(1) for _ in range(9)] == [2] * 9
+    assert source.asked == 2
+
+
+def test_a_look_up_begins_before_the_value_is_too_old(source: Source) -> None:
+    """At eight of ten seconds; nobody waits for it."""
+    clock = Time()
+    value = polled(source, clock)
+    value.get()
+    clock.now = 7_999
+    assert (value.get(), source.asked) == (1, 1)
+    clock.now = 8_000
+    source.gate.clear()
+    assert value.get() == 1
+    source.gate.set()
+    settle(source, 2)
+    assert value.get() == 2
+
+
+def test_who_needs_a_fresh_value_waits_for_it(source: Source) -> None:
+    """And nobody more than once in the age that is still fresh; a failure keeps what there is."""
+    clock, errors = Time(), list[OpportuneError]()
+    value = polled(source, clock, errors)
+    assert [value.no_older_than(1000) for _ in range(3)] == [1] * 3
+    clock.now = 1000
+    assert [value.no_older_than(1000) for _ in range(3)] == [2] * 3
+    clock.now, source.broken = 2000, True
+    assert (value.no_older_than(1000), len(errors)) == (2, 1)
+
+
+def test_a_clock_that_is_put_back_makes_nothing_last(source: Source) -> None:
+    """A value that was looked up an hour ahead is looked up again: a pause must not go unseen until then."""
+    clock = Time()
+    clock.now = 3_600_000
+    value = polled(source, clock)
+    assert value.get() == 1
+    clock.now = 0
+    assert value.get() == 2
+    assert value.get() == 2
+    clock.now = -1
+    assert value.renewed(2) == 3
