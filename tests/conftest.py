@@ -19,7 +19,7 @@ from redis import Redis
 
 from opportune.local import aws as local_aws
 from opportune.local import mongod, valkey
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from shared.mongodb import TYPES
 from tests.support.paths import ROOT
 
@@ -34,14 +34,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(name="servers", scope="session")
-def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Children]:
+def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subprocesses]:
     folder = tmp_path_factory.mktemp("servers")
-    with Children(folder / "run", folder / "logs", os.environ) as children:
+    with Subprocesses(folder / "run", folder / "logs", os.environ) as children:
         yield children
 
 
 @pytest.fixture(scope="session")
-def valkey_url(servers: Children) -> str:
+def valkey_url(servers: Subprocesses) -> str:
     """Return the URL of a Valkey that nobody else uses."""
     return valkey.start(servers)
 
@@ -60,7 +60,7 @@ def redis_server() -> Path:
 
 
 @pytest.fixture(scope="session")
-def redis_url(servers: Children, redis_server: Path) -> str:
+def redis_url(servers: Subprocesses, redis_server: Path) -> str:
     """Return the URL of a Redis that nobody else uses."""
     return valkey.start(servers, server=redis_server)
 
@@ -86,13 +86,13 @@ def redis_client(engine: str, request: pytest.FixtureRequest) -> Iterator[Redis]
 
 
 @pytest.fixture(scope="session")
-def valkey_nodes(servers: Children) -> valkey.Cluster:
+def valkey_nodes(servers: Subprocesses) -> valkey.Cluster:
     """Return a Valkey cluster of three nodes."""
     return valkey.start_cluster(servers, 3)
 
 
 @pytest.fixture(scope="session")
-def redis_nodes(servers: Children, redis_server: Path) -> valkey.Cluster:
+def redis_nodes(servers: Subprocesses, redis_server: Path) -> valkey.Cluster:
     """Return a Redis cluster of three nodes."""
     return valkey.start_cluster(servers, 3, server=redis_server)
 
@@ -114,7 +114,7 @@ def cluster_url(cluster: valkey.Cluster) -> str:
 
 
 @pytest.fixture(scope="session")
-def mongodb_url(servers: Children) -> str:
+def mongodb_url(servers: Subprocesses) -> str:
     """Return the URL of a MongoDB that nobody else uses."""
     return mongod.start(servers)
 
@@ -150,7 +150,7 @@ class Aws:
 
 
 @pytest.fixture(name="aws_server", scope="session")
-def _aws_server(servers: Children) -> Aws:
+def _aws_server(servers: Subprocesses) -> Aws:
     return Aws(local_aws.start(servers))
 
 

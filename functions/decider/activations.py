@@ -11,7 +11,7 @@ import msgspec
 
 from decider.keys import message_digest
 from decider.store import Unreadable
-from decider.user_state import Fire
+from decider.user_state import Firing
 from shared.contracts import Activation, Conversion, Event
 from shared.ruleset import Campaign
 
@@ -41,7 +41,7 @@ def write_note(note: Note) -> str:
     return _encode_note(note).decode()
 
 
-def activation(fire: Fire, *, answerable: bool) -> Activation:
+def activation(fire: Firing, *, answerable: bool) -> Activation:
     """Return the activation of *fire*. *answerable*: an answer is on its way that a popup can come back in.
 
     Raises `Unreadable` where what the row has kept of its event cannot be read.
@@ -71,12 +71,12 @@ def activation(fire: Fire, *, answerable: bool) -> Activation:
     )
 
 
-def conversion(fire: Fire) -> Conversion:
+def conversion(fire: Firing) -> Conversion:
     """Return which activation has reached its goal, of a fire whose reason is ``goal``."""
     return Conversion(_id(fire), fire.at, calls_back=bool(fire.gate))
 
 
-def received(fire: Fire) -> int:
+def received(fire: Firing) -> int:
     """Return when (ms) the event of *fire* was received; 0 where that cannot be read: who hands it over will say so."""
     try:
         return _decode_note(fire.note).received
@@ -84,11 +84,11 @@ def received(fire: Fire) -> int:
         return 0
 
 
-def _names(fire: Fire) -> list[str]:
+def _names(fire: Firing) -> list[str]:
     return msgspec.json.decode(fire.key, type=list[str])
 
 
-def _id(fire: Fire) -> str:
+def _id(fire: Firing) -> str:
     """Return the id of the activation that *fire* is, or is about: it may have been that of the visitor he was."""
     site, user, trigger, per, last, *more = _names(fire)
     return activation_id(site, more[1] if len(more) > 1 else user, f"{trigger}{per}", last)

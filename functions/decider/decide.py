@@ -16,18 +16,18 @@ import msgspec
 
 from decider.activations import Note, activation, conversion, offer_id, reference, write_note
 from decider.dispatch import LONGEST_HOP_S, Dispatch
-from decider.event_index import Concern
-from decider.policy import FRESH_MS, closed
-from decider.rulesets import Book, Rulebook
+from decider.event_index import Hit
+from decider.policy import FRESH_MS, blocking_gate
+from decider.rulesets import Rulesets, SiteRules
 from decider.store import Unreadable
 from decider.targets import Targets
-from decider.timers import GRACE_MS, PATIENCE_MS
-from decider.user_state import WAITING, Fire, Outcome, RowAnswer, RowCall, Rows, TriggerCall
+from decider.timers import ACK_TIMEOUT_MS, GRACE_MS
+from decider.user_state import WAITING, ApplyEvent, ApplyResult, Firing, Outcome, TriggerCall, UserStateStore
 from decider.visitors import Visitors
 from shared import groups
-from shared.contracts import Decide, Decided, Decision, Event, Ring
+from shared.contracts import Decide, Decided, Decision, Doorbell, Event
 from shared.errors import Unavailable
-from shared.refreshing_cache import Polled
+from shared.refreshing_cache import RefreshingCache
 
 ATTEMPTS = 4
 
@@ -44,7 +44,12 @@ class Decider:
     """Decides events of any site. *tell* logs what people should know: a sentence, and ``extra`` fields."""
 
     def __init__(
-        self, book: Polled[Book], rows: Rows, targets: Targets, dispatch: Dispatch, tell: Callable[..., None]
+        self,
+        book: RefreshingCache[Rulesets],
+        rows: UserStateStore,
+        targets: Targets,
+        dispatch: Dispatch,
+        tell: Callable[..., None],
     ) -> None:
         self.book = book
         self.rows = rows
@@ -59,7 +64,7 @@ class Decider:
         Where a user's row cannot be read, his events are left and the other users' are decided before that is raised.
         """
         decisions: list[Decision] = []
-        matched: dict[str, tuple[Decision, Fire]] = {}
+        matched: dict[str, tuple[Decision, Firing]] = {}
         fresh: set[str] = set()
         failure: Unavailable | None = None
         left: set[str] = set()
@@ -91,7 +96,7 @@ class Decider:
         return Decided(decisions)
 
     def hand_over(
-        self, fires: Sequence[Fire], deadline: int, *, answerable: Container[str]
+        self, fires: Sequence[Firing], deadline: int, *, answerable: Container[str]
     ) -> dict[str, dict[str, Any]]:
         """Tell the Engager of *fires*, then acknowledge them; return the popups by the fires' keys.
 
@@ -103,7 +108,7 @@ class Decider:
         direct = [(fire, each) for fire, each in due if each.channel == "popup" or each.suppressed]
         queued = [(fire, each) for fire, each in due if each.channel != "popup" and not each.suppressed]
         contents: dict[str, dict[str, Any]] = {}
-        done: list[Fire] = []
+        done: list[Firing] = []
         try:
             if queued:
                 self.dispatch.queue([each for _, each in queued])
@@ -121,14 +126,14 @@ class Decider:
                 self.dispatch.silence(fire.key)
         return {fire.key: contents[each.id] for fire, each in direct if each.id in contents}
 
-    def set_aside(self, site: str, fires: Sequence[Fire], now: int) -> list[Fire]:
+    def set_aside(self, site: str, fires: Sequence[Firing], now: int) -> list[Firing]:
         """Return those of *fires* that are to be handed over; hang a doorbell for each that is delayed."""
         for fire in fires:
             if fire.is_delayed and fire.due > now:
                 self._ring(site, fire, now)
         return [fire for fire in fires if not fire.is_delayed]
 
-    def _in_answer(self, site: str, answer: RowAnswer, now: int) -> list[Fire]:
+    def _in_answer(self, site: str, answer: ApplyResult, now: int) -> list[Firing]:
         """Return what is handed over at once, and what is offered again, where its campaign is live still."""
         fires = self.set_aside(site, answer.fires, now)
         rules, offer = self.book.get().get(site), answer.offer
@@ -136,7 +141,7 @@ class Decider:
             fires.append(offer)
         return fires
 
-    def _ring(self, site: str, fire: Fire, now: int) -> None:
+    def _ring(self, site: str, fire: Firing, now: int) -> None:
         # Without a bell, a wake finds it within a minute after it is due.
         rules = self.book.get().get(site)
         campaign = rules.plan.by_trigger.get(fire.ref[3]) if rules else None
@@ -144,11 +149,11 @@ class Decider:
         if campaign is None or not campaign.send_if_lost:
             lost = msgspec.structs.replace(lost, suppressed="state_lost", attributes={})
         try:
-            self.dispatch.ring(Ring(key=fire.key, born=fire.born, lost=lost), now)
+            self.dispatch.ring(Doorbell(key=fire.key, born=fire.born, lost=lost), now)
         except Unavailable as error:
             self.tell("no doorbell: a wake will find what is delayed", extra={"code": error.code})
 
-    def call_row(self, call: RowCall, rules: Rulebook) -> RowAnswer | None:
+    def call_row(self, call: ApplyEvent, rules: SiteRules) -> ApplyResult | None:
         """Make *call*, and once more with the user's targets where the row asks for them.
 
         ``None``: the row knows a newer ruleset than *rules*, which has been loaded meanwhile.
@@ -167,7 +172,7 @@ class Decider:
             return None
         return answer
 
-    def _apply(self, site: str, event: Event) -> RowAnswer | None:
+    def _apply(self, site: str, event: Event) -> ApplyResult | None:
         """Apply *event* to its user's row; ``None`` where no live trigger cares."""
         for _ in range(ATTEMPTS):
             rules = self.book.get().get(site)
@@ -186,26 +191,26 @@ class Decider:
         raise Unavailable("the ruleset changed too often meanwhile", code="ruleset_changing")
 
 
-def _refuse(decision: Decision, answer: RowAnswer) -> None:
+def _refuse(decision: Decision, answer: ApplyResult) -> None:
     """Write into *decision* why its event was refused, if it was."""
     if answer.code in REFUSALS:
         decision.code, decision.message = REFUSALS[answer.code]
         decision.after_s = -(-answer.wait // 1000)
 
 
-def row_call(rules: Rulebook, **known: Any) -> RowCall:
+def row_call(rules: SiteRules, **known: Any) -> ApplyEvent:
     """Return a call of a user's row under *rules*; *known*: the fields that they do not say."""
-    return RowCall(
+    return ApplyEvent(
         generation=rules.generation,
         ruleset=rules.plan.ruleset.version,
         ttl=rules.plan.ttl_ms,
-        patience=PATIENCE_MS,
+        patience=ACK_TIMEOUT_MS,
         grace=GRACE_MS,
         **known,
     )
 
 
-def _event_call(site: str, event: Event, rules: Rulebook, concerns: Sequence[Concern]) -> RowCall:
+def _event_call(site: str, event: Event, rules: SiteRules, concerns: Sequence[Hit]) -> ApplyEvent:
     limit = None if event.history else rules.plan.ruleset.events_per_user
     return row_call(
         rules,
@@ -229,7 +234,7 @@ def _event_call(site: str, event: Event, rules: Rulebook, concerns: Sequence[Con
                 note=_note(event, campaign.reads) if bits else "",
                 policy=rules.plan.policies[campaign.id],
                 watch=watch,
-                closed=closed(campaign, site, event.user, event.received, event) if bits else None,
+                closed=blocking_gate(campaign, site, event.user, event.received, event) if bits else None,
                 offer=offer_id(site, event, campaign, per) if campaign.until_seen else None,
             )
             for campaign, bits, per, watch in concerns

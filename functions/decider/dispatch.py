@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from shared.contracts import Activation, Conversion, Engage, Engaged, Ring
+from shared.contracts import Activation, Conversion, Doorbell, Engage, Engaged
 from shared.errors import Unavailable
-from shared.invoke import Invoke, again
+from shared.invoke import Invoke, retry_closed_connection
 
 BATCH = 10  # what SendMessageBatch takes
 LONGEST_HOP_S = 900  # what DelaySeconds takes
@@ -30,7 +30,7 @@ class Dispatch(Protocol):
         self, activations: Sequence[Activation], conversions: Sequence[Conversion], deadline: int
     ) -> dict[str, dict[str, Any]]: ...
     def queue(self, activations: Sequence[Activation]) -> None: ...
-    def ring(self, ring: Ring, now: int) -> None: ...
+    def ring(self, ring: Doorbell, now: int) -> None: ...
     def silence(self, key: str) -> None: ...
 
 
@@ -71,22 +71,24 @@ class AwsDispatch:
                 for n, activation in enumerate(activations[start : start + BATCH])
             ]
             try:
-                answer = again(partial(self._sqs.send_message_batch, QueueUrl=self._queue_url, Entries=entries))
+                answer = retry_closed_connection(
+                    partial(self._sqs.send_message_batch, QueueUrl=self._queue_url, Entries=entries)
+                )
             except (BotoCoreError, ClientError) as error:
                 raise Unavailable(f"deliveries queue: {type(error).__name__}", code="queue_unavailable") from error
             if answer.get("Failed"):
                 raise Unavailable("deliveries queue refused a message", code="queue_unavailable")
 
-    def ring(self, ring: Ring, now: int) -> None:
+    def ring(self, ring: Doorbell, now: int) -> None:
         """Have the Decider called with *ring* when it is due; raises `Unavailable` where that is not sure."""
         wait_s = max(0, -(-(ring.lost.due - now) // 1000))
         body = msgspec.json.encode(ring).decode()
         try:
             if wait_s <= LONGEST_HOP_S:
                 message = {"MessageBody": _legible(body), "DelaySeconds": wait_s}
-                again(lambda: self._sqs.send_message(QueueUrl=self._doorbells.queue_url, **message))
+                retry_closed_connection(lambda: self._sqs.send_message(QueueUrl=self._doorbells.queue_url, **message))
             else:
-                again(lambda: self._schedule(ring, body))
+                retry_closed_connection(lambda: self._schedule(ring, body))
         except (BotoCoreError, ClientError) as error:
             raise Unavailable(f"doorbell: {type(error).__name__}", code="doorbell_unavailable") from error
 
@@ -95,7 +97,7 @@ class AwsDispatch:
         with suppress(BotoCoreError, ClientError):
             self._scheduler().delete_schedule(Name=schedule_name(key), GroupName=self._doorbells.group)
 
-    def _schedule(self, ring: Ring, body: str) -> None:
+    def _schedule(self, ring: Doorbell, body: str) -> None:
         at = datetime.fromtimestamp(-(-ring.lost.due // 1000), UTC)
         try:
             self._scheduler().create_schedule(

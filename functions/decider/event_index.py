@@ -16,7 +16,7 @@ LONGEST_RUN_NAME = 96
 Predicate = Callable[[Mapping[str, Any]], bool]
 
 
-class Concern(NamedTuple):
+class Hit(NamedTuple):
     """A campaign that an event concerns.
 
     ``bits``: what the event is to its trigger, as ``machine.lua`` understands it. ``per``: the run it belongs to.
@@ -48,7 +48,7 @@ class Watcher(NamedTuple):
     bits_of: Callable[[Mapping[str, Any]], int]
 
 
-class Plan:
+class EventIndex:
     """A ruleset, ready to be asked about events."""
 
     def __init__(self, ruleset: Ruleset) -> None:
@@ -97,14 +97,14 @@ class Plan:
         """Return each event name that a live trigger mentions with the attributes that are read of it."""
         return {name: sorted(attribute.split(".", 1)[0] for attribute in reads) for name, reads in self._reads.items()}
 
-    def concerns(self, event: str, attributes: Mapping[str, Any]) -> list[Concern]:
+    def concerns(self, event: str, attributes: Mapping[str, Any]) -> list[Hit]:
         """Return the campaigns that *event* means anything to; none for most events."""
-        found: list[Concern] = []
+        found: list[Hit] = []
         for campaign, _, bits_of, per in self.candidates.get(event, ()):
             bits = bits_of(attributes)
             run = run_name(per, attributes) if per else ""
             if bits and run is not None:
-                found.append(Concern(campaign, bits, run))
+                found.append(Hit(campaign, bits, run))
         for campaign, bits_of in self._watchers.get(event, ()):
             watch = bits_of(attributes)
             if watch:
@@ -113,7 +113,7 @@ class Plan:
                     found[place] = found[place]._replace(watch=watch)
                 else:  # an order without a cart's id is about all carts
                     per = campaign.trigger.per
-                    found.append(Concern(campaign, 0, (run_name(per, attributes) if per else "") or "", watch))
+                    found.append(Hit(campaign, 0, (run_name(per, attributes) if per else "") or "", watch))
         return found
 
 

@@ -10,27 +10,27 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from decider import rulesets, user_admin
 from decider.decide import Decider
-from decider.in_progress import on_the_way
-from decider.ingest import Reception
+from decider.in_progress import count_in_progress
+from decider.ingest import Ingest
 from decider.stats import Stats
 from decider.wake import answer_bell, following, wake
 from shared.clock import Clock
 from shared.contracts import (
     VERSION,
-    AskCatalogue,
-    AskProgress,
+    CountInProgress,
     Decide,
     Decided,
     DeciderRequest,
+    Doorbell,
     ForgetUser,
-    Look,
-    Progress,
-    Ring,
+    GetCatalogue,
+    InProgress,
+    InspectUser,
     Wake,
     Woken,
 )
 from shared.errors import InvalidRequest, Unavailable
-from shared.observability import Observability, explained, handed_back
+from shared.observability import Observability, log_failure, log_redelivery
 
 FRESH_MS = 1000
 LEAST_MS = 1000  # also where the caller's clock is behind ours
@@ -41,12 +41,12 @@ STATS_MS = 4_000  # no more daily figures are begun to be moved after that
 class Deps:
     """What the handler works with.
 
-    ``hand_over`` invokes a function (ARN) with a payload, and does not wait. ``within(seconds)`` bounds the database's
+    ``invoke_async`` invokes a function (ARN) with a payload, and does not wait. ``within(seconds)`` bounds the database's
     time inside a ``with``.
     """
 
     decider: Decider
-    reception: Reception
+    reception: Ingest
     stats: Stats
     clock: Clock
     observability: Observability
@@ -63,7 +63,7 @@ def create_handler(deps: Deps) -> Callable[[dict[str, Any], Any], Any]:
     def handler(event: dict[str, Any], context: Any) -> Any:
         if "Records" in event:
             return answer_bells(event["Records"], deps)
-        with explained(logger):
+        with log_failure(logger):
             request = read(event)
             metrics.add_metric(name="Requests", unit=MetricUnit.Count, value=1)
             if isinstance(request, Decide):
@@ -81,12 +81,12 @@ def answer_bells(records: list[dict[str, Any]], deps: Deps) -> dict[str, Any]:
     for record in records:
         try:
             try:
-                ring = msgspec.json.decode(record["body"], type=Ring)
+                ring = msgspec.json.decode(record["body"], type=Doorbell)
             except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
                 raise InvalidRequest(f"not a doorbell: {type(error).__name__}") from error
             _answer(ring, deps)
         except Exception as error:  # noqa: BLE001 - one that cannot be answered must not keep the others
-            handed_back(deps.observability.logger, "doorbell", error, record["messageId"])
+            log_redelivery(deps.observability.logger, "doorbell", error, record["messageId"])
             failed.append({"itemIdentifier": record["messageId"]})
     return {"batchItemFailures": failed}
 
@@ -118,7 +118,7 @@ def _go_on(request: Wake, function: str, deps: Deps) -> None:
         deps.observability.logger.warning("what is left waits for the next wake", extra={"code": error.code})
 
 
-def _answer(ring: Ring, deps: Deps) -> Woken:
+def _answer(ring: Doorbell, deps: Deps) -> Woken:
     return _woken(answer_bell(deps.decider, ring, deps.clock, _late(deps)), deps)
 
 
@@ -140,10 +140,12 @@ def _woken(woken: Woken, deps: Deps) -> Woken:
 ANSWERS: dict[type, Callable[[Any, Deps], Any]] = {
     Decide: _decide,
     # The Gateway keeps the answer for its own interval: one that is old already would be twice as old in the end.
-    AskCatalogue: lambda _, deps: rulesets.catalogue(deps.decider.book.no_older_than(FRESH_MS)),
-    Ring: _answer,
-    Look: lambda request, deps: user_admin.look(deps.decider, request),
-    AskProgress: lambda request, deps: Progress(on_the_way(deps.decider.rows.run, request.site, deps.clock())),
+    GetCatalogue: lambda _, deps: rulesets.catalogue(deps.decider.book.no_older_than(FRESH_MS)),
+    Doorbell: _answer,
+    InspectUser: lambda request, deps: user_admin.inspect(deps.decider, request),
+    CountInProgress: lambda request, deps: InProgress(
+        count_in_progress(deps.decider.rows.run, request.site, deps.clock())
+    ),
     ForgetUser: lambda request, deps: user_admin.forget(deps.decider, request),
 }
 

@@ -9,12 +9,12 @@ import msgspec
 from decider import keys
 from decider.scripts import Script
 
-Run = Callable[..., Any]  # `Rows.run`: a script, its keys and arguments
+Run = Callable[..., Any]  # `UserStateStore.run`: a script, its keys and arguments
 
 PROGRESS = Script("count-progress-1.lua")
 
 
-def on_the_way(run: Run, site: str, now: int) -> dict[str, int]:
+def count_in_progress(run: Run, site: str, now: int) -> dict[str, int]:
     """Return how many users have progress at *now* (ms) under each trigger of *site*, by its key.
 
     One short command a partition: nothing that decides meanwhile waits for long.

@@ -11,7 +11,7 @@ from shared.errors import Unavailable
 LONGEST_NAME = 64  # of an attribute, in the log
 
 
-class Reception:
+class Ingest:
     """Takes requests in, for *decider* and *records*."""
 
     def __init__(self, decider: Decider, records: Records) -> None:

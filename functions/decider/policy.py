@@ -68,7 +68,7 @@ def _can_be_cancelled(campaign: Campaign) -> bool:
     return any(matcher.bits & CANCEL for matcher in campaign.watchers)
 
 
-def closed(campaign: Campaign, site: str, user: str, now: int, event: Event | None) -> str | None:
+def blocking_gate(campaign: Campaign, site: str, user: str, now: int, event: Event | None) -> str | None:
     """Return the gate that stops a match of *campaign* at *now* (ms), whatever its limits say; ``None``: none does.
 
     ``holdout`` is the last of all gates: what its limits say comes first.

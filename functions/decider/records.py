@@ -14,8 +14,8 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
 from shared.attribute_types import PARSERS, date
-from shared.identities import Introduction, Report
-from shared.mongodb import Document, guarded
+from shared.identities import Identification, PopupEvent
+from shared.mongodb import Document, translate_errors
 from shared.mongodb_errors import is_too_large
 
 MOST_ATTRIBUTES = 1000  # of a site
@@ -26,10 +26,10 @@ _BY_CLASS = {str: "text", bool: "boolean", int: "number", float: "number", list:
 class Records(Protocol):
     """Where it goes. Both raise `Unavailable`."""
 
-    def write_traits(self, site: str, introductions: Sequence[Introduction]) -> list[str]:
+    def write_traits(self, site: str, introductions: Sequence[Identification]) -> list[str]:
         """Store the traits of known users; return the names of those that could not be: mostly none of their type."""
 
-    def note(self, site: str, reports: Sequence[Report]) -> None:
+    def note(self, site: str, reports: Sequence[PopupEvent]) -> None:
         """Note in the ledger when popups were seen, clicked and dismissed: the first time stays."""
 
 
@@ -55,12 +55,12 @@ class MongoRecords:
         self._types = database.customer_attributes
         self._ledger = database.activations
 
-    def write_traits(self, site: str, introductions: Sequence[Introduction]) -> list[str]:
+    def write_traits(self, site: str, introductions: Sequence[Identification]) -> list[str]:
         """Two calls for all of them; two more where an attribute is new."""
         said = [each for each in introductions if each.traits]
         if not said:
             return []
-        with guarded():
+        with translate_errors():
             types = self._types_of(site, said)
             unfit: list[str] = []
             changes: dict[str, Change] = {}
@@ -76,13 +76,13 @@ class MongoRecords:
                     unfit += [name for each in error.details["writeErrors"] for name in written[each["index"]][1]]
         return list(dict.fromkeys(unfit))
 
-    def note(self, site: str, reports: Sequence[Report]) -> None:
+    def note(self, site: str, reports: Sequence[PopupEvent]) -> None:
         """One call for all of them."""
         if reports:
-            with guarded():
+            with translate_errors():
                 self._ledger.bulk_write([update for each in reports for update in _marks(site, each)])
 
-    def _types_of(self, site: str, said: Iterable[Introduction]) -> dict[str, str]:
+    def _types_of(self, site: str, said: Iterable[Identification]) -> dict[str, str]:
         """Return the types of all attributes; those of new ones are found out and kept, the first to do it decides."""
         values: dict[str, Any] = {}
         for each in said:
@@ -108,7 +108,7 @@ class MongoRecords:
         return {row["attribute"]: row["type"] for row in self._types.find(ids)}
 
 
-def _add(change: Change, said: Introduction, types: Mapping[str, str]) -> list[str]:
+def _add(change: Change, said: Identification, types: Mapping[str, str]) -> list[str]:
     """Add the traits that were *said* to *change*, the newer ones win; return the names of those that do not fit."""
     at = said.said_at
     unfit = []
@@ -171,7 +171,7 @@ def _is_name(name: str) -> bool:
     return bool(name) and not any(character in name for character in ".$\0")
 
 
-def _marks(site: str, report: Report) -> list[UpdateOne]:
+def _marks(site: str, report: PopupEvent) -> list[UpdateOne]:
     """Return the updates of the ledger's row; who clicks or dismisses a popup has seen it."""
     row: Document = {"_id": report.activation, "site": site, "channel": "popup"}
     at = datetime.fromtimestamp(report.at / 1000, UTC)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-from decider.event_index import Plan
+from decider.event_index import EventIndex
 from decider.store import Unreadable
 from shared.contracts import Catalogue, SiteCatalogue
 from shared.errors import OpportuneError
@@ -11,24 +11,24 @@ from shared.mongodb import Pointer
 from shared.ruleset import Ruleset
 
 
-class Rulebook(NamedTuple):
+class SiteRules(NamedTuple):
     """What is current for one site."""
 
-    plan: Plan
+    plan: EventIndex
     generation: int
 
 
-class Book(Mapping[str, Rulebook]):
+class Rulesets(Mapping[str, SiteRules]):
     """The rules of each site. Whoever asks for one of *unread*, of which no rules were ever read, gets `Unreadable`.
 
     It must not pass for a site that has none: its events would be taken for irrelevant, and its absences for over.
     """
 
-    def __init__(self, sites: Mapping[str, Rulebook], unread: Collection[str] = ()) -> None:
+    def __init__(self, sites: Mapping[str, SiteRules], unread: Collection[str] = ()) -> None:
         self.unread = unread
         self._sites = sites
 
-    def __getitem__(self, site: str) -> Rulebook:
+    def __getitem__(self, site: str) -> SiteRules:
         if site in self.unread:
             raise Unreadable(f"the rules of site {site} could not be read", code="rules_unread")
         return self._sites[site]
@@ -43,19 +43,19 @@ class Book(Mapping[str, Rulebook]):
         return len(self._sites)
 
 
-class Library(Protocol):
+class RulesetStore(Protocol):
     """Where published rulesets and their pointers come from."""
 
     def pointers(self) -> dict[str, Pointer]: ...
     def ruleset(self, site: str, version: int) -> Ruleset: ...
 
 
-def load(library: Library, present: Book | None, report: Callable[[OpportuneError], None]) -> Book:
+def load(library: RulesetStore, present: Rulesets | None, report: Callable[[OpportuneError], None]) -> Rulesets:
     """Return the current book; a plan whose version did not change is kept as it is.
 
     A site whose ruleset cannot be read is *reported* and keeps the rules it had: it must not stop the others.
     """
-    sites: dict[str, Rulebook] = {}
+    sites: dict[str, SiteRules] = {}
     unread: list[str] = []
     for site, pointer in library.pointers().items():
         if not pointer.ruleset:
@@ -63,7 +63,7 @@ def load(library: Library, present: Book | None, report: Callable[[OpportuneErro
         known = present[site] if present and site in present else None
         if known is None or known.plan.ruleset.version != pointer.ruleset:
             try:
-                sites[site] = Rulebook(Plan(library.ruleset(site, pointer.ruleset)), pointer.generation)
+                sites[site] = SiteRules(EventIndex(library.ruleset(site, pointer.ruleset)), pointer.generation)
             except OpportuneError as error:
                 report(error)
                 if known is not None:
@@ -72,10 +72,10 @@ def load(library: Library, present: Book | None, report: Callable[[OpportuneErro
                     unread.append(site)
         else:
             sites[site] = known._replace(generation=pointer.generation)
-    return Book(sites, unread)
+    return Rulesets(sites, unread)
 
 
-def catalogue(book: Book) -> Catalogue:
+def catalogue(book: Rulesets) -> Catalogue:
     """Return what the Gateway needs to know of every site."""
     return Catalogue(
         {

@@ -20,10 +20,10 @@ from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from decider.user_state import Batch, Rows
+from decider.user_state import Batch, UserStateStore
 from shared.clock import Clock
 from shared.errors import Unavailable
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVERY_MS = 60_000
@@ -35,7 +35,9 @@ KEPT_S = 7 * 24 * 3600  # the ids of batches: longer than any of them waits to b
 class Stats:
     """Moves counters from Redis to MongoDB, once a minute at most; *tell* hears of what had to wait."""
 
-    def __init__(self, rows: Rows, database: Database[Document], clock: Clock, tell: Callable[..., None]) -> None:
+    def __init__(
+        self, rows: UserStateStore, database: Database[Document], clock: Clock, tell: Callable[..., None]
+    ) -> None:
         self._rows = rows
         self._database = database
         self._clock = clock
@@ -75,7 +77,7 @@ class Stats:
     def _write(self, batches: Sequence[Batch]) -> None:
         names = {_name(batch): batch for batch in batches}
         seen = self._database.stats_batches
-        with guarded(), pymongo.timeout(WRITE_S):
+        with translate_errors(), pymongo.timeout(WRITE_S):
             if not self._is_indexed:
                 seen.create_index("at", name="expiry", expireAfterSeconds=KEPT_S)
                 self._is_indexed = True

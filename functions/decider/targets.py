@@ -5,7 +5,7 @@ from typing import Protocol
 from pymongo.database import Database
 
 from shared.contracts import ANONYMOUS_PREFIX
-from shared.mongodb import Document, guarded, targets_collection
+from shared.mongodb import Document, targets_collection, translate_errors
 
 
 class Targets(Protocol):
@@ -24,6 +24,6 @@ class MongoTargets:
         """Return the target groups whose rule or list *user* was found in."""
         if generation == 0 or user.startswith(ANONYMOUS_PREFIX):
             return []
-        with guarded():
+        with translate_errors():
             row = self._database[targets_collection(site, generation)].find_one({"_id": user})
         return list(row["groups"]) if row else []

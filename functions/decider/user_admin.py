@@ -9,13 +9,13 @@ import msgspec
 from decider import keys
 from decider.decide import Decider
 from decider.dispatch import LONGEST_HOP_S
-from decider.rulesets import Rulebook
+from decider.rulesets import SiteRules
 from decider.scripts import Script
 from shared import groups
-from shared.contracts import ForgetUser, Look
+from shared.contracts import ForgetUser, InspectUser
 from shared.errors import InvalidRequest
 
-Run = Callable[..., Any]  # `Rows.run`: a script, its keys and arguments
+Run = Callable[..., Any]  # `UserStateStore.run`: a script, its keys and arguments
 
 LOOK = Script("inspect-user-1.lua")
 FORGET = Script("erase-user-5.lua")
@@ -80,8 +80,8 @@ class Row(msgspec.Struct, array_like=True):
     lost: list[Lost] = []
 
 
-class Looked(msgspec.Struct):
-    """The answer to `Look`.
+class UserSnapshot(msgspec.Struct):
+    """The answer to `InspectUser`.
 
     ``ruleset``, ``generation``: what the Decider works with; ``known``: the same of the row, none where there is no
     row. ``targets``: campaigns that the user is a target of, as his next event will find it.
@@ -101,8 +101,8 @@ class _Erased(msgspec.Struct, array_like=True):
     activations: int
 
 
-def look(decider: Decider, request: Look) -> dict[str, Any]:
-    """Return `Looked` as a dict; raises `InvalidRequest` for an unknown site."""
+def inspect(decider: Decider, request: InspectUser) -> dict[str, Any]:
+    """Return `UserSnapshot` as a dict; raises `InvalidRequest` for an unknown site."""
     rules = _rules(decider, request.site)
     programs = {key: campaign.trigger.program for key, campaign in rules.plan.by_trigger.items()}
     row = _read(decider.rows.run, request.site, request.user, programs)
@@ -118,7 +118,7 @@ def look(decider: Decider, request: Look) -> dict[str, Any]:
         campaigns = rules.plan.ruleset.campaigns
         targets = [each.id for each in campaigns if not each.everyone and groups.is_target(each, found)]
     answer: dict[str, Any] = msgspec.to_builtins(
-        Looked(rules.plan.ruleset.version, rules.generation, targets, known, row)
+        UserSnapshot(rules.plan.ruleset.version, rules.generation, targets, known, row)
     )
     return answer
 
@@ -146,7 +146,7 @@ def _forget_one(decider: Decider, request: ForgetUser) -> dict[str, int]:
     }
 
 
-def _rules(decider: Decider, site: str) -> Rulebook:
+def _rules(decider: Decider, site: str) -> SiteRules:
     rules = decider.book.get().get(site) or decider.book.reload().get(site)
     if rules is None:
         raise InvalidRequest("nothing was ever published for this site", code="unknown_site")

@@ -12,8 +12,8 @@ from decider import keys, timers
 from decider.policy import Policy
 from decider.scripts import Script
 from decider.store import Client, Store, Unreadable
-from decider.timers import Appointment
-from shared.identities import Report
+from decider.timers import Timer
+from shared.identities import PopupEvent
 
 
 class Outcome(IntEnum):
@@ -53,7 +53,7 @@ class TriggerCall(msgspec.Struct, omit_defaults=True):
     offer: str | None = None
 
 
-class RowCall(msgspec.Struct, omit_defaults=True):
+class ApplyEvent(msgspec.Struct, omit_defaults=True):
     """What ``apply-event-5.lua`` takes: see its header."""
 
     site: str
@@ -77,7 +77,7 @@ class RowCall(msgspec.Struct, omit_defaults=True):
     fresh: bool = False
 
 
-class Fire(msgspec.Struct, array_like=True):
+class Firing(msgspec.Struct, array_like=True):
     """A match: which trigger (``ref``), when it was completed, when its first event was, of which run.
 
     ``key`` and ``gate`` acknowledge it. ``reason``: match, absence, or goal: that is no match, but the end of an
@@ -103,23 +103,23 @@ class Fire(msgspec.Struct, array_like=True):
         return self.gate in WAITING and self.due > self.at
 
 
-class RowAnswer(msgspec.Struct):
+class ApplyResult(msgspec.Struct):
     """What ``apply-event-5.lua`` returns: see its header."""
 
     code: Outcome
-    fires: list[Fire]
+    fires: list[Firing]
     at: int
     evicted: list[str] = []
-    offer: Fire | None = None
+    offer: Firing | None = None
     wait: int = 0
     user: str = ""
     moving: bool = False
 
 
-class Taken(msgspec.Struct, array_like=True):
+class ClaimedActivation(msgspec.Struct, array_like=True):
     """What ``claim-activation-4.lua`` returns; its header describes the fields."""
 
-    fire: Fire | Literal[False]
+    fire: Firing | Literal[False]
     born: str
     again: bool
 
@@ -132,7 +132,7 @@ class Batch(NamedTuple):
     counts: dict[str, int]
 
 
-class Rows:
+class UserStateStore:
     """The rows behind the scripts. *client*: see `Store`."""
 
     def __init__(self, client: Callable[[], Client]) -> None:
@@ -143,10 +143,10 @@ class Rows:
         self._see = Script("mark-seen-1.lua")
         self._drain = Script("drain-counters-2.lua")
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(RowAnswer).decode
-        self._taken = msgspec.msgpack.Decoder(Taken).decode
+        self._decode = msgspec.msgpack.Decoder(ApplyResult).decode
+        self._taken = msgspec.msgpack.Decoder(ClaimedActivation).decode
 
-    def apply(self, call: RowCall) -> RowAnswer:
+    def apply(self, call: ApplyEvent) -> ApplyResult:
         """Apply one event, or a tick, to a user's row; raises `Unavailable` when what happened is not known."""
         digest = b"" if call.tick else keys.message_digest(call.message_id)
         with _reading():
@@ -154,7 +154,7 @@ class Rows:
             places = (*_keys(call.site, call.user), keys.on_the_way(number, call.site))
             return self._decode(self.run(self._decide, *places, self._encode(call), digest))
 
-    def acknowledge(self, fires: Iterable[Fire]) -> None:
+    def acknowledge(self, fires: Iterable[Firing]) -> None:
         """Note that *fires* have been handed over: one command per partition."""
         by_partition: dict[int, list[str]] = defaultdict(list)
         for fire in fires:
@@ -163,7 +163,7 @@ class Rows:
         for number, known in by_partition.items():
             self.run(self._acknowledge, keys.agenda(number), keys.unacknowledged(number), *known)
 
-    def due(self, partitions: Sequence[int], now: int, most: int) -> list[Appointment]:
+    def due(self, partitions: Sequence[int], now: int, most: int) -> list[Timer]:
         """Return what is due by *now* (ms) in the agendas of *partitions*, at most *most* of each."""
 
         def ask(client: Client) -> list[Any]:
@@ -178,12 +178,12 @@ class Rows:
             appointments += [timers.read(number, member) for member in members]
         return appointments
 
-    def put_off(self, appointment: Appointment, until: int) -> None:
+    def put_off(self, appointment: Timer, until: int) -> None:
         """Let *appointment* be due again *until* (ms), unless it is gone by now."""
         place = keys.agenda(appointment.partition)
         self._store.ask(lambda client: client.zadd(place, {appointment.member: until}, xx=True))
 
-    def take(self, key: str, now: int, patience: int) -> Taken:
+    def take(self, key: str, now: int, patience: int) -> ClaimedActivation:
         """Take the fire *key*, if it still waits and is due by *now* (ms); see ``claim-activation-4.lua``."""
         with _reading():
             site, user = msgspec.json.decode(key, type=list[str])[:2]
@@ -213,7 +213,7 @@ class Rows:
         place = batch.partition
         self.run(self._drain, keys.counters(place), keys.taken_counters(place), "", batch.id)
 
-    def strike(self, appointment: Appointment) -> None:
+    def strike(self, appointment: Timer) -> None:
         """Remove an entry that means nothing any more."""
         self._store.ask(lambda client: client.zrem(keys.agenda(appointment.partition), appointment.member))
 
@@ -222,7 +222,7 @@ class Rows:
         packed = self._store.ask(lambda client: client.hget(keys.row(keys.partition(site, user), site, user), "v"))
         return [visitor for visitor, _ in msgspec.msgpack.decode(packed, type=list[tuple[str, str]])] if packed else []
 
-    def see(self, site: str, reports: Iterable[Report]) -> None:
+    def see(self, site: str, reports: Iterable[PopupEvent]) -> None:
         """Note that popups were seen: they are offered no more.
 
         One command for each user who says so, and one more for a visitor who has become a user.

@@ -20,13 +20,13 @@ from uuid import uuid4
 import msgspec
 
 from decider import keys
-from decider.rulesets import Book, Rulebook
+from decider.rulesets import Rulesets, SiteRules
 from decider.scripts import Script
-from decider.timers import GRACE_MS, PATIENCE_MS, Appointment
-from decider.user_state import Rows
+from decider.timers import ACK_TIMEOUT_MS, GRACE_MS, Timer
+from decider.user_state import UserStateStore
 from shared.errors import Unavailable
-from shared.identities import Introduction
-from shared.refreshing_cache import Polled
+from shared.identities import Identification
+from shared.refreshing_cache import RefreshingCache
 
 MOVES = 8
 RELEASE = Script("detach-visitor-3.lua")
@@ -43,12 +43,12 @@ class Parts(msgspec.Struct):
 class Visitors:
     """Makes visitors users. *book*, *tell*: as in `Decider`."""
 
-    def __init__(self, book: Polled[Book], rows: Rows, tell: Callable[..., None]) -> None:
+    def __init__(self, book: RefreshingCache[Rulesets], rows: UserStateStore, tell: Callable[..., None]) -> None:
         self._book = book
         self._rows = rows
         self._tell = tell
 
-    def become(self, site: str, introduction: Introduction) -> None:
+    def become(self, site: str, introduction: Identification) -> None:
         """Make the visitor of *introduction* its user; raises `Unavailable`, then it has to be repeated.
 
         One command where that is known and there is nothing to move, else three.
@@ -59,7 +59,7 @@ class Visitors:
         """Let arrive what is on its way from *visitor* to a user; raises `Unavailable`. *now*: ms."""
         self._move(site, visitor, "", at=0, now=now)
 
-    def keep(self, appointment: Appointment, now: int) -> None:
+    def keep(self, appointment: Timer, now: int) -> None:
         """Do the same for an entry of the agenda; one of a site that nobody knows means nothing."""
         site, visitor = appointment.names
         if self._book.get().get(site) is None and self._book.reload().get(site) is None:
@@ -76,7 +76,7 @@ class Visitors:
             "token": uuid4().hex,
             "done": "",
             "now": now,
-            "patience": PATIENCE_MS,
+            "patience": ACK_TIMEOUT_MS,
         }
         for _ in range(MOVES):  # one that somebody else has left half-way goes first
             rules = self._book.get().get(site)
@@ -96,7 +96,7 @@ class Visitors:
                 call["user"] = ""  # he has arrived: said again, it would win over whoever he was later
         raise Unavailable("too much changed while a visitor became a user", code="visitor_moving")
 
-    def _adopt(self, rules: Rulebook, call: dict[str, Any], parts: Parts, packed: bytes) -> None:
+    def _adopt(self, rules: SiteRules, call: dict[str, Any], parts: Parts, packed: bytes) -> None:
         live = {key: campaign for key, campaign in rules.plan.by_trigger.items() if campaign.everyone}
         into = {
             "site": call["site"],

@@ -28,16 +28,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 from decider.activations import received, reference
 from decider.decide import ATTEMPTS, Decider, row_call
-from decider.policy import Policy, closed
-from decider.rulesets import Rulebook
+from decider.policy import Policy, blocking_gate
+from decider.rulesets import SiteRules
 from decider.store import Unreadable
-from decider.timers import GRACE_MS, PATIENCE_MS, Appointment
-from decider.user_state import Fire, RowCall, TriggerCall
+from decider.timers import ACK_TIMEOUT_MS, GRACE_MS, Timer
+from decider.user_state import ApplyEvent, Firing, TriggerCall
 from shared.clock import Clock
-from shared.contracts import Ring, Wake, Woken
+from shared.contracts import Doorbell, Wake, Woken
 from shared.errors import Unavailable
 
-Ended = Callable[[Fire, int], None]  # hears of a timer: what it was for, and when it was due
+Ended = Callable[[Firing, int], None]  # hears of a timer: what it was for, and when it was due
 
 PARTITIONS_AT_ONCE = 128
 MOST_PER_PARTITION = 100
@@ -90,14 +90,14 @@ def following(request: Wake) -> list[Wake]:
     return [Wake(first, min(first + share - 1, request.last), request.hop + 1) for first in firsts]
 
 
-def answer_bell(decider: Decider, ring: Ring, clock: Clock, late: Callable[[int], None]) -> Woken:
+def answer_bell(decider: Decider, ring: Doorbell, clock: Clock, late: Callable[[int], None]) -> Woken:
     """See to the one delayed activation that *ring* names; *late* hears how late it was, in ms.
 
     Where nothing of it is left in the state that it was written to, it has been seen to. Where that state is gone,
     the Engager hears what to do then: mostly, to record that it was lost.
     """
     now = clock()
-    taken = decider.rows.take(ring.key, now, PATIENCE_MS)
+    taken = decider.rows.take(ring.key, now, ACK_TIMEOUT_MS)
     if taken.fire:
         woken = Woken(0, 0)
         _count(taken.fire, taken.again, woken, _measured(clock, late))
@@ -122,8 +122,8 @@ def _in_turn(request: Wake, now: int) -> Iterator[list[int]]:
         yield ordered[first : first + PARTITIONS_AT_ONCE]
 
 
-def _see_to(decider: Decider, due: list[Appointment], now: int, woken: Woken, ended: Ended) -> None:
-    fires: list[Fire] = []
+def _see_to(decider: Decider, due: list[Timer], now: int, woken: Woken, ended: Ended) -> None:
+    fires: list[Firing] = []
     try:
         for appointment in due:
             try:
@@ -136,7 +136,7 @@ def _see_to(decider: Decider, due: list[Appointment], now: int, woken: Woken, en
             _hand_over(decider, fires, now, woken)
 
 
-def _keep(decider: Decider, appointment: Appointment, now: int, woken: Woken, ended: Ended) -> Sequence[Fire]:
+def _keep(decider: Decider, appointment: Timer, now: int, woken: Woken, ended: Ended) -> Sequence[Firing]:
     """Keep *appointment*; return what is to be handed over now."""
     if appointment.kind == "absence":
         fired = _fall_due(decider, appointment, now)
@@ -145,7 +145,7 @@ def _keep(decider: Decider, appointment: Appointment, now: int, woken: Woken, en
             ended(fire, fire.at)
         return decider.set_aside(appointment.names[0], fired, now)
     if appointment.kind == "handover":
-        taken = decider.rows.take(appointment.names[0], now, PATIENCE_MS)
+        taken = decider.rows.take(appointment.names[0], now, ACK_TIMEOUT_MS)
         if taken.fire:
             _count(taken.fire, taken.again, woken, ended)
             return [taken.fire]
@@ -161,7 +161,7 @@ def _keep(decider: Decider, appointment: Appointment, now: int, woken: Woken, en
     return []
 
 
-def _count(fire: Fire, again: bool, woken: Woken, ended: Ended) -> None:
+def _count(fire: Firing, again: bool, woken: Woken, ended: Ended) -> None:
     """Count *fire*, which was taken: its delay has ended, or it is handed over *again*."""
     if again:
         woken.handovers += 1
@@ -174,7 +174,7 @@ def _measured(clock: Clock, late: Callable[[int], None]) -> Ended:
     return lambda fire, due: late(_lateness(fire, due, clock()))
 
 
-def _lateness(fire: Fire, due: int, now: int) -> int:
+def _lateness(fire: Firing, due: int, now: int) -> int:
     """Return how late (ms) the timer of *fire*, *due* at that time, is seen to by *now*.
 
     It cannot be before the grace of an absence is over, nor before its event was received: one that is reported hours
@@ -185,17 +185,17 @@ def _lateness(fire: Fire, due: int, now: int) -> int:
     return max(0, now - max(due, known, received(fire)))
 
 
-def _put_off(decider: Decider, appointment: Appointment, now: int, error: Unavailable) -> None:
+def _put_off(decider: Decider, appointment: Timer, now: int, error: Unavailable) -> None:
     """Let *appointment*, which cannot be kept now, come again later.
 
     Raises `Unavailable` where the state store does not take that either: then nothing can be read now.
     """
-    decider.rows.put_off(appointment, now + PATIENCE_MS)
+    decider.rows.put_off(appointment, now + ACK_TIMEOUT_MS)
     extra = {"code": error.code, "reason": error.message, "partition": appointment.partition}
     decider.tell("an appointment was put off: what is stored for it cannot be read now", extra=extra)
 
 
-def _hand_over(decider: Decider, fires: list[Fire], now: int, woken: Woken) -> None:
+def _hand_over(decider: Decider, fires: list[Firing], now: int, woken: Woken) -> None:
     """Hand *fires* over together; one by one where that fails, so that one cannot hold up the others.
 
     Two failures in a row are no bad fire but a way that is closed: the rest waits for a later wake.
@@ -220,7 +220,7 @@ def _hand_over(decider: Decider, fires: list[Fire], now: int, woken: Woken) -> N
                 failed = False
 
 
-def _fall_due(decider: Decider, appointment: Appointment, now: int) -> list[Fire]:
+def _fall_due(decider: Decider, appointment: Timer, now: int) -> list[Firing]:
     site = appointment.names[0]
     for _ in range(ATTEMPTS):
         # The row speaks up when it has seen a newer ruleset than ours. For a whole site, nobody would.
@@ -234,7 +234,7 @@ def _fall_due(decider: Decider, appointment: Appointment, now: int) -> list[Fire
     return []  # stays due
 
 
-def _tick(appointment: Appointment, rules: Rulebook, now: int) -> RowCall:
+def _tick(appointment: Timer, rules: SiteRules, now: int) -> ApplyEvent:
     site, user, key, per = appointment.names
     campaign = rules.plan.by_trigger.get(key)
     return row_call(
@@ -254,7 +254,7 @@ def _tick(appointment: Appointment, rules: Rulebook, now: int) -> RowCall:
                 ref=reference(campaign, rules.plan.ruleset.version) if campaign else [],
                 note="",
                 policy=rules.plan.policies[campaign.id] if campaign else Policy(),
-                closed=closed(campaign, site, user, now, None) if campaign else None,
+                closed=blocking_gate(campaign, site, user, now, None) if campaign else None,
             )
         ],
     )

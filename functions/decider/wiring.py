@@ -18,17 +18,17 @@ from decider import iam, rulesets
 from decider.decide import Decider
 from decider.dispatch import AwsDispatch, Doorbells
 from decider.handler import Deps
-from decider.ingest import Reception
+from decider.ingest import Ingest
 from decider.records import MongoRecords
 from decider.stats import Stats
 from decider.store import Client
 from decider.targets import MongoTargets
-from decider.user_state import Rows
+from decider.user_state import UserStateStore
 from shared import mongodb
 from shared.errors import OpportuneError
-from shared.invoke import LambdaInvoke, hand_over, lambda_client, once
+from shared.invoke import LambdaInvoke, invoke_async, lambda_client, no_retry_config
 from shared.observability import observe
-from shared.refreshing_cache import Polled
+from shared.refreshing_cache import RefreshingCache
 from shared.settings import Settings
 
 LONGEST_S = 11 * 3600  # ElastiCache breaks off after twelve hours what came in by IAM
@@ -95,14 +95,16 @@ def build(settings: Settings) -> Deps:
     def report(error: OpportuneError) -> None:
         observability.logger.error("rulesets not refreshed", extra={"code": error.code, "reason": error.message})
 
-    pages: Polled[rulesets.Book] = Polled(
+    pages: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
         lambda present: rulesets.load(library, present, report),
         every_s=settings.poll_seconds,
         clock=settings.clock,
         on_error=report,
     )
     access = credentials(settings)
-    rows = Rows(kept(lambda: redis_client(settings.redis_url, cluster=settings.redis_cluster, credentials=access)))
+    rows = UserStateStore(
+        kept(lambda: redis_client(settings.redis_url, cluster=settings.redis_cluster, credentials=access))
+    )
     tell = observability.logger.warning
     decider = Decider(
         book=pages,
@@ -110,10 +112,10 @@ def build(settings: Settings) -> Deps:
         targets=MongoTargets(database),
         dispatch=AwsDispatch(
             LambdaInvoke(lambda_client(read_timeout_s=ENGAGER_TIMEOUT_S), settings.engager_function),
-            boto3.client("sqs", config=once(read_timeout_s=2)),
+            boto3.client("sqs", config=no_retry_config(read_timeout_s=2)),
             settings.deliveries_queue_url,
             # Only long delays need it: made with the first of them.
-            cache(lambda: boto3.client("scheduler", config=once(read_timeout_s=2))),
+            cache(lambda: boto3.client("scheduler", config=no_retry_config(read_timeout_s=2))),
             Doorbells(
                 settings.doorbells_queue_url,
                 settings.doorbells_queue_arn,
@@ -125,5 +127,5 @@ def build(settings: Settings) -> Deps:
         tell=tell,
     )
     stats = Stats(rows, database, settings.clock, tell)
-    reception = Reception(decider, MongoRecords(database))
-    return Deps(decider, reception, stats, settings.clock, observability, hand_over, pymongo.timeout)
+    reception = Ingest(decider, MongoRecords(database))
+    return Deps(decider, reception, stats, settings.clock, observability, invoke_async, pymongo.timeout)

@@ -10,9 +10,9 @@ from pymongo.database import Database
 
 from shared.clock import Clock
 from shared.contracts import Activation
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 from shared.observability import Observability
-from shared.refreshing_cache import Polled
+from shared.refreshing_cache import RefreshingCache
 
 
 class Control(NamedTuple):
@@ -34,7 +34,7 @@ class Controls:
     def __init__(
         self, database: Database[Document], *, every_s: int, clock: Clock, observability: Observability
     ) -> None:
-        self._polled: Polled[dict[str, Control]] = Polled(
+        self._polled: RefreshingCache[dict[str, Control]] = RefreshingCache(
             lambda _: load(database),
             every_s=every_s,
             clock=clock,
@@ -48,7 +48,7 @@ class Controls:
 
 def load(database: Database[Document]) -> dict[str, Control]:
     """Read the control of every site."""
-    with guarded():
+    with translate_errors():
         rows = list(database.control.find({}, {"paused": 1, "generation": 1, "ruleset": 1}))
     return {
         row["_id"]: Control(frozenset(row.get("paused") or ()), row.get("generation") or 0, row.get("ruleset") or 0)

@@ -5,7 +5,7 @@ from typing import Any
 from pymongo.collection import Collection
 
 from shared.contracts import ANONYMOUS_PREFIX
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 
 
 class MongoCustomers:
@@ -18,6 +18,6 @@ class MongoCustomers:
         """Return the attributes of *user*, ``None`` where nobody knows him."""
         if user.startswith(ANONYMOUS_PREFIX):
             return None
-        with guarded():
+        with translate_errors():
             row = self._rows.find_one({"_id": f"{site}:{user}"}, {"attributes": 1})
         return None if row is None else row.get("attributes", {})

@@ -21,7 +21,7 @@ from engager.ledger.ledger import NO_LONGER_HELD, moment
 from engager.ledger.states import State
 from shared.clock import Clock
 from shared.errors import InvalidRequest
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 from shared.signing import FORGOTTEN
 
 SOURCE = "aws.ses"
@@ -106,7 +106,7 @@ class Feedback:
             changes["$min"] = {field: happening.timestamp or now}
         # Somebody who was forgotten in the meantime gets no new traces.
         row: Document = {"_id": activation_id, "channel": CHANNEL, "user": {"$not": re.compile(f"^{FORGOTTEN}:")}}
-        with guarded():
+        with translate_errors():
             found = self._rows.find_one_and_update(
                 row, changes, {"site": 1, "user": 1, "state": 1}, return_document=ReturnDocument.AFTER
             )

@@ -21,7 +21,7 @@ from pymongo.database import Database
 from pymongo.write_concern import WriteConcern
 
 from shared.contracts import Activation
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 from shared.signing import FORGOTTEN, pseudonym
 
 REASON = FORGOTTEN
@@ -46,7 +46,7 @@ class Forgotten:
 
     def has(self, site: str, user: str) -> bool:
         """Return whether *user* is forgotten; raises `Unavailable`."""
-        with guarded():
+        with translate_errors():
             return self._rows.find_one({"_id": pseudonym(self._secret, site, user)}, {"_id": 1}) is not None
 
     def without_names(self, activations: Sequence[Activation]) -> list[Activation]:
@@ -55,7 +55,7 @@ class Forgotten:
         One call for all of them; raises `Unavailable`.
         """
         names = [pseudonym(self._secret, each.site, each.user) for each in activations]
-        with guarded():
+        with translate_errors():
             gone = {row["_id"] for row in self._rows.find({"_id": {"$in": names}}, {"_id": 1})} if names else set()
         return [nameless(each, name) if name in gone else each for each, name in zip(activations, names, strict=True)]
 
@@ -74,7 +74,7 @@ def forget(database: Database[Document], secret: str, site: str, user: str) -> d
     """
     database = database.with_options(write_concern=WriteConcern("majority"))
     name = pseudonym(secret, site, user)
-    with guarded():
+    with translate_errors():
         return {
             "tombstone": _bury(database, site, name),
             "customer": database.customers.delete_one({"_id": f"{site}:{user}"}).deleted_count,

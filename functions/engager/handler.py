@@ -23,7 +23,7 @@ from engager.sweep import Sweeper, Swept, sweep
 from shared.clock import Clock
 from shared.contracts import VERSION, Activation, Conversion, Engage, Engaged, ForgetUser, Sweep
 from shared.errors import InvalidRequest, Unavailable
-from shared.observability import Observability, explained, handed_back
+from shared.observability import Observability, log_failure, log_redelivery
 
 # What one delivery takes when its provider is slow: rather hand a message back than be killed in the middle.
 RESERVE_MS = 14_000
@@ -51,7 +51,7 @@ class Deps:
     """What the handler works with.
 
     ``convert`` marks conversions, ``note`` takes what SES reports, ``forget`` erases a user (site, user) and returns
-    how many rows that changed, by kind. ``within(seconds)`` bounds the database's time inside a ``with``. ``hand_over``
+    how many rows that changed, by kind. ``within(seconds)`` bounds the database's time inside a ``with``. ``invoke_async``
     invokes a function (ARN) with a payload, and does not wait.
     """
 
@@ -75,7 +75,7 @@ class _Batch(BatchProcessor):
 
     def failure_handler(self, record: Any, exception: Any) -> Any:
         """Log the failure of one record and mark it for redelivery."""
-        handed_back(self._logger, "message", exception[1], record.message_id)
+        log_redelivery(self._logger, "message", exception[1], record.message_id)
         return super().failure_handler(record, exception)
 
 
@@ -87,7 +87,7 @@ def create_handler(deps: Deps) -> Handler:
     @metrics.log_metrics(capture_cold_start_metric=True)
     def handler(event: dict[str, Any], context: Any) -> Any:
         _count("Requests", 1, deps)
-        with explained(logger):
+        with log_failure(logger):
             if "Records" in event:
                 return _deliver(event, context, deps)
             if event.get("source") == feedback.SOURCE:

@@ -6,12 +6,12 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 
 MINUTE_MS = 60_000
 
 
-class Ceilings:
+class SendRateLimiter:
     """The collection ``ceilings``: one row per site, channel and minute of the clock. Raises `Unavailable`."""
 
     def __init__(self, rows: Collection[Document]) -> None:
@@ -25,7 +25,7 @@ class Ceilings:
         place = {"_id": _name(site, channel, now), "count": {"$lt": most}}
         count = {"$inc": {"count": 1}}
         begun = {"$setOnInsert": {"at": datetime.fromtimestamp(minute * 60, UTC)}}
-        with guarded():
+        with translate_errors():
             try:
                 self._rows.update_one(place, {**count, **begun}, upsert=True)
             except DuplicateKeyError:
@@ -35,7 +35,7 @@ class Ceilings:
 
     def give_back(self, site: str, channel: str, now: int) -> None:
         """Give back a place that was taken at *now* and not used: another one was faster with the same activation."""
-        with guarded():
+        with translate_errors():
             self._rows.update_one({"_id": _name(site, channel, now)}, {"$inc": {"count": -1}})
 
 

@@ -4,7 +4,7 @@ from pymongo.database import Database
 
 from shared import groups
 from shared.contracts import ANONYMOUS_PREFIX
-from shared.mongodb import Document, guarded, targets_collection
+from shared.mongodb import Document, targets_collection, translate_errors
 from shared.ruleset import Campaign
 
 
@@ -18,6 +18,6 @@ class MongoTargets:
         """Return whether *user* is a target of *campaign* in *generation* of the site's targets."""
         if generation == 0 or user.startswith(ANONYMOUS_PREFIX):
             return False
-        with guarded():
+        with translate_errors():
             row = self._database[targets_collection(site, generation)].find_one({"_id": user})
         return row is not None and groups.is_target(campaign, row["groups"])

@@ -13,9 +13,9 @@ from pymongo.collection import Collection
 from engager.forget import nameless
 from shared.clock import Clock
 from shared.contracts import Activation
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 from shared.observability import Observability
-from shared.refreshing_cache import Polled
+from shared.refreshing_cache import RefreshingCache
 from shared.signing import pseudonym
 
 OVERLAP = timedelta(minutes=1)  # two servers' clocks may differ, and a write may be under way
@@ -35,7 +35,7 @@ class Tombstones:
     ) -> None:
         self._rows = rows
         self._secret = secret
-        self._known: Polled[_Known] = Polled(
+        self._known: RefreshingCache[_Known] = RefreshingCache(
             self._load,
             every_s=every_s,
             clock=clock,
@@ -56,7 +56,7 @@ class Tombstones:
     def _load(self, present: _Known | None) -> _Known:
         known = present or _Known(set())
         newest = known.newest
-        with guarded():
+        with translate_errors():
             for row in self._rows.find({"at": {"$gte": newest - OVERLAP}}, {"at": 1}):
                 known.hashes.add(_hash(row["_id"]))
                 newest = max(newest, row["at"])

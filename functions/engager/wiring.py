@@ -19,7 +19,7 @@ from engager.ledger.ledger import MongoLedger
 from engager.ports import Ports
 from engager.render import Templates
 from engager.rulesets import Rulesets
-from engager.send_rate_limiter import Ceilings
+from engager.send_rate_limiter import SendRateLimiter
 from engager.sweep import Sweeper
 from engager.targets import MongoTargets
 from engager.tombstones import Tombstones
@@ -49,7 +49,7 @@ def assemble(settings: Settings, database: Database[Document]) -> Deps:
         controls=Controls(database, every_s=settings.poll_seconds, clock=clock, observability=observability),
         opt_outs=opt_outs,
         targets=MongoTargets(database),
-        ceilings=Ceilings(database.ceilings),
+        ceilings=SendRateLimiter(database.ceilings),
         goals=conversions,
         forgotten=Forgotten(database.forgotten, settings.signing_secret),
         tombstones=Tombstones(
@@ -81,6 +81,6 @@ def assemble(settings: Settings, database: Database[Document]) -> Deps:
 
 
 def _hand_over(function: str, payload: dict[str, Any]) -> None:
-    from shared.invoke import hand_over  # noqa: PLC0415 - brings boto3, which popups never need
+    from shared.invoke import invoke_async  # noqa: PLC0415 - brings boto3, which popups never need
 
-    hand_over(function, payload)
+    invoke_async(function, payload)

@@ -6,24 +6,24 @@ from contextlib import suppress
 
 import msgspec
 
-from gateway.write_keys import Access, admit
+from gateway.write_keys import Access, authenticate
 from shared.clock import Clock
 from shared.contracts import (
     ANONYMOUS_PREFIX,
     Alias,
-    AskCatalogue,
     Catalogue,
     Decide,
     Decided,
     Decision,
     Event,
+    GetCatalogue,
     Identify,
     Message,
 )
 from shared.errors import Unauthorized, Unavailable
-from shared.identities import REPORTS, Introduction, Report
+from shared.identities import POPUP_EVENTS, Identification, PopupEvent
 from shared.invoke import Invoke
-from shared.refreshing_cache import Polled
+from shared.refreshing_cache import RefreshingCache
 
 ACTIVATION_ID = re.compile(r"[0-9a-f]{32}")
 ACTION = re.compile(r"(html)?[0-9]{1,2}")
@@ -32,17 +32,17 @@ LONGEST_REASON = 64
 
 def ask_catalogue(decider: Invoke, known: Catalogue | None = None) -> Catalogue:
     """Return the catalogue, from the Decider; of sites that it could not read, what is *known*."""
-    catalogue = msgspec.json.decode(decider(msgspec.json.encode(AskCatalogue())), type=Catalogue)
+    catalogue = msgspec.json.decode(decider(msgspec.json.encode(GetCatalogue())), type=Catalogue)
     before = known.sites if known else {}
     catalogue.sites |= {site: before[site] for site in catalogue.unread if site in before}
     catalogue.unread = [site for site in catalogue.unread if site not in catalogue.sites]
     return catalogue
 
 
-class Decisions:
+class DeciderClient:
     """The Decider as the Gateway sees it. *timeout_ms*: how long it may take to decide."""
 
-    def __init__(self, decider: Invoke, catalogue: Polled[Catalogue], clock: Clock, timeout_ms: int) -> None:
+    def __init__(self, decider: Invoke, catalogue: RefreshingCache[Catalogue], clock: Clock, timeout_ms: int) -> None:
         self._decider = decider
         self._catalogue = catalogue
         self._clock = clock
@@ -56,10 +56,10 @@ class Decisions:
         """
         catalogue = self._catalogue.get()
         with suppress(Unauthorized):
-            return admit(key, catalogue)
+            return authenticate(key, catalogue)
         catalogue = self._catalogue.renewed(catalogue)
         try:
-            return admit(key, catalogue)
+            return authenticate(key, catalogue)
         except Unauthorized:
             if catalogue.unread:
                 raise Unavailable("the keys of a site could not be read", code="catalogue_incomplete") from None
@@ -79,7 +79,7 @@ def ask(access: Access, messages: Sequence[Message], *, deadline: int) -> Decide
     live = access.catalogue.events
     for message in messages:
         if isinstance(message, Event):
-            if message.event in REPORTS and (report := _report(message)) is not None:
+            if message.event in POPUP_EVENTS and (report := _report(message)) is not None:
                 asked.reports.append(report)
             if (reads := live.get(message.event)) is not None:
                 asked.events.append(_slim(message, reads))
@@ -95,27 +95,29 @@ def _slim(event: Event, reads: Sequence[str]) -> Event:
     return msgspec.structs.replace(event, attributes=attributes)
 
 
-def _introduction(message: Message) -> Introduction | None:
+def _introduction(message: Message) -> Identification | None:
     """Return what *message* says about a known user; ``None`` where that is nothing."""
     if isinstance(message, Alias):
-        return Introduction(message.user, message.received, visitor=ANONYMOUS_PREFIX + message.previous, at=message.at)
+        return Identification(
+            message.user, message.received, visitor=ANONYMOUS_PREFIX + message.previous, at=message.at
+        )
     if not isinstance(message, Identify) or message.user.startswith(ANONYMOUS_PREFIX):
         return None
     if not message.traits and not message.anonymous:
         return None
-    return Introduction(message.user, message.received, message.traits, message.anonymous, at=message.at)
+    return Identification(message.user, message.received, message.traits, message.anonymous, at=message.at)
 
 
-def _report(event: Event) -> Report | None:
+def _report(event: Event) -> PopupEvent | None:
     """Return what the tag's *event* says of a popup; ``None`` where it does not say of which."""
     said = event.attributes
     activation, action, reason = said.get("activation"), said.get("action"), said.get("reason")
     if not isinstance(activation, str) or not ACTIVATION_ID.fullmatch(activation):
         return None
-    return Report(
+    return PopupEvent(
         user=event.user,
         activation=activation,
-        what=REPORTS[event.event],
+        what=POPUP_EVENTS[event.event],
         at=event.at,
         action=str(action) if ACTION.fullmatch(str(action)) else "",
         reason=reason[:LONGEST_REASON] if isinstance(reason, str) else "",

@@ -7,21 +7,21 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from gateway import tracking
 from gateway.body import MAX_BATCH_BYTES, MAX_EVENT_BYTES
-from gateway.identity_policy import Claims
+from gateway.identity_policy import IdentityPolicy
 from gateway.ports import Deps
-from gateway.request import Answer, Request, json_answer
+from gateway.request import Request, Response, json_answer
 from gateway.tag import LOADER
 from gateway.write_keys import Access
 from shared.contracts import Decision, Event, Message
 from shared.errors import TooManyRequests
 
-Endpoint = Callable[[Request, Deps], Answer]
+Endpoint = Callable[[Request, Deps], Response]
 
 
 def single(kind: str) -> Endpoint:
     """Return the endpoint of calls of *kind*, each with one message in its body."""
 
-    def take(request: Request, deps: Deps) -> Answer:
+    def take(request: Request, deps: Deps) -> Response:
         received = deps.clock()
         body = request.parsed(MAX_EVENT_BYTES)
         access = admit(request, body.value, deps)
@@ -35,7 +35,7 @@ def single(kind: str) -> Endpoint:
     return take
 
 
-def batch(request: Request, deps: Deps) -> Answer:
+def batch(request: Request, deps: Deps) -> Response:
     """Take many messages at once: the good ones; the others are named in the answer."""
     received = deps.clock()
     body = request.parsed(MAX_BATCH_BYTES)
@@ -46,12 +46,12 @@ def batch(request: Request, deps: Deps) -> Answer:
     return _answered(decide(request, access, taken.messages, deps), taken.refusals)
 
 
-def tag_loader(request: Request, deps: Deps) -> Answer:
+def tag_loader(request: Request, deps: Deps) -> Response:
     """Return the loader of the site tag."""
     return deps.tag.answer(LOADER, "", request.headers.get("accept-encoding", ""))
 
 
-def tag_file(request: Request, deps: Deps) -> Answer:
+def tag_file(request: Request, deps: Deps) -> Response:
     """Return a file of one version of the site tag."""
     asked = request.parameters
     return deps.tag.answer(asked["file"], asked["version"], request.headers.get("accept-encoding", ""))
@@ -85,7 +85,7 @@ def envelope(request: Request, access: Access, received: int, deps: Deps, *, mut
         received,
         trusted=access.secret,
         mute="gpc" if request.private else mute,
-        settle=Claims(access, received, deps.identity_secret, tell).settle,
+        settle=IdentityPolicy(access, received, deps.identity_secret, tell).settle,
     )
 
 
@@ -103,7 +103,7 @@ def decide(request: Request, access: Access, messages: Sequence[Message], deps: 
     return decisions
 
 
-def _answered(decisions: Sequence[Decision], refusals: Sequence[tracking.Refusal] = ()) -> Answer:
+def _answered(decisions: Sequence[Decision], refusals: Sequence[tracking.RejectedItem] = ()) -> Response:
     """Success is exactly 200: trackers retry anything else. Refused items are named in the answer."""
     content: dict[str, Any] = {
         "success": True,

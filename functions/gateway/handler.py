@@ -7,7 +7,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from gateway import cors, request
 from gateway.ports import Deps
-from gateway.request import Answer, json_answer
+from gateway.request import Response, json_answer
 from gateway.routes import ROUTES, Table
 from shared.errors import OpportuneError
 
@@ -19,17 +19,17 @@ def create_handler(deps: Deps) -> Handler:
     logger, metrics = deps.observability.logger, deps.observability.metrics
     table = Table(ROUTES)
 
-    def answer(event: dict[str, Any]) -> Answer:
+    def answer(event: dict[str, Any]) -> Response:
         try:
             asked = request.read(event, deps.front.client(event))
             if asked.method == "OPTIONS":
-                return Answer(204, headers=cors.PREFLIGHT)
+                return Response(204, headers=cors.PREFLIGHT)
             endpoint, parameters = table.find(asked.method, asked.path)
             return endpoint(asked._replace(parameters=parameters) if parameters else asked, deps)
         except OpportuneError as error:
             return refuse(error)
 
-    def refuse(error: OpportuneError) -> Answer:
+    def refuse(error: OpportuneError) -> Response:
         """Return *error* as trackers need it: ``code`` and ``message``, or some take it for a failed connection."""
         metrics.add_metric(name="RequestsRefused", unit=MetricUnit.Count, value=1)
         if error.status >= 500:

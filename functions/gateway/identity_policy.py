@@ -24,7 +24,7 @@ OFF, LOG, ENFORCE = "off", "log", "enforce"
 UNREADABLE = "secret_unavailable"
 
 
-class Claims:
+class IdentityPolicy:
     """What the messages of one request claim.
 
     *secret*: see `Verifier`. *tell* hears of each user id that was not proven: why, and how often so in this request.

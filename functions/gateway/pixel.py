@@ -14,7 +14,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from gateway import endpoints, tracking
 from gateway.body import MAX_EVENT_BYTES, Body, inflate, parse
 from gateway.ports import Deps
-from gateway.request import Answer, Request
+from gateway.request import Request, Response
 from shared.errors import InvalidRequest, NotFound, OpportuneError
 
 GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -22,7 +22,7 @@ _HEADERS = {"Cache-Control": "no-store"}
 _MOST_LEVELS = 8
 
 
-def pixel(request: Request, deps: Deps) -> Answer:
+def pixel(request: Request, deps: Deps) -> Response:
     """Take one message from the address; answer with the image whatever it is."""
     kind = request.parameters["type"]
     if kind not in tracking.TYPES:
@@ -35,8 +35,8 @@ def pixel(request: Request, deps: Deps) -> Answer:
         endpoints.decide(request, access, [tracking.read_single(body, kind, envelope)], deps)
     except OpportuneError as error:
         deps.observability.metrics.add_metric(name="RequestsRefused", unit=MetricUnit.Count, value=1)
-        return Answer(200, GIF, "image/gif", {**_HEADERS, "X-Opportune-Error": error.code})
-    return Answer(200, GIF, "image/gif", _HEADERS)
+        return Response(200, GIF, "image/gif", {**_HEADERS, "X-Opportune-Error": error.code})
+    return Response(200, GIF, "image/gif", _HEADERS)
 
 
 def _body(query: Mapping[str, str]) -> Body:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway.decider_client import Decisions
-from gateway.rate_limiter import Rates
+from gateway.decider_client import DeciderClient
+from gateway.rate_limiter import RateLimiter
 from gateway.tag import Tag
-from gateway.trusted_proxy import Front
+from gateway.trusted_proxy import TrustedProxy
 from shared.clock import Clock
 from shared.observability import Observability
 
@@ -15,10 +15,10 @@ from shared.observability import Observability
 class Deps:
     """What the handler and the endpoints work with; ``identity_secret``: see `Verifier`."""
 
-    decisions: Decisions
-    rates: Rates
+    decisions: DeciderClient
+    rates: RateLimiter
     clock: Clock
     observability: Observability
-    front: Front = field(default_factory=Front)
+    front: TrustedProxy = field(default_factory=TrustedProxy)
     identity_secret: Callable[[], str] = str
     tag: Tag = field(default_factory=Tag)

@@ -18,7 +18,7 @@ BURST_S = 10
 MOST_BUCKETS = 10_000  # 3 MB; who has more addresses than that gets fresh buckets for them
 
 
-class Rates:
+class RateLimiter:
     """Buckets of events, *per_second* each in the long run."""
 
     def __init__(self, per_second: int, clock: Clock) -> None:

@@ -42,7 +42,7 @@ class Request(NamedTuple):
         return presented_key(self.headers.get("authorization", ""), parsed, self.query)
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """An answer; CORS and caching are the handler's."""
 
     status: int
@@ -73,12 +73,12 @@ def read(event: Mapping[str, Any], client: Client) -> Request:
     )
 
 
-def json_answer(status: int, content: Any, headers: Mapping[str, str] | None = None) -> Answer:
+def json_answer(status: int, content: Any, headers: Mapping[str, str] | None = None) -> Response:
     """Return *content* as a JSON answer."""
-    return Answer(status, msgspec.json.encode(content), JSON, headers or {})
+    return Response(status, msgspec.json.encode(content), JSON, headers or {})
 
 
-def encode(answer: Answer) -> dict[str, Any]:
+def encode(answer: Response) -> dict[str, Any]:
     """Return *answer* as API Gateway wants it; what is no text goes as base64."""
     is_text = answer.content_type.startswith(("text/", JSON)) and "Content-Encoding" not in answer.headers
     return {

@@ -13,7 +13,7 @@ from gateway.endpoints import Endpoint
 from gateway.openapi import describe
 from gateway.pixel import pixel
 from gateway.ports import Deps
-from gateway.request import Answer, Request, json_answer
+from gateway.request import Request, Response, json_answer
 from shared.errors import NotAllowed, NotFound
 
 
@@ -37,7 +37,7 @@ def _call(kind: str, summary: str) -> Route:
     return Route("POST", paths, endpoints.single(kind), summary, kind.capitalize(), "Taken")
 
 
-def _described(_: Request, __: Deps) -> Answer:
+def _described(_: Request, __: Deps) -> Response:
     return json_answer(200, describe(ROUTES), {"Cache-Control": "public, max-age=300"})
 
 

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from gateway.ports import Deps
-from gateway.request import Answer, Request, json_answer
+from gateway.request import Request, Response, json_answer
 from gateway.write_keys import Access
 from shared.errors import Forbidden, InvalidRequest
 
@@ -12,7 +12,7 @@ _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?")
 _CACHED = {"Cache-Control": "public, max-age=300"}
 
 
-def segment_settings(request: Request, deps: Deps) -> Answer:
+def segment_settings(request: Request, deps: Deps) -> Response:
     """Answer Segment's browser and mobile libraries: send everything here, under this key."""
     key = request.parameters["key"]
     _admit(key, request, deps)
@@ -24,7 +24,7 @@ def segment_settings(request: Request, deps: Deps) -> Answer:
     return json_answer(200, {"integrations": {"Segment.io": api}, "metrics": {"sampleRate": 0}}, _CACHED)
 
 
-def rudder_source_config(request: Request, deps: Deps) -> Answer:
+def rudder_source_config(request: Request, deps: Deps) -> Response:
     """Answer RudderStack's browser library: the source is there, and has no destination but us."""
     access = _admit(request.key({}), request, deps)
     source: dict[str, Any] = {
@@ -38,7 +38,7 @@ def rudder_source_config(request: Request, deps: Deps) -> Answer:
     return json_answer(200, {"source": source}, {"Cache-Control": "private, max-age=300"})
 
 
-def dropped(request: Request, deps: Deps) -> Answer:  # noqa: ARG001 - an endpoint like the others
+def dropped(request: Request, deps: Deps) -> Response:  # noqa: ARG001 - an endpoint like the others
     """Take what a library reports about itself, and do nothing with it: a refusal would be sent again."""
     return json_answer(200, {"success": True})
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from gateway.request import Answer
+from gateway.request import Response
 from shared.errors import NotFound
 
 LOADER = "tag.js"
@@ -33,7 +33,7 @@ class Tag:
         versions = {path.parent.name for name, path in files.items() if name != LOADER}
         return cls({name: path.read_bytes() for name, path in files.items()}, "".join(sorted(versions)[:1]))
 
-    def answer(self, file: str, version: str, accepted: str) -> Answer:
+    def answer(self, file: str, version: str, accepted: str) -> Response:
         """Return *file*; *accepted*: the encodings that the browser takes. Raises `NotFound`."""
         if not self.files:
             raise NotFound("the tag was not built: run `make build` and deploy again", code="tag_not_built")
@@ -47,5 +47,5 @@ class Tag:
             "Cross-Origin-Resource-Policy": "cross-origin",
         }
         if "gzip" in accepted.lower():
-            return Answer(200, packed, JAVASCRIPT, {**headers, "Content-Encoding": "gzip"})
-        return Answer(200, gzip.decompress(packed), JAVASCRIPT, headers)
+            return Response(200, packed, JAVASCRIPT, {**headers, "Content-Encoding": "gzip"})
+        return Response(200, gzip.decompress(packed), JAVASCRIPT, headers)

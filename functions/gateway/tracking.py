@@ -32,7 +32,7 @@ class Envelope(NamedTuple):
 
     ``received``: ms, stamped by us. ``trusted``: it came with a secret key, which alone may send history.
     ``sent``, ``context``: those of a batch, for items that have none. ``mute``: as in `Event`.
-    ``settle``: see `Claims`.
+    ``settle``: see `IdentityPolicy`.
     """
 
     received: int
@@ -43,7 +43,7 @@ class Envelope(NamedTuple):
     settle: Settle = lambda message, *_: message
 
 
-class Refusal(NamedTuple):
+class RejectedItem(NamedTuple):
     """An item of a batch that was not taken, and why."""
 
     place: int
@@ -52,11 +52,11 @@ class Refusal(NamedTuple):
     message: str
 
 
-class Taken(NamedTuple):
+class ParsedBatch(NamedTuple):
     """What a body came to: messages in order, and the items that were refused."""
 
     messages: list[Message]
-    refusals: list[Refusal]
+    refusals: list[RejectedItem]
 
 
 def read_single(body: Body, kind: str, envelope: Envelope) -> Message:
@@ -65,7 +65,7 @@ def read_single(body: Body, kind: str, envelope: Envelope) -> Message:
     return read_message(body.value, kind, envelope)
 
 
-def read_batch(body: Body, envelope: Envelope) -> Taken:
+def read_batch(body: Body, envelope: Envelope) -> ParsedBatch:
     """Return the messages of a ``/v1/batch`` body: good items are taken, bad ones named."""
     items = body.value.get("batch")
     if not isinstance(items, list):
@@ -74,7 +74,7 @@ def read_batch(body: Body, envelope: Envelope) -> Taken:
         raise TooLarge(f"the batch has {len(items)} events, at most {MAX_BATCH_EVENTS} are taken")
     suspect = body.nul or body.shape.huge or body.shape.depth > BATCH_LEVELS
     envelope = envelope._replace(sent=body.value.get("sentAt"), context=_object(body.value, "context"))
-    taken = Taken([], [])
+    taken = ParsedBatch([], [])
     for place, item in enumerate(items):
         try:
             if suspect:
@@ -85,7 +85,7 @@ def read_batch(body: Body, envelope: Envelope) -> Taken:
         except (InvalidRequest, TooLarge) as error:
             message_id = item.get("messageId") if isinstance(item, dict) else None
             known = message_id if isinstance(message_id, str) and len(message_id) <= MAX_MESSAGE_ID_LENGTH else None
-            taken.refusals.append(Refusal(place, known, error.code, error.message))
+            taken.refusals.append(RejectedItem(place, known, error.code, error.message))
     return taken
 
 

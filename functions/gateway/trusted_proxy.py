@@ -25,7 +25,7 @@ class Client(NamedTuple):
     host: str
 
 
-class Front:
+class TrustedProxy:
     """The *proxies* before the API, and the *secret* that the innermost sends, if one does.
 
     *direct*: requests without the secret are taken too, as from nobody's proxy; *on_direct* is called for each.

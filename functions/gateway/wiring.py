@@ -4,16 +4,16 @@ from pathlib import Path
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from gateway.decider_client import Decisions, ask_catalogue
+from gateway.decider_client import DeciderClient, ask_catalogue
 from gateway.origin_secret import OriginSecret
 from gateway.ports import Deps
-from gateway.rate_limiter import Rates
+from gateway.rate_limiter import RateLimiter
 from gateway.tag import Tag
-from gateway.trusted_proxy import Front
+from gateway.trusted_proxy import TrustedProxy
 from shared.contracts import Catalogue
 from shared.invoke import LambdaInvoke, lambda_client
 from shared.observability import Observability, observe
-from shared.refreshing_cache import Polled
+from shared.refreshing_cache import RefreshingCache
 from shared.secrets import LateSecret, resolve_versions
 from shared.settings import Settings
 from shared.signing import check_secret
@@ -26,15 +26,15 @@ def build(settings: Settings) -> Deps:
     observability = observe("gateway")
     client = lambda_client(read_timeout_s=settings.gateway_timeout_ms / 1000)
     decider = LambdaInvoke(client, settings.decider_function)
-    catalogue: Polled[Catalogue] = Polled(
+    catalogue: RefreshingCache[Catalogue] = RefreshingCache(
         lambda known: ask_catalogue(decider, known),
         every_s=settings.poll_seconds,
         clock=settings.clock,
         on_error=lambda error: observability.logger.warning("catalogue not refreshed", extra={"code": error.code}),
     )
     return Deps(
-        decisions=Decisions(decider, catalogue, settings.clock, settings.gateway_timeout_ms),
-        rates=Rates(settings.events_per_second, settings.clock),
+        decisions=DeciderClient(decider, catalogue, settings.clock, settings.gateway_timeout_ms),
+        rates=RateLimiter(settings.events_per_second, settings.clock),
         clock=settings.clock,
         observability=observability,
         front=_front(settings, observability),
@@ -43,9 +43,9 @@ def build(settings: Settings) -> Deps:
     )
 
 
-def _front(settings: Settings, observability: Observability) -> Front:
+def _front(settings: Settings, observability: Observability) -> TrustedProxy:
     if not settings.origin_secret:
-        return Front(proxies=settings.proxies)
+        return TrustedProxy(proxies=settings.proxies)
     logger, metrics = observability.logger, observability.metrics
     secret = OriginSecret(
         lambda: [check_secret(each, "OPPORTUNE_ORIGIN_SECRET") for each in resolve_versions(settings.origin_secret)],
@@ -53,7 +53,7 @@ def _front(settings: Settings, observability: Observability) -> Front:
         lambda error: logger.warning("origin secret not read", extra={"code": error.code, "reason": error.message}),
     )
     secret.look_up()
-    return Front(
+    return TrustedProxy(
         proxies=settings.proxies,
         secret=secret,
         direct=settings.direct_requests,

@@ -64,7 +64,7 @@ def presented_key(authorization: str, body: Mapping[str, Any], query: Mapping[st
     return key
 
 
-def admit(key: str, catalogue: Catalogue) -> Access:
+def authenticate(key: str, catalogue: Catalogue) -> Access:
     """Return what *key* opens; raises `Unauthorized` where no site has it."""
     digest = write_key(key).sha256
     for site, entry in catalogue.sites.items():

@@ -9,7 +9,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from shared.errors import Unavailable
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 from shared.optouts import OptOuts
 from shared.signing import pseudonym
 
@@ -24,7 +24,7 @@ class KnownOptOuts:
 
     def add(self, site: str, user: str, channel: str, reason: str) -> None:
         """Opt *user* out of *channel*, unless he is forgotten."""
-        with guarded():
+        with translate_errors():
             tombstone = self._forgotten.find_one({"_id": pseudonym(self._secret, site, user)}, {"_id": 1})
         if tombstone is None:
             self._opt_outs.add(site, user, channel, reason)
@@ -32,7 +32,7 @@ class KnownOptOuts:
 
 def site_name(database: Database[Document], site: str) -> str:
     """Return the name of *site* as it is live, empty where nobody can say: a page must do without it then."""
-    with suppress(Unavailable), guarded():
+    with suppress(Unavailable), translate_errors():
         control = database.control.find_one({"_id": site}, {"ruleset": 1}) or {}
         version = f"{site}:{control.get('ruleset')}"
         row = database.rulesets.find_one({"_id": version}, {"ruleset.name": 1}) or {}

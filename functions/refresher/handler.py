@@ -32,7 +32,7 @@ TIME_LEFT_MS = 2 * LONGEST_PART_MS
 class Deps:
     """What the handler works with.
 
-    ``hand_over`` invokes a function (ARN) with a payload, and does not wait. ``part``: users of one part.
+    ``invoke_async`` invokes a function (ARN) with a payload, and does not wait. ``part``: users of one part.
     """
 
     database: Database[Document]

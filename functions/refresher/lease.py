@@ -35,7 +35,7 @@ from shared.mongodb import Document
 LEASE_MS = 180_000
 
 
-class HoldLost(OpportuneError):
+class LeaseLost(OpportuneError):
     """Somebody else has taken the refresh over: this one was away for too long."""
 
     code = "refresh_lost"
@@ -43,7 +43,7 @@ class HoldLost(OpportuneError):
     status = 409
 
 
-class Hold(NamedTuple):
+class Lease(NamedTuple):
     """A lock that was ours when it was taken. ``control``: the site's row as it was then."""
 
     database: Database[Document]
@@ -58,11 +58,11 @@ class Hold(NamedTuple):
         return state
 
     def note(self, **changes: Any) -> None:
-        """Write *changes* down and stay the owner for another `LEASE_MS`; raises `HoldLost`."""
+        """Write *changes* down and stay the owner for another `LEASE_MS`; raises `LeaseLost`."""
         self._update([{"$set": {**{f"refresh.{name}": {"$literal": to} for name, to in changes.items()}, **_lease()}}])
 
     def switch(self, holds: Mapping[str, str]) -> None:
-        """Point readers to our generation, which *holds* these groups, and let go: one step; raises `HoldLost`."""
+        """Point readers to our generation, which *holds* these groups, and let go: one step; raises `LeaseLost`."""
         before = {"generation": "$generation", "holds": {"$ifNull": ["$holds", {}]}}
         self._update(
             [
@@ -79,17 +79,17 @@ class Hold(NamedTuple):
         )
 
     def let_go(self) -> None:
-        """Give the refresh up; raises `HoldLost`."""
+        """Give the refresh up; raises `LeaseLost`."""
         self._update([{"$unset": "refresh"}])
 
     def hand_over(self) -> None:
-        """Let whoever comes next go on where we are; raises `HoldLost`."""
+        """Let whoever comes next go on where we are; raises `LeaseLost`."""
         self._update([{"$set": {"refresh.until": "$$NOW"}}])
 
     def _update(self, pipeline: list[Document]) -> None:
         mine = {"_id": self.site, "refresh.number": self.number}
         if not self.database.control.update_one(mine, pipeline).matched_count:
-            raise HoldLost(f"the refresh of {self.site} was taken over by another one")
+            raise LeaseLost(f"the refresh of {self.site} was taken over by another one")
 
 
 def wish(database: Database[Document], site: str, *wishes: str) -> None:
@@ -99,7 +99,7 @@ def wish(database: Database[Document], site: str, *wishes: str) -> None:
         raise InvalidRequest(f"nothing was ever published for site {site!r}", code="unknown_site")
 
 
-def take(database: Database[Document], site: str, owner: str) -> Hold | None:
+def take(database: Database[Document], site: str, owner: str) -> Lease | None:
     """Take the lock, of what is wished for or of what somebody has left; ``None``: there is neither, or no way."""
     free: Document = {"refresh": None, "wishes": {"$exists": True}}
     left: Document = {"$expr": {"$lte": ["$refresh.until", "$$NOW"]}, "refresh": {"$ne": None}}
@@ -124,7 +124,7 @@ def take(database: Database[Document], site: str, owner: str) -> Hold | None:
         ],
         return_document=ReturnDocument.AFTER,
     )
-    return None if control is None else Hold(database, site, control["refresh"]["number"], control)
+    return None if control is None else Lease(database, site, control["refresh"]["number"], control)
 
 
 class Running(NamedTuple):

@@ -20,13 +20,13 @@ from pymongo.write_concern import WriteConcern
 
 from refresher import lease as holding
 from refresher import parts
-from refresher.lease import Hold
+from refresher.lease import Lease
 from refresher.parts import Source
 from refresher.plan import Plan, plan
 from shared import mongodb
 from shared.clock import Clock
 from shared.errors import InvalidDefinition, OpportuneError
-from shared.mongodb import Document, guarded, targets_collection
+from shared.mongodb import Document, targets_collection, translate_errors
 from shared.ruleset import TargetGroup
 
 STALE_MS = 6 * 3_600_000
@@ -78,12 +78,12 @@ class Outcome(NamedTuple):
 def refresh(database: Database[Document], site: str, wishes: Iterable[str], way: Way) -> Outcome:
     """Fulfil *wishes* (see `refresher.plan`), and those that others have left.
 
-    Raises `InvalidDefinition` for a group's broken rule, `HoldLost` and `Unavailable`; whatever it raises, the
+    Raises `InvalidDefinition` for a group's broken rule, `LeaseLost` and `Unavailable`; whatever it raises, the
     generation in use stays as it was.
     """
     database = database.with_options(write_concern=WriteConcern("majority"))
     made: list[Refreshed] = []
-    with guarded():
+    with translate_errors():
         holding.wish(database, site, *wishes)
         while (hold := holding.take(database, site, way.owner)) is not None:
             try:
@@ -98,7 +98,7 @@ def refresh(database: Database[Document], site: str, wishes: Iterable[str], way:
         return Outcome(made, End.ELSEWHERE if holding.running(database, site) else End.DONE)
 
 
-def _carry_out(hold: Hold, way: Way) -> tuple[bool, Refreshed | None]:
+def _carry_out(hold: Lease, way: Way) -> tuple[bool, Refreshed | None]:
     """Return whether what *hold* is about is done, and the new generation where it came to one."""
     try:
         task, groups, is_new = _task(hold, way.clock())
@@ -122,7 +122,7 @@ def _carry_out(hold: Hold, way: Way) -> tuple[bool, Refreshed | None]:
     return True, Refreshed(hold.number, users, tuple(task.find), tuple(task.keep))
 
 
-def _task(hold: Hold, now: int) -> tuple[Plan | None, dict[str, TargetGroup], bool]:
+def _task(hold: Lease, now: int) -> tuple[Plan | None, dict[str, TargetGroup], bool]:
     """Return the plan, the groups that it is about, and whether it is a new one."""
     left = msgspec.convert(hold.state["plan"], Plan) if "plan" in hold.state else None
     is_new = left is None or now - left.now > STALE_MS
@@ -131,13 +131,13 @@ def _task(hold: Hold, now: int) -> tuple[Plan | None, dict[str, TargetGroup], bo
     return (plan(hold.control, groups.values(), hold.state["wishes"], now=now) if is_new else left), groups, is_new
 
 
-def _begin(hold: Hold, task: Plan, into: str) -> None:
+def _begin(hold: Lease, task: Plan, into: str) -> None:
     hold.database.drop_collection(into)
     hold.database.create_collection(into)
     hold.note(plan=msgspec.to_builtins(task), names=[hold.number], after=None, done=0)
 
 
-def _go_on(hold: Hold, into: str) -> str | None:
+def _go_on(hold: Lease, into: str) -> str | None:
     """Take over what another owner has filled; return the last user of it, ``None`` where there is nothing."""
     names = {targets_collection(hold.site, number): None for number in reversed(hold.state["names"])}
     there = set(hold.database.list_collection_names(filter={"name": {"$in": list(names)}}))
@@ -152,7 +152,7 @@ def _go_on(hold: Hold, into: str) -> str | None:
     return str(after)
 
 
-def _fill(hold: Hold, found: Sequence[Source], into: str, after: str | None, way: Way) -> bool:
+def _fill(hold: Lease, found: Sequence[Source], into: str, after: str | None, way: Way) -> bool:
     """Write part after part, beginning behind *after*; return whether that was all of them."""
     done, of = (hold.state.get("done", 0) if after else 0), parts.size(hold.database, found)
     way.progress(done, of)
@@ -172,13 +172,13 @@ def _fill(hold: Hold, found: Sequence[Source], into: str, after: str | None, way
     return True
 
 
-def _leave(hold: Hold) -> None:
+def _leave(hold: Lease) -> None:
     """Let another one go on at once, if that can still be said; else it has to wait until the lock expires."""
     with suppress(PyMongoError, OpportuneError):
         hold.hand_over()
 
 
-def _drop_older(hold: Hold) -> None:
+def _drop_older(hold: Lease) -> None:
     """Drop the generations before the last one, and what may be left of refreshes that died."""
     before = (hold.control.get("generation") or 0, hold.number)
     pattern = re.compile(rf"targets_{re.escape(hold.site)}_(\d+)")

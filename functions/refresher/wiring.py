@@ -3,7 +3,7 @@
 from refresher.handler import Deps
 from refresher.parts import LONGEST_PART_MS
 from shared import mongodb
-from shared.invoke import hand_over
+from shared.invoke import invoke_async
 from shared.observability import observe
 from shared.settings import Settings
 
@@ -23,6 +23,6 @@ def build(settings: Settings) -> Deps:
     return Deps(
         database=client[settings.mongodb_database],
         clock=settings.clock,
-        hand_over=hand_over,
+        hand_over=invoke_async,
         observability=observe("refresher"),
     )

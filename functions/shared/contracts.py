@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from shared.identities import Identity, Introduction, Report
+from shared.identities import Identification, Identity, PopupEvent
 
 VERSION = 1
 ANONYMOUS_PREFIX = "anon:"
@@ -90,12 +90,12 @@ class Decide(msgspec.Struct, tag="decide", tag_field="type", omit_defaults=True)
     site: str
     events: list[Event]
     deadline: int
-    introductions: list[Introduction] = []
-    reports: list[Report] = []
+    introductions: list[Identification] = []
+    reports: list[PopupEvent] = []
     v: int = VERSION
 
 
-class AskCatalogue(msgspec.Struct, tag="catalogue", tag_field="type"):
+class GetCatalogue(msgspec.Struct, tag="catalogue", tag_field="type"):
     """Gateway → Decider: which keys exist and which events matter?"""
 
     v: int = VERSION
@@ -128,7 +128,7 @@ class Woken(msgspec.Struct):
     v: int = VERSION
 
 
-class Look(msgspec.Struct, tag="look", tag_field="type"):
+class InspectUser(msgspec.Struct, tag="look", tag_field="type"):
     """Command line → Decider: what is stored of this user?"""
 
     site: str
@@ -136,15 +136,15 @@ class Look(msgspec.Struct, tag="look", tag_field="type"):
     v: int = VERSION
 
 
-class AskProgress(msgspec.Struct, tag="progress", tag_field="type"):
+class CountInProgress(msgspec.Struct, tag="progress", tag_field="type"):
     """Command line → Decider: how many users have progress under each trigger of this site?"""
 
     site: str
     v: int = VERSION
 
 
-class Progress(msgspec.Struct):
-    """The answer to `AskProgress`: users by the trigger's key; a trigger that nobody has progress under is left out."""
+class InProgress(msgspec.Struct):
+    """The answer to `CountInProgress`: users by the trigger's key; a trigger that nobody has progress under is left out."""
 
     users: dict[str, int]
     v: int = VERSION
@@ -245,7 +245,7 @@ class Conversion(msgspec.Struct):
     calls_back: bool = False
 
 
-class Ring(msgspec.Struct, tag="ring", tag_field="type"):
+class Doorbell(msgspec.Struct, tag="ring", tag_field="type"):
     """Doorbell → Decider: the delayed activation ``key`` is due.
 
     ``born``: of the state that it was written to; another one has lost it. ``lost``: what to tell the Engager then.
@@ -257,7 +257,7 @@ class Ring(msgspec.Struct, tag="ring", tag_field="type"):
     v: int = VERSION
 
 
-DeciderRequest = Decide | AskCatalogue | Wake | Ring | Look | AskProgress | ForgetUser
+DeciderRequest = Decide | GetCatalogue | Wake | Doorbell | InspectUser | CountInProgress | ForgetUser
 
 
 class Engage(msgspec.Struct, tag="engage", tag_field="type"):

@@ -23,7 +23,7 @@ class Identity(msgspec.Struct, omit_defaults=True):
     traits: list[str] = []
 
 
-class Introduction(msgspec.Struct, omit_defaults=True):
+class Identification(msgspec.Struct, omit_defaults=True):
     """What is known of ``user``: his ``traits``, and that ``visitor`` (``anon:…``) is he; either may be empty.
 
     ``at``: when that was said, 0: when it was received. ``before``: how many events of the request come before it.
@@ -43,7 +43,7 @@ class Introduction(msgspec.Struct, omit_defaults=True):
 
 
 # What the tag reports of a popup: event name → what it is to the activation.
-REPORTS = {
+POPUP_EVENTS = {
     "Opportune Impression": "seen",
     "Opportune Click": "clicked",
     "Opportune Dismiss": "dismissed",
@@ -51,8 +51,8 @@ REPORTS = {
 }
 
 
-class Report(msgspec.Struct, omit_defaults=True):
-    """What became of the popup ``activation``, at ``at``: ``what`` is one of the values of ``REPORTS``.
+class PopupEvent(msgspec.Struct, omit_defaults=True):
+    """What became of the popup ``activation``, at ``at``: ``what`` is one of the values of ``POPUP_EVENTS``.
 
     ``action``: which button was clicked, ``0``, or link of its HTML, ``html0``; ``reason``: why it was dismissed, or
     not shown.

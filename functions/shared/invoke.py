@@ -27,7 +27,7 @@ class Invoke(Protocol):
     def __call__(self, payload: bytes) -> bytes: ...
 
 
-def once(*, read_timeout_s: float) -> Config:
+def no_retry_config(*, read_timeout_s: float) -> Config:
     """Return the boto3 configuration of every client whose calls have an effect."""
     return Config(
         connect_timeout=1,
@@ -38,7 +38,7 @@ def once(*, read_timeout_s: float) -> Config:
     )
 
 
-def again(call: Callable[[], T]) -> T:
+def retry_closed_connection(call: Callable[[], T]) -> T:
     """Make *call*, which may be repeated; and again where its connection broke off."""
     try:
         return call()
@@ -59,7 +59,7 @@ class LambdaInvoke:
     def __call__(self, payload: bytes) -> bytes:
         """Invoke the function synchronously and return the payload of its answer."""
         try:
-            answer = again(lambda: self._client.invoke(FunctionName=self._function, Payload=payload))
+            answer = retry_closed_connection(lambda: self._client.invoke(FunctionName=self._function, Payload=payload))
             body: bytes = answer["Payload"].read()
         except (BotoCoreError, ClientError) as error:
             raise Unavailable(f"{self._function} did not answer: {type(error).__name__}") from error
@@ -70,7 +70,7 @@ class LambdaInvoke:
 
 def lambda_client(*, read_timeout_s: float) -> Any:
     """Return a boto3 Lambda client that calls once."""
-    return boto3.client("lambda", config=once(read_timeout_s=read_timeout_s))
+    return boto3.client("lambda", config=no_retry_config(read_timeout_s=read_timeout_s))
 
 
 @cache
@@ -78,11 +78,11 @@ def _client() -> Any:
     return lambda_client(read_timeout_s=5)
 
 
-def hand_over(function: str, payload: dict[str, Any]) -> None:
+def invoke_async(function: str, payload: dict[str, Any]) -> None:
     """Invoke *function* (ARN) with *payload*, and do not wait for it; raises `Unavailable`."""
     body = msgspec.json.encode(payload)
     try:
         client = _client()
-        again(lambda: client.invoke(FunctionName=function, InvocationType="Event", Payload=body))
+        retry_closed_connection(lambda: client.invoke(FunctionName=function, InvocationType="Event", Payload=body))
     except (BotoCoreError, ClientError) as error:
         raise Unavailable(f"{function} was not invoked: {type(error).__name__}") from error

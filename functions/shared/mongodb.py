@@ -68,7 +68,7 @@ def connect(url: str, **options: Any) -> MongoClient[Document]:
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turn a driver's error into `Unavailable`."""
     try:
         yield
@@ -78,7 +78,7 @@ def guarded() -> Iterator[None]:
 
 def pointers(database: Database[Document]) -> dict[str, Pointer]:
     """Return the pointer of every site."""
-    with guarded():
+    with translate_errors():
         rows = list(database.control.find({}, {"ruleset": 1, "generation": 1}))
     return {row["_id"]: Pointer(row.get("ruleset", 0), row.get("generation", 0)) for row in rows}
 
@@ -95,7 +95,7 @@ def target_groups(database: Database[Document], site: str, version: int) -> dict
 
 
 def _row(database: Database[Document], site: str, version: int, part: str) -> Document:
-    with guarded():
+    with translate_errors():
         row = database.rulesets.find_one({"_id": f"{site}:{version}"}, {part: 1})
     if row is None:
         raise Unavailable(f"ruleset {site}:{version} is not in the database", code="ruleset_missing")

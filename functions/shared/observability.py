@@ -31,7 +31,7 @@ def observe(function: str) -> Observability:
     )
 
 
-def handed_back(logger: Logger, what: str, error: BaseException, message_id: str) -> None:
+def log_redelivery(logger: Logger, what: str, error: BaseException, message_id: str) -> None:
     """Log why a message of a queue comes again.
 
     Of an expected failure its code; of a bug where it is, without its words, which may quote a customer.
@@ -46,7 +46,7 @@ def handed_back(logger: Logger, what: str, error: BaseException, message_id: str
 
 
 @contextmanager
-def explained(logger: Logger) -> Iterator[None]:
+def log_failure(logger: Logger) -> Iterator[None]:
     """Log the code and the reason of an expected failure, which goes on: what Lambda logs of it has no code."""
     try:
         yield

@@ -9,7 +9,7 @@ from pymongo.collection import Collection
 from pymongo.write_concern import WriteConcern
 
 from shared.clock import Clock, now_ms
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 
 
 class OptOuts:
@@ -24,7 +24,7 @@ class OptOuts:
 
     def has(self, site: str, user: str, channel: str) -> bool:
         """Return whether *user* has opted out of *channel*."""
-        with guarded():
+        with translate_errors():
             row = self._rows.find_one({"_id": f"{site}:{user}"}, {"channels": 1})
         return row is not None and channel in row.get("channels", {})
 
@@ -32,7 +32,7 @@ class OptOuts:
         """Opt *user* out of *channel*; return whether that is new. The first reason stays."""
         row, place = {"_id": f"{site}:{user}"}, f"channels.{channel}"
         at = datetime.fromtimestamp(self._clock() / 1000, UTC)
-        with guarded():
+        with translate_errors():
             # Two steps: an upsert that also asks for the channel would fail where two channels are added at once.
             self._rows.update_one(row, {"$setOnInsert": {"site": site, "user": user}}, upsert=True)
             added = self._rows.update_one(
@@ -51,6 +51,6 @@ class OptOuts:
             updates.append(UpdateOne({"_id": f"{site}:{user}"}, [{"$set": row}], upsert=True))
         if not updates:
             return 0
-        with guarded():
+        with translate_errors():
             written = self._rows.bulk_write(updates, ordered=False)
         return written.modified_count + written.upserted_count

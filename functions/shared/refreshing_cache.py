@@ -24,7 +24,7 @@ THREAD = "look-up"
 AHEAD = 0.8  # of the interval: begun then, a look-up has come before the value is older than the interval
 
 
-class Polled(Generic[T]):
+class RefreshingCache(Generic[T]):
     """The result of *load*, at most about *every_s* seconds old under steady traffic.
 
     *load* gets the present value, or ``None`` at first. *on_error* is told of failures; the present value

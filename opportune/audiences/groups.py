@@ -16,7 +16,7 @@ from refresher.plan import Plan, mark
 from shared import groups, mongodb
 from shared.clock import Clock
 from shared.errors import InvalidRequest
-from shared.mongodb import Document, guarded, targets_collection
+from shared.mongodb import Document, targets_collection, translate_errors
 from shared.ruleset import Campaign, Compound, TargetGroup
 
 SAMPLE = 5
@@ -123,7 +123,7 @@ def upload(database: Database[Document], site: str, name: str, file: Path) -> Up
         )
     users = set(user_list.read(file))
     written = lists.write(database, site, users)
-    with guarded():
+    with translate_errors():
         before = database.control.find_one_and_update({"_id": site}, {"$set": {f"lists.{name}.list": written}})
     had = ((before or {}).get("lists") or {}).get(name) or {}
     return Uploaded(len(users), had.get("list") != written)
@@ -147,7 +147,7 @@ class _Site:
         self._campaigns: list[Campaign] = ruleset.campaigns
         self.groups = mongodb.target_groups(database, site, ruleset.version)
         self.compounds: Mapping[str, Compound] = {each.id: each.made for each in self.groups.values() if each.made}
-        with guarded():
+        with translate_errors():
             control = database.control.find_one({"_id": site}) or {}
         self.uploads: Mapping[str, Any] = control.get("lists") or {}
         self.generation = int(control.get("generation") or 0)
@@ -160,14 +160,14 @@ class _Site:
         """Return how many users were found in which groups together; ``None`` where nothing was looked for yet."""
         if not self.generation:
             return None
-        with guarded():
+        with translate_errors():
             rows = list(self._targets.aggregate([{"$group": {"_id": "$groups", "users": {"$sum": 1}}}]))
         return [(row["_id"], row["users"]) for row in rows]
 
     def members(self, group: str) -> tuple[int, list[str]]:
         """Return how many users of the targets belong to *group*, and some of them."""
         belongs = {"$match": {"$expr": groups.expression(group, self.compounds)}}
-        with guarded():
+        with translate_errors():
             counted = list(self._targets.aggregate([belongs, {"$count": "users"}]))
             some = list(self._targets.aggregate([belongs, {"$limit": SAMPLE}, {"$project": {"_id": 1}}]))
         return (counted[0]["users"] if counted else 0), [row["_id"] for row in some]
@@ -180,7 +180,7 @@ class _Site:
 def _found(database: Database[Document], source: Source) -> tuple[int, list[str], QueryPlan]:
     """Return how many users *source* has, some of them, and how MongoDB comes to them."""
     pipeline = [{"$match": source.ids.between(None, None)}, *source.stages]
-    with guarded():
+    with translate_errors():
         counted = list(database[source.collection].aggregate([*pipeline, {"$count": "users"}]))
         some = list(database[source.collection].aggregate([*pipeline, {"$limit": SAMPLE}]))
         told = database.command(

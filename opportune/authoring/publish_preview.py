@@ -16,7 +16,7 @@ from definitions.publishing.changes import Change, changes
 from definitions.publishing.publish import content
 from opportune.authoring import publishing
 from opportune.system.functions import ask
-from shared.contracts import AskProgress, Progress
+from shared.contracts import CountInProgress, InProgress
 from shared.errors import OpportuneError
 from shared.invoke import Invoke
 from shared.mongodb import Document
@@ -62,7 +62,7 @@ def cost(found: Sequence[Change], site: str, decider: Callable[[], Invoke]) -> C
     if not lost:
         return Cost({})
     try:
-        users = msgspec.convert(ask(decider(), AskProgress(site)), Progress).users
+        users = msgspec.convert(ask(decider(), CountInProgress(site)), InProgress).users
     except OpportuneError as error:
         return Cost(None, error.message)
     return Cost({campaign: users.get(key, 0) for campaign, key in lost.items()})

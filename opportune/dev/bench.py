@@ -19,8 +19,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from decider.event_index import Plan
-from decider.user_state import RowCall, Rows, TriggerCall
+from decider.event_index import EventIndex
+from decider.user_state import ApplyEvent, TriggerCall, UserStateStore
 from decider.wiring import redis_client
 from definitions.compiler.ruleset import compile_campaign
 from definitions.model.definitions import Campaign
@@ -36,7 +36,7 @@ from opportune.local.environments import Function
 from opportune.local.stack import Stack
 from opportune.replay.engine import Replay
 from opportune.system.checkout import ROOT
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from shared import mongodb
 from shared.ruleset import Ruleset
 
@@ -202,11 +202,11 @@ def _gateway(rounds: int) -> list[Figure]:
 
 
 def _state_store(folder: Path, rounds: int) -> list[Figure]:
-    with Children(folder / "run", folder / "logs", os.environ) as children:
+    with Subprocesses(folder / "run", folder / "logs", os.environ) as children:
         client = redis_client(valkey.start(children), cluster=False)
-        rows = Rows(lambda: client)
+        rows = UserStateStore(lambda: client)
         campaign = compile_campaign(Campaign.model_validate(THREE_WINS))
-        plan = Plan(Ruleset(site="bench", version=1, keys=[], campaigns=[campaign]))
+        plan = EventIndex(Ruleset(site="bench", version=1, keys=[], campaigns=[campaign]))
         ((_, bits, per, _),) = plan.concerns("game_result", {"outcome": "loss"})
         trigger = TriggerCall(
             campaign.trigger.key, everyone=True, bits=bits, per=per, program=campaign.trigger.program, ref=[], note="[]"
@@ -216,7 +216,7 @@ def _state_store(folder: Path, rounds: int) -> list[Figure]:
         def decide() -> None:
             n = next(numbers)
             rows.apply(
-                RowCall(
+                ApplyEvent(
                     site="bench",
                     user=f"user-{n % 1000}",
                     message_id=str(n),
@@ -261,12 +261,12 @@ def _whole_path(folder: Path, rounds: int) -> list[Figure]:
 
 
 def _customers(folder: Path, rows: int) -> list[Figure]:
-    with Children(folder / "import", folder / "import-logs", os.environ) as children:
+    with Subprocesses(folder / "import", folder / "import-logs", os.environ) as children:
         return customers_bench.measure(children, folder, rows)
 
 
 def _targets(folder: Path, customers: int) -> list[Figure]:
-    with Children(folder / "targets", folder / "targets-logs", os.environ) as children:
+    with Subprocesses(folder / "targets", folder / "targets-logs", os.environ) as children:
         return targets_bench.measure(children, customers)
 
 

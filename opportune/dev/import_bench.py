@@ -16,7 +16,7 @@ from opportune.audiences.customers.importing import BULK, import_customers
 from opportune.audiences.customers.rows import open_rows
 from opportune.dev.figures import Figure
 from opportune.local import mongod
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from shared import mongodb
 from shared.mongodb import Document
 
@@ -24,7 +24,7 @@ ROUNDS = 3
 TIERS = ("vip", "basic", "basic", "basic")
 
 
-def measure(children: Children, folder: Path, rows: int) -> list[Figure]:
+def measure(children: Subprocesses, folder: Path, rows: int) -> list[Figure]:
     """Import *rows* customers of seven attributes, and twice as many endpoints of theirs, in turn with the floor."""
     database = mongodb.database(mongod.start(children), "bench")
     players, export = folder / "players.csv", folder / "export.json"

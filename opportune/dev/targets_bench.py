@@ -13,7 +13,7 @@ from pymongo.database import Database
 
 from opportune.dev.figures import Figure
 from opportune.local import mongod
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from refresher.plan import ALL
 from refresher.refresh import Way, refresh
 from shared import conditions, mongodb
@@ -51,7 +51,7 @@ CYCLES: dict[str, list[Any]] = {  # of lengths without a common factor: every co
 }
 
 
-def measure(children: Children, customers: int) -> list[Figure]:
+def measure(children: Subprocesses, customers: int) -> list[Figure]:
     """Refresh the targets of *customers*, 20 campaigns and 10 groups, in turn with the floor."""
     database = mongodb.database(mongod.start(children), "bench", answer_ms=3_600_000)
     _publish(database)

@@ -17,7 +17,7 @@ from botocore.config import Config
 
 from opportune.local import accepted
 from opportune.system.ports import HOST
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from shared import clock
 
 REGION = "eu-central-1"
@@ -51,7 +51,7 @@ class Resources:
     schedule_group: str
 
 
-def start(children: Children, clock_text: str = "") -> str:
+def start(children: Subprocesses, clock_text: str = "") -> str:
     """Start the AWS stand-in and return its URL; *clock_text*: of the functions, ``START_MS,SPEED``."""
     arguments = [clock_text] if clock_text else []
     child = children.start("aws", [sys.executable, "-m", "opportune.local.aws", *arguments], piped=True)

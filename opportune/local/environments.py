@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from opportune.system.errors import LocalStackError, Throttled
-from opportune.system.subprocesses import Child, Children
+from opportune.system.subprocesses import Child, Subprocesses
 
 INIT_TIMEOUT_S = 30.0
 UNHANDLED = "Unhandled"
@@ -69,7 +69,7 @@ class Environment:
 
     @classmethod
     def start(
-        cls, name: str, function: Function, children: Children, env: Mapping[str, str], cwd: Path
+        cls, name: str, function: Function, children: Subprocesses, env: Mapping[str, str], cwd: Path
     ) -> "Environment":
         """Start a worker and wait until it imported the handler; raise `LocalStackError` if it cannot."""
         ours, theirs = socket.socketpair()
@@ -139,7 +139,7 @@ class Environment:
 
 
 # What starts an environment of a function: its name, its limits, where its processes belong, variables, folder.
-Start = Callable[[str, Function, Children, Mapping[str, str], Path], Serving]
+Start = Callable[[str, Function, Subprocesses, Mapping[str, str], Path], Serving]
 
 
 class Pool:
@@ -149,7 +149,7 @@ class Pool:
         self,
         name: str,
         function: Function,
-        children: Children,
+        children: Subprocesses,
         env: Mapping[str, str],
         cwd: Path,
         start: Start = Environment.start,

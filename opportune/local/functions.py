@@ -8,7 +8,7 @@ import shared.settings
 from opportune.local.aws import ACCESS_KEY, ACCOUNT, REGION, SCHEDULE_ROLE_ARN, SECRET_KEY, Resources
 from opportune.local.environments import Function, Pool, Start
 from opportune.site_tag import build
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from shared.settings import DECIDER, ENGAGER, GATEWAY, PREFERENCES, REFRESHER, SETTINGS
 
 GATEWAY_TIMEOUT_MS = 5000
@@ -111,7 +111,7 @@ def environment(
 
 def pools(
     functions: Mapping[str, Function],
-    children: Children,
+    children: Subprocesses,
     variables: Callable[[str, Function], Mapping[str, str]],
     start: Start,
 ) -> dict[str, Pool]:

@@ -23,7 +23,7 @@ from shared import mongodb
 from shared.clock import Clock
 from shared.contracts import ANONYMOUS_PREFIX, Decide
 from shared.errors import OpportuneError
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 from shared.settings import DECIDER
 
 PATH, STANDING_PATH = "/_decisions", "/_decisions/standing"
@@ -150,7 +150,7 @@ def pages(live: Live, pools: Mapping[str, Pool], mongodb_url: Callable[[], str],
         from opportune.operations.deliveries import delivery  # noqa: PLC0415 - only where somebody looks
 
         when = datetime.fromtimestamp(since / 1000, UTC)
-        with guarded():
+        with translate_errors():
             rows = database().activations.find({"updated": {"$gte": when}}, sort=[("updated", ASCENDING)], limit=100)
             return [msgspec.to_builtins(delivery(row, clock())) for row in rows]
 

@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from opportune.system.errors import LocalStackError
 from opportune.system.ports import HOST, free_port
-from opportune.system.subprocesses import Child, Children
+from opportune.system.subprocesses import Child, Subprocesses
 
 READY_TIMEOUT_S = 40.0
 REPLICA_SET = "opportune"
@@ -32,7 +32,7 @@ _OPTIONS = (
 )
 
 
-def start(children: Children, *, url: str | None = None) -> str:
+def start(children: Subprocesses, *, url: str | None = None) -> str:
     """Start mongod and return its URL; a given *url* is checked and returned instead.
 
     A write with ``w: majority`` survives the kill of a client, not that of this mongod.

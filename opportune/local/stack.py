@@ -23,7 +23,7 @@ from opportune.system import state_file
 from opportune.system.errors import LocalStackError
 from opportune.system.signals import sigterm_as_exit
 from opportune.system.state_file import running
-from opportune.system.subprocesses import Children, sweep_dead_runs
+from opportune.system.subprocesses import Subprocesses, sweep_dead_runs
 from shared import clock
 from shared.settings import GATEWAY, PREFERENCES
 
@@ -101,7 +101,7 @@ class Stack:
         self._progress_lock = threading.Lock()
         self._stop_lock = threading.RLock()
         self._claimed = False
-        self._children: Children | None = None
+        self._children: Subprocesses | None = None
         self._pools: dict[str, Pool] = {}
         self._lambda: LambdaEndpoint | None = None
         self._http: ApiGateway | None = None
@@ -117,7 +117,7 @@ class Stack:
             for line in filter(None, [dead, *sweep_dead_runs(self.state_dir)]):
                 self._tell(line, "cleaned up")
             shutil.rmtree(self.logs_dir, ignore_errors=True)
-            self._start_parts(Children(self.run_dir, self.logs_dir, os.environ))
+            self._start_parts(Subprocesses(self.run_dir, self.logs_dir, os.environ))
         except BaseException:
             self.stop()
             raise
@@ -177,7 +177,7 @@ class Stack:
         finally:
             self._signals.close()
 
-    def _start_parts(self, children: Children) -> None:
+    def _start_parts(self, children: Subprocesses) -> None:
         self._children = children
         # Ports first: a busy one is reported before anything slow has begun.
         watched = live.Live()
@@ -226,7 +226,7 @@ class Stack:
         self.aws_url = aws.start(self._running_children(), self._clock_text)
         return aws.create_resources(self.aws_url, self._ses_identities)
 
-    def _make_pools(self, children: Children, made: aws.Resources) -> dict[str, Pool]:
+    def _make_pools(self, children: Subprocesses, made: aws.Resources) -> dict[str, Pool]:
         given = settings(
             made,
             signing_secret=self.signing_secret,
@@ -249,7 +249,7 @@ class Stack:
             raise LocalStackError(f"this local stack has no function {PREFERENCES}")
         return self._pools[PREFERENCES].invoke(payload)
 
-    def _running_children(self) -> Children:
+    def _running_children(self) -> Subprocesses:
         if self._children is None:
             raise LocalStackError("the local stack is not running")
         return self._children

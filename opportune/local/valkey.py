@@ -16,7 +16,7 @@ from redis.retry import Retry
 
 from opportune.system.errors import LocalStackError
 from opportune.system.ports import HOST, free_port, free_port_pair
-from opportune.system.subprocesses import Child, Children
+from opportune.system.subprocesses import Child, Subprocesses
 
 READY_TIMEOUT_S = 15.0
 _SLOTS = 16384
@@ -66,7 +66,7 @@ def _from_wheel() -> Path:
     return server
 
 
-def start(children: Children, *, url: str | None = None, server: Path | None = None) -> str:
+def start(children: Subprocesses, *, url: str | None = None, server: Path | None = None) -> str:
     """Start Valkey, or *server*, and return its URL; a given *url* is checked and returned instead."""
     if url:
         try:
@@ -77,7 +77,7 @@ def start(children: Children, *, url: str | None = None, server: Path | None = N
     return _url(_start_node(children, "valkey", server=server)[1])
 
 
-def start_cluster(children: Children, nodes: int = 3, *, server: Path | None = None) -> Cluster:
+def start_cluster(children: Subprocesses, nodes: int = 3, *, server: Path | None = None) -> Cluster:
     """Start *nodes* masters that share all slots, and wait until each finds the cluster complete.
 
     *server*: in place of Valkey.
@@ -104,7 +104,7 @@ def start_cluster(children: Children, nodes: int = 3, *, server: Path | None = N
 
 
 def _start_node(
-    children: Children, name: str, *, clustered: bool = False, server: Path | None = None
+    children: Subprocesses, name: str, *, clustered: bool = False, server: Path | None = None
 ) -> tuple[Child, int]:
     server = server or find_server()
     for attempt in range(_ATTEMPTS):

@@ -17,7 +17,7 @@ from engager.forget import BY_USER
 from opportune.operations import pauses
 from opportune.replay.explain import words
 from shared.errors import InvalidRequest
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 
 STATES = (
     "sending",
@@ -109,7 +109,7 @@ def list_deliveries(database: Database[Document], query: Query, now: int) -> Lis
         some["state"] = {"$in": list(query.states)}
     if query.reasons:
         some["reason"] = {"$in": list(query.reasons)}
-    with guarded():
+    with translate_errors():
         index(database)
         rows = list(ledger.find(some, sort=[("at", DESCENDING)], limit=query.limit))
         groups = list(

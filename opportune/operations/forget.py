@@ -24,7 +24,7 @@ from opportune.system.functions import Queues, ask
 from shared.contracts import ForgetUser
 from shared.errors import Unavailable
 from shared.invoke import Invoke
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 
 TOMBSTONE = "mongodb.tombstone"
 MOST_PASSES = 4
@@ -97,7 +97,7 @@ def erase_once(site: str, user: str, reach: Reach, known: Collection[str]) -> di
 
 def activations(database: Database[Document], site: str, user: str) -> Collection[str]:
     """Return the ids of the activations that the ledger has of *user*."""
-    with guarded():
+    with translate_errors():
         deliveries.index(database)
         return {row["_id"] for row in database.activations.find({"site": site, "user": user}, {"_id": 1})}
 

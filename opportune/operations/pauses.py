@@ -10,7 +10,7 @@ from pymongo.write_concern import WriteConcern
 
 from opportune.system import sites
 from shared.errors import InvalidRequest
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 
 CHANNELS = ("popup", "email", "sms", "push", "webhook")
 EVERYTHING = "*"
@@ -48,7 +48,7 @@ def resume(
 
 def paused(database: Database[Document], site: str) -> list[str]:
     """Return what is paused at *site*: ``*``, ``channel:email``, ``campaign:three-wins``."""
-    with guarded():
+    with translate_errors():
         row = database.control.find_one({"_id": site}, {"paused": 1})
     return list((row or {}).get("paused") or [])
 
@@ -83,6 +83,6 @@ def _check_campaign(database: Database[Document], site: str, campaign: str) -> N
 
 def _switch(database: Database[Document], site: str, what: str, update: Document) -> Switched:
     control = database.control.with_options(write_concern=WriteConcern("majority"))
-    with guarded():
+    with translate_errors():
         changed = control.update_one({"_id": site}, update).modified_count > 0
     return Switched(site, what, changed, paused(database, site))

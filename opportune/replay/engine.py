@@ -9,7 +9,7 @@ import msgspec
 from lupa.luajit21 import LuaRuntime
 
 from decider import scripts
-from decider.event_index import Plan, run_name
+from decider.event_index import EventIndex, run_name
 from opportune.events.streams import Recorded
 from shared.errors import OpportuneError
 from shared.ruleset import Campaign, Ruleset
@@ -49,7 +49,7 @@ class Replay:
 
     def __init__(self, campaigns: Sequence[Campaign], *, ids: bool = True) -> None:
         ruleset = Ruleset(site="replay", version=1, keys=[], campaigns=list(campaigns))
-        self._plan = Plan(ruleset)
+        self._plan = EventIndex(ruleset)
         self.campaigns = [campaign.id for campaign in campaigns]
         self._names = {name: number for number, name in enumerate(self._plan.candidates, start=1)}
         self._users = _Numbers()

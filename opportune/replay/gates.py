@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from lupa.luajit21 import LuaRuntime
 
 from decider import scripts
-from decider.policy import closed, policy
+from decider.policy import blocking_gate, policy
 from opportune.replay.engine import Fire
 from opportune.replay.explain.model import Explained, Match
 from shared.ruleset import Campaign, Quota
@@ -49,7 +49,7 @@ class Gates:
             for fire in ordered:
                 campaign, site, _ = self._live[fire.campaign]
                 is_popup = campaign.channel == "popup"
-                closed_by = closed(campaign, site, fire.user, fire.at, None)
+                closed_by = blocking_gate(campaign, site, fire.user, fire.at, None)
                 is_held_out = closed_by == "holdout"
                 gate = (None if is_held_out else closed_by) or self._stops(fire)
                 if gate is None and is_popup and is_shown:

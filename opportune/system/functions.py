@@ -9,7 +9,7 @@ from opportune.local.stack import running
 from opportune.system.connection import STATE_DIR, NotConnected
 from shared import clock
 from shared.clock import Clock
-from shared.invoke import Invoke, LambdaInvoke, lambda_client, once
+from shared.invoke import Invoke, LambdaInvoke, lambda_client, no_retry_config
 from shared.settings import DECIDER, ENGAGER
 
 TIMEOUT_S = 35.0  # longer than the slowest of them may take
@@ -39,7 +39,7 @@ def dead_queues() -> Queues:
     if urls:
         import boto3  # noqa: PLC0415 - half a second
 
-        client = boto3.client("sqs", config=once(read_timeout_s=TIMEOUT_S))
+        client = boto3.client("sqs", config=no_retry_config(read_timeout_s=TIMEOUT_S))
         return Queues(client, [url.strip() for url in urls.split(",") if url.strip()])
     stack = _stack(DEAD_QUEUES)
     return Queues(_local("sqs", stack["aws_url"]), [stack[name] for name in _DEAD])

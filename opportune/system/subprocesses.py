@@ -83,7 +83,7 @@ class Child:
         self.process.wait()
 
 
-class Children:
+class Subprocesses:
     """The children of one run. Use as a context manager, or call `stop`; both are idempotent."""
 
     def __init__(self, run_dir: Path, logs_dir: Path, environ: Mapping[str, str]) -> None:

@@ -23,7 +23,7 @@ from opportune.local.environments import Function, Start
 from opportune.local.functions import FUNCTIONS
 from opportune.local.stack import Stack
 from opportune.system.ports import HOST
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from shared import mongodb
 from tests.support.atlas import Atlas
 from tests.support.caller_identity import Sts
@@ -63,7 +63,7 @@ def _elasticache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """
     folder = tmp_path_factory.mktemp("elasticache")
     pair = certificate(folder)
-    with Children(folder / "run", folder / "logs", os.environ) as children, ExitStack() as open_:
+    with Subprocesses(folder / "run", folder / "logs", os.environ) as children, ExitStack() as open_:
         cluster = valkey.start_cluster(children, 3)
         nodes = [open_.enter_context(redis.Redis.from_url(url)) for url in cluster.urls]
         fronts = [TlsFront(int(url.rpartition(":")[2].partition("/")[0]), *pair) for url in cluster.urls]
@@ -104,7 +104,7 @@ def _atlas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("atlas")
     pair, sts = certificate(folder), Sts()
     with (
-        Children(folder / "run", folder / "logs", os.environ) as children,
+        Subprocesses(folder / "run", folder / "logs", os.environ) as children,
         SecuredMongod(children) as mongod,
         Atlas(mongod, sts) as atlas,
     ):

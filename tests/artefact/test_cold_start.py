@@ -11,7 +11,7 @@ import pytest
 
 from opportune.local.environments import Function
 from opportune.local.functions import FUNCTIONS, environment
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from shared.settings import GATEWAY
 from tests.conftest import Aws
 from tests.support.emulator import Emulated, Runtime, starts_ms
@@ -50,7 +50,7 @@ def test_a_cold_start_is_little_more_than_that_of_its_client(
     functions[GUARDED] = functions[GATEWAY]
     took: dict[str, list[float]] = {name: [] for name in functions}
     variables = partial(_variables, aws.url, _secrets(aws))
-    with Children(tmp_path / "run", tmp_path / "logs", os.environ) as children:
+    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as children:
         folders = {BARE: tmp_path / BARE, GUARDED: runtime.built / "GatewayFunction"}
         start = Runtime(runtime.python, runtime.emulator, runtime.built, folders).start
         rounds = 0

@@ -10,7 +10,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from decider.dispatch import AwsDispatch, Doorbells, schedule_name
-from shared.contracts import Activation, Ring
+from shared.contracts import Activation, Doorbell
 from shared.errors import Unavailable
 from tests.conftest import Aws
 
@@ -41,12 +41,12 @@ def _hall(aws: Aws) -> Hall:
     return Hall(aws)
 
 
-def a_ring(wait_ms: int) -> Ring:
+def a_ring(wait_ms: int) -> Doorbell:
     """Return a doorbell for an activation that is due in *wait_ms*."""
     lost = Activation(
         "id", "demo", "anna", "cart", 1, "email", NOW, "add", "m\uffff", suppressed="state_lost", due=NOW + wait_ms
     )
-    return Ring(key='["demo","anna","key","","ab"]', born=str(NOW), lost=lost)
+    return Doorbell(key='["demo","anna","key","","ab"]', born=str(NOW), lost=lost)
 
 
 def test_a_short_delay_is_one_hop_through_the_queue(hall: Hall) -> None:
@@ -56,7 +56,7 @@ def test_a_short_delay_is_one_hop_through_the_queue(hall: Hall) -> None:
     assert (waiting["ApproximateNumberOfMessagesDelayed"], hall.schedules()) == ("1", [])
     hall.dispatch.ring(a_ring(0), NOW)
     (message,) = hall.sqs.receive_message(QueueUrl=hall.url)["Messages"]
-    assert msgspec.json.decode(message["Body"], type=Ring) == a_ring(0)
+    assert msgspec.json.decode(message["Body"], type=Doorbell) == a_ring(0)
 
 
 def test_a_long_delay_is_a_schedule_that_hangs_once(hall: Hall) -> None:
@@ -70,7 +70,7 @@ def test_a_long_delay_is_a_schedule_that_hangs_once(hall: Hall) -> None:
     assert schedule["ActionAfterCompletion"] == "DELETE"
     assert schedule["Target"]["RetryPolicy"] == {"MaximumRetryAttempts": 5, "MaximumEventAgeInSeconds": 900}
     assert schedule["Target"]["DeadLetterConfig"]["Arn"].endswith("doorbells-dead")
-    assert msgspec.json.decode(schedule["Target"]["Input"], type=Ring) == ring
+    assert msgspec.json.decode(schedule["Target"]["Input"], type=Doorbell) == ring
 
 
 def test_silence_takes_it_down_and_does_not_mind_if_there_is_none(hall: Hall) -> None:

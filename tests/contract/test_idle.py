@@ -14,8 +14,8 @@ from decider.dispatch import AwsDispatch, Doorbells
 from engager.channels.email import Mail
 from engager.channels.ses import SesMailer, ses_client
 from engager.ledger.states import Outcome, State
-from shared.contracts import Activation, Ring
-from shared.invoke import LambdaInvoke, once
+from shared.contracts import Activation, Doorbell
+from shared.invoke import LambdaInvoke, no_retry_config
 from tests.support.forgetful import Forgetful
 
 KEYS: dict[str, Any] = {"region_name": "eu-central-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
@@ -77,7 +77,7 @@ def test_emails_in_a_row_share_a_connection(way: Forgetful) -> None:
 
 def test_a_call_of_the_next_function_is_made_again(way: Forgetful) -> None:
     """Gateway and Decider both call what knows a repeat when it sees one."""
-    client = boto3.client("lambda", endpoint_url=address(way), config=once(read_timeout_s=2), **KEYS)
+    client = boto3.client("lambda", endpoint_url=address(way), config=no_retry_config(read_timeout_s=2), **KEYS)
     invoke = LambdaInvoke(client, "decider")
     for _ in range(2):
         assert json.loads(invoke(b"{}")) == ANSWER
@@ -87,12 +87,12 @@ def test_a_call_of_the_next_function_is_made_again(way: Forgetful) -> None:
 
 def test_queue_and_doorbells_are_reached_again(way: Forgetful) -> None:
     """A message twice is one activation, a doorbell twice rings once, and a schedule has one name."""
-    options: dict[str, Any] = {"endpoint_url": address(way), "config": once(read_timeout_s=2), **KEYS}
+    options: dict[str, Any] = {"endpoint_url": address(way), "config": no_retry_config(read_timeout_s=2), **KEYS}
     sqs, scheduler = boto3.client("sqs", **options), boto3.client("scheduler", **options)
     bells = Doorbells(f"{address(way)}/1/bells", "arn:bells", "group", "arn:role", "arn:dead")
     dispatch = AwsDispatch(lambda _: b"", sqs, f"{address(way)}/1/deliveries", lambda: scheduler, bells)
     near, far = (
-        Ring("k", "1", Activation("a1", "shop", "ada", "cart", 1, "email", 0, "Order", "m1", due=due))
+        Doorbell("k", "1", Activation("a1", "shop", "ada", "cart", 1, "email", 0, "Order", "m1", due=due))
         for due in (60_000, 3_600_000)
     )
     for _ in range(2):

@@ -9,7 +9,7 @@ from pymongo.errors import PyMongoError
 
 from shared.contracts import Decide
 from shared.errors import Unavailable
-from shared.identities import Introduction
+from shared.identities import Identification
 from shared.settings import DECIDER
 from tests.support.faults.history import Called
 from tests.support.faults.site import SITE
@@ -79,7 +79,7 @@ def test_f10_what_cannot_be_stored_is_refused_in_time(lab: Lab) -> None:
         trial.insist(user, "look around")
         deciders = lab.processes(DECIDER)
         lab.mongod.freeze()
-        known = Introduction(user, lab.now(), {"tier": "vip"})
+        known = Identification(user, lab.now(), {"tier": "vip"})
         begun = time.monotonic()
         with pytest.raises(Unavailable):
             lab.function(DECIDER)(msgspec.json.encode(Decide(SITE, [], lab.now() + 2_000, [known])))

@@ -3,8 +3,8 @@
 from typing import Any
 
 from decider.activations import reference
-from decider.event_index import Plan
-from decider.user_state import RowCall, TriggerCall
+from decider.event_index import EventIndex
+from decider.user_state import ApplyEvent, TriggerCall
 from definitions.compiler.ruleset import compile_campaign
 from definitions.model.definitions import Campaign as CampaignFile
 from shared.ruleset import Campaign, Ruleset
@@ -55,11 +55,11 @@ def call_for(
     attributes: dict[str, Any] | None = None,
     received: int | None = None,
     **changes: Any,
-) -> RowCall:
+) -> ApplyEvent:
     """Return the row call of one event (a win, unless said otherwise) for one campaign."""
-    plan = Plan(Ruleset(site="demo", version=1, keys=[], campaigns=[campaign]))
+    plan = EventIndex(Ruleset(site="demo", version=1, keys=[], campaigns=[campaign]))
     ((_, bits, per, _),) = plan.concerns(event, WON if attributes is None else attributes)
-    call = RowCall(
+    call = ApplyEvent(
         site="demo",
         user=user,
         patience=30_000,

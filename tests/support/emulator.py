@@ -23,7 +23,7 @@ from opportune.local import environments
 from opportune.local.environments import Answer, Function
 from opportune.system.ports import HOST, free_port
 from opportune.system.processes import start_time
-from opportune.system.subprocesses import Child, Children
+from opportune.system.subprocesses import Child, Subprocesses
 from tests.support.paths import ROOT
 
 RUNTIME = ROOT / ".runtime"  # what Lambda's Python has besides the standard library
@@ -51,7 +51,7 @@ class Runtime:
         self,
         name: str,
         function: Function,
-        children: Children,
+        children: Subprocesses,
         env: Mapping[str, str],
         cwd: Path,  # noqa: ARG002 - what is built lies elsewhere
     ) -> "Emulated":

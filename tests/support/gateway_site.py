@@ -7,24 +7,24 @@ from typing import Any
 
 import msgspec
 
-from gateway.decider_client import Decisions, ask_catalogue
+from gateway.decider_client import DeciderClient, ask_catalogue
 from gateway.handler import create_handler
 from gateway.ports import Deps
-from gateway.rate_limiter import Rates
+from gateway.rate_limiter import RateLimiter
 from gateway.tag import Tag
-from gateway.trusted_proxy import Front
+from gateway.trusted_proxy import TrustedProxy
 from shared.contracts import (
-    AskCatalogue,
     Catalogue,
     Decide,
     Decided,
     DeciderRequest,
     Decision,
+    GetCatalogue,
     SiteCatalogue,
     write_key,
 )
 from shared.observability import observe
-from shared.refreshing_cache import Polled
+from shared.refreshing_cache import RefreshingCache
 from tests.support.lambdas import Context, http_event
 
 NOW = 1_790_000_000_000
@@ -42,7 +42,7 @@ class FakeDecider:
 
     def __call__(self, payload: bytes) -> bytes:
         request = msgspec.json.decode(payload, type=DeciderRequest)
-        if isinstance(request, AskCatalogue):
+        if isinstance(request, GetCatalogue):
             self.catalogues += 1
             keys = [
                 write_key("public"),
@@ -60,19 +60,19 @@ class FakeDecider:
 class Site:
     """A site that talks to the Gateway; ``age_ms``: how long ago the Gateway was started, which stands still."""
 
-    def __init__(self, *, front: Front | None = None, per_second: int = 100, tag: Tag | None = None) -> None:
+    def __init__(self, *, front: TrustedProxy | None = None, per_second: int = 100, tag: Tag | None = None) -> None:
         self.decider = FakeDecider()
         self.age_ms = 0
-        catalogue: Polled[Catalogue] = Polled(
+        catalogue: RefreshingCache[Catalogue] = RefreshingCache(
             lambda known: ask_catalogue(self.decider, known),
             every_s=10,
             clock=lambda: NOW + self.age_ms,
             on_error=print,
         )
-        decisions = Decisions(self.decider, catalogue, lambda: NOW, 2000)
+        decisions = DeciderClient(self.decider, catalogue, lambda: NOW, 2000)
         clock = lambda: NOW + self.age_ms  # noqa: E731 - it is one
-        rates = Rates(per_second, clock)
-        deps = Deps(decisions, rates, clock, observe("gateway"), front or Front(), tag=tag or Tag())
+        rates = RateLimiter(per_second, clock)
+        deps = Deps(decisions, rates, clock, observe("gateway"), front or TrustedProxy(), tag=tag or Tag())
         self.handler = create_handler(deps)
 
     def ask(

@@ -6,7 +6,7 @@ import msgspec
 from lupa.lua51 import LuaRuntime
 
 from decider import scripts
-from decider.event_index import Plan
+from decider.event_index import EventIndex
 from definitions.compiler.ruleset import compile_trigger
 from definitions.model.definitions import Trigger
 from shared.ruleset import Campaign, Ruleset
@@ -64,7 +64,7 @@ class Machine:
     ) -> tuple[list[Fired], dict[str, Any], Any]:
         compiled = compile_trigger(Trigger.model_validate(trigger))
         campaign = Campaign(id="c", version="", name="", trigger=compiled, channel="popup", content={})
-        plan = Plan(Ruleset(site="s", version=1, keys=[], campaigns=[campaign]))
+        plan = EventIndex(Ruleset(site="s", version=1, keys=[], campaigns=[campaign]))
         program = self._lua.table_from(compiled.program, recursive=True)
         machine, fired = self._machine, []
         states: dict[str, Any] = {}

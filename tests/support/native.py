@@ -12,7 +12,7 @@ import redis
 from ruamel.yaml import YAML
 
 from opportune.system.ports import HOST, free_port
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from tests.support.paths import ROOT
 from tests.support.tls import certificate
 
@@ -90,7 +90,7 @@ def native_redis(server: Path, folder: Path, password: str) -> Iterator[NativeRe
         username=KEEPER,
         password=f"{password}-of-the-keeper",
     )
-    with Children(folder / "run", folder / "logs", os.environ) as children, keeper:
+    with Subprocesses(folder / "run", folder / "logs", os.environ) as children, keeper:
         command = [str(server), *(word for name, value in options.items() for word in (f"--{name}", value))]
         children.start("redis", command).wait_ready(lambda: _answers(keeper), READY_S)
         yield NativeRedis(port, password, pair, keeper)

@@ -17,7 +17,7 @@ from opportune.local import mongod
 from opportune.local.environments import Function
 from opportune.local.functions import FUNCTIONS
 from opportune.system.ports import HOST, free_port
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from shared.settings import EVERY_FUNCTION, GATEWAY
 from tests.support.paths import ROOT
 
@@ -45,7 +45,7 @@ class SecuredMongod:
     ``admin`` may do everything; users are named by their ARN, as Atlas has them.
     """
 
-    def __init__(self, children: Children) -> None:
+    def __init__(self, children: Subprocesses) -> None:
         self.port = free_port()
         self._passwords = {"root": secrets.token_urlsafe(16)}
         self._start(children)
@@ -76,7 +76,7 @@ class SecuredMongod:
         name = f"{quote(user, safe='')}:{self._passwords[user]}"
         return f"mongodb://{name}@{HOST}:{self.port}/?directConnection=true&replicaSet={mongod.REPLICA_SET}"
 
-    def _start(self, children: Children) -> None:
+    def _start(self, children: Subprocesses) -> None:
         data = children.run_dir / f"secured-{self.port}"
         data.mkdir()
         key = data / "members.key"  # a replica set with access control wants one

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import msgspec
 from playwright.sync_api import Page
 
-from gateway.decider_client import Decisions
+from gateway.decider_client import DeciderClient
 from gateway.handler import create_handler
 from gateway.ports import Deps
-from gateway.rate_limiter import Rates
+from gateway.rate_limiter import RateLimiter
 from gateway.tag import Tag
 from gateway.wiring import ASSETS
 from opportune.local.api_gateway import ApiGateway
@@ -21,7 +21,7 @@ from opportune.site_tag import build
 from shared.clock import now_ms
 from shared.contracts import Catalogue, Decide, Decided, Decision, SiteCatalogue, write_key
 from shared.observability import observe
-from shared.refreshing_cache import Polled
+from shared.refreshing_cache import RefreshingCache
 from tests.support.lambdas import Context
 
 KEY = "wk_tests"
@@ -39,8 +39,8 @@ class Edge:
         self.popups: dict[str, dict[str, Any]] = {}
         self.requests: list[dict[str, Any]] = []
         self.status = 0
-        catalogue = Polled(lambda _: self._catalogue(), every_s=0, clock=now_ms, on_error=print)
-        decisions, rates = Decisions(self._decide, catalogue, now_ms, 5000), Rates(10_000, now_ms)
+        catalogue = RefreshingCache(lambda _: self._catalogue(), every_s=0, clock=now_ms, on_error=print)
+        decisions, rates = DeciderClient(self._decide, catalogue, now_ms, 5000), RateLimiter(10_000, now_ms)
         deps = Deps(decisions, rates, now_ms, observe("gateway"), tag=Tag.read(ASSETS))
         self._handler = create_handler(deps)
         self._front = ApiGateway(self._answer, port=None, demo_dir=None)

@@ -16,7 +16,7 @@ from pymongo.database import Database
 from opportune.authoring import publishing
 from opportune.events.send import Endpoint
 from opportune.local.stack import Stack
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from shared import mongodb
 from tests.support.paths import ROOT
 from tests.support.secured_mongod import MARKETER, SecuredMongod, role_arn, with_settings
@@ -42,7 +42,7 @@ class System:
 def _system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("system")
     with (
-        Children(folder / "run", folder / "logs", os.environ) as children,
+        Subprocesses(folder / "run", folder / "logs", os.environ) as children,
         SecuredMongod(children) as cluster,
         Stack(
             state_dir=folder / ".opportune",

@@ -11,7 +11,7 @@ import pytest
 from opportune.demo import demo_run, scenario
 from opportune.events.send import Endpoint
 from opportune.local.stack import Stack
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from shared import mongodb
 from shared.settings import DECIDER, ENGAGER
 from tests.support.atlas import Atlas
@@ -27,7 +27,7 @@ def _sts() -> Sts:
 
 
 @pytest.fixture(name="atlas", scope="module")
-def _atlas(servers: Children, sts: Sts) -> Iterator[Atlas]:
+def _atlas(servers: Subprocesses, sts: Sts) -> Iterator[Atlas]:
     with SecuredMongod(servers) as cluster, Atlas(cluster, sts) as atlas:
         yield atlas
 

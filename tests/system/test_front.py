@@ -13,7 +13,7 @@ from opportune.local import aws
 from opportune.local.api_gateway import ApiGateway
 from opportune.local.environments import Environment, Pool
 from opportune.local.functions import FUNCTIONS, FUNCTIONS_DIR, environment
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from shared.clock import now_ms
 from shared.settings import GATEWAY
 from tests.support.whole_system import System
@@ -75,7 +75,7 @@ def _edge(system: System, tmp_path: Path) -> Iterator[Edge]:
         lambda_url=system.stack.lambda_url,
         extra={},
     )
-    with Children(tmp_path / "run", tmp_path / "logs", os.environ) as children:
+    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as children:
         pool = Pool(GATEWAY, function, children, variables, FUNCTIONS_DIR, Environment.start)
         front = ApiGateway(pool.invoke, port=None, demo_dir=None)
         pool.warm_up()

@@ -18,7 +18,7 @@ from definitions.model.delivery import (
     read_quiet_hours,
     read_variants,
 )
-from definitions.model.field_errors import Complaints
+from definitions.model.field_errors import FieldErrors
 from definitions.model.fields import Definition, Duration, Name, Share, identifier
 from definitions.model.times import QuietHours, Schedule
 from definitions.model.trigger import Matcher, Trigger, never_fires
@@ -30,14 +30,14 @@ def _targets(value: Any) -> tuple[str, ...] | Literal["everyone"]:
     if value == "everyone":
         return "everyone"
     if isinstance(value, str):
-        raise Complaints(("", f"must be a list of target groups, or everyone: write [{value}]"))
+        raise FieldErrors(("", f"must be a list of target groups, or everyone: write [{value}]"))
     if not isinstance(value, list | tuple) or not value:
-        raise Complaints(("", "must be a list of target groups such as [vip-players], or everyone"))
+        raise FieldErrors(("", "must be a list of target groups such as [vip-players], or everyone"))
     for number, name in enumerate(value):
         if not isinstance(name, str) or not name:
-            raise Complaints((f"[{number}]", "must be the id of a target group"))
+            raise FieldErrors((f"[{number}]", "must be the id of a target group"))
         if name == "everyone":
-            raise Complaints((f"[{number}]", "everyone includes all groups: write 'targets: everyone'"))
+            raise FieldErrors((f"[{number}]", "everyone includes all groups: write 'targets: everyone'"))
     return tuple(value)
 
 
@@ -89,7 +89,7 @@ class Campaign(Definition):
     def _check_trigger(cls, trigger: Trigger) -> Trigger:
         found = list(never_fires(trigger))
         if found:
-            raise Complaints(*found)
+            raise FieldErrors(*found)
         return trigger
 
     @field_validator("channel", mode="before")
@@ -98,7 +98,7 @@ class Campaign(Definition):
         trigger = info.data.get("trigger")
         if value == "popup" and trigger is not None and trigger.unless is not None:
             message = "an absence ('unless') has no answer that a popup could come back in; use channel email"
-            raise Complaints(("", message))
+            raise FieldErrors(("", message))
         return value
 
     @field_validator("content", "variants", mode="before")
@@ -106,7 +106,7 @@ class Campaign(Definition):
     def _check_content(cls, value: Any, info: ValidationInfo) -> Any:
         channel = info.data.get("channel")
         if channel is None:
-            raise Complaints  # nothing to add: the channel is refused, and without one all may be right
+            raise FieldErrors  # nothing to add: the channel is refused, and without one all may be right
         if info.field_name == "content":
             return None if value is None else read_content(channel, value)
         return () if value in ((), []) else read_variants(channel, value)
@@ -115,7 +115,7 @@ class Campaign(Definition):
     def _check_together(self) -> Self:
         found = [*_contradictions_of_content(self), *_contradictions_of_delivery(self)]
         if found:
-            raise Complaints(*found)
+            raise FieldErrors(*found)
         return self
 
 

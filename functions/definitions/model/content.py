@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
-from definitions.model.field_errors import Complaints, join
+from definitions.model.field_errors import FieldErrors, join
 from definitions.model.fields import Definition, LongText, Name, Text
 from definitions.model.popup import Action, PopupContent
 
@@ -29,13 +29,13 @@ class EmailContent(Definition):
     @classmethod
     def _check_subject(cls, subject: str) -> str:
         if "\n" in subject.strip() or "\r" in subject.strip():
-            raise Complaints(("", "must be a single line"))
+            raise FieldErrors(("", "must be a single line"))
         return subject
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
         if self.html is None and self.text is None:
-            raise Complaints(("text", "is missing: an e-mail needs 'text', 'html' or both"))
+            raise FieldErrors(("text", "is missing: an e-mail needs 'text', 'html' or both"))
         return self
 
 
@@ -65,7 +65,7 @@ class PushContent(Definition):
         # FCM refuses its own words; ours would be overwritten.
         taken = [name for name in data if name in _TAKEN or name.startswith(("google.", "gcm."))]
         if taken:
-            raise Complaints(*((name, f"the name '{name}' is taken: choose another one") for name in taken))
+            raise FieldErrors(*((name, f"the name '{name}' is taken: choose another one") for name in taken))
         return data
 
 
@@ -74,7 +74,7 @@ def _check_body(value: Any) -> Any:
         return None
     found = [("", "must be a map of names and values")] if not isinstance(value, Mapping) else list(_not_json(value))
     if found:
-        raise Complaints(*found)
+        raise FieldErrors(*found)
     return dict(value)
 
 

@@ -16,7 +16,7 @@ from definitions.model.campaign import Campaign
 from definitions.model.content import Action, EmailContent, PopupContent, PushContent, SmsContent, WebhookContent
 from definitions.model.delivery import Goal, Limits, Variant
 from definitions.model.event import Attribute, Event, Tag
-from definitions.model.field_errors import Complaints, InvalidDefinitions, suggestion, validate
+from definitions.model.field_errors import FieldErrors, InvalidDefinitions, suggestion, validate
 from definitions.model.fields import Definition
 from definitions.model.group import TargetGroup, check_others
 from definitions.model.site import Key, Sender, Site
@@ -68,7 +68,7 @@ class Definitions(Definition):
     def _check_together(self) -> Self:
         found = cross_check(self.site, self.events, self.groups, self.campaigns)
         if found:
-            raise Complaints(*found)
+            raise FieldErrors(*found)
         return self
 
 

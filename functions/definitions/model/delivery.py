@@ -25,7 +25,7 @@ from definitions.model.content import (
     SmsContent,
     WebhookContent,
 )
-from definitions.model.field_errors import Complaints, suggestion
+from definitions.model.field_errors import FieldErrors, suggestion
 from definitions.model.fields import Definition, Duration, format_duration, identifier, parse_duration
 from definitions.model.times import QuietHours
 from definitions.model.trigger import Matcher
@@ -43,10 +43,10 @@ def _offered_for(value: Any) -> int:
     if value is True:
         return OFFERED_MS
     if isinstance(value, bool):
-        raise Complaints(("", "write true, or a duration such as 30m, or remove the line"))
+        raise FieldErrors(("", "write true, or a duration such as 30m, or remove the line"))
     duration = parse_duration(value)
     if duration > LONGEST_OFFER_MS:
-        raise Complaints(("", "must not be more than 24h"))
+        raise FieldErrors(("", "must not be more than 24h"))
     return duration
 
 
@@ -78,7 +78,7 @@ class Limits(Definition):
     @model_validator(mode="after")
     def _check_any(self) -> Self:
         if self.again_after is None and self.max is None:
-            raise Complaints(("", f"limits nothing: {_ABOUT_LIMITS}"))
+            raise FieldErrors(("", f"limits nothing: {_ABOUT_LIMITS}"))
         return self
 
 
@@ -103,7 +103,7 @@ class Variant(Definition):
 def _checked(content: Content) -> Content:
     found = check_content(content)
     if found:
-        raise Complaints(
+        raise FieldErrors(
             *((each.field, f"{each.message} (line {each.line}, column {each.column} of the text)") for each in found)
         )
     return content
@@ -118,7 +118,7 @@ def _right_channel(channel: str) -> BeforeValidator:
                 needed = {name for name, field in model.model_fields.items() if field.is_required()}
                 if needed <= set(value) <= set(model.model_fields):
                     own = ", ".join(f"'{name}'" for name in CONTENTS[channel].model_fields)
-                    raise Complaints(("", f"is content of the channel {other}; that of {channel} has {own}"))
+                    raise FieldErrors(("", f"is content of the channel {other}; that of {channel} has {own}"))
         return value
 
     return BeforeValidator(check)
@@ -150,7 +150,7 @@ def read_variants(channel: str, value: Any) -> tuple[Variant, ...]:
     ids = [variant.id for variant in variants]
     twice = [number for number, name in enumerate(ids) if name in ids[:number]]
     if twice:
-        raise Complaints(*((f"[{number}].id", f"another variant has the id '{ids[number]}' too") for number in twice))
+        raise FieldErrors(*((f"[{number}].id", f"another variant has the id '{ids[number]}' too") for number in twice))
     return variants
 
 
@@ -163,7 +163,7 @@ def read_quiet_hours(value: Any) -> Any:
     if value not in ("hold", "drop", "ignore"):
         hint = suggestion(value, ("hold", "drop", "ignore")) if isinstance(value, str) else ""
         example = f"or a map such as {{{QuietHours.example}}}"
-        raise Complaints(("", f"must be hold, drop or ignore, {example}{hint}"))
+        raise FieldErrors(("", f"must be hold, drop or ignore, {example}{hint}"))
     return value
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
-from definitions.model.field_errors import Complaints, suggestion
+from definitions.model.field_errors import FieldErrors, suggestion
 from definitions.model.fields import Definition, Name, Text
 from shared import conditions
 from shared.contracts import PAGE_VIEWED, SCREEN_VIEWED
@@ -29,7 +29,7 @@ def _attribute_name(name: str) -> str:
     try:
         conditions.check_attribute(name, field="")
     except InvalidDefinition as error:
-        raise Complaints((error.field, error.message)) from None
+        raise FieldErrors((error.field, error.message)) from None
     return name
 
 
@@ -40,7 +40,7 @@ def _type(value: Any) -> Any:
     if isinstance(value, str) and value not in TYPES:
         known = f": write '{_WORDS[value.lower()]}'" if value.lower() in _WORDS else suggestion(value, TYPES)
         any_of = f": write one of {', '.join(TYPES)}"
-        raise Complaints(("", f"'{value}' is no type{known or any_of}"))
+        raise FieldErrors(("", f"'{value}' is no type{known or any_of}"))
     return value
 
 
@@ -83,7 +83,7 @@ class Attribute(Definition):
         elif self.one_of is not None and self.sample is not None and self.sample not in self.one_of:
             found.append(("example", "must be one of the values in 'one_of'"))
         if found:
-            raise Complaints(*found)
+            raise FieldErrors(*found)
         return self
 
 
@@ -114,9 +114,9 @@ class Tag(Definition):
     @model_validator(mode="after")
     def _check_place(self) -> Self:
         if self.page is None and self.selector is None:
-            raise Complaints(("", "needs 'page' (a path such as /cart), 'selector' (such as \"#checkout\"), or both"))
+            raise FieldErrors(("", "needs 'page' (a path such as /cart), 'selector' (such as \"#checkout\"), or both"))
         if self.on is not None and self.selector is None:
-            raise Complaints(("on", "needs 'selector': what is clicked, submitted or seen?"))
+            raise FieldErrors(("on", "needs 'selector': what is clicked, submitted or seen?"))
         return self
 
 
@@ -139,11 +139,11 @@ class Event(Definition):
     @classmethod
     def _check_name(cls, name: str) -> str:
         if name.startswith(OWN_EVENTS):
-            raise Complaints(("", f"names that begin with '{OWN_EVENTS}' are those of the tag's own reports"))
+            raise FieldErrors(("", f"names that begin with '{OWN_EVENTS}' are those of the tag's own reports"))
         if name in BUILT_IN:
-            raise Complaints(
+            raise FieldErrors(
                 ("", f"'{name}' is known without a definition: it is what a call of `page` or `screen` is")
             )
         if re.search(r"[\x00-\x1f]", name):
-            raise Complaints(("", "must be a single line"))
+            raise FieldErrors(("", "must be a single line"))
         return name

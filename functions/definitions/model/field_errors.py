@@ -24,7 +24,7 @@ class InvalidDefinitions(InvalidDefinition):
         super().__init__("; ".join(lines), field=self.problems[0].field)
 
 
-class Complaints(ValueError):
+class FieldErrors(ValueError):
     """What a validator found: pairs of a field, relative to the value it was given, and a message."""
 
     def __init__(self, *found: tuple[str, str], also: ValidationError | None = None) -> None:
@@ -52,7 +52,7 @@ def problems(error: ValidationError, field: str = "") -> list[InvalidDefinition]
         if item["type"] == "too_short" and len(item["input"]) >= context["min_length"]:
             continue  # only as invalid entries, each with a complaint of its own, were not counted
         cause = context.get("error")
-        if isinstance(cause, Complaints):
+        if isinstance(cause, FieldErrors):
             result += [InvalidDefinition(message, field=join(here, below)) for below, message in cause.found]
             if cause.also is not None:
                 result += problems(cause.also, here)

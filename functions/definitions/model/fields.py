@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from definitions.model.field_errors import Complaints, suggestion
+from definitions.model.field_errors import FieldErrors, suggestion
 
 UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 LONGEST_MS = 90 * UNITS_MS["d"]
@@ -42,7 +42,7 @@ class Definition(BaseModel):
         if isinstance(data, cls):
             return handler(data)
         if not isinstance(data, Mapping):
-            raise Complaints(("", f"must be a map of fields, such as {{{cls.example}}}"))
+            raise FieldErrors(("", f"must be a map of fields, such as {{{cls.example}}}"))
         known = [field.alias or name for name, field in cls.model_fields.items()]
         unknown = [name for name in data if name not in known]
         if not unknown:
@@ -51,8 +51,8 @@ class Definition(BaseModel):
         try:
             handler({name: value for name, value in data.items() if name in known})
         except ValidationError as error:
-            raise Complaints(*complaints, also=error) from None
-        raise Complaints(*complaints)
+            raise FieldErrors(*complaints, also=error) from None
+        raise FieldErrors(*complaints)
 
     @classmethod
     def _about(cls, name: str, known: list[str]) -> str:
@@ -64,18 +64,18 @@ class Definition(BaseModel):
 def parse_duration(value: Any) -> int:
     """Return the milliseconds of a duration such as ``90s``, ``10m``, ``24h`` or ``7d``."""
     if value is None:
-        raise Complaints(("", "is empty: write a duration such as 10m, or remove the line"))
+        raise FieldErrors(("", "is empty: write a duration such as 10m, or remove the line"))
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise Complaints(("", f"{value} has no unit: write {value}s, {value}m, {value}h or {value}d"))
+        raise FieldErrors(("", f"{value} has no unit: write {value}s, {value}m, {value}h or {value}d"))
     found = re.fullmatch(r"([0-9]+)([smhd])", value) if isinstance(value, str) else None
     if not found:
         hint = "a whole number and a unit without a space, such as 90s, 10m, 24h or 7d"
-        raise Complaints(("", f"{value!r} is not a duration: write {hint}"))
+        raise FieldErrors(("", f"{value!r} is not a duration: write {hint}"))
     milliseconds = int(found[1][:_DIGITS]) * UNITS_MS[found[2]]
     if len(found[1]) > _DIGITS or milliseconds > LONGEST_MS:
-        raise Complaints(("", f"{value} is too long: durations end at 90d"))
+        raise FieldErrors(("", f"{value} is too long: durations end at 90d"))
     if milliseconds == 0:
-        raise Complaints(("", f"{value} is too short: a duration is more than 0"))
+        raise FieldErrors(("", f"{value} is too short: a duration is more than 0"))
     return milliseconds
 
 
@@ -90,13 +90,13 @@ def format_duration(value: int | None) -> str | None:
 def parse_share(value: Any) -> int:
     """Return a share such as ``10%`` or ``2.5%`` in parts of 10,000: more than none, and less than all."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise Complaints(("", f"{value} has no unit: write a percentage such as 10%"))
+        raise FieldErrors(("", f"{value} has no unit: write a percentage such as 10%"))
     found = re.fullmatch(r"([0-9]{1,3})(?:\.([0-9]{1,2}))?%", value) if isinstance(value, str) else None
     if not found:
-        raise Complaints(("", f"{value!r} is not a share: write a percentage such as 10% or 2.5%"))
+        raise FieldErrors(("", f"{value!r} is not a share: write a percentage such as 10% or 2.5%"))
     parts = int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
     if not 0 < parts < WHOLE:
-        raise Complaints(("", f"{value} is not possible here: write more than 0% and less than 100%"))
+        raise FieldErrors(("", f"{value} is not possible here: write more than 0% and less than 100%"))
     return parts
 
 
@@ -111,7 +111,7 @@ def one_or_more(value: Any) -> Any:
         return (value,)
     if isinstance(value, int | float | Mapping):
         quoted = "" if isinstance(value, Mapping) else f"; put {value} in quotes if it is a name"
-        raise Complaints(("", f"must be a name, or a list of names{quoted}"))
+        raise FieldErrors(("", f"must be a name, or a list of names{quoted}"))
     return value
 
 
@@ -122,7 +122,7 @@ def identifier(longest: int) -> AfterValidator:
         if not re.fullmatch(rf"[a-z0-9-]{{1,{longest}}}", value):
             hint = re.sub(r"[^a-z0-9-]+", "-", value.lower()).strip("-")[:longest]
             like = f", such as '{hint}'" if hint else ""
-            raise Complaints(("", f"an id has 1 to {longest} letters a-z, digits and '-'{like}"))
+            raise FieldErrors(("", f"an id has 1 to {longest} letters a-z, digits and '-'{like}"))
         return value
 
     return AfterValidator(check)

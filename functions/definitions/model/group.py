@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from definitions.model.field_errors import Complaints, suggestion
+from definitions.model.field_errors import FieldErrors, suggestion
 from definitions.model.fields import Definition, Name, identifier
 from shared import conditions
 from shared.errors import InvalidDefinition
@@ -24,15 +24,15 @@ _OTHERS = ("any_of", "all_of", "none_of")
 
 def _others(value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
-        raise Complaints(("", f"must be a list of target groups: write [{value}]"))
+        raise FieldErrors(("", f"must be a list of target groups: write [{value}]"))
     if not isinstance(value, list | tuple) or not value:
-        raise Complaints(("", "must be a list of target groups, such as [vip-players]"))
+        raise FieldErrors(("", "must be a list of target groups, such as [vip-players]"))
     for number, name in enumerate(value):
         if not isinstance(name, str) or not name:
-            raise Complaints((f"[{number}]", "must be the id of a target group; a condition stands below 'rule'"))
+            raise FieldErrors((f"[{number}]", "must be the id of a target group; a condition stands below 'rule'"))
         if name == "everyone":
             message = "everyone is no target group: 'none_of' alone means all customers but those of its groups"
-            raise Complaints((f"[{number}]", message))
+            raise FieldErrors((f"[{number}]", message))
     return tuple(value)
 
 
@@ -41,7 +41,7 @@ def _list(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         return ()
     if isinstance(value, str):
         message = "must be a list of user ids, or 'uploaded'; a file can be named in a folder of definitions only"
-        raise Complaints(("", message))
+        raise FieldErrors(("", message))
     return handler(value)
 
 
@@ -82,11 +82,11 @@ class TargetGroup(Definition):
         if value is None:
             return None
         if value == {}:
-            raise Complaints(("", "an empty rule would be everybody: write 'targets: everyone' in the campaign"))
+            raise FieldErrors(("", "an empty rule would be everybody: write 'targets: everyone' in the campaign"))
         try:
             conditions.parse(value, field="", dates=True)
         except InvalidDefinition as error:
-            raise Complaints((error.field, error.message)) from None
+            raise FieldErrors((error.field, error.message)) from None
         return dict(value)
 
     @model_validator(mode="after")
@@ -96,13 +96,13 @@ class TargetGroup(Definition):
                 "needs 'rule' (a condition on customers), 'list' (user ids), or other groups: "
                 "'any_of', 'all_of', 'none_of'"
             )
-            raise Complaints(("", message))
+            raise FieldErrors(("", message))
         if self.rule is not None and self.list is not None:
             message = "has 'rule' and 'list': write a group for each, and a third with 'any_of' or 'all_of' of them"
-            raise Complaints(("", message))
+            raise FieldErrors(("", message))
         found = list(_impossible(self))
         if found:
-            raise Complaints(*found)
+            raise FieldErrors(*found)
         return self
 
 

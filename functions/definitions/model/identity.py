@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictInt, field_validator, model_validator
 
-from definitions.model.field_errors import Complaints
+from definitions.model.field_errors import FieldErrors
 from definitions.model.fields import Definition, Duration, Name, identifier
 
 DAY_MS = 86_400_000
@@ -18,7 +18,7 @@ _BEGIN_PRIVATE = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 def _trait(name: str) -> str:
     if any(character in name for character in ".$\0"):
-        raise Complaints(("", f"'{name}' is not the name of an attribute: write it without '.' and '$'"))
+        raise FieldErrors(("", f"'{name}' is not the name of an attribute: write it without '.' and '$'"))
     return name
 
 
@@ -39,16 +39,18 @@ class IdentityKey(Definition):
     @classmethod
     def _check_not_private(cls, value: str | None) -> str | None:
         if value is not None and _BEGIN_PRIVATE.search(value):
-            raise Complaints(("", "is a private key, which must not be in a file: write the public one"))
+            raise FieldErrors(("", "is a private key, which must not be in a file: write the public one"))
         return value
 
     @model_validator(mode="after")
     def _check_public_key(self) -> Self:
         if self.algorithm not in SIGNED_IN_PUBLIC:
             if self.public_key is not None:
-                raise Complaints(("public_key", f"means nothing to {self.algorithm}, whose key is a secret: remove it"))
+                raise FieldErrors(
+                    ("public_key", f"means nothing to {self.algorithm}, whose key is a secret: remove it")
+                )
         elif self.public_key is None:
-            raise Complaints(("public_key", f"is missing: {self.algorithm} needs one, in PEM"))
+            raise FieldErrors(("public_key", f"is missing: {self.algorithm} needs one, in PEM"))
         else:
             _check_pem(self.public_key, self.algorithm)
         return self
@@ -63,12 +65,12 @@ def _check_pem(text: str, algorithm: str) -> None:
         key = load_pem_public_key(text.encode())
     except (ValueError, UnsupportedAlgorithm):
         message = "is not a public key in PEM: it begins with -----BEGIN PUBLIC KEY-----"
-        raise Complaints(("public_key", message)) from None
+        raise FieldErrors(("public_key", message)) from None
     if algorithm == "RS256":
         if not isinstance(key, rsa.RSAPublicKey) or key.key_size < SMALLEST_RSA:
-            raise Complaints(("public_key", f"RS256 needs an RSA key of {SMALLEST_RSA} bits or more"))
+            raise FieldErrors(("public_key", f"RS256 needs an RSA key of {SMALLEST_RSA} bits or more"))
     elif not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise Complaints(("public_key", "ES256 needs a key on the curve P-256"))
+        raise FieldErrors(("public_key", "ES256 needs a key on the curve P-256"))
 
 
 class Identity(Definition):
@@ -85,7 +87,7 @@ class Identity(Definition):
         ids = [key.id for key in keys]
         for number, each in enumerate(ids):
             if each in ids[:number]:
-                raise Complaints((f"[{number}].id", f"'{each}' is there twice: a new key gets a new id"))
+                raise FieldErrors((f"[{number}].id", f"'{each}' is there twice: a new key gets a new id"))
         return keys
 
 
@@ -102,7 +104,7 @@ class EventsPerUser(Definition):
     @classmethod
     def _check_per(cls, value: int) -> int:
         if value > DAY_MS:
-            raise Complaints(("", "must not be more than 24h"))
+            raise FieldErrors(("", "must not be more than 24h"))
         return value
 
 

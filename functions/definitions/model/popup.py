@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from definitions.model.field_errors import Complaints
+from definitions.model.field_errors import FieldErrors
 from definitions.model.fields import Definition, Duration, LongText, Text
 
 LayoutName = Literal["modal", "banner_top", "banner_bottom", "slide_in", "fullscreen", "inline"]
@@ -15,7 +15,7 @@ SHOWN_WITHIN_MS = 30 * 60_000  # what the tag takes where nothing is said
 def _colour(value: str) -> str:
     digits = value.removeprefix("#")
     if value == digits or len(digits) != 6 or set(digits.lower()) - set("0123456789abcdef"):
-        raise Complaints(("", f'{value!r} is not a colour: write it in quotes and in full, such as "#7c3aed"'))
+        raise FieldErrors(("", f'{value!r} is not a colour: write it in quotes and in full, such as "#7c3aed"'))
     return value
 
 
@@ -67,12 +67,12 @@ class PopupContent(Definition):
     @model_validator(mode="after")
     def _check_all(self) -> Self:
         if self.body and self.html is not None:
-            raise Complaints(("html", "stands beside 'body': write 'body' (text) or 'html', not both"))
+            raise FieldErrors(("html", "stands beside 'body': write 'body' (text) or 'html', not both"))
         if not self.close and not self.actions and self.dismiss_after is None:
-            raise Complaints(("close", "leaves no way on: write 'actions' or 'dismiss_after', or remove it"))
+            raise FieldErrors(("close", "leaves no way on: write 'actions' or 'dismiss_after', or remove it"))
         if self.delay is not None and self.delay >= (self.expires or SHOWN_WITHIN_MS):
             within = "'expires'" if self.expires else "30m, after which a popup is not shown any more"
-            raise Complaints(("delay", f"must be shorter than {within}"))
+            raise FieldErrors(("delay", f"must be shorter than {within}"))
         return self
 
     def compiled(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, StrictInt, ValidationInfo, field_val
 from definitions.checks.urls import HOST
 from definitions.model.delivery import MOST_TIMES
 from definitions.model.event import AttributeName, Attributes
-from definitions.model.field_errors import Complaints
+from definitions.model.field_errors import FieldErrors
 from definitions.model.fields import Definition, Duration, Name, identifier
 from definitions.model.identity import Identity, SiteLimits, identity_problems
 from definitions.model.times import SiteQuietHours, zone
@@ -30,7 +30,7 @@ def _origin(text: str) -> str:
     """Return an origin as browsers write it; ``*.`` stands for any subdomain."""
     if not _ORIGIN.fullmatch(text.lower()):
         hint = "write scheme and host, without a path: https://shop.example or https://*.shop.example"
-        raise Complaints(("", f"'{text}' is no origin: {hint}"))
+        raise FieldErrors(("", f"'{text}' is no origin: {hint}"))
     return text.lower()
 
 
@@ -51,19 +51,19 @@ class Key(Definition):
     def _explain(cls, value: Any, info: ValidationInfo) -> Any:
         wanted, pattern = _KEY_FORMS[info.field_name or ""]
         if isinstance(value, str) and not re.fullmatch(pattern, value):
-            raise Complaints(("", f"must be {wanted}"))
+            raise FieldErrors(("", f"must be {wanted}"))
         return value
 
     @model_validator(mode="after")
     def _check_one(self) -> Self:
         if self.kind == "secret" and self.key is not None:
-            raise Complaints(
+            raise FieldErrors(
                 ("key", "a secret must not be in a file: write 'from_env' and a variable's name, or 'sha256'")
             )
         if self.kind == "secret" and self.origins:
-            raise Complaints(("origins", "a secret key is never used in a browser: only public keys have origins"))
+            raise FieldErrors(("origins", "a secret key is never used in a browser: only public keys have origins"))
         if sum(each is not None for each in (self.key, self.sha256, self.from_env)) != 1:
-            raise Complaints(("", "needs exactly one of 'key' (public keys only), 'sha256' and 'from_env'"))
+            raise FieldErrors(("", "needs exactly one of 'key' (public keys only), 'sha256' and 'from_env'"))
         return self
 
 
@@ -79,7 +79,7 @@ class Sender(Definition):
     @classmethod
     def _check_address(cls, value: str) -> str:
         if not _ADDRESS.fullmatch(value):
-            raise Complaints(("", f"'{value}' is not an e-mail address"))
+            raise FieldErrors(("", f"'{value}' is not an e-mail address"))
         return value
 
 
@@ -138,7 +138,7 @@ class Rates(Definition):
 def _host(name: str) -> str:
     if not HOST.fullmatch(name.lower()):
         hint = "write the name alone, such as hooks.example.com"
-        raise Complaints(("", f"'{name}' is not the name of a host: {hint}"))
+        raise FieldErrors(("", f"'{name}' is not the name of a host: {hint}"))
     return name.lower()
 
 
@@ -176,5 +176,5 @@ class Site(Definition):
     def _check_identity(self) -> Self:
         found = list(identity_problems(self.keys, self.identity))
         if found:
-            raise Complaints(*found)
+            raise FieldErrors(*found)
         return self

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from definitions.model.field_errors import Complaints, suggestion
+from definitions.model.field_errors import FieldErrors, suggestion
 from definitions.model.fields import Definition, one_or_more
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -33,7 +33,7 @@ def zone(*words: str) -> AfterValidator:
         if value not in words and value not in _zones():
             others = "".join(f"{word}, " for word in words[:-1]) + (f"{words[-1]} or " if words else "")
             hint = suggestion(value, _zones() | {*words}) or f": write {others}an IANA name such as Europe/Vienna"
-            raise Complaints(("", f"unknown time zone '{value}'{hint}"))
+            raise FieldErrors(("", f"unknown time zone '{value}'{hint}"))
         return value
 
     return AfterValidator(check)
@@ -48,7 +48,7 @@ def minutes(clock: str) -> int:
 def check_clock(value: Any) -> Any:
     """Return a time of the day as it is written."""
     if not isinstance(value, str) or not CLOCK.fullmatch(value):
-        raise Complaints(("", f'{value!r} is not a time of the day: write it in quotes, such as "22:00"'))
+        raise FieldErrors(("", f'{value!r} is not a time of the day: write it in quotes, such as "22:00"'))
     return value
 
 
@@ -56,23 +56,23 @@ def check_hours(value: Any) -> Any:
     """Return hours of the day as they are written."""
     found = HOURS.fullmatch(value) if isinstance(value, str) else None
     if not found:
-        raise Complaints(("", f'{value!r} are no hours of the day: write them in quotes, such as "09:00-21:00"'))
+        raise FieldErrors(("", f'{value!r} are no hours of the day: write them in quotes, such as "09:00-21:00"'))
     if minutes(found[1]) == minutes(found[2]):
-        raise Complaints(("", f"{value} begins and ends at the same time: leave 'hours' out for all day"))
+        raise FieldErrors(("", f"{value} begins and ends at the same time: leave 'hours' out for all day"))
     return value
 
 
 def check_moment(value: Any) -> Any:
     """Return a date, or a date and time, as it is written."""
     if isinstance(value, str) and re.fullmatch(MOMENT.pattern + r"(\.[0-9]+)?(Z|[+-][0-9]{2}:?[0-9]{2})", value):
-        raise Complaints(("", f"{value} has an offset: write it without one, as the clocks in 'timezone' show it"))
+        raise FieldErrors(("", f"{value} has an offset: write it without one, as the clocks in 'timezone' show it"))
     try:
         if not isinstance(value, str) or not MOMENT.fullmatch(value):
             raise ValueError  # the same answer as to 2026-02-30
         datetime.fromisoformat(value)
     except ValueError:
         message = f"{value!r} is not a date: write 2026-12-01, or 2026-12-01T09:00 for a time of that day"
-        raise Complaints(("", message)) from None
+        raise FieldErrors(("", message)) from None
     return value
 
 
@@ -115,14 +115,14 @@ class Schedule(Definition):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.from_ is None and self.to is None and self.hours is None and set(self.days) == set(DAYS):
-            raise Complaints(("", "restricts nothing: write 'from', 'to', 'days' or 'hours', or remove it"))
+            raise FieldErrors(("", "restricts nothing: write 'from', 'to', 'days' or 'hours', or remove it"))
         if self.from_ is not None and self.to is not None:
             begin, end = moment(self.from_), moment(self.to, end=True)
             if begin >= end:
-                raise Complaints(("to", f"comes before 'from' ({self.from_}): the schedule is never open"))
+                raise FieldErrors(("to", f"comes before 'from' ({self.from_}): the schedule is never open"))
             if not self._opens(begin, end):
                 message = "none of its days and hours lie between 'from' and 'to': the schedule is never open"
-                raise Complaints(("", message))
+                raise FieldErrors(("", message))
         return self
 
     def _opens(self, begin: datetime, end: datetime) -> bool:
@@ -162,10 +162,10 @@ class QuietHours(Definition):
     def _check_together(self) -> Self:
         start, stop = (minutes(clock) % DAY_MINUTES for clock in (self.from_, self.to))
         if start == stop or self.from_ == "24:00":
-            raise Complaints(("to", "must be another time of the day than 'from': quiet hours end somewhen"))
+            raise FieldErrors(("to", "must be another time of the day than 'from': quiet hours end somewhen"))
         if self.fallback is not None and self.timezone != "user":
             message = "is for customers whose zone nobody knows: it means nothing without 'timezone: user'"
-            raise Complaints(("fallback", message))
+            raise FieldErrors(("fallback", message))
         return self
 
 
@@ -182,5 +182,5 @@ class SiteQuietHours(QuietHours):
     def _check_popup(self) -> Self:
         if "popup" in self.channels and self.then == "hold":
             message = "a popup cannot be held, it has no later answer to come back in: write 'then: drop'"
-            raise Complaints(("then", message))
+            raise FieldErrors(("then", message))
         return self

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, field_validator, model_validator
 
-from definitions.model.field_errors import Complaints
+from definitions.model.field_errors import FieldErrors
 from definitions.model.fields import Definition, Duration, Name, Names, one_or_more
 from shared import conditions
 from shared.errors import InvalidDefinition
@@ -60,7 +60,7 @@ class Matcher(Definition):
         try:
             conditions.parse(value, field="", dates=False)
         except InvalidDefinition as error:
-            raise Complaints((error.field, error.message)) from None
+            raise FieldErrors((error.field, error.message)) from None
         return dict(value)
 
 
@@ -115,14 +115,14 @@ class Trigger(Definition):
             try:
                 conditions.check_attribute(name, field=f"[{number}]")
             except InvalidDefinition as error:
-                raise Complaints((error.field, error.message)) from None
+                raise FieldErrors((error.field, error.message)) from None
         return names
 
     @model_validator(mode="after")
     def _check_fields_together(self) -> Self:
         found = list(_contradictions(self))
         if found:
-            raise Complaints(*found)
+            raise FieldErrors(*found)
         return self
 
     def matchers(self) -> Iterator[tuple[str, Matcher]]:

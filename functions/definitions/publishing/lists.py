@@ -13,7 +13,7 @@ from typing import Any
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 
 BATCH = 5000
 DUPLICATE_KEY = 11000
@@ -32,7 +32,7 @@ def write(database: Database[Document], site: str, users: Iterable[str]) -> str:
     unique = sorted(set(users))
     written = name(unique)
     key = {"_id": f"{site}:{written}"}
-    with guarded():
+    with translate_errors():
         if database.lists.find_one(key) is None:
             for first in range(0, len(unique), BATCH):
                 batch = unique[first : first + BATCH]

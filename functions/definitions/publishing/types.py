@@ -9,7 +9,7 @@ from pymongo import UpdateOne
 from pymongo.database import Database
 
 from shared.attribute_types import Type
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 
 
 def declared(source: Document) -> dict[str, Type]:
@@ -29,5 +29,5 @@ def declare(database: Database[Document], site: str, source: Document) -> None:
         for name, type_ in declared(source).items()
     ]
     if updates:
-        with guarded():
+        with translate_errors():
             database.customer_attributes.bulk_write(updates, ordered=False)

@@ -77,7 +77,7 @@ def live(database: Database[Document], site: str) -> int:
 
 def read(database: Database[Document], site: str, version: int) -> Content:
     """Return the content of a version; raises `UnknownVersion`."""
-    with mongodb.guarded():
+    with mongodb.translate_errors():
         source = database.definitions.find_one({"_id": f"{site}:{version}"}, {"_id": 0, "site_id": 0})
     if source is None:
         raise UnknownVersion(f"{site} has no version {version}")
@@ -87,7 +87,7 @@ def read(database: Database[Document], site: str, version: int) -> Content:
 
 def history(database: Database[Document], site: str) -> list[Version]:
     """Return the versions that were live, the newest first; raises `InvalidRequest` for an unknown site."""
-    with mongodb.guarded():
+    with mongodb.translate_errors():
         control = database.control.find_one({"_id": site}, {"history": 1})
     if control is None:
         raise InvalidRequest(f"nothing was ever published for site {site!r}", code="unknown_site")
@@ -104,7 +104,7 @@ def make_live(database: Database[Document], content: Content, *, seen: int, of: 
     ruleset = msgspec.structs.replace(content.ruleset, version=_newest(database, site, seen) + 1)
     version, name = ruleset.version, f"{site}:{ruleset.version}"
     entry = Version(version, datetime.now(UTC), len(ruleset.campaigns), of)._asdict()
-    with mongodb.guarded():
+    with mongodb.translate_errors():
         try:
             parts = {"ruleset": msgspec.to_builtins(ruleset), "groups": msgspec.to_builtins(list(content.groups))}
             database.rulesets.insert_one({"_id": name, "site": site, **parts})
@@ -144,7 +144,7 @@ def older(database: Database[Document], site: str, version: int | None) -> tuple
 
 def _newest(database: Database[Document], site: str, seen: int) -> int:
     """Return the highest version ever written: one that a dead publish has left is never used again."""
-    with mongodb.guarded():
+    with mongodb.translate_errors():
         database.rulesets.create_index([("site", 1), ("ruleset.version", DESCENDING)])
         row = database.rulesets.find_one({"site": site}, {"ruleset.version": 1}, sort=[("ruleset.version", -1)])
     return max(seen, row["ruleset"]["version"] if row else 0)

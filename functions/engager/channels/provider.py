@@ -24,7 +24,7 @@ from botocore.exceptions import (
 )
 
 from engager.ledger.states import Outcome, State
-from shared.invoke import once
+from shared.invoke import no_retry_config
 
 READ_TIMEOUT_S = 5.0
 IDLE_S = 10.0  # longer than any call takes, so that none is under way when connections are closed
@@ -41,7 +41,7 @@ def client(service: str, *, read_timeout_s: float = READ_TIMEOUT_S, idle_s: floa
     """Return a client of *service* that calls once, on no connection idle for *idle_s*; *options* go to boto3."""
     # A session of its own: boto3's default one must not be shared by threads while it makes clients.
     session: Any = boto3.session.Session()
-    made = session.client(service, config=once(read_timeout_s=read_timeout_s), **options)
+    made = session.client(service, config=no_retry_config(read_timeout_s=read_timeout_s), **options)
     made.meta.events.register("before-send", _Rested(made.close, idle_s))
     return made
 

@@ -13,7 +13,7 @@ from engager.ledger.ledger import NO_LONGER_HELD, interrupted, moment, stale
 from engager.ledger.states import Held, State
 from shared.clock import Clock
 from shared.contracts import Activation
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 
 OLD = timedelta(minutes=15)
 FORGOTTEN = timedelta(days=1)
@@ -45,7 +45,7 @@ class Backlog:
     def settle_stale(self) -> int:
         """Turn rows that were interrupted while sending into `unknown`; return how many."""
         now = moment(self._clock())
-        with guarded():
+        with translate_errors():
             return self._rows.update_many(stale(now), interrupted(now)).modified_count
 
     def due(self, closed: AbstractSet[Way] = frozenset()) -> Generator[Held, None, None]:
@@ -53,7 +53,7 @@ class Backlog:
         held: Document = {"state": State.HELD.value, "until": {"$lte": moment(self._clock())}}
         if closed:
             held["$nor"] = [{"site": way.site, way.field: way.value} for way in closed]
-        with guarded(), self._rows.find(held, {"held": 1, "until": 1, "converted": 1}).sort("until") as rows:
+        with translate_errors(), self._rows.find(held, {"held": 1, "until": 1, "converted": 1}).sort("until") as rows:
             for row in rows:
                 try:
                     activation = msgspec.json.decode(row["held"]["activation"], type=Activation)
@@ -72,7 +72,7 @@ class Backlog:
         """Count what is left."""
         now = moment(self._clock())
         old = {"state": State.UNKNOWN.value, "updated": {"$gte": now - FORGOTTEN, "$lt": now - OLD}}
-        with guarded():
+        with translate_errors():
             return Left(self._rows.count_documents({"state": State.HELD.value}), self._rows.count_documents(old))
 
     def _give_up(self, row: Document) -> None:

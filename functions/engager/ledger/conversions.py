@@ -22,7 +22,7 @@ from engager.ledger.ledger import NO_LONGER_HELD, NOT_YET_SENT, moment
 from engager.ledger.states import State
 from shared.clock import Clock
 from shared.contracts import Conversion
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 
 MOST_PER_SWEEP = 500
 
@@ -41,7 +41,7 @@ class Conversions:
             return
         now = moment(self._clock())
         marks = [UpdateOne({"_id": each.id}, _mark(moment(each.at), now, each.calls_back)) for each in conversions]
-        with guarded():
+        with translate_errors():
             if self._rows.bulk_write(marks, ordered=False).matched_count == len(marks):
                 return
             ids = [each.id for each in conversions]
@@ -66,7 +66,7 @@ class Conversions:
 
     def reached(self, activation_id: str) -> bool:
         """Return whether the goal of an activation that has no row yet was reached, and calls it back."""
-        with guarded():
+        with translate_errors():
             return self._early.find_one({"_id": activation_id, "calls_back": True}, {"_id": 1}) is not None
 
     def catch_up(self) -> int:
@@ -79,7 +79,7 @@ class Conversions:
             {"$project": {"at": 1, "calls_back": 1}},
         ]
         now = moment(self._clock())
-        with guarded():
+        with translate_errors():
             found = list(self._early.aggregate(arrived))
             for each in found:
                 self._rows.update_one({"_id": each["_id"]}, _mark(each["at"], now, each.get("calls_back", False)))

@@ -4,7 +4,7 @@ from pymongo import ASCENDING, IndexModel
 from pymongo.database import Database
 
 from engager.ledger.states import State
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 
 HOUR_S = 3600
 WEEK_S = 7 * 24 * HOUR_S
@@ -12,7 +12,7 @@ WEEK_S = 7 * 24 * HOUR_S
 
 def index(database: Database[Document]) -> None:
     """Make them where they are missing; raises `Unavailable`."""
-    with guarded():
+    with translate_errors():
         database.activations.create_indexes(
             [
                 _partial("sending", State.SENDING, "updated"),

@@ -26,7 +26,7 @@ from engager.ledger.states import Content, Held, Outcome, State, due, recorded
 from shared.clock import Clock
 from shared.contracts import Activation
 from shared.errors import Unavailable
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 
 ENGAGER_TIMEOUT = timedelta(seconds=30)
 STALE_AFTER = 2 * ENGAGER_TIMEOUT
@@ -69,7 +69,7 @@ class MongoLedger:
         if variant is not None:
             changes["variant"] = variant
         attempt = {"attempts": 1} if state is State.SENDING else {}
-        with guarded():
+        with translate_errors():
             if held is None and self._insert(activation, changes | attempt):
                 return True
             unset = {} if reason else {"reason": ""}
@@ -89,7 +89,7 @@ class MongoLedger:
         *seen*: as the sweep has found it, where it was held before.
         """
         changes = self._waiting(held, reason)
-        with guarded():
+        with translate_errors():
             if seen is None and self._insert(held.activation, changes):
                 return True
             return bool(
@@ -98,7 +98,7 @@ class MongoLedger:
 
     def put_off(self, held: Held, reason: str) -> None:
         """Hold an activation again that was claimed and that the provider has refused for now."""
-        with guarded():
+        with translate_errors():
             self._rows.update_one(
                 {"_id": held.activation.id, "state": {"$in": UNSETTLED}}, {"$set": self._waiting(held, reason)}
             )
@@ -116,7 +116,7 @@ class MongoLedger:
         if outcome.reason is not None:
             changes["reason"] = outcome.reason
         unset = NO_LONGER_HELD | ({} if outcome.reason else {"reason": ""})
-        with guarded():
+        with translate_errors():
             self._rows.update_one(
                 {"_id": activation_id, "state": {"$in": UNSETTLED}}, {"$set": changes, "$unset": unset}
             )
@@ -126,7 +126,7 @@ class MongoLedger:
         values: Document = {"state": State.SENT.value, "content": content, "updated": self._now()}
         if variant is not None:
             values["variant"] = variant
-        with guarded():
+        with translate_errors():
             if self._insert(activation, values):
                 return content
             row = self._rows.find_one({"_id": activation.id}, {"content": 1})
@@ -144,7 +144,7 @@ class MongoLedger:
         values = {
             each.id: {"state": recorded(each).value, "reason": each.suppressed, "updated": now} for each in activations
         }
-        with guarded():
+        with translate_errors():
             known = self._insert_many([self._row(each, values[each.id]) for each in activations])
             late = [
                 UpdateOne(

@@ -18,7 +18,7 @@ from definitions.publishing import types, versions
 from opportune.audiences.customers.lines import Broken
 from opportune.audiences.customers.rows import Row
 from opportune.audiences.customers.values import TYPES, Type, convert, date, read, type_of
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 
 MOST = 1000  # attributes of a site
 
@@ -33,7 +33,7 @@ class Attributes:
         version = versions.live(database, site)
         if version:
             types.declare(database, site, versions.read(database, site, version).source)
-        with guarded():
+        with translate_errors():
             self._types = self._kept()
 
     def type(self, name: str) -> Type | None:
@@ -52,7 +52,7 @@ class Attributes:
         found = {name: infer(values[name], untyped=untyped) for name in list(values)[: max(room, 0)]}
         if not found:
             return
-        with guarded():
+        with translate_errors():
             self._rows.bulk_write([self._insert(name, type_) for name, type_ in found.items()], ordered=False)
             self._types = self._kept()
         self.learned |= {name: self._types[name] for name in found}

@@ -23,7 +23,7 @@ from opportune.audiences.customers.attributes import Attributes
 from opportune.audiences.customers.lines import Broken
 from opportune.audiences.customers.rows import Reject, Row, Rows
 from opportune.audiences.customers.values import Type
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 from shared.mongodb_errors import is_too_large
 from shared.optouts import OptOuts
 
@@ -120,7 +120,7 @@ class _Writer:
         self._last: Future[None] | None = None
 
     def __enter__(self) -> Self:
-        with guarded():
+        with translate_errors():
             self._customers.create_index("site")
         return self
 
@@ -147,7 +147,7 @@ class _Writer:
         # An attribute that does not fit is no reason to go on writing to somebody.
         self._opt_out([*rows, *refused])
         rows = self._without_large(rows)
-        with guarded():
+        with translate_errors():
             try:
                 self._upsert(rows)
             except BulkWriteError as error:

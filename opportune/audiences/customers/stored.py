@@ -17,7 +17,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from shared.errors import InvalidRequest, OpportuneError
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 
 
 class UnknownCustomer(OpportuneError):
@@ -45,7 +45,7 @@ class Customer(NamedTuple):
 def customer(database: Database[Document], site: str, user: str) -> Customer:
     """Return one customer; raises `UnknownCustomer`, also for a forgotten one."""
     name = {"_id": f"{site}:{user}"}
-    with guarded():
+    with translate_errors():
         row, opted_out = database.customers.find_one(name), database.optouts.find_one(name)
     if row is None and opted_out is None:
         raise UnknownCustomer(f"{site} has no customer {user!r}")
@@ -54,13 +54,13 @@ def customer(database: Database[Document], site: str, user: str) -> Customer:
 
 def count(database: Database[Document], site: str) -> int:
     """Return about how many customers there are."""
-    with guarded():
+    with translate_errors():
         return database.customers.count_documents({"site": site})
 
 
 def customers(database: Database[Document], site: str) -> Iterator[Customer]:
     """Yield everybody, by user id, in flat memory: two walks over one order, side by side."""
-    with guarded():
+    with translate_errors():
         rows, opt_outs = _walk(database.customers, site), _walk(database.optouts, site)
         row, opt_out = next(rows, None), next(opt_outs, None)
         while row is not None or opt_out is not None:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 
 from opportune.demo.scenario import deliveries, popups
 from opportune.demo.scenario.customers import customers
-from opportune.demo.scenario.model import Result, Teller, Witness
+from opportune.demo.scenario.model import Observer, Result, Teller
 from opportune.events.send import Endpoint
 
 __all__ = ["Result", "Witness", "customers", "tell"]
 
-Chapter = Callable[[Teller, Witness, str], Result]
+Chapter = Callable[[Teller, Observer, str], Result]
 CHAPTERS: tuple[Chapter, ...] = (
     popups.three_wins,
     popups.no_target,
@@ -27,7 +27,7 @@ CHAPTERS: tuple[Chapter, ...] = (
 )
 
 
-def tell(browser: Endpoint, server: Endpoint, witness: Witness, run: str, *, patient: bool = True) -> Iterator[Result]:
+def tell(browser: Endpoint, server: Endpoint, witness: Observer, run: str, *, patient: bool = True) -> Iterator[Result]:
     """Play the story and yield its results one by one.
 
     *run* makes users of repeated stories distinct; *patient*: see `Teller`.

@@ -7,13 +7,13 @@ from typing import Any
 
 from decider.policy import is_held_out
 from opportune.demo.scenario.customers import customers
-from opportune.demo.scenario.model import MINUTE, Result, Teller, Witness, number, wait_for
+from opportune.demo.scenario.model import MINUTE, Observer, Result, Teller, number, wait_for
 
 REMINDER_S = 5.0
 SPIN_HOLDOUT = 1000  # in 10,000, as campaigns/demo says
 
 
-def thank_you_mail(teller: Teller, witness: Witness, run: str) -> Result:
+def thank_you_mail(teller: Teller, witness: Observer, run: str) -> Result:
     """Deposit twice: an e-mail, once."""
     user, second = f"grace-{run}", uuid.uuid4().hex
     popups = teller.track(user, "deposit", ago=MINUTE, amount=20)
@@ -32,7 +32,7 @@ def thank_you_mail(teller: Teller, witness: Witness, run: str) -> Result:
     )
 
 
-def reminder(teller: Teller, witness: Witness, run: str) -> Result:
+def reminder(teller: Teller, witness: Observer, run: str) -> Result:
     """Fill a cart that nobody orders: a mail after its delay."""
     user = f"heidi-{run}"
     begun = time.monotonic()
@@ -49,7 +49,7 @@ def reminder(teller: Teller, witness: Witness, run: str) -> Result:
     )
 
 
-def reminder_cancelled(teller: Teller, witness: Witness, run: str) -> Result:
+def reminder_cancelled(teller: Teller, witness: Observer, run: str) -> Result:
     """Order in time: no mail, and a record of why."""
     user = f"ivan-{run}"
     teller.track(user, "cart_filled", item="Dice")
@@ -58,7 +58,7 @@ def reminder_cancelled(teller: Teller, witness: Witness, run: str) -> Result:
     return _stopped("an order cancels the reminder", "cart_filled, order_placed", matches, "cancelled", teller)
 
 
-def capped(teller: Teller, witness: Witness, run: str) -> Result:
+def capped(teller: Teller, witness: Observer, run: str) -> Result:
     """Earn three popups where two a minute are the cap: the third is recorded."""
     user = _spinner(run, held_out=False)
     popups = [len(teller.track(user, "wheel_spun")) for _ in range(3)]
@@ -69,7 +69,7 @@ def capped(teller: Teller, witness: Witness, run: str) -> Result:
     return result
 
 
-def held_out(teller: Teller, witness: Witness, run: str) -> Result:
+def held_out(teller: Teller, witness: Observer, run: str) -> Result:
     """Give a user of the holdout nothing, for comparison."""
     user = _spinner(run, held_out=True)
     popups = teller.track(user, "wheel_spun")
@@ -78,7 +78,7 @@ def held_out(teller: Teller, witness: Witness, run: str) -> Result:
     return result
 
 
-def congratulations(teller: Teller, witness: Witness, run: str) -> Result:
+def congratulations(teller: Teller, witness: Observer, run: str) -> Result:
     """Win the jackpot: an SMS."""
     teller.track(f"leo-{run}", "jackpot_won", amount=5000)
     phone = next(each["phone"] for each in customers(run) if each["user_id"] == f"leo-{run}")
@@ -87,7 +87,7 @@ def congratulations(teller: Teller, witness: Witness, run: str) -> Result:
     return Result("a campaign by SMS", "jackpot_won", "1 text", number(texts, "text"), trip, texts == 1)
 
 
-def told_by_webhook(teller: Teller, witness: Witness, run: str) -> Result:
+def told_by_webhook(teller: Teller, witness: Observer, run: str) -> Result:
     """Deposit a lot: a signed call to another system."""
     user = f"mona-{run}"
     teller.track(user, "deposit", amount=2000)

@@ -14,7 +14,7 @@ MINUTE = 60.0
 LEDGER_WAIT_S = 20.0
 
 
-class Witness(Protocol):
+class Observer(Protocol):
     """Where the story looks for what does not come back in an answer."""
 
     speed: float  # of the clock of the functions

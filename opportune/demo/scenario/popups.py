@@ -3,10 +3,10 @@
 import uuid
 from typing import Any
 
-from opportune.demo.scenario.model import MINUTE, Result, Teller, Witness, count, titles
+from opportune.demo.scenario.model import MINUTE, Observer, Result, Teller, count, titles
 
 
-def three_wins(teller: Teller, _: Witness, run: str) -> Result:
+def three_wins(teller: Teller, _: Observer, run: str) -> Result:
     """Win three times in a row: a popup."""
     first, second, third = _games(teller, f"anna-{run}", "WWW")
     passed = not first and not second and len(third) == 1 and third[0]["campaign"] == "three-wins"
@@ -20,7 +20,7 @@ def three_wins(teller: Teller, _: Witness, run: str) -> Result:
     )
 
 
-def no_target(teller: Teller, _: Witness, run: str) -> Result:
+def no_target(teller: Teller, _: Observer, run: str) -> Result:
     """Let somebody win whom no campaign is for."""
     popups = [popup for answer in _games(teller, f"bob-{run}", "WWW") for popup in answer]
     return Result(
@@ -33,7 +33,7 @@ def no_target(teller: Teller, _: Witness, run: str) -> Result:
     )
 
 
-def broken_run(teller: Teller, _: Witness, run: str) -> Result:
+def broken_run(teller: Teller, _: Observer, run: str) -> Result:
     """Lose between the wins: no three in a row."""
     popups = [popup for answer in _games(teller, f"carol-{run}", "WWLW") for popup in answer]
     return Result(
@@ -46,7 +46,7 @@ def broken_run(teller: Teller, _: Witness, run: str) -> Result:
     )
 
 
-def too_slow(teller: Teller, witness: Witness, run: str) -> Result:
+def too_slow(teller: Teller, witness: Observer, run: str) -> Result:
     """Take eleven minutes for three wins: nothing."""
     user = f"dave-{run}"
     teller.history(user, [0, 5, 11])
@@ -62,7 +62,7 @@ def too_slow(teller: Teller, witness: Witness, run: str) -> Result:
     )
 
 
-def in_time(teller: Teller, witness: Witness, run: str) -> Result:
+def in_time(teller: Teller, witness: Observer, run: str) -> Result:
     """Win in nine minutes, as history: matched, and not delivered."""
     user = f"erin-{run}"
     teller.history(user, [0, 5, 9])
@@ -79,7 +79,7 @@ def in_time(teller: Teller, witness: Witness, run: str) -> Result:
     )
 
 
-def sent_twice(teller: Teller, witness: Witness, run: str) -> Result:
+def sent_twice(teller: Teller, witness: Observer, run: str) -> Result:
     """Repeat a message: it counts once, and has the same answer."""
     user, third = f"frank-{run}", uuid.uuid4().hex
     teller.track(user, "game_result", ago=2 * MINUTE, outcome="win")

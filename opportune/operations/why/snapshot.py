@@ -8,17 +8,17 @@ from pydantic import ValidationError
 from pymongo import DESCENDING
 from pymongo.database import Database
 
-from decider.user_admin import Looked
+from decider.user_admin import UserSnapshot
 from definitions.compiler.ruleset import compile_trigger
 from definitions.model.definitions import Campaign as CampaignFile
 from opportune.operations import deliveries
 from opportune.system.functions import ask
 from refresher.plan import list_of, mark
 from shared import conditions, groups, mongodb
-from shared.contracts import Look
+from shared.contracts import InspectUser
 from shared.errors import InvalidDefinition
 from shared.invoke import Invoke
-from shared.mongodb import Document, guarded
+from shared.mongodb import Document, translate_errors
 from shared.ruleset import Campaign, Ruleset, TargetGroup
 
 DECISIONS_READ = 500
@@ -36,7 +36,7 @@ class Facts(NamedTuple):
     now: int
     ruleset: Ruleset
     live: int
-    looked: Looked
+    looked: UserSnapshot
     customer: dict[str, Any] | None
     files: dict[str, CampaignFile]
     groups: dict[str, bool | None]
@@ -47,10 +47,10 @@ class Facts(NamedTuple):
 
 def read(database: Database[Document], decider: Invoke, site: str, user: str, now: int) -> Facts:
     """Return what is known of *user* at *now* (ms); raises `Unavailable` where a part does not answer."""
-    looked = msgspec.convert(ask(decider, Look(site, user)), Looked)
+    looked = msgspec.convert(ask(decider, InspectUser(site, user)), UserSnapshot)
     ruleset = mongodb.ruleset(database, site, looked.ruleset)
     name = f"{site}:{user}"
-    with guarded():
+    with translate_errors():
         deliveries.index(database)
         control = database.control.find_one({"_id": site}) or {}
         customer = database.customers.find_one({"_id": name}, {"attributes": 1})

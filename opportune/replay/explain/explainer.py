@@ -2,7 +2,7 @@
 
 import msgspec
 
-from decider.event_index import Concern, Plan
+from decider.event_index import EventIndex, Hit
 from definitions.compiler.ruleset import compile_campaign
 from definitions.model.definitions import Campaign
 from opportune.events.streams import Recorded
@@ -75,7 +75,7 @@ class Teller:
             (concern,) = concerns
             self._apply(entry, event, concern.bits, concern.per)
 
-    def _concerns(self, plan: Plan, event: Recorded) -> list[Concern]:
+    def _concerns(self, plan: EventIndex, event: Recorded) -> list[Hit]:
         """Return what *event* is to the trigger; what it is to earlier activations is no matter of a replay."""
         return [each for each in plan.concerns(event.event, event.attributes) if each.bits]
 
@@ -238,8 +238,8 @@ class Teller:
         return "no match: none of these events means anything to this campaign"
 
 
-def _plan(campaign: ruleset.Campaign) -> Plan:
-    return Plan(ruleset.Ruleset(site="replay", version=1, keys=[], campaigns=[campaign]))
+def _plan(campaign: ruleset.Campaign) -> EventIndex:
+    return EventIndex(ruleset.Ruleset(site="replay", version=1, keys=[], campaigns=[campaign]))
 
 
 def _match(fired: Fired) -> Match:

@@ -12,11 +12,11 @@ from decider import keys, rulesets
 from decider.decide import Decider
 from decider.store import Unreadable
 from decider.targets import MongoTargets
-from decider.user_state import Rows
+from decider.user_state import UserStateStore
 from decider.wiring import MongoLibrary
-from shared.contracts import Activation, Conversion, Decide, Event, Ring
+from shared.contracts import Activation, Conversion, Decide, Doorbell, Event
 from shared.errors import Unavailable
-from shared.refreshing_cache import Polled
+from shared.refreshing_cache import RefreshingCache
 from shared.ruleset import Ruleset
 from tests.support.builders import THREE_WINS, compiled, tell
 
@@ -32,7 +32,7 @@ class Outbox:
         self.recorded: list[Activation] = []
         self.queued: list[Activation] = []
         self.converted: list[Conversion] = []
-        self.rings: list[Ring] = []
+        self.rings: list[Doorbell] = []
         self.silenced: list[str] = []
         self.broken = False
 
@@ -53,7 +53,7 @@ class Outbox:
         """Keep the activations."""
         self.queued += activations
 
-    def ring(self, ring: Ring, now: int) -> None:
+    def ring(self, ring: Doorbell, now: int) -> None:
         """Keep the doorbell."""
         assert ring.lost.due > now
         self.rings.append(ring)
@@ -72,10 +72,10 @@ class Town:
         self.publish(campaigns, generation=1)
         self.outbox = Outbox()
         library = MongoLibrary(database)
-        self.book: Polled[rulesets.Book] = Polled(
+        self.book: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
             lambda present: rulesets.load(library, present, print), every_s=3600, clock=lambda: 0, on_error=print
         )
-        self.decider = Decider(self.book, Rows(lambda: redis), MongoTargets(database), self.outbox, tell)
+        self.decider = Decider(self.book, UserStateStore(lambda: redis), MongoTargets(database), self.outbox, tell)
 
     def publish(self, campaigns: Sequence[Any], *, generation: int) -> None:
         """Make *campaigns* the current ruleset."""
@@ -248,14 +248,14 @@ def test_a_changed_trigger_starts_anew_and_an_unchanged_one_goes_on(town: Town) 
 
 def test_an_environment_with_an_old_ruleset_reloads_it(town: Town, redis_client: Redis) -> None:
     """A function that is behind notices by the row, reloads, and decides by the new rules."""
-    behind = Decider(town.book, Rows(lambda: redis_client), MongoTargets(town.database), town.outbox, tell)
+    behind = Decider(town.book, UserStateStore(lambda: redis_client), MongoTargets(town.database), town.outbox, tell)
     town.win("anna", "1")
     town.publish([compiled(THREE_WINS, everyone=False, name="three-wins")], generation=1)
     library = MongoLibrary(town.database)
-    ahead_book: Polled[rulesets.Book] = Polled(
+    ahead_book: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
         lambda present: rulesets.load(library, present, print), every_s=3600, clock=lambda: 0, on_error=print
     )
-    ahead = Decider(ahead_book, Rows(lambda: redis_client), MongoTargets(town.database), town.outbox, tell)
+    ahead = Decider(ahead_book, UserStateStore(lambda: redis_client), MongoTargets(town.database), town.outbox, tell)
     for n, decider in enumerate((ahead, behind)):
         event = Event("anna", "game_result", f"n{n}", T0 + n, T0 + n, {"outcome": "win"})
         (decision,) = decider.decide(Decide("demo", [event], deadline=T0)).decisions

@@ -17,13 +17,13 @@ from decider.activations import activation_id
 from decider.decide import Decider
 from decider.stats import Stats
 from decider.targets import MongoTargets
-from decider.user_state import Batch, Rows
+from decider.user_state import Batch, UserStateStore
 from decider.wake import answer_bell
 from decider.wiring import redis_client as connect
 from opportune.events.streams import Recorded
 from opportune.replay.engine import Replay
 from opportune.replay.gates import Gates, Live
-from shared.contracts import Ring, Woken
+from shared.contracts import Doorbell, Woken
 from shared.errors import Unavailable
 from shared.ruleset import CANCEL, GOAL, Campaign, Goal, Limits, Matcher, Quota, Schedule
 from tests.integration.decider.test_decider import Town
@@ -258,7 +258,7 @@ def test_a_cancellation_always_reaches_the_ledger(house: HouseMaker, valkey_url:
     users = [f"user-{n}" for n in range(2000)]
     for user in users:
         home.send(user, "add", 0)
-    rows = Rows(lambda: connect(valkey_url, cluster=False))
+    rows = UserStateStore(lambda: connect(valkey_url, cluster=False))
     rng = random.Random(7)
     outcomes: Counter[str] = Counter()
     for start in range(0, len(users), 50):
@@ -266,7 +266,9 @@ def test_a_cancellation_always_reaches_the_ledger(house: HouseMaker, valkey_url:
         rings = {each.lost.user: each for each in home.post.rings if each.lost.user in set(group)}
         other = Decider(home.a_book(), rows, MongoTargets(home.database), home.post, tell)
 
-        def ring(order: Sequence[str] = rng.sample(group, 50), bells: dict[str, Ring] = rings, by: Any = other) -> None:
+        def ring(
+            order: Sequence[str] = rng.sample(group, 50), bells: dict[str, Doorbell] = rings, by: Any = other
+        ) -> None:
             for user in order:
                 answer_bell(by, bells[user], lambda: T0 + 30 * MINUTE, home.late.append)
 
@@ -446,7 +448,7 @@ def test_what_happened_is_counted_per_day(
     for n in range(3):
         home.send("anna", "pay", n)
     home.send("bob", "pay", 0)  # the only counter of his partition
-    rows, clock = Rows(lambda: home.redis), iter(range(100_000, 10**9, 100_000))
+    rows, clock = UserStateStore(lambda: home.redis), iter(range(100_000, 10**9, 100_000))
     with MongoClient[dict[str, Any]]("127.0.0.1", 1, serverSelectionTimeoutMS=100) as away:
         Stats(rows, away["x"], lambda: next(clock), tell).drain(range(1024))
     home.send("anna", "pay", 3)
@@ -460,9 +462,9 @@ def test_what_happened_is_counted_per_day(
 def test_counts_whose_arrival_nobody_knows_arrive_once(house: HouseMaker, mongodb: Database[dict[str, Any]]) -> None:
     """Written, but Redis was not told: written again, and counted once; what was counted meanwhile comes after it."""
     home = house(campaign())
-    rows, clock = Rows(lambda: home.redis), iter(range(100_000, 10**9, 100_000))
+    rows, clock = UserStateStore(lambda: home.redis), iter(range(100_000, 10**9, 100_000))
 
-    class Forgetful(Rows):
+    class Forgetful(UserStateStore):
         def arrived(self, batch: Batch) -> None:
             raise Unavailable(f"{batch.id} timed out")
 
@@ -471,7 +473,7 @@ def test_counts_whose_arrival_nobody_knows_arrive_once(house: HouseMaker, mongod
             home.send(user, "pay", n)
         Stats(Forgetful(lambda: home.redis) if n < 3 else rows, mongodb, lambda: next(clock), tell).drain(range(1024))
     assert (mongodb.stats.find_one() or {})["activated"] == 2
-    stats = [Stats(Rows(lambda: home.redis), mongodb, lambda: next(clock), tell) for _ in range(8)]
+    stats = [Stats(UserStateStore(lambda: home.redis), mongodb, lambda: next(clock), tell) for _ in range(8)]
     together(8, lambda who: stats[who].drain(range(1024)))
     stats[0].drain(range(1024))
     assert (mongodb.stats.find_one() or {})["activated"] == 8
@@ -483,7 +485,7 @@ def test_daily_figures_take_the_time_that_is_left(house: HouseMaker, mongodb: Da
     for n in range(200):
         home.send(f"user-{n}", "pay", 0)
     clock = iter(range(100_000, 10**9, 100_000))
-    stats = Stats(Rows(lambda: home.redis), mongodb, lambda: next(clock), tell)
+    stats = Stats(UserStateStore(lambda: home.redis), mongodb, lambda: next(clock), tell)
     arrived: list[int] = []
     while sum(arrived) < 200:
         turns = iter((True, False))
@@ -533,7 +535,7 @@ def test_delays_survive_a_refusing_doorbell(house: HouseMaker) -> None:
     """A queue and a scheduler that refuse change nothing: the wake finds what is due."""
     home = house(cart())
 
-    def refuse(ring: Ring, now: int) -> None:
+    def refuse(ring: Doorbell, now: int) -> None:
         raise Unavailable(f"refused {ring.key} at {now}")
 
     home.post.ring = refuse  # type: ignore[method-assign]

@@ -12,17 +12,17 @@ from redis import Redis
 
 from decider import keys, rulesets, user_admin
 from decider.decide import Decider
-from decider.in_progress import on_the_way
+from decider.in_progress import count_in_progress
 from decider.targets import MongoTargets
-from decider.user_admin import Looked, Progress
-from decider.user_state import Rows
+from decider.user_admin import Progress, UserSnapshot
+from decider.user_state import UserStateStore
 from decider.wiring import MongoLibrary
 from decider.wiring import redis_client as connect
 from definitions.model.definitions import Definitions, validate
 from definitions.publishing.publish import publish, roll_back
-from shared.contracts import Decide, Event, ForgetUser, Look, write_key
-from shared.identities import Introduction
-from shared.refreshing_cache import Polled
+from shared.contracts import Decide, Event, ForgetUser, InspectUser, write_key
+from shared.identities import Identification
+from shared.refreshing_cache import RefreshingCache
 from shared.ruleset import Campaign
 from tests.integration.decider.test_wake import LEFT, MINUTE, SECOND, T0, Post, Shop
 from tests.support.builders import compiled, tell
@@ -41,7 +41,7 @@ def _shop(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> ShopMaker:
 
 def counted(shop: Shop, at: int, site: str = "demo") -> dict[str, int]:
     """Return the users with progress at *at* (ms since `T0`), by trigger."""
-    return on_the_way(shop.decider.rows.run, site, T0 + at)
+    return count_in_progress(shop.decider.rows.run, site, T0 + at)
 
 
 def test_users_are_counted_while_their_progress_can_lead_somewhere(shop: ShopMaker) -> None:
@@ -113,7 +113,7 @@ def test_a_visitor_who_becomes_a_user_is_counted_once(shop: ShopMaker) -> None:
     town.send("anon:v1", "a", 0)
     town.send("bob", "a", MINUTE)
     for visitor, user in (("anon:v1", "anna"), ("anon:v2", "bob")):
-        introduction = Introduction(user, received=T0 + MINUTE, visitor=visitor)
+        introduction = Identification(user, received=T0 + MINUTE, visitor=visitor)
         town.decider.visitors.become("demo", introduction)
     assert counted(town, MINUTE) == {campaign.trigger.key: 2}
     assert counted(town, 10 * MINUTE) == {campaign.trigger.key: 1}
@@ -158,7 +158,7 @@ def test_the_counts_are_those_of_the_rows(
         town.send(rng.choice(users), rng.choice(["a", "b", "c", "add", "order"]), at, message_id=f"m{n}")
     expected = Counter[str]()
     for user in users:
-        row = msgspec.convert(user_admin.look(town.decider, Look("demo", user)), Looked).row
+        row = msgspec.convert(user_admin.inspect(town.decider, InspectUser("demo", user)), UserSnapshot).row
         for trigger in {each.trigger for each in (row.runs if row else ()) if until(each) > T0 + at}:
             expected[trigger] += 1
     assert counted(town, at) == dict(expected)
@@ -179,11 +179,11 @@ def test_a_rollback_keeps_progress_under_what_is_the_same(
 
     put_live("One", "10m")
     library = MongoLibrary(mongodb)
-    rules: Polled[rulesets.Book] = Polled(
+    rules: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
         lambda present: rulesets.load(library, present, print), every_s=1, clock=lambda: 0, on_error=print
     )
     post = Post()
-    decider = Decider(rules, Rows(lambda: redis_client), MongoTargets(mongodb), post, tell)
+    decider = Decider(rules, UserStateStore(lambda: redis_client), MongoTargets(mongodb), post, tell)
 
     def matches(user: str, event: str) -> int:
         rules.reload()

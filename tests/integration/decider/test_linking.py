@@ -11,12 +11,12 @@ from pymongo.database import Database
 from redis import Redis
 
 from decider import keys, user_admin
-from decider.ingest import Reception
+from decider.ingest import Ingest
 from decider.records import MongoRecords
-from decider.timers import GRACE_MS, PATIENCE_MS
+from decider.timers import ACK_TIMEOUT_MS, GRACE_MS
 from shared.contracts import Decide, Event, ForgetUser, Woken
 from shared.errors import Unavailable
-from shared.identities import Report
+from shared.identities import PopupEvent
 from shared.ruleset import GOAL, Campaign, Goal, Matcher, Quota
 from tests.integration.decider.test_gates import ADD, DAY, PAY, campaign, cart
 from tests.integration.decider.test_offers import AGAIN, popup
@@ -51,7 +51,7 @@ def test_what_is_left_half_way_arrives_by_itself(club: ClubMaker) -> None:
     home = club(compiled(LEFT, channel="email"))
     home.send(VISITOR, "add", 0)
     home.release(at=MINUTE)
-    assert home.agenda(VISITOR) == {MOVED: MINUTE + PATIENCE_MS}
+    assert home.agenda(VISITOR) == {MOVED: MINUTE + ACK_TIMEOUT_MS}
     assert home.wake(2 * MINUTE) == Woken(0, 0)
     assert (home.agenda(VISITOR), b"x" in home.row(VISITOR)) == ({}, False)
     assert list(home.agenda("anna").values()) == [WAIT + GRACE_MS]
@@ -91,7 +91,7 @@ def test_a_move_that_cannot_arrive_holds_up_nobody_else(club: ClubMaker) -> None
     with broken_off("_adopt"):
         woken = home.wake(WAIT + GRACE_MS, user=VISITOR)
     assert woken == Woken(1, 0, put_off=1)
-    assert home.agenda(VISITOR) == {MOVED: WAIT + GRACE_MS + PATIENCE_MS}
+    assert home.agenda(VISITOR) == {MOVED: WAIT + GRACE_MS + ACK_TIMEOUT_MS}
     for more in (1, 2):
         home.wake(WAIT + GRACE_MS + more * MINUTE)
     assert home.mails() == [(neighbour, WAIT), ("anna", WAIT)]
@@ -372,8 +372,8 @@ def test_a_popup_that_the_visitor_has_not_seen_is_offered_to_the_user(club: Club
     (first,) = home.send(VISITOR, "pay", 0)
     home.become(at=SECOND)
     assert home.send("anna", "add", AGAIN) == [first]
-    report = Report("anna", first["id"], "seen", T0 + AGAIN)
-    Reception(home.decider, MongoRecords(home.database)).take(Decide("demo", [], T0, reports=[report]))
+    report = PopupEvent("anna", first["id"], "seen", T0 + AGAIN)
+    Ingest(home.decider, MongoRecords(home.database)).take(Decide("demo", [], T0, reports=[report]))
     assert home.send("anna", "add", 2 * AGAIN) == []
 
 
@@ -382,8 +382,8 @@ def test_a_report_by_the_visitors_id_ends_the_offer_to_the_user(club: ClubMaker)
     home = club(popup(), campaign(ADD, name="b"))
     home.become()
     (first,) = home.send(VISITOR, "pay", 0)
-    report = Report(VISITOR, first["id"], "seen", T0 + SECOND)
-    Reception(home.decider, MongoRecords(home.database)).take(Decide("demo", [], T0, reports=[report]))
+    report = PopupEvent(VISITOR, first["id"], "seen", T0 + SECOND)
+    Ingest(home.decider, MongoRecords(home.database)).take(Decide("demo", [], T0, reports=[report]))
     assert home.send("anna", "add", AGAIN) == []
 
 

@@ -10,14 +10,14 @@ from redis import Redis
 
 from decider import keys, rulesets
 from decider.decide import Decider
-from decider.event_index import Plan
-from decider.user_state import Rows
+from decider.event_index import EventIndex
+from decider.user_state import UserStateStore
 from decider.wake import wake
 from gateway import body, tracking
 from opportune.events import streams
 from shared.contracts import Decide, Event, Wake
 from shared.errors import InvalidRequest
-from shared.refreshing_cache import Polled
+from shared.refreshing_cache import RefreshingCache
 from shared.ruleset import Ruleset
 from tests.integration.decider.test_decider import Outbox
 from tests.support.builders import compiled, tell
@@ -98,12 +98,12 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_names_are_found_again(redis_client: Redis, odd: str) -> None:
     """A user and a run of any name: cancelled by the order, due after an hour, then gone from the agenda."""
-    site = rulesets.Rulebook(Plan(Ruleset("demo", 1, [], [CARTS])), 1)
-    pages: Polled[rulesets.Book] = Polled(
-        lambda _: rulesets.Book({"demo": site}), every_s=3600, clock=lambda: 0, on_error=print
+    site = rulesets.SiteRules(EventIndex(Ruleset("demo", 1, [], [CARTS])), 1)
+    pages: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
+        lambda _: rulesets.Rulesets({"demo": site}), every_s=3600, clock=lambda: 0, on_error=print
     )
     outbox = Outbox()
-    decider = Decider(pages, Rows(lambda: redis_client), Nobody(), outbox, tell)
+    decider = Decider(pages, UserStateStore(lambda: redis_client), Nobody(), outbox, tell)
     agenda = keys.agenda(keys.partition("demo", odd))
     waiting = []
     for n, name in enumerate(("cart", "order", "cart")):

@@ -9,12 +9,12 @@ from redis import Redis
 
 from decider import keys
 from decider.activations import activation_id
-from decider.ingest import Reception
+from decider.ingest import Ingest
 from decider.keys import message_digest
 from decider.records import MongoRecords
 from decider.store import Unreadable
 from shared.contracts import Decide, Decision, Event
-from shared.identities import Report
+from shared.identities import PopupEvent
 from shared.ruleset import Campaign, Quota
 from tests.integration.decider.test_gates import ADD, DAY, House, campaign
 from tests.integration.decider.test_user_state import together
@@ -50,8 +50,8 @@ class Fair(House):
 
     def report(self, activation: str, what: str, at: int) -> None:
         """Say what became of a popup of anna."""
-        reports = [Report("anna", activation, what, T0 + at)]
-        Reception(self.decider, MongoRecords(self.database)).take(Decide("demo", [], T0 + at, reports=reports))
+        reports = [PopupEvent("anna", activation, what, T0 + at)]
+        Ingest(self.decider, MongoRecords(self.database)).take(Decide("demo", [], T0 + at, reports=reports))
 
 
 FairMaker = Callable[..., Fair]
@@ -95,9 +95,9 @@ def test_a_row_that_cannot_be_read_keeps_no_offer_of_others_alive(fair: FairMake
     home = fair(popup(limits=None), campaign(ADD, name="b"))
     (first,) = home.ids("pay", 0)
     home.redis.set(keys.row(keys.partition("demo", "bob"), "demo", "bob"), "a row of another type")
-    reports = [Report(user, first, "seen", T0 + SECOND) for user in ("bob", "anna")]
+    reports = [PopupEvent(user, first, "seen", T0 + SECOND) for user in ("bob", "anna")]
     with pytest.raises(Unreadable):
-        Reception(home.decider, MongoRecords(home.database)).take(Decide("demo", [], T0 + SECOND, reports=reports))
+        Ingest(home.decider, MongoRecords(home.database)).take(Decide("demo", [], T0 + SECOND, reports=reports))
     assert home.ids("add", AGAIN) == []
 
 
@@ -202,17 +202,17 @@ def test_reports_reach_the_ledger_and_the_first_time_stays(fair: FairMaker) -> N
             {"_id": "c" * 32, "site": "demo", "channel": "email"},
         ]
     )
-    reception = Reception(home.decider, MongoRecords(home.database))
+    reception = Ingest(home.decider, MongoRecords(home.database))
 
-    def report(*reports: Report) -> None:
+    def report(*reports: PopupEvent) -> None:
         reception.take(Decide("demo", [], T0, reports=list(reports)))
 
-    report(Report("anna", "a" * 32, "clicked", T0 + 5000, action="1"))
-    report(Report("anna", "a" * 32, "clicked", T0 + 9000, action="0"))
-    report(Report("anna", "a" * 32, "seen", T0 + 3000), Report("anna", "a" * 32, "seen", T0 + 4000))
-    report(Report("anna", "a" * 32, "dismissed", T0 + 6000, reason="close"))
-    report(Report("anna", "a" * 32, "dismissed", T0 + 6000, reason="escape"))
-    report(*[Report("anna", each * 32, "seen", T0) for each in "bcd"])
+    report(PopupEvent("anna", "a" * 32, "clicked", T0 + 5000, action="1"))
+    report(PopupEvent("anna", "a" * 32, "clicked", T0 + 9000, action="0"))
+    report(PopupEvent("anna", "a" * 32, "seen", T0 + 3000), PopupEvent("anna", "a" * 32, "seen", T0 + 4000))
+    report(PopupEvent("anna", "a" * 32, "dismissed", T0 + 6000, reason="close"))
+    report(PopupEvent("anna", "a" * 32, "dismissed", T0 + 6000, reason="escape"))
+    report(*[PopupEvent("anna", each * 32, "seen", T0) for each in "bcd"])
     row = rows.find_one({"_id": "a" * 32}) or {}
     at = {name: round(row[name].timestamp() * 1000) - T0 for name in ("seen", "clicked", "dismissed")}
     assert at == {"seen": 3000, "clicked": 5000, "dismissed": 6000}

@@ -16,8 +16,8 @@ from decider.wiring import MongoLibrary
 from definitions.loading import files
 from definitions.publishing.publish import publish
 from gateway.decider_client import ask_catalogue
-from shared.contracts import AskCatalogue, Catalogue, write_key
-from shared.refreshing_cache import THREAD, Polled
+from shared.contracts import Catalogue, GetCatalogue, write_key
+from shared.refreshing_cache import THREAD, RefreshingCache
 from shared.ruleset import Ruleset
 from tests.integration.definitions.test_versions import folder
 
@@ -60,13 +60,13 @@ class Functions:
 
     def __init__(self, database: Db) -> None:
         self.clock, self.library, self.asked = Time(), Watched(database), list[threading.Thread]()
-        self.book: Polled[rulesets.Book] = Polled(
+        self.book: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
             lambda present: rulesets.load(self.library, present, print),
             every_s=POLL_S,
             clock=self.clock,
             on_error=print,
         )
-        self.catalogue: Polled[Catalogue] = Polled(
+        self.catalogue: RefreshingCache[Catalogue] = RefreshingCache(
             lambda _: self._ask(), every_s=POLL_S, clock=self.clock, on_error=print
         )
 
@@ -75,7 +75,7 @@ class Functions:
         deps: Any = self
 
         def invoke(payload: bytes) -> bytes:
-            return msgspec.json.encode(ANSWERS[AskCatalogue](msgspec.json.decode(payload, type=AskCatalogue), deps))
+            return msgspec.json.encode(ANSWERS[GetCatalogue](msgspec.json.decode(payload, type=GetCatalogue), deps))
 
         return ask_catalogue(invoke)
 
@@ -144,5 +144,5 @@ def test_a_catalogue_that_is_asked_for_costs_one_small_read_a_second(mongodb: Db
     deps: Any = functions
     for _ in range(100):
         functions.clock.now += FRESH_MS // 10
-        ANSWERS[AskCatalogue](AskCatalogue(), deps)
+        ANSWERS[GetCatalogue](GetCatalogue(), deps)
     assert len(functions.library.threads) == 10 + 1  # the pointers ten times, the ruleset once

@@ -9,7 +9,7 @@ import pytest
 from pymongo.database import Database
 
 from decider.records import MongoRecords
-from shared.identities import Introduction
+from shared.identities import Identification
 from tests.integration.decider.test_decider import FIND_OPERATIONS
 from tests.integration.decider.test_user_state import together
 
@@ -21,7 +21,7 @@ def _write(mongodb: Database[dict[str, Any]]) -> Write:
     records = MongoRecords(mongodb)
 
     def write(user: str = "anna", **traits: Any) -> list[str]:
-        return records.write_traits("shop", [Introduction(user, 0, traits)])
+        return records.write_traits("shop", [Identification(user, 0, traits)])
 
     return write
 
@@ -97,7 +97,7 @@ def test_a_request_is_a_bounded_number_of_calls(mongodb: Database[dict[str, Any]
 
     write(first_name="Anna")
     before = calls()
-    MongoRecords(mongodb).write_traits("shop", [Introduction(f"u{n}", 0, {"first_name": f"U{n}"}) for n in range(50)])
+    MongoRecords(mongodb).write_traits("shop", [Identification(f"u{n}", 0, {"first_name": f"U{n}"}) for n in range(50)])
     assert calls() - before == 1, "one look at the types; the updates are one call"
     assert mongodb.customers.count_documents({}) == 51
 
@@ -105,13 +105,13 @@ def test_a_request_is_a_bounded_number_of_calls(mongodb: Database[dict[str, Any]
 def test_the_later_of_two_in_a_request_wins(mongodb: Database[dict[str, Any]]) -> None:
     """Attribute by attribute, as if they had come one by one."""
     traits: list[dict[str, Any]] = [{"a": 1, "b": 1, "c": 1}, {"a": 2, "b": None}, {"b": 3, "c": None}]
-    MongoRecords(mongodb).write_traits("shop", [Introduction("anna", 0, each) for each in traits])
+    MongoRecords(mongodb).write_traits("shop", [Identification("anna", 0, each) for each in traits])
     assert attributes(mongodb) == {"a": 2, "b": 3}
 
 
-def said(at: int, user: str = "anna", **traits: Any) -> Introduction:
+def said(at: int, user: str = "anna", **traits: Any) -> Identification:
     """Return what is said of a user at a time."""
-    return Introduction(user, 1000, traits, at=at)
+    return Identification(user, 1000, traits, at=at)
 
 
 def test_what_was_said_later_stays_whichever_comes_first(mongodb: Database[dict[str, Any]]) -> None:

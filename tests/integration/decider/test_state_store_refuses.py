@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from decider.user_state import Rows
+from decider.user_state import UserStateStore
 from decider.wiring import redis_client as connect
 from opportune.system.ports import HOST, free_port
 from shared.errors import Unavailable
@@ -43,7 +43,7 @@ def port_of(url: str) -> int:
 
 def refusal(url: str, *, clustered: bool) -> str:
     """Return what the first event fails with that is not decided."""
-    rows = Rows(lambda: connect(url, cluster=clustered))
+    rows = UserStateStore(lambda: connect(url, cluster=clustered))
     calls = [call_for(WINS, f"user-{n}", "1", at=1) for n in range(20)]
     with pytest.raises(Unavailable) as caught:
         list(map(rows.apply, calls))

@@ -8,8 +8,8 @@ from pymongo.database import Database
 from redis import Redis
 
 from decider import user_admin
-from decider.user_admin import Looked
-from shared.contracts import Look
+from decider.user_admin import UserSnapshot
+from shared.contracts import InspectUser
 from shared.ruleset import Compound, TargetGroup
 from tests.integration.decider.test_decider import T0, Town, commands_of
 from tests.support.builders import THREE_WINS, compiled
@@ -33,9 +33,9 @@ class Casino(Town):
         self.book.reload()
         return generation
 
-    def look(self, user: str = "anna") -> Looked:
+    def look(self, user: str = "anna") -> UserSnapshot:
         """Return what the Decider tells of a user."""
-        return msgspec.convert(user_admin.look(self.decider, Look("demo", user)), Looked)
+        return msgspec.convert(user_admin.inspect(self.decider, InspectUser("demo", user)), UserSnapshot)
 
 
 @pytest.fixture(name="casino")

@@ -14,10 +14,10 @@ from redis import Redis
 
 from decider import keys
 from decider.handler import Deps, create_handler
-from decider.ingest import Reception
+from decider.ingest import Ingest
 from decider.records import MongoRecords
 from decider.stats import Stats
-from decider.user_state import Rows
+from decider.user_state import UserStateStore
 from decider.wake import PAGE
 from shared.contracts import Activation, Decide, Event
 from shared.errors import Unavailable
@@ -45,8 +45,8 @@ class Clinic(Shop):
         self.handler = create_handler(
             Deps(
                 self.decider,
-                Reception(self.decider, MongoRecords(database)),
-                Stats(Rows(lambda: redis), database, clock, tell),
+                Ingest(self.decider, MongoRecords(database)),
+                Stats(UserStateStore(lambda: redis), database, clock, tell),
                 clock,
                 Observability(Logger(service="decider"), Metrics(namespace=NAMESPACE, service="decider")),
                 lambda _, payload: self.handed.append(payload),

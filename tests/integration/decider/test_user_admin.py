@@ -10,8 +10,8 @@ from redis import Redis
 from redis.cluster import RedisCluster
 
 from decider import keys, user_admin
-from decider.user_admin import Looked, Progress
-from shared.contracts import Look
+from decider.user_admin import Progress, UserSnapshot
+from shared.contracts import InspectUser
 from shared.errors import InvalidRequest
 from shared.ruleset import CANCEL, Campaign, Limits, Matcher, Quota
 from tests.integration.decider.test_gates import ADD, HOUR, PAY, House, campaign, cart
@@ -31,9 +31,9 @@ def _house(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> HouseMaker
     return make
 
 
-def look(shop: Shop, user: str = "anna", site: str = "demo") -> Looked:
+def look(shop: Shop, user: str = "anna", site: str = "demo") -> UserSnapshot:
     """Return what the Decider answers."""
-    return msgspec.convert(user_admin.look(shop.decider, Look(site, user)), Looked)
+    return msgspec.convert(user_admin.inspect(shop.decider, InspectUser(site, user)), UserSnapshot)
 
 
 def run_of(shop: Shop, user: str = "anna") -> Progress:

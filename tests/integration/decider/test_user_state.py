@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from decider import keys
-from decider.user_state import Outcome, RowCall, Rows, TriggerCall
+from decider.user_state import ApplyEvent, Outcome, TriggerCall, UserStateStore
 from decider.wiring import redis_client as connect
 from tests.support.builders import THREE_WINS, WINS, WON, call_for, compiled
 
@@ -18,8 +18,8 @@ T0 = 1_790_000_000_000
 
 
 @pytest.fixture(name="rows")
-def _rows(redis_client: Redis) -> Rows:
-    return Rows(lambda: redis_client)
+def _rows(redis_client: Redis) -> UserStateStore:
+    return UserStateStore(lambda: redis_client)
 
 
 def row_of(user: str) -> str:
@@ -27,7 +27,7 @@ def row_of(user: str) -> str:
     return keys.row(keys.partition("demo", user), "demo", user)
 
 
-def wins(rows: Rows, user: str, times: list[int], **changes: Any) -> list[list[int]]:
+def wins(rows: UserStateStore, user: str, times: list[int], **changes: Any) -> list[list[int]]:
     """Send wins at those seconds; return the times of the fires of each."""
     return [
         [fire.at for fire in rows.apply(call_for(WINS, user, f"{user}-{t}", at=T0 + t * 1000, **changes)).fires]
@@ -35,18 +35,18 @@ def wins(rows: Rows, user: str, times: list[int], **changes: Any) -> list[list[i
     ]
 
 
-def test_third_win_fires_once_and_uses_progress_up(rows: Rows) -> None:
+def test_third_win_fires_once_and_uses_progress_up(rows: UserStateStore) -> None:
     """Three wins fire at the third; the next two do not, the sixth does."""
     assert [len(fires) for fires in wins(rows, "anna", [0, 1, 2, 3, 4, 5])] == [0, 0, 1, 0, 0, 1]
 
 
-def test_window_is_half_open(rows: Rows) -> None:
+def test_window_is_half_open(rows: UserStateStore) -> None:
     """Wins 600 s apart are no longer within ten minutes; 599 s apart they are."""
     assert [len(fires) for fires in wins(rows, "edge", [0, 1, 600])] == [0, 0, 0]
     assert [len(fires) for fires in wins(rows, "inner", [0, 1, 599])] == [0, 0, 1]
 
 
-def test_a_seen_message_returns_the_same_answer_and_changes_nothing(rows: Rows, redis_client: Redis) -> None:
+def test_a_seen_message_returns_the_same_answer_and_changes_nothing(rows: UserStateStore, redis_client: Redis) -> None:
     """The completing event sent again gives the stored fires, and the row stays as it is."""
     wins(rows, "twice", [0, 1])
     call = call_for(WINS, "twice", "third", at=T0 + 2000)
@@ -58,7 +58,7 @@ def test_a_seen_message_returns_the_same_answer_and_changes_nothing(rows: Rows, 
     assert redis_client.hgetall(row_of("twice")) == before
 
 
-def test_sixteen_threads_send_the_same_message(rows: Rows) -> None:
+def test_sixteen_threads_send_the_same_message(rows: UserStateStore) -> None:
     """One of them decides, fifteen get its answer; the match exists once."""
     wins(rows, "crowd", [0, 1])
     answers = together(16, lambda _: rows.apply(call_for(WINS, "crowd", "third", at=T0 + 2000)))
@@ -66,7 +66,7 @@ def test_sixteen_threads_send_the_same_message(rows: Rows) -> None:
     assert all(answer.fires == answers[0].fires and answer.fires for answer in answers)
 
 
-def test_two_different_third_wins_at_once_give_one_match(rows: Rows) -> None:
+def test_two_different_third_wins_at_once_give_one_match(rows: UserStateStore) -> None:
     """Whoever comes first completes the match and uses the wins up; two hundred times."""
     for n in range(200):
         user = f"race-{n}"
@@ -75,7 +75,7 @@ def test_two_different_third_wins_at_once_give_one_match(rows: Rows) -> None:
         assert sum(len(answer.fires) for answer in answers) == 1
 
 
-def test_untargeted_user_costs_one_command_and_keeps_no_progress(rows: Rows, redis_client: Redis) -> None:
+def test_untargeted_user_costs_one_command_and_keeps_no_progress(rows: UserStateStore, redis_client: Redis) -> None:
     """Once the row knows that the user is no target, one command answers, and only the targets are stored."""
     grouped = compiled(THREE_WINS, everyone=False)
     first = rows.apply(call_for(grouped, "bob", "1", at=T0))
@@ -89,7 +89,9 @@ def test_untargeted_user_costs_one_command_and_keeps_no_progress(rows: Rows, red
     assert set(redis_client.hgetall(row_of("bob"))) == {b"g"}
 
 
-def test_new_generation_asks_again_and_drops_what_is_no_longer_targeted(rows: Rows, redis_client: Redis) -> None:
+def test_new_generation_asks_again_and_drops_what_is_no_longer_targeted(
+    rows: UserStateStore, redis_client: Redis
+) -> None:
     """A user who falls out of a group loses his progress; one who stays keeps it."""
     grouped = compiled(THREE_WINS, everyone=False)
     key = grouped.trigger.key
@@ -103,13 +105,13 @@ def test_new_generation_asks_again_and_drops_what_is_no_longer_targeted(rows: Ro
     assert f"t:{key}".encode() not in redis_client.hgetall(row_of("falls"))
 
 
-def test_older_ruleset_is_told_to_reload(rows: Rows) -> None:
+def test_older_ruleset_is_told_to_reload(rows: UserStateStore) -> None:
     """A function that has not seen the newest ruleset cannot undo what newer ones have stored."""
     rows.apply(call_for(WINS, "user", "1", at=T0, ruleset=7))
     assert rows.apply(call_for(WINS, "user", "2", at=T0, ruleset=6)).code is Outcome.RULESET_OUTDATED
 
 
-def test_history_before_the_last_event_is_refused(rows: Rows, redis_client: Redis) -> None:
+def test_history_before_the_last_event_is_refused(rows: UserStateStore, redis_client: Redis) -> None:
     """History does not mix with what came later; nothing is written."""
     rows.apply(call_for(WINS, "mixed", "1", at=T0))
     before = redis_client.hgetall(row_of("mixed"))
@@ -118,7 +120,7 @@ def test_history_before_the_last_event_is_refused(rows: Rows, redis_client: Redi
     assert redis_client.hgetall(row_of("mixed")) == before
 
 
-def test_late_event_cannot_advance(rows: Rows) -> None:
+def test_late_event_cannot_advance(rows: UserStateStore) -> None:
     """A win reported more than five minutes late is no third win."""
     three = compiled({"sequence": [{"event": "game_result", "where": WON, "times": 3}], "within": "10m"})
     for n in range(2):
@@ -129,7 +131,7 @@ def test_late_event_cannot_advance(rows: Rows) -> None:
     assert len(rows.apply(in_time).fires) == 1
 
 
-def test_row_of_one_active_three_step_trigger_stays_small(rows: Rows, redis_client: Redis) -> None:
+def test_row_of_one_active_three_step_trigger_stays_small(rows: UserStateStore, redis_client: Redis) -> None:
     """Two wins of three: under 256 bytes as the server counts them, key and overhead included."""
     wins(rows, "player-1234567890", [0, 200])
     used = redis_client.memory_usage(row_of("player-1234567890"), samples=0)
@@ -137,7 +139,7 @@ def test_row_of_one_active_three_step_trigger_stays_small(rows: Rows, redis_clie
     assert used < 256
 
 
-def test_row_is_bounded_whatever_comes(rows: Rows, redis_client: Redis) -> None:
+def test_row_is_bounded_whatever_comes(rows: UserStateStore, redis_client: Redis) -> None:
     """A thousand events leave 128 remembered ids, and results only for remembered ones."""
     single = compiled({"sequence": [{"event": "x"}]})
     for n in range(1000):
@@ -149,7 +151,7 @@ def test_row_is_bounded_whatever_comes(rows: Rows, redis_client: Redis) -> None:
     assert rows.apply(call_for(single, "busy", "m872", at=T0 + 872, event="x")).fires[0].at == T0 + 872
 
 
-def test_row_expires_after_its_longest_window(rows: Rows, redis_client: Redis) -> None:
+def test_row_expires_after_its_longest_window(rows: UserStateStore, redis_client: Redis) -> None:
     """The key's time to live is the one asked for."""
     rows.apply(call_for(WINS, "user", "1", at=T0, ttl=172_800_000))
     assert 172_700_000 < redis_client.pttl(row_of("user")) <= 172_800_000
@@ -158,21 +160,21 @@ def test_row_expires_after_its_longest_window(rows: Rows, redis_client: Redis) -
 def test_every_key_is_declared_and_in_one_slot(cluster_url: str) -> None:
     """On three nodes the script runs for users of all partitions; an undeclared key would be refused."""
     client = connect(cluster_url, cluster=True)
-    rows = Rows(lambda: client)
+    rows = UserStateStore(lambda: client)
     rng = random.Random(3)
     for _ in range(60):
         user = f"user-{rng.random()}"
         assert [len(fires) for fires in wins(rows, user, [0, 1, 2])] == [0, 0, 1]
 
 
-def test_a_flushed_script_cache_is_filled_again(rows: Rows, redis_client: Redis) -> None:
+def test_a_flushed_script_cache_is_filled_again(rows: UserStateStore, redis_client: Redis) -> None:
     """After SCRIPT FLUSH the next call sends the text."""
     wins(rows, "flush", [0])
     redis_client.script_flush()
     assert [len(fires) for fires in wins(rows, "flush", [1, 2])] == [0, 1]
 
 
-def test_runs_of_different_values_are_apart_and_bounded(rows: Rows, redis_client: Redis) -> None:
+def test_runs_of_different_values_are_apart_and_bounded(rows: UserStateStore, redis_client: Redis) -> None:
     """Each cart has its own progress; of twenty-one carts the oldest goes."""
     per_cart = compiled({"sequence": [{"event": "add", "times": 2}], "within": "1h", "per": "cart"})
     field = f"t:{per_cart.trigger.key}"
@@ -202,7 +204,7 @@ def test_trigger_call_defaults_are_what_the_script_reads() -> None:
         "triggers",
     } <= set(packed)
     assert set(packed["triggers"][0]) == set(TriggerCall.__struct_fields__) - {"watch", "closed", "offer"}
-    assert isinstance(call_for(WINS, "anna", "1", at=T0), RowCall)
+    assert isinstance(call_for(WINS, "anna", "1", at=T0), ApplyEvent)
 
 
 def together(count: int, work: Any) -> list[Any]:

@@ -12,14 +12,14 @@ from pymongo.database import Database
 from redis import Redis
 
 from decider import keys, user_admin, visitors
-from decider.ingest import Reception
+from decider.ingest import Ingest
 from decider.records import MongoRecords
 from decider.store import Unreadable
 from decider.timers import GRACE_MS
-from decider.user_admin import Looked
-from shared.contracts import Decide, Event, ForgetUser, Look
+from decider.user_admin import UserSnapshot
+from shared.contracts import Decide, Event, ForgetUser, InspectUser
 from shared.errors import Unavailable
-from shared.identities import Introduction
+from shared.identities import Identification
 from shared.ruleset import Campaign, Quota
 from tests.integration.decider.test_gates import DAY, House, campaign
 from tests.integration.decider.test_user_state import together
@@ -52,7 +52,7 @@ class Club(House):
 
     def become(self, visitor: str = VISITOR, user: str = "anna", *, at: int = 0, said: int | None = None) -> None:
         """Introduce *visitor* as *user*, by ms since `T0`; *said*: when he said so."""
-        introduction = Introduction(user, T0 + at, visitor=visitor, at=T0 + (at if said is None else said))
+        introduction = Identification(user, T0 + at, visitor=visitor, at=T0 + (at if said is None else said))
         self.decider.visitors.become("demo", introduction)
 
     def release(self, *who: str, at: int = 0) -> None:
@@ -211,7 +211,7 @@ def test_whoever_dies_in_between_has_lost_nothing(club: ClubMaker, steps: int) -
     (home.release if steps == 1 else home.adopt)()
     if steps == 2:
         home.win("anna", "loss", at=2, attributes={"outcome": "loss"})
-    looked = msgspec.convert(user_admin.look(home.decider, Look("demo", VISITOR)), Looked)
+    looked = msgspec.convert(user_admin.inspect(home.decider, InspectUser("demo", VISITOR)), UserSnapshot)
     assert looked.row is not None  # what waits is no hindrance to looking
     assert looked.row.lost == []
     home.become(user="berta")
@@ -246,11 +246,11 @@ def test_a_race_of_events_and_introductions_loses_and_doubles_nothing(club: Club
 def test_a_batch_is_taken_in_its_order(club: ClubMaker, mongodb: Database[dict[str, Any]]) -> None:
     """Wins of the visitor, then who he is, then wins of the user: one request."""
     home = club()
-    reception = Reception(home.decider, MongoRecords(mongodb))
+    reception = Ingest(home.decider, MongoRecords(mongodb))
     events = [
         Event(user, WINS, f"m{n}", T0 + n, T0 + n, WON) for n, user in enumerate([VISITOR, VISITOR, "anna", VISITOR])
     ]
-    known = Introduction("anna", T0, {"first_name": "Anna"}, VISITOR, before=2)
+    known = Identification("anna", T0, {"first_name": "Anna"}, VISITOR, before=2)
     decided = reception.take(Decide("demo", events, T0 + 5000, [known]))
     assert [len(each.messages) for each in decided.decisions] == [0, 0, 1, 0]
     assert mongodb.customers.find_one({"_id": "demo:anna"}) == {
@@ -268,9 +268,9 @@ def test_a_visitor_whose_row_cannot_be_read_keeps_no_event_from_being_decided(
     """He is introduced between the events of two others: the request fails, and theirs have been decided."""
     home = club()
     home.redis.set(keys.row(keys.partition("demo", VISITOR), "demo", VISITOR), "a row of another type")
-    reception = Reception(home.decider, MongoRecords(mongodb))
+    reception = Ingest(home.decider, MongoRecords(mongodb))
     events = [Event(user, WINS, f"m{n}", T0 + n, T0 + n, WON) for n, user in enumerate(["anna", "bob", "bob", "bob"])]
-    known = Introduction("anna", T0, {}, VISITOR, before=1)
+    known = Identification("anna", T0, {}, VISITOR, before=1)
     with pytest.raises(Unreadable):
         reception.take(Decide("demo", events, T0 + 5000, [known]))
     assert [each.user for each in home.post.shown] == ["bob"]

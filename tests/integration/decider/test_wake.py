@@ -19,14 +19,14 @@ from decider import keys, rulesets
 from decider.activations import activation_id
 from decider.decide import Decider
 from decider.targets import MongoTargets
-from decider.timers import PATIENCE_MS
-from decider.user_state import Rows
+from decider.timers import ACK_TIMEOUT_MS
+from decider.user_state import UserStateStore
 from decider.wake import PAGE, wake
 from decider.wiring import MongoLibrary
 from decider.wiring import redis_client as connect
 from shared.contracts import Activation, Decide, Event, Wake, Woken
 from shared.errors import Unavailable
-from shared.refreshing_cache import Polled
+from shared.refreshing_cache import RefreshingCache
 from shared.ruleset import Campaign
 from tests.integration.decider.test_decider import Outbox, Town
 from tests.integration.decider.test_user_state import together
@@ -79,14 +79,14 @@ class Shop(Town):
         self.late: list[int] = []
         self.decider = self.environment(self.book)
 
-    def environment(self, rules: Polled[rulesets.Book]) -> Decider:
+    def environment(self, rules: RefreshingCache[rulesets.Rulesets]) -> Decider:
         """Return a Decider as another environment of the function would have it."""
-        return Decider(rules, Rows(lambda: self.redis), MongoTargets(self.database), self.post, tell)
+        return Decider(rules, UserStateStore(lambda: self.redis), MongoTargets(self.database), self.post, tell)
 
-    def a_book(self) -> Polled[rulesets.Book]:
+    def a_book(self) -> RefreshingCache[rulesets.Rulesets]:
         """Return a book as it is now; it is never refreshed by itself."""
         library = MongoLibrary(self.database)
-        rules: Polled[rulesets.Book] = Polled(
+        rules: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
             lambda present: rulesets.load(library, present, print), every_s=3600, clock=lambda: 0, on_error=print
         )
         rules.get()
@@ -204,7 +204,7 @@ class Failing(MongoLibrary):
 def test_an_environment_that_could_not_read_the_rules_loses_nothing(shop: Shop) -> None:
     """It has just been started and knows no rules of the site: absences wait, events come again, and both count."""
     library = Failing(shop.database)
-    pages: Polled[rulesets.Book] = Polled(
+    pages: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
         lambda present: rulesets.load(library, present, lambda _: None), every_s=10, clock=lambda: 0, on_error=print
     )
     cold = shop.environment(pages)
@@ -218,7 +218,7 @@ def test_an_environment_that_could_not_read_the_rules_loses_nothing(shop: Shop) 
     library.broken = False
     pages.reload()
     cold.decide(Decide("demo", [event], deadline=T0 + 2000))
-    assert shop.wake(WAIT + GRACE + PATIENCE_MS, decider=cold).absences == 2
+    assert shop.wake(WAIT + GRACE + ACK_TIMEOUT_MS, decider=cold).absences == 2
     assert sorted(shop.mails()) == [("anna", WAIT), ("berta", WAIT)]
 
 
@@ -473,7 +473,7 @@ def test_a_wake_ends_in_time_and_the_next_goes_on(shop: Shop) -> None:
 
 def test_an_environment_that_is_behind_strikes_nothing(shop: Shop) -> None:
     """It does not know the trigger of an absence yet, or not even the site: it looks again before it acts."""
-    knows_nothing: Polled[rulesets.Book] = shop.a_book()
+    knows_nothing: RefreshingCache[rulesets.Rulesets] = shop.a_book()
     other = compiled({"sequence": [{"event": "add"}], "unless": {"event": "order", "for": "1m"}}, channel="email")
     shop.publish([other], generation=1)
     shop.book.reload()
@@ -481,8 +481,8 @@ def test_an_environment_that_is_behind_strikes_nothing(shop: Shop) -> None:
         shop.send(user, "add", 0)
     assert shop.wake(MINUTE + GRACE, user="anna", decider=shop.environment(knows_nothing)) == Woken(1, 0)
     library = MongoLibrary(shop.database)
-    empty: Polled[rulesets.Book] = Polled(
-        lambda present: rulesets.Book({}) if present is None else rulesets.load(library, present, print),
+    empty: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
+        lambda present: rulesets.Rulesets({}) if present is None else rulesets.load(library, present, print),
         every_s=3600,
         clock=lambda: 0,
         on_error=print,
@@ -586,7 +586,7 @@ def test_a_database_that_goes_away_leaves_the_rest_due(make_shop: ShopMaker) -> 
 
     going = GoingAway(shop.database)
     with pytest.raises(Unavailable):
-        shop.wake(WAIT + GRACE, decider=Decider(shop.book, Rows(lambda: shop.redis), going, shop.post, tell))
+        shop.wake(WAIT + GRACE, decider=Decider(shop.book, UserStateStore(lambda: shop.redis), going, shop.post, tell))
     assert len(shop.mails()) == 4
     assert shop.wake(WAIT + GRACE) == Woken(6, 0)
     assert sorted(shop.mails()) == sorted((user, WAIT) for user in users)
@@ -654,7 +654,7 @@ def test_a_wake_over_a_cluster(cluster_url: str, mongodb: Database[dict[str, Any
 def test_a_store_that_is_away_is_unavailable(shop: Shop) -> None:
     """With one server or a cluster, a wake fails as one that can be repeated."""
     for cluster in (False, True):
-        rows = Rows(partial(connect, "redis://127.0.0.1:1", cluster=cluster))
+        rows = UserStateStore(partial(connect, "redis://127.0.0.1:1", cluster=cluster))
         nowhere = Decider(shop.book, rows, MongoTargets(shop.database), shop.post, tell)
         with pytest.raises(Unavailable, match="state store"):
             wake(nowhere, Wake(), lambda: T0, shop.late.append)

@@ -12,7 +12,7 @@ from engager.ledger.backlog import Backlog
 from engager.ledger.conversions import Conversions
 from engager.ledger.ledger import MongoLedger
 from engager.ledger.states import Held, Outcome, State
-from engager.send_rate_limiter import Ceilings
+from engager.send_rate_limiter import SendRateLimiter
 from shared.contracts import Activation, Conversion
 from shared.errors import InvalidRequest
 from shared.optouts import OptOuts
@@ -183,7 +183,7 @@ def test_a_goal_before_its_row_waits_for_it(books: Books) -> None:
 
 def test_a_ceiling_holds_under_many_threads(mongodb: Db) -> None:
     """Sixteen threads want ten places each of a hundred: a hundred are given; the next minute has its own."""
-    ceilings = Ceilings(mongodb.ceilings)
+    ceilings = SendRateLimiter(mongodb.ceilings)
     taken = together(16, lambda _: sum(ceilings.take("demo", "email", 100, NOW) for _ in range(10)))
     assert sum(taken) == 100
     assert ceilings.take("demo", "email", 100, NOW + MINUTE)

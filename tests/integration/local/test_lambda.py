@@ -19,7 +19,7 @@ from opportune.local.lambda_endpoint import LambdaEndpoint, function_name
 from opportune.local.schedules import Schedule
 from opportune.system.errors import LocalStackError, Throttled
 from opportune.system.processes import recorded
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 
 HANDLERS = """
 import os, signal, time
@@ -65,7 +65,7 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pool]]
         "echo": Function("small_handlers.echo", timeout_s=5, env={"SITE": "shop"}),
         "act": Function("small_handlers.act", timeout_s=1, most=3),
     }
-    with Children(folder / "run", folder / "logs", os.environ) as children:
+    with Subprocesses(folder / "run", folder / "logs", os.environ) as children:
         started = {name: _pool(name, function, children, folder) for name, function in functions.items()}
         for pool in started.values():
             pool.warm_up()
@@ -89,7 +89,7 @@ def client(endpoint: LambdaEndpoint) -> Any:
     return aws.client("lambda", endpoint.url)
 
 
-def _pool(name: str, function: Function, children: Children, folder: Path) -> Pool:
+def _pool(name: str, function: Function, children: Subprocesses, folder: Path) -> Pool:
     extra = {"PYTHONPATH": str(folder)}
     env = environment(name, function, settings={}, aws_url="", lambda_url="", extra=extra)
     return Pool(name, function, children, env, folder)
@@ -264,7 +264,7 @@ def test_an_import_failure_names_function_and_cause(tmp_path: Path) -> None:
     """A handler that cannot be imported is reported at the start, with the end of its log."""
     (tmp_path / "broken_handlers.py").write_text("print('on my way')\nimport no_such_module_anywhere\n")
     function = Function("broken_handlers.handler", timeout_s=2, warm=0)
-    with Children(tmp_path / "run", tmp_path / "logs", os.environ) as children:
+    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as children:
         pool = _pool("decider", function, children, tmp_path)
         answer = pool.invoke(b"{}")
         assert answer.error == "Unhandled"

@@ -16,7 +16,7 @@ from opportune.local import aws as local_aws
 from opportune.local.accepted import Accepted
 from opportune.local.outbox_page import framed, readable
 from opportune.local.webhook_sink import MOST, WebhookSink
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from shared import clock
 from tests.conftest import Aws
 
@@ -110,7 +110,7 @@ def test_topics_and_reset(aws: Aws) -> None:
 @pytest.fixture(name="fast_aws", scope="module")
 def _fast_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
     folder = tmp_path_factory.mktemp("fast")
-    with Children(folder / "run", folder / "logs", os.environ) as children:
+    with Subprocesses(folder / "run", folder / "logs", os.environ) as children:
         yield Aws(local_aws.start(children, f"{clock.now_ms()},{SPEED:g}"))
 
 

@@ -15,14 +15,14 @@ from opportune.local import aws
 from opportune.local.environments import Answer
 from opportune.local.queues import QueueMapping, handled
 from opportune.system.errors import LocalStackError, Throttled
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 
 
 @pytest.fixture(scope="module")
 def aws_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the URL of a started AWS stand-in."""
     folder: Path = tmp_path_factory.mktemp("aws")
-    with Children(folder / "run", folder / "logs", os.environ) as children:
+    with Subprocesses(folder / "run", folder / "logs", os.environ) as children:
         yield aws.start(children)
 
 

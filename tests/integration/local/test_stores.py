@@ -14,17 +14,17 @@ from opportune.local import mongod, valkey
 from opportune.system.errors import LocalStackError
 from opportune.system.ports import free_port
 from opportune.system.processes import recorded
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 
 
 @pytest.fixture
-def children(tmp_path: Path) -> Iterator[Children]:
+def children(tmp_path: Path) -> Iterator[Subprocesses]:
     """Return the children of a run of their own."""
-    with Children(tmp_path / "run", tmp_path / "logs", os.environ) as family:
+    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as family:
         yield family
 
 
-def test_valkey_serves_until_it_is_stopped(children: Children) -> None:
+def test_valkey_serves_until_it_is_stopped(children: Subprocesses) -> None:
     """A started Valkey answers at its URL, keeps nothing on disk, and is gone after the stop."""
     url = valkey.start(children)
     client = redis.Redis.from_url(url)
@@ -47,7 +47,7 @@ def test_redis_on_path_does_not_take_the_place_of_valkey(tmp_path: Path) -> None
     assert valkey.find_server(path) == tmp_path / "valkey-server"
 
 
-def test_a_given_redis_url_wins(children: Children) -> None:
+def test_a_given_redis_url_wins(children: Subprocesses) -> None:
     """A server that already runs is used and none is started."""
     url = valkey.start(children)
     before = len(recorded(children.run_dir))
@@ -55,14 +55,14 @@ def test_a_given_redis_url_wins(children: Children) -> None:
     assert len(recorded(children.run_dir)) == before
 
 
-def test_a_given_url_that_does_not_answer_is_named(children: Children) -> None:
+def test_a_given_url_that_does_not_answer_is_named(children: Subprocesses) -> None:
     """A wrong URL is reported, with the URL."""
     url = f"redis://127.0.0.1:{free_port()}/0"
     with pytest.raises(LocalStackError, match=url):
         valkey.start(children, url=url)
 
 
-def test_cluster_shares_all_slots(children: Children) -> None:
+def test_cluster_shares_all_slots(children: Subprocesses) -> None:
     """Three masters form a cluster that a cluster client can write to in every slot range."""
     cluster = valkey.start_cluster(children)
     client = RedisCluster.from_url(cluster.url)
@@ -75,7 +75,7 @@ def test_cluster_shares_all_slots(children: Children) -> None:
     assert not any(node.alive() for node in cluster.nodes)
 
 
-def test_mongod_is_a_primary_until_it_is_stopped(children: Children) -> None:
+def test_mongod_is_a_primary_until_it_is_stopped(children: Subprocesses) -> None:
     """A started mongod takes majority writes and transactions, and is gone after the stop."""
     url = mongod.start(children)
     with pymongo.MongoClient[dict[str, Any]](url, serverSelectionTimeoutMS=2000) as client:
@@ -89,7 +89,7 @@ def test_mongod_is_a_primary_until_it_is_stopped(children: Children) -> None:
     assert not any(process.alive() for process in recorded(children.run_dir))
 
 
-def test_mongod_without_its_run_bit_is_made_runnable(tmp_path: Path, children: Children) -> None:
+def test_mongod_without_its_run_bit_is_made_runnable(tmp_path: Path, children: Subprocesses) -> None:
     """The program from the wheel is found even when its run bit was lost."""
     program = tmp_path / "mongod"
     program.write_text("#!/bin/sh\n")

@@ -13,7 +13,7 @@ import pytest
 from opportune.system import processes
 from opportune.system.errors import LocalStackError
 from opportune.system.processes import Process
-from opportune.system.subprocesses import Children, sweep_dead_runs
+from opportune.system.subprocesses import Subprocesses, sweep_dead_runs
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 PARENT = """
@@ -71,7 +71,7 @@ def test_the_next_start_cleans_up_if_the_watchdog_was_killed_too(tmp_path: Path)
 
 def test_a_live_run_is_left_alone(tmp_path: Path) -> None:
     """The folder of a run whose owner lives is not swept."""
-    with Children(tmp_path / "run-1", tmp_path / "logs", os.environ) as children:
+    with Subprocesses(tmp_path / "run-1", tmp_path / "logs", os.environ) as children:
         child = children.start("sleeper", SLEEP)
         assert sweep_dead_runs(tmp_path) == []
         assert child.alive()
@@ -93,7 +93,7 @@ def test_stop_ends_also_a_child_that_ignores_sigterm(tmp_path: Path) -> None:
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
     )
-    children = Children(tmp_path / "run", tmp_path / "logs", os.environ)
+    children = Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ)
     child = children.start("stubborn", [sys.executable, "-c", stubborn], piped=True)
     assert child.stdout.readline() == b"1\n"
     children.stop(grace_s=0.2)
@@ -104,7 +104,7 @@ def test_stop_ends_also_a_child_that_ignores_sigterm(tmp_path: Path) -> None:
 
 def test_a_child_that_ends_while_starting_is_reported_with_its_log(tmp_path: Path) -> None:
     """The error carries the exit code and the last lines of the log."""
-    with Children(tmp_path / "run", tmp_path / "logs", os.environ) as children:
+    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as children:
         child = children.start("broken", [sys.executable, "-c", "raise SystemExit('no luck')"])
         with pytest.raises(LocalStackError, match=r"(?s)exit code 1.*no luck"):
             child.wait_ready(lambda: False, 10)
@@ -112,7 +112,7 @@ def test_a_child_that_ends_while_starting_is_reported_with_its_log(tmp_path: Pat
 
 def test_a_child_that_is_never_ready_is_reported(tmp_path: Path) -> None:
     """Waiting has an end."""
-    with Children(tmp_path / "run", tmp_path / "logs", os.environ) as children:
+    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as children:
         child = children.start("slow", SLEEP)
         with pytest.raises(LocalStackError, match=r"not ready after 0\.1 s"):
             child.wait_ready(lambda: False, 0.1)
@@ -121,7 +121,7 @@ def test_a_child_that_is_never_ready_is_reported(tmp_path: Path) -> None:
 def test_children_see_neither_aws_profile_nor_proxy(tmp_path: Path) -> None:
     """Only a few named variables of the caller's environment reach a child."""
     environ = {**os.environ, "AWS_PROFILE": "work", "HTTP_PROXY": "http://proxy", "OPPORTUNE_REDIS_URL": "x"}
-    with Children(tmp_path / "run", tmp_path / "logs", environ) as children:
+    with Subprocesses(tmp_path / "run", tmp_path / "logs", environ) as children:
         shown = "import os; print(' '.join(os.environ))"
         child = children.start("shower", [sys.executable, "-c", shown], env={"MINE": "1"}, piped=True)
         names = set(child.stdout.readline().decode().split())

@@ -18,7 +18,7 @@ from engager import forget as engager_forget
 from engager.forget import Forgotten
 from opportune.operations import forget as erasure
 from opportune.system.functions import Queues
-from shared.contracts import Activation, ForgetUser, Ring, Woken
+from shared.contracts import Activation, Doorbell, ForgetUser, Woken
 from shared.ruleset import Campaign
 from shared.signing import pseudonym
 from tests.conftest import Aws
@@ -279,7 +279,7 @@ def test_only_messages_of_the_user_leave_the_queues(dead: Queues) -> None:
     others = [msgspec.json.encode(an_activation(f"user-{n}", suppressed=f"mentions {CANARY}")) for n in range(23)]
     his = [
         msgspec.json.encode(an_activation(CANARY)),
-        msgspec.json.encode(Ring(key="k", born="1", lost=an_activation(CANARY))),
+        msgspec.json.encode(Doorbell(key="k", born="1", lost=an_activation(CANARY))),
         json.dumps({"requestPayload": {"activations": [{"site": "demo", "user": CANARY}]}}).encode(),
     ]
     for url in dead.urls:

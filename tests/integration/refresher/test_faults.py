@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from refresher import lease
-from refresher.lease import HoldLost
+from refresher.lease import LeaseLost
 from refresher.plan import ALL, CHANGED
 from refresher.refresh import End, Way, refresh
 from shared.errors import OpportuneError
@@ -137,7 +137,7 @@ def test_who_awakes_too_late_changes_nothing(site: Db) -> None:
         return refresh(site, "demo", [], _way("awake"))
 
     pause = Pause(overtake)
-    with pytest.raises(HoldLost):
+    with pytest.raises(LeaseLost):
         refresh(site, "demo", [ALL], _way("sleeper", may_go_on=pause))
     ((made,), end) = pause.results[0]
     assert (made.users, end) == (len(expected), End.DONE)
@@ -158,7 +158,7 @@ def test_who_awakes_while_another_is_in_the_middle_of_it(site: Db) -> None:
         return refresh(site, "demo", [], _way("in between", may_go_on=lambda: False))
 
     pause = Pause(begin_to_take_over)
-    with pytest.raises(HoldLost):
+    with pytest.raises(LeaseLost):
         refresh(site, "demo", [ALL], _way("sleeper", may_go_on=pause))
     assert pause.results[0].end is End.NO_TIME
     assert collections(site) == ["targets_demo_1", "targets_demo_2"]

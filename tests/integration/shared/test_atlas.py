@@ -12,7 +12,7 @@ import pytest
 from pymongo_auth_aws import auth
 
 from opportune.system.ports import HOST
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from refresher import wiring
 from shared import mongodb
 from shared.errors import Unavailable
@@ -25,7 +25,7 @@ Know = Callable[[Mapping[str, str]], None]
 
 
 @pytest.fixture(name="cluster", scope="module")
-def _cluster(servers: Children) -> Iterator[SecuredMongod]:
+def _cluster(servers: Subprocesses) -> Iterator[SecuredMongod]:
     with SecuredMongod(servers) as cluster:
         yield cluster
 
@@ -51,7 +51,7 @@ def _know() -> Iterator[Callable[[Mapping[str, str]], None]]:
 def look(url: str) -> Any:
     """Return what a function's client finds on a new connection; raises `Unavailable`."""
     database = mongodb.database(url, "opportune")
-    with closing(database.client), mongodb.guarded():
+    with closing(database.client), mongodb.translate_errors():
         return database.control.find_one({"_id": "demo"})
 
 
@@ -118,7 +118,7 @@ def test_a_right_that_is_lacking_is_named(atlas: Atlas, sts: Sts, know: Know) ->
     """Action and collection, and nothing of whom it was about."""
     know(sts.issue(role_arn(PREFERENCES)).environment)
     database = mongodb.database(atlas.url, "opportune")
-    with closing(database.client), pytest.raises(Unavailable) as caught, mongodb.guarded():
+    with closing(database.client), pytest.raises(Unavailable) as caught, mongodb.translate_errors():
         database.customers.find_one({"_id": "demo:anna"})
     assert (caught.value.code, caught.value.message) == (
         "database_refused",
@@ -131,7 +131,7 @@ def test_a_warm_environment_enters_anew_with_new_credentials(atlas: Atlas, sts: 
     first, second = sts.issue(role_arn(DECIDER)), sts.issue(role_arn(DECIDER))
     know(first.environment)
     database = mongodb.database(atlas.url, "opportune")
-    with closing(database.client), mongodb.guarded():
+    with closing(database.client), mongodb.translate_errors():
         database.control.find_one()
         sts.expire(first)
         know(second.environment)

@@ -8,8 +8,8 @@ from redis import Redis
 
 from decider import keys
 from decider.store import Client
-from decider.timers import Appointment
-from decider.user_state import Outcome, Rows
+from decider.timers import Timer
+from decider.user_state import Outcome, UserStateStore
 from decider.wiring import redis_client as connect
 from shared.errors import Unavailable
 from tests.support.builders import WINS, call_for
@@ -25,12 +25,12 @@ def _way(valkey_url: str) -> Iterator[Forgetful]:
 
 
 @pytest.fixture(name="rows")
-def _rows(way: Forgetful, redis_client: Redis) -> Rows:
+def _rows(way: Forgetful, redis_client: Redis) -> UserStateStore:
     client = connect(f"redis://127.0.0.1:{way.port}/0", cluster=False)
-    return Rows(lambda: client)
+    return UserStateStore(lambda: client)
 
 
-def test_an_event_after_a_long_sleep_is_decided(rows: Rows, way: Forgetful) -> None:
+def test_an_event_after_a_long_sleep_is_decided(rows: UserStateStore, way: Forgetful) -> None:
     """The first command on a connection that was given up comes to nothing; it is made again, on a new one."""
     for n in range(3):
         answer = rows.apply(call_for(WINS, "anna", f"m{n}", at=T0 + n))
@@ -39,10 +39,10 @@ def test_an_event_after_a_long_sleep_is_decided(rows: Rows, way: Forgetful) -> N
     assert way.made == 3
 
 
-def test_a_wake_after_a_long_sleep_sees_what_is_due(rows: Rows, way: Forgetful, redis_client: Redis) -> None:
+def test_a_wake_after_a_long_sleep_sees_what_is_due(rows: UserStateStore, way: Forgetful, redis_client: Redis) -> None:
     """So do the commands that are no scripts."""
     redis_client.zadd(keys.agenda(7), {"[]": T0})
-    assert rows.due(range(1024), T0, 10) == [Appointment(7, "", [], b"[]")]
+    assert rows.due(range(1024), T0, 10) == [Timer(7, "", [], b"[]")]
     way.forget()
     (appointment,) = rows.due(range(1024), T0, 10)
     way.forget()
@@ -62,6 +62,6 @@ def test_a_store_that_is_gone_is_asked_twice_and_no_more(way: Forgetful) -> None
         return connect("redis://127.0.0.1:1/0", cluster=False)
 
     with pytest.raises(Unavailable):
-        Rows(nobody).apply(call_for(WINS, "anna", "m", at=T0))
+        UserStateStore(nobody).apply(call_for(WINS, "anna", "m", at=T0))
     assert len(tried) == 2
     assert way.made == 0

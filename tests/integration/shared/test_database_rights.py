@@ -20,15 +20,15 @@ from engager.ledger.backlog import Backlog
 from engager.ledger.conversions import Conversions
 from engager.ledger.indexes import index
 from engager.ledger.ledger import MongoLedger
-from engager.send_rate_limiter import Ceilings
-from opportune.system.subprocesses import Children
+from engager.send_rate_limiter import SendRateLimiter
+from opportune.system.subprocesses import Subprocesses
 from preferences.known import KnownOptOuts, site_name
 from refresher.plan import ALL
 from refresher.refresh import End, Way, refresh
 from shared import mongodb
 from shared.contracts import Conversion
 from shared.errors import Unavailable
-from shared.identities import Introduction, Report
+from shared.identities import Identification, PopupEvent
 from shared.optouts import OptOuts
 from shared.settings import DECIDER, ENGAGER, PREFERENCES, REFRESHER
 from tests.integration.engager.test_ledger_later import activation
@@ -39,7 +39,7 @@ SECRET = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture(name="cluster", scope="module")
-def _cluster(servers: Children) -> Iterator[SecuredMongod]:
+def _cluster(servers: Subprocesses) -> Iterator[SecuredMongod]:
     with SecuredMongod(servers) as cluster:
         yield cluster
 
@@ -76,8 +76,8 @@ def test_the_decider_keeps_traits_reports_and_figures(of: Callable[[str], Db], e
     database = of(DECIDER)
     records = MongoRecords(database)
     for traits in ({"plan": "gold"}, {"plan": None, "age": 30}):
-        assert records.write_traits("demo", [Introduction("anna", NOW, traits)]) == []
-    records.note("demo", [Report("anna", "a1", "dismissed", NOW, reason="closed")])
+        assert records.write_traits("demo", [Identification("anna", NOW, traits)]) == []
+    records.note("demo", [PopupEvent("anna", "a1", "dismissed", NOW, reason="closed")])
     batch = Batch(1, "b1", {'[20000,"demo","mail","matched"]': 2})
     for _ in range(2):
         Stats(None, database, lambda: NOW, told)._write([batch])  # type: ignore[arg-type] # they are given
@@ -96,8 +96,8 @@ def test_the_engager_writes_the_ledger_and_forgets(of: Callable[[str], Db], ever
     clock = count(NOW).__next__
     index(database)
     index(database)
-    assert Ceilings(database.ceilings).take("demo", "email", 1, NOW)
-    assert not Ceilings(database.ceilings).take("demo", "email", 1, NOW)
+    assert SendRateLimiter(database.ceilings).take("demo", "email", 1, NOW)
+    assert not SendRateLimiter(database.ceilings).take("demo", "email", 1, NOW)
     conversions = Conversions(database.activations, database.conversions, clock)
     conversions.mark([Conversion("a1", NOW)])
     ledger = MongoLedger(database.activations, clock)
@@ -178,6 +178,6 @@ def test_nobody_can_do_what_is_not_his(function: str, cluster: SecuredMongod) ->
     with closing(database.client):
         elsewhere: list[Callable[[Any], Any]] = [lambda database: database.client.other.x.find_one({})]
         for deed in FORBIDDEN[function] + elsewhere:
-            with pytest.raises(Unavailable, match="its user lacks a right") as caught, mongodb.guarded():
+            with pytest.raises(Unavailable, match="its user lacks a right") as caught, mongodb.translate_errors():
                 deed(database)
             assert caught.value.code == "database_refused"

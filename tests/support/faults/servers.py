@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from opportune.local import mongod, valkey
 from opportune.system.ports import HOST, free_port
-from opportune.system.subprocesses import Child, Children
+from opportune.system.subprocesses import Child, Subprocesses
 
 READY_S = 30.0
 
@@ -23,7 +23,7 @@ READY_S = 30.0
 class Server:
     """A data store as a process of its own."""
 
-    def __init__(self, children: Children, name: str) -> None:
+    def __init__(self, children: Subprocesses, name: str) -> None:
         self.port = free_port()
         self.name = name
         self.folder = children.run_dir / f"{name}-{self.port}"
@@ -67,7 +67,7 @@ class Server:
 class Valkey(Server):
     """Valkey without persistence: killed, it is empty."""
 
-    def __init__(self, children: Children) -> None:
+    def __init__(self, children: Subprocesses) -> None:
         super().__init__(children, "valkey")
         self.url = f"redis://{HOST}:{self.port}/0"
         self.client = redis.Redis.from_url(self.url, socket_timeout=2, retry=Retry(NoBackoff(), 0))
@@ -87,7 +87,7 @@ class Valkey(Server):
 class Mongod(Server):
     """A replica set of one whose majority writes survive a kill: they wait for the journal."""
 
-    def __init__(self, children: Children) -> None:
+    def __init__(self, children: Subprocesses) -> None:
         super().__init__(children, "mongod")
         self.url = f"mongodb://{HOST}:{self.port}/?replicaSet={mongod.REPLICA_SET}&directConnection=true"
         self._program = mongod.find_program(children.run_dir)

@@ -19,7 +19,7 @@ from opportune.local.environments import Function
 from opportune.local.functions import FUNCTIONS, FUNCTIONS_DIR
 from opportune.local.stack import Stack
 from opportune.system import processes
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 from shared.invoke import LambdaInvoke
 from shared.settings import DECIDER, ENGAGER, GATEWAY
 from tests.support.faults import points, site
@@ -55,7 +55,7 @@ class Lab:
 
     def _start(self, stack: ExitStack) -> None:
         self.points.mkdir(parents=True)
-        children = stack.enter_context(Children(self.folder / "stores", self.folder / "logs", os.environ))
+        children = stack.enter_context(Subprocesses(self.folder / "stores", self.folder / "logs", os.environ))
         self.valkey, self.mongod = Valkey(children), Mongod(children)
         self.valkey.start()
         self.mongod.start()

@@ -6,7 +6,7 @@ import pytest
 from lupa.lua51 import LuaRuntime
 
 from decider import scripts
-from decider.user_state import Outcome, RowCall, TriggerCall
+from decider.user_state import ApplyEvent, Outcome, TriggerCall
 
 SCRIPTS = [
     "apply-event-5.lua",
@@ -55,7 +55,7 @@ def test_the_arguments_are_those_of_the_wrapper() -> None:
     inner = re.search(r"list of \{([^}]+)\}", arguments)
     assert inner is not None
     assert set(inner[1].replace(" ", "").split(",")) == set(TriggerCall.__struct_fields__)
-    names = set(RowCall.__struct_fields__) - {"message_id"}
+    names = set(ApplyEvent.__struct_fields__) - {"message_id"}
     assert all(re.search(rf"\b{name}\b", arguments) for name in names)
 
 

@@ -12,7 +12,7 @@ from definitions.model.definitions import Site, validate
 from definitions.model.identity import IdentityKey as Written
 from gateway import identity, identity_policy
 from gateway.identity import Verified, Verifier
-from shared.identities import REPORTS, Identity, IdentityKey
+from shared.identities import POPUP_EVENTS, Identity, IdentityKey
 from shared.signing import identity_key
 from tests.support.paths import ROOT
 from tests.unit.gateway.test_identity_policy import TRAITS, Edge, hashed
@@ -53,7 +53,7 @@ def test_every_algorithm_is_listed() -> None:
 
 def test_every_report_is_listed() -> None:
     """With what it is in the ledger."""
-    assert {row[0].strip("`"): re.findall(r"`(\w+)`", row[1])[0] for row in rows("event")} == REPORTS
+    assert {row[0].strip("`"): re.findall(r"`(\w+)`", row[1])[0] for row in rows("event")} == POPUP_EVENTS
 
 
 WORDS = {"never": (False, False), "with a proof": (False, True), "whoever says so": (True, True)}

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from decider import scripts
-from decider.event_index import Plan
+from decider.event_index import EventIndex
 from decider.policy import FRESH_MS
 from decider.timers import GRACE_MS
 from definitions.compiler.ruleset import compile_campaign, compile_trigger
@@ -286,7 +286,7 @@ def test_every_choice_is_in_an_example() -> None:
 def test_numbers_are_those_of_the_code() -> None:
     """Limits that stand in a sentence."""
     machine = dict(re.findall(r"^  ([A-Z]+) = (\d+),", scripts.module("machine"), flags=re.MULTILINE))
-    two_days = Plan(Ruleset(site="s", version=1, keys=[], campaigns=[])).ttl_ms
+    two_days = EventIndex(Ruleset(site="s", version=1, keys=[], campaigns=[])).ttl_ms
     assert two_days == 2 * DAY
     for sentence in (
         f"The last {machine['RECENT']} message ids of a customer are remembered",

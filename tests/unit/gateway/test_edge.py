@@ -8,7 +8,7 @@ import pytest
 
 from gateway import rate_limiter
 from gateway.pixel import GIF
-from gateway.rate_limiter import Rates
+from gateway.rate_limiter import RateLimiter
 from gateway.routes import ROUTES
 from shared.errors import TooManyRequests
 from tests.support.gateway_site import NOW, Site, win
@@ -209,7 +209,7 @@ def test_servers_have_no_rate(site: Site) -> None:
 def test_a_batch_over_the_bucket_is_taken_and_leaves_a_debt() -> None:
     """Else the biggest batch could never be sent; afterwards its sender waits as long as it is worth."""
     now = [NOW]
-    buckets = Rates(100, lambda: now[0])
+    buckets = RateLimiter(100, lambda: now[0])
     buckets.take("key", "192.0.2.1", 2500)
     with pytest.raises(TooManyRequests) as refused:
         buckets.take("key", "192.0.2.1", 1)
@@ -220,7 +220,7 @@ def test_a_batch_over_the_bucket_is_taken_and_leaves_a_debt() -> None:
 
 def test_the_memory_for_rates_is_bounded() -> None:
     """A million addresses leave ten thousand buckets; the one in use stays."""
-    buckets = Rates(100, lambda: NOW)
+    buckets = RateLimiter(100, lambda: NOW)
     buckets.take("key", "192.0.2.1", 1000)
     for n in range(rate_limiter.MOST_BUCKETS * 3):
         buckets.take("key", f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 1)

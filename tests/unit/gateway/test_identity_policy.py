@@ -9,25 +9,25 @@ import jwt
 import msgspec
 import pytest
 
-from gateway.decider_client import Decisions, ask_catalogue
+from gateway.decider_client import DeciderClient, ask_catalogue
 from gateway.handler import create_handler
 from gateway.ports import Deps
-from gateway.rate_limiter import Rates
+from gateway.rate_limiter import RateLimiter
 from shared.contracts import (
-    AskCatalogue,
     Catalogue,
     Decide,
     Decided,
     DeciderRequest,
     Decision,
     Event,
+    GetCatalogue,
     SiteCatalogue,
     write_key,
 )
 from shared.errors import Unavailable
-from shared.identities import Identity, IdentityKey, Introduction, Report
+from shared.identities import Identification, Identity, IdentityKey, PopupEvent
 from shared.observability import observe
-from shared.refreshing_cache import Polled
+from shared.refreshing_cache import RefreshingCache
 from shared.signing import identity_key, user_hash
 from tests.support.lambdas import Context, http_event
 
@@ -47,12 +47,14 @@ class Edge:
         identity = Identity([IdentityKey("spring", "HS256"), IdentityKey("hash", "user_hash")], ["first_name"])
         site = SiteCatalogue([*keys, write_key("sk", secret=True)], {"win": ["stake"]}, identity)
         self.catalogue = Catalogue({"demo": site})
-        polled: Polled[Catalogue] = Polled(
+        polled: RefreshingCache[Catalogue] = RefreshingCache(
             lambda _: ask_catalogue(self.decider), every_s=10, clock=lambda: NOW, on_error=print
         )
-        decisions = Decisions(self.decider, polled, lambda: NOW, 2000)
+        decisions = DeciderClient(self.decider, polled, lambda: NOW, 2000)
         self.handler = create_handler(
-            Deps(decisions, Rates(1000, lambda: NOW), lambda: NOW, observe("gateway"), identity_secret=self.secret)
+            Deps(
+                decisions, RateLimiter(1000, lambda: NOW), lambda: NOW, observe("gateway"), identity_secret=self.secret
+            )
         )
 
     def secret(self) -> str:
@@ -64,7 +66,7 @@ class Edge:
     def decider(self, payload: bytes) -> bytes:
         """Answer with an empty decision per event."""
         request = msgspec.json.decode(payload, type=DeciderRequest)
-        if isinstance(request, AskCatalogue):
+        if isinstance(request, GetCatalogue):
             return msgspec.json.encode(self.catalogue)
         assert isinstance(request, Decide)
         self.asked.append(request)
@@ -88,7 +90,7 @@ class Edge:
         (event,) = self.asked[-1].events
         return event
 
-    def introductions(self) -> list[Introduction]:
+    def introductions(self) -> list[Identification]:
         """Return all introductions that the Decider was told of."""
         return [each for request in self.asked for each in request.introductions]
 
@@ -294,10 +296,10 @@ def test_the_tags_reports_are_one_call_and_no_events(edge: Edge) -> None:
     (request,) = edge.asked
     assert request.events == []
     assert request.reports == [
-        Report("anna", activation, "seen", NOW),
-        Report("anna", activation, "clicked", NOW, action="1"),
-        Report("anna", activation, "dismissed", NOW, reason="close"),
-        Report("anna", activation, "failed", NOW, reason="r" * 64),
+        PopupEvent("anna", activation, "seen", NOW),
+        PopupEvent("anna", activation, "clicked", NOW, action="1"),
+        PopupEvent("anna", activation, "dismissed", NOW, reason="close"),
+        PopupEvent("anna", activation, "failed", NOW, reason="r" * 64),
     ]
     for properties in ({}, {"activation": 7}, {"activation": "x"}, {"activation": activation + "\n"}):
         edge.post("wk_off", "/v1/track", userId="anna", event="Opportune Click", properties=properties)

@@ -22,7 +22,7 @@ def single(kind: str, **fields: Any) -> Message:
     return tracking.read_single(parse(json.dumps(item).encode()), kind, tracking.Envelope(NOW))
 
 
-def batch(*items: Any, **envelope: Any) -> tracking.Taken:
+def batch(*items: Any, **envelope: Any) -> tracking.ParsedBatch:
     """Return what a batch comes to."""
     return tracking.read_batch(parse(json.dumps({"batch": items, **envelope}).encode()), tracking.Envelope(NOW))
 

@@ -10,7 +10,7 @@ from lupa.lua51 import LuaRuntime
 from rich.console import Console
 
 from decider import scripts
-from decider.user_admin import Looked, Lost, Open, Progress, Reached, Row
+from decider.user_admin import Lost, Open, Progress, Reached, Row, UserSnapshot
 from definitions.compiler.ruleset import compile_campaign
 from definitions.model.definitions import Campaign as CampaignFile
 from opportune.operations.deliveries import Delivery
@@ -60,7 +60,7 @@ class Case:
             now=NOW,
             ruleset=Ruleset(site="demo", version=1, keys=[], campaigns=[self.campaign]),
             live=1,
-            looked=Looked(1, 1, ["wins"], (1, 1), self.row),
+            looked=UserSnapshot(1, 1, ["wins"], (1, 1), self.row),
             customer=dict(CUSTOMER),
             files={"wins": self.file},
             groups={"vip": True},
@@ -191,7 +191,7 @@ def test_each_gate_has_its_sentence(fields: dict[str, Any], facts: dict[str, Any
 def test_who_is_no_target_is_told_why(facts: dict[str, Any], generation: int, sentence: str) -> None:
     """By what the groups say now, beside what the last refresh has written."""
     case = Case()
-    told = case.told(looked=Looked(1, generation, [], (1, 1), case.row), **facts)
+    told = case.told(looked=UserSnapshot(1, generation, [], (1, 1), case.row), **facts)
     assert (told.code, told.target) == ("target", False)
     assert sentence in told.verdict
 
@@ -200,13 +200,13 @@ def test_who_has_lost_what_he_had_done_is_told_when() -> None:
     """He is no target any more: the time of the event that found it, and the generation of the targets."""
     case = Case()
     case.row.lost = [Lost(case.campaign.trigger.key, NOW - HOUR, 2)]
-    told = case.told(looked=Looked(1, 2, [], (1, 2), case.row), groups={"vip": False})
+    told = case.told(looked=UserSnapshot(1, 2, [], (1, 2), case.row), groups={"vip": False})
     assert (
         "was dropped at 13:03:20, with the first event after generation 2 of the targets left him out" in told.verdict
     )
     other = [Lost("another", NOW - HOUR, 2)]
     case.row.lost = other
-    assert "dropped" not in case.told(looked=Looked(1, 2, [], (1, 2), case.row), groups={"vip": False}).verdict
+    assert "dropped" not in case.told(looked=UserSnapshot(1, 2, [], (1, 2), case.row), groups={"vip": False}).verdict
 
 
 def test_consent_must_be_true_and_nothing_else() -> None:
@@ -296,9 +296,9 @@ def test_the_notes_say_what_is_not_up_to_date() -> None:
     """No row, an old row, a ruleset that has just been published, an unknown customer."""
     case = Case()
     assert case.whole().notes == []
-    (note,) = case.whole(looked=Looked(1, 1, ["wins"])).notes
+    (note,) = case.whole(looked=UserSnapshot(1, 1, ["wins"])).notes
     assert "knows nothing of this user" in note
-    (note,) = case.whole(looked=Looked(2, 3, ["wins"], (1, 2), case.row), live=2).notes
+    (note,) = case.whole(looked=UserSnapshot(2, 3, ["wins"], (1, 2), case.row), live=2).notes
     assert "ruleset 1 and targets 2" in note
     (note,) = case.whole(live=2).notes
     assert "ruleset 2 is published" in note

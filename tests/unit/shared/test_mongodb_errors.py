@@ -7,7 +7,7 @@ from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from refresher.wiring import build
 from shared.errors import InvalidSettings, OpportuneError, Unavailable
-from shared.mongodb import database, guarded
+from shared.mongodb import database, translate_errors
 from shared.settings import Settings
 
 ATLAS_RIGHT = "user is not allowed to do action [find] on [opportune.audiences.customers]"
@@ -37,7 +37,7 @@ def failure(said: str, code: int) -> OperationFailure:
 )
 def test_the_code_says_what_to_look_at(error: PyMongoError, code: str, message: str) -> None:
     """Away, refused, or something else; of a command only action and collection are told."""
-    with pytest.raises(Unavailable) as caught, guarded():
+    with pytest.raises(Unavailable) as caught, translate_errors():
         raise error
     assert (caught.value.code, caught.value.retryable) == (code, True)
     assert message in caught.value.message

@@ -4,12 +4,12 @@ import pytest
 from aws_lambda_powertools import Logger
 
 from shared.errors import Unavailable
-from shared.observability import explained
+from shared.observability import log_failure
 
 
 def test_an_expected_failure_is_logged_with_its_code_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     """Lambda logs its words alone."""
-    with pytest.raises(Unavailable), explained(Logger(service="decider")):
+    with pytest.raises(Unavailable), log_failure(Logger(service="decider")):
         raise Unavailable("state store: no answer in time", code="state_unavailable")
     (record,) = caplog.records
     logged = vars(record)
@@ -22,6 +22,6 @@ def test_an_expected_failure_is_logged_with_its_code_and_goes_on(caplog: pytest.
 
 def test_a_bug_is_left_to_lambda(caplog: pytest.LogCaptureFixture) -> None:
     """Its traceback says where; its words may quote a customer."""
-    with pytest.raises(KeyError), explained(Logger(service="decider")):
+    with pytest.raises(KeyError), log_failure(Logger(service="decider")):
         raise KeyError("ada@example.com")
     assert caplog.records == []

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared.errors import OpportuneError, Unavailable
-from shared.refreshing_cache import Polled
+from shared.refreshing_cache import RefreshingCache
 
 
 class Source:
@@ -46,9 +46,9 @@ class Time:
         return self.now
 
 
-def polled(source: Source, clock: Time, errors: list[OpportuneError] | None = None) -> Polled[int]:
+def polled(source: Source, clock: Time, errors: list[OpportuneError] | None = None) -> RefreshingCache[int]:
     """Return a value that is looked up every ten seconds."""
-    return Polled(source, every_s=10, clock=clock, on_error=(errors if errors is not None else []).append)
+    return RefreshingCache(source, every_s=10, clock=clock, on_error=(errors if errors is not None else []).append)
 
 
 def settle(source: Source, times: int) -> None:
