@@ -41,8 +41,8 @@ STATS_MS = 4_000  # no more daily figures are begun to be moved after that
 class Deps:
     """What the handler works with.
 
-    ``invoke_async`` invokes a function (ARN) with a payload, and does not wait. ``within(seconds)`` bounds the database's
-    time inside a ``with``.
+    ``invoke_async`` invokes a function (ARN) with a payload and does not wait.
+    ``within(seconds)`` bounds the database's time inside a ``with``.
     """
 
     decider: Decider

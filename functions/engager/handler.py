@@ -51,8 +51,8 @@ class Deps:
     """What the handler works with.
 
     ``convert`` marks conversions, ``note`` takes what SES reports, ``forget`` erases a user (site, user) and returns
-    how many rows that changed, by kind. ``within(seconds)`` bounds the database's time inside a ``with``. ``invoke_async``
-    invokes a function (ARN) with a payload, and does not wait.
+    how many rows that changed, by kind. ``within(seconds)`` bounds the database's time inside a ``with``.
+    ``invoke_async`` invokes a function (ARN) with a payload and does not wait.
     """
 
     ports: Ports

@@ -144,7 +144,7 @@ class CountInProgress(msgspec.Struct, tag="progress", tag_field="type"):
 
 
 class InProgress(msgspec.Struct):
-    """The answer to `CountInProgress`: users by the trigger's key; a trigger that nobody has progress under is left out."""
+    """The answer to `CountInProgress`: the number of users by trigger key; triggers without any are left out."""
 
     users: dict[str, int]
     v: int = VERSION
