@@ -56,7 +56,7 @@ def test_every_report_is_listed() -> None:
     assert {row[0].strip("`"): re.findall(r"`(\w+)`", row[1])[0] for row in rows("event")} == POPUP_EVENTS
 
 
-WORDS = {"never": (False, False), "with a proof": (False, True), "whoever says so": (True, True)}
+WORDS = {"never": (False, False), "with a proof": (False, True), "always": (True, True)}
 
 
 @pytest.mark.parametrize("row", rows("`identity` of the key"), ids=lambda row: row[0])
