@@ -83,3 +83,15 @@ def test_the_campaign_of_the_readme_is_the_one_that_runs() -> None:
     """The README shows the demo's campaign as it is."""
     source = (ROOT / "campaigns" / "demo" / "campaigns" / "three-wins.yaml").read_text(encoding="utf-8")
     assert f"```yaml\n{source}```" in text(README)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in DOCUMENTS if path.parent.name != "decisions"],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
+def test_paths_exist(path: Path) -> None:
+    """Every path below a folder of the repository that a document names is there."""
+    folders = "functions|opportune|tests|web|docs|campaigns|events|requirements|infrastructure"
+    for named in re.findall(rf"`((?:{folders})/[^\s`<>*]*)`", text(path)):
+        assert (ROOT / named).exists(), named
