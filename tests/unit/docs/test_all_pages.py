@@ -95,3 +95,15 @@ def test_paths_exist(path: Path) -> None:
     folders = "functions|opportune|tests|web|docs|campaigns|events|requirements|infrastructure"
     for named in re.findall(rf"`((?:{folders})/[^\s`<>*]*)`", text(path)):
         assert (ROOT / named).exists(), named
+
+
+def test_the_index_lists_every_page() -> None:
+    """docs/README.md links every page beside it."""
+    index = ROOT / "docs" / "README.md"
+    pages = {path.name for path in index.parent.glob("*.md")} - {index.name}
+    assert pages <= set(re.findall(r"\]\(([^)]+)\)", text(index)))
+
+
+def test_the_readme_is_short() -> None:
+    """It is read as a whole; tables and details are in docs/."""
+    assert len(text(README).splitlines()) < 200
