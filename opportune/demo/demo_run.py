@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from opportune.authoring import publishing
-from opportune.demo import scenario
+from opportune.demo.scenario import chapters
+from opportune.demo.scenario.customers import customers
 from opportune.events.send import Endpoint
 from opportune.local.accepted import Channel
 from opportune.local.stack import Stack
@@ -89,7 +90,7 @@ def run(*, once: bool, port: int | None, speed: float = 1.0, console: Console) -
 def import_customers(database: Database[Document], token: str) -> None:
     """Store the customers of the story, whose names end in *token*, and the one who tries the demo site."""
     people = [
-        *scenario.customers(token),
+        *customers(token),
         {"user_id": "you", "first_name": "You", "tier": "vip", "email": "you@player.example", "phone": "+12025550100"},
     ]
     database.customers.bulk_write(
@@ -116,7 +117,7 @@ def _tell(stack: Stack, database: Database[Document], token: str, secret_key: st
         table.add_column(column)
     table.add_column("round trip", justify="right")
     results = list(
-        scenario.tell(
+        chapters.play(
             Endpoint(stack.http_url, PUBLIC_KEY),
             Endpoint(stack.http_url, secret_key),
             StackWitness(stack, database),

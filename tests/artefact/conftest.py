@@ -14,8 +14,9 @@ import redis
 from pymongo.database import Database
 
 from opportune.authoring import publishing
-from opportune.demo import demo_run, scenario
+from opportune.demo import demo_run
 from opportune.demo.demo_run import StackWitness
+from opportune.demo.scenario import chapters
 from opportune.events.send import Busy, Endpoint
 from opportune.local import valkey
 from opportune.local.aws import ACCOUNT, REGION
@@ -132,7 +133,7 @@ def artefacts(
 def untold(system: Artefacts) -> list[tuple[str, str]]:
     """Tell the demo story; return the lines that did not come true, each with what came."""
     witness = StackWitness(system.stack, system.database)
-    told = scenario.tell(system.browser, system.server, witness, system.token)
+    told = chapters.play(system.browser, system.server, witness, system.token)
     return [(result.title, result.came) for result in told if not result.passed]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from opportune.demo import demo_run, scenario
+from opportune.demo import demo_run
+from opportune.demo.scenario import chapters
 from opportune.events.send import Endpoint
 from opportune.local.stack import Stack
 from opportune.system.subprocesses import Subprocesses
@@ -66,7 +67,7 @@ def test_the_story_passes(atlas: Atlas, sts: Sts, profile: Mapping[str, str], tm
         assert published.returncode == 0, published.stderr
         browser = Endpoint(stack.http_url, demo_run.PUBLIC_KEY)
         server = Endpoint(stack.http_url, KEYS[demo_run.SECRET_KEY_VARIABLE])
-        results = list(scenario.tell(browser, server, demo_run.StackWitness(stack, database), "iam"))
+        results = list(chapters.play(browser, server, demo_run.StackWitness(stack, database), "iam"))
         database.client.close()
     assert [(result.title, result.came) for result in results if not result.passed] == []
     assert {role_arn(DECIDER), role_arn(ENGAGER), MARKETER} <= set(atlas.entered)

@@ -1,4 +1,4 @@
-"""Who may know whom, and what may be where: read from the sources."""
+"""The layout and the imports of the product, read from the sources."""
 
 import ast
 from collections.abc import Iterator
@@ -6,14 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.import_graph import circles, import_graph
 from tests.support.paths import ROOT
 
-ROOMS = ("gateway", "decider", "engager", "refresher", "preferences", "definitions", "shared")
-OURS = {*ROOMS, "opportune", "tests", "benchmarks"}
+FOLDERS = sorted(path.name for path in (ROOT / "functions").iterdir() if (path / "__init__.py").is_file())
+LAMBDAS = [folder for folder in FOLDERS if (ROOT / "functions" / folder / "app.py").is_file()]
+LIBRARIES = {"definitions", "shared"}
+# What a folder imports besides itself and `shared`.
+ALSO_IMPORTS = {"console": {"definitions"}}
+OURS = {*FOLDERS, "opportune", "tests", "benchmarks"}
 BANNED = {"utils", "util", "helpers", "helper", "manager", "managers", "base", "common", "misc"}
 MAX_LINES = 300
 MAX_APP_LINES = 25
-# Path → why it may be longer.
+# Path → the reason it may be longer.
 LONGER: dict[str, str] = {}
 
 
@@ -28,7 +33,7 @@ def name(path: Path) -> str:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Yield the top-level packages that a module imports, also inside functions and for types only."""
+    """Yield the top-level packages that a module imports, including imports inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
@@ -40,24 +45,49 @@ def imported(path: Path) -> Iterator[str]:
 PRODUCT = modules("functions", "opportune")
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_function_knows_itself_and_what_is_shared(room: str) -> None:
-    """Arrows go from the functions to `shared`: never sideways, never back."""
-    for path in modules(f"functions/{room}"):
-        strangers = set(imported(path)) & OURS - {room, "shared"}
+def test_a_folder_with_an_app_is_a_lambda_and_one_without_is_a_library() -> None:
+    """Every folder is one or the other: a Lambda has a handler and a wiring, a library has none of the three."""
+    assert set(FOLDERS) - set(LAMBDAS) == LIBRARIES
+    for folder in FOLDERS:
+        found = {path.name for path in modules(f"functions/{folder}")} & {"app.py", "handler.py", "wiring.py"}
+        assert found == ({"app.py", "handler.py", "wiring.py"} if folder in LAMBDAS else set()), folder
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_function_imports_itself_and_shared(folder: str) -> None:
+    """Arrows go from the functions to `shared`, from the console also to `definitions`; never sideways or back."""
+    allowed = {folder, "shared"} | ALSO_IMPORTS.get(folder, set())
+    for path in modules(f"functions/{folder}"):
+        strangers = set(imported(path)) & OURS - allowed
         assert not strangers, f"{name(path)} imports {strangers}"
 
 
-def test_the_tooling_knows_no_tests() -> None:
-    """What runs on the laptop may import all of the product, and nothing that checks it."""
+def test_the_tooling_imports_no_tests() -> None:
+    """The tooling may import all of the product, and nothing that checks it."""
     for path in modules("opportune"):
         assert not set(imported(path)) & {"tests", "benchmarks"}, name(path)
 
 
+def test_no_modules_import_each_other() -> None:
+    """No chain of imports leads back to its start; in the functions, not even imports inside functions do."""
+    assert circles(import_graph(deferred=False)) == []
+    everything = import_graph(deferred=True)
+    deployed = {module for module in everything if not module.startswith("opportune")}
+    assert circles({module: everything[module] & deployed for module in deployed}) == []
+
+
+def test_a_package_imports_nothing() -> None:
+    """An `__init__.py` holds no code, so importing one module of a package loads no other."""
+    for path in PRODUCT:
+        if path.name == "__init__.py":
+            body = ast.parse(path.read_text(encoding="utf-8")).body
+            assert all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body), name(path)
+
+
 def test_everything_deployed_is_in_a_room() -> None:
-    """Beneath `functions/` are the rooms and the lock file: it is what gets zipped."""
+    """Lambda gets a zip of `functions/`: it holds packages and the lock file, and nothing else."""
     found = {path.name for path in (ROOT / "functions").iterdir() if not path.name.startswith((".", "__"))}
-    assert found == {*ROOMS, "requirements.txt"}
+    assert found == {*FOLDERS, "requirements.txt"}
 
 
 def test_only_an_app_reads_the_environment() -> None:
@@ -74,19 +104,19 @@ def test_only_an_app_reads_the_environment() -> None:
 def test_an_app_is_short() -> None:
     """An `app.py` composes and does nothing else."""
     apps = [path for path in modules("functions") if path.name == "app.py"]
-    assert {path.parent.name for path in apps} >= set(ROOMS) - {"definitions", "shared"}
+    assert sorted(path.parent.name for path in apps) == LAMBDAS
     for path in apps:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_APP_LINES, name(path)
 
 
 def test_modules_can_be_read_in_one_sitting() -> None:
-    """No module is longer than the limit, save those with a reason, and each of these is."""
+    """No module exceeds the limit except those with a reason, and each of those does exceed it."""
     lengths = {name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in PRODUCT}
     assert {path for path, length in lengths.items() if length > MAX_LINES} == LONGER.keys()
 
 
 def test_names_say_what_a_thing_is() -> None:
-    """No module and no class is a helper, a manager, a base or a drawer of utilities."""
+    """No module and no class is called a helper, manager, base or utility."""
     for path in PRODUCT:
         assert not set(path.stem.lower().split("_")) & BANNED, name(path)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -96,7 +126,7 @@ def test_names_say_what_a_thing_is() -> None:
 
 
 def test_tests_pass_dependencies_and_patch_nothing() -> None:
-    """No test replaces a part of the product from outside."""
+    """No test takes a fixture that patches the product."""
     for path in modules("tests"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):
@@ -105,6 +135,6 @@ def test_tests_pass_dependencies_and_patch_nothing() -> None:
 
 
 def test_the_state_machine_is_written_once() -> None:
-    """Of the Lua files only the one of the machine has no Redis in it, and it has none at all."""
+    """The state machine is a pure function: it calls no Redis command."""
     machine = ROOT / "functions/decider/lua/include/machine.lua"
     assert "redis.call" not in machine.read_text(encoding="utf-8")
