@@ -22,7 +22,6 @@ from decider.ingest import Ingest
 from decider.records import MongoRecords
 from decider.stats import Stats
 from decider.store import Client
-from decider.targets import MongoTargets
 from decider.user_state import UserStateStore
 from shared import mongodb
 from shared.errors import OpportuneError
@@ -30,6 +29,7 @@ from shared.invoke import LambdaInvoke, invoke_async, lambda_client, no_retry_co
 from shared.observability import observe
 from shared.refreshing_cache import RefreshingCache
 from shared.settings import Settings
+from shared.targets import MongoTargets
 
 LONGEST_S = 11 * 3600  # ElastiCache breaks off after twelve hours what came in by IAM
 ENGAGER_TIMEOUT_S = 3.0

@@ -21,13 +21,13 @@ from engager.render import Templates
 from engager.rulesets import Rulesets
 from engager.send_rate_limiter import SendRateLimiter
 from engager.sweep import Sweeper
-from engager.targets import MongoTargets
 from engager.tombstones import Tombstones
 from shared import mongodb
 from shared.mongodb import Document
 from shared.observability import observe
 from shared.optouts import OptOuts
 from shared.settings import Settings
+from shared.targets import MongoTargets
 
 
 def build(settings: Settings) -> Deps:

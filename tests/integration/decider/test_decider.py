@@ -11,13 +11,13 @@ from redis import Redis
 from decider import keys, rulesets
 from decider.decide import Decider
 from decider.store import Unreadable
-from decider.targets import MongoTargets
 from decider.user_state import UserStateStore
 from decider.wiring import MongoLibrary
 from shared.contracts import Activation, Conversion, Decide, Doorbell, Event
 from shared.errors import Unavailable
 from shared.refreshing_cache import RefreshingCache
 from shared.ruleset import Ruleset
+from shared.targets import MongoTargets
 from tests.support.builders import THREE_WINS, compiled, tell
 
 T0 = 1_790_000_000_000

@@ -16,7 +16,6 @@ from decider import keys
 from decider.activations import activation_id
 from decider.decide import Decider
 from decider.stats import Stats
-from decider.targets import MongoTargets
 from decider.user_state import Batch, UserStateStore
 from decider.wake import answer_bell
 from decider.wiring import redis_client as connect
@@ -26,6 +25,7 @@ from opportune.replay.gates import Gates, Live
 from shared.contracts import Doorbell, Woken
 from shared.errors import Unavailable
 from shared.ruleset import CANCEL, GOAL, Campaign, Goal, Limits, Matcher, Quota, Schedule
+from shared.targets import MongoTargets
 from tests.integration.decider.test_decider import Town
 from tests.integration.decider.test_user_state import together
 from tests.integration.decider.test_wake import GRACE, MINUTE, SECOND, T0, Shop

@@ -13,7 +13,6 @@ from redis import Redis
 from decider import keys, rulesets, user_admin
 from decider.decide import Decider
 from decider.in_progress import count_in_progress
-from decider.targets import MongoTargets
 from decider.user_admin import Progress, UserSnapshot
 from decider.user_state import UserStateStore
 from decider.wiring import MongoLibrary
@@ -24,6 +23,7 @@ from shared.contracts import Decide, Event, ForgetUser, InspectUser, write_key
 from shared.identities import Identification
 from shared.refreshing_cache import RefreshingCache
 from shared.ruleset import Campaign
+from shared.targets import MongoTargets
 from tests.integration.decider.test_wake import LEFT, MINUTE, SECOND, T0, Post, Shop
 from tests.support.builders import compiled, tell
 

@@ -18,7 +18,6 @@ from redis.cluster import RedisCluster
 from decider import keys, rulesets
 from decider.activations import activation_id
 from decider.decide import Decider
-from decider.targets import MongoTargets
 from decider.timers import ACK_TIMEOUT_MS
 from decider.user_state import UserStateStore
 from decider.wake import PAGE, wake
@@ -28,6 +27,7 @@ from shared.contracts import Activation, Decide, Event, Wake, Woken
 from shared.errors import Unavailable
 from shared.refreshing_cache import RefreshingCache
 from shared.ruleset import Campaign
+from shared.targets import MongoTargets
 from tests.integration.decider.test_decider import Outbox, Town
 from tests.integration.decider.test_user_state import together
 from tests.support.builders import compiled, tell
