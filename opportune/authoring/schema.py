@@ -4,9 +4,12 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from definitions.model.definitions import Campaign, Event, Site, TargetGroup
+from definitions.model.campaign import Campaign
+from definitions.model.event import Event
 from definitions.model.fields import Definition
+from definitions.model.group import TargetGroup
 from definitions.model.json_schema import schema
+from definitions.model.site import Site
 
 Kind = Literal["campaign", "event", "group", "site"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

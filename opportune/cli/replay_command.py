@@ -13,7 +13,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from definitions.compiler import delivery
 from definitions.compiler.ruleset import compile_campaign
 from definitions.loading import files
-from definitions.model.definitions import Campaign, Site
+from definitions.model.campaign import Campaign
+from definitions.model.site import Site
 from gateway.times import to_ms
 from opportune.events import streams
 from opportune.events.streams import Recorded

@@ -23,7 +23,7 @@ from decider.event_index import EventIndex
 from decider.user_state import ApplyEvent, TriggerCall, UserStateStore
 from decider.wiring import redis_client
 from definitions.compiler.ruleset import compile_campaign
-from definitions.model.definitions import Campaign
+from definitions.model.campaign import Campaign
 from gateway import body, tracking
 from opportune.authoring import publishing
 from opportune.dev import import_bench as customers_bench

@@ -5,7 +5,7 @@ from typing import Any
 
 import liquid
 
-from definitions.model.definitions import Campaign
+from definitions.model.campaign import Campaign
 from opportune.replay import charts
 from opportune.replay.explain.words import about, sentence, stamp
 from opportune.replay.gates import by_gate

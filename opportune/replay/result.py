@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from definitions.model.definitions import Campaign
+from definitions.model.campaign import Campaign
 from opportune.replay.tally import Tally
 
 

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from definitions.model.definitions import Campaign
+from definitions.model.campaign import Campaign
 from opportune.replay.explain.words import about, count, duration, sentence, stamp
 from opportune.replay.gates import by_gate
 from opportune.replay.result import Backtest

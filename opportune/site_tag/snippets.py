@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from definitions.model.definitions import Definitions, Event
-from definitions.model.event import Attribute
+from definitions.model.definitions import Definitions
+from definitions.model.event import Attribute, Event
 from definitions.model.site import Key
 from opportune.site_tag.values import data_attributes, example, javascript, listed, properties, python
 from shared.errors import InvalidRequest

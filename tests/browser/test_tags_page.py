@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from definitions.model.definitions import Definitions, validate
 from opportune.site_tag import page as tags_page
 from opportune.site_tag.snippets import EventTags, SiteTags, tags
 from tests.browser.test_report import width
+from tests.support.definitions import define
 from tests.support.tag_site import KEY, Edge, Site, eventually
 
 INJECTED = "<img src=x onerror=\"document.title='injected'\">"
@@ -40,7 +40,7 @@ def found(endpoint: str | None = "https://events.example") -> SiteTags:
     """Return the tags of a site with these events."""
     keys = [{"kind": "public", "key": KEY}, {"kind": "secret", "from_env": "SECRET_KEY"}]
     site = {"id": "shop", "name": f"Shop {INJECTED}", "keys": keys}
-    return tags(validate(Definitions, {"site": site, "events": EVENTS}), endpoint)
+    return tags(define({"site": site, "events": EVENTS}), endpoint)
 
 
 @pytest.fixture(name="page")

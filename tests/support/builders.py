@@ -6,7 +6,7 @@ from decider.activations import reference
 from decider.event_index import EventIndex
 from decider.user_state import ApplyEvent, TriggerCall
 from definitions.compiler.ruleset import compile_campaign
-from definitions.model.definitions import Campaign as CampaignFile
+from definitions.model.campaign import Campaign as CampaignFile
 from shared.ruleset import Campaign, Ruleset
 
 WON = {"outcome": "win"}

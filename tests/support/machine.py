@@ -7,8 +7,8 @@ from lupa.lua51 import LuaRuntime
 
 from decider import scripts
 from decider.event_index import EventIndex
-from definitions.compiler.ruleset import compile_trigger
-from definitions.model.definitions import Trigger
+from definitions.compiler.trigger import compile_trigger
+from definitions.model.trigger import Trigger
 from shared.ruleset import Campaign, Ruleset
 from tests.support import oracle
 

@@ -6,12 +6,12 @@ without ``attributes`` may have any.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from definitions.checks import liquid
 from definitions.checks.attributes import Found, Known, about_name, check_condition
 from definitions.checks.satisfiability import contradiction
 from definitions.model.campaign import Campaign
 from definitions.model.event import BUILT_IN, OWN_EVENTS, Event
 from definitions.model.field_errors import suggestion
+from definitions.model.liquid import variables
 from definitions.model.site import Site
 from definitions.model.trigger import Matcher
 
@@ -103,7 +103,7 @@ def completing(campaign: Campaign) -> list[Matcher]:
 def _check_content(campaign: Campaign, events: Events, customers: Known | None) -> Found:
     described = _named((("", matcher) for matcher in completing(campaign)), events)
     for field, written in campaign.contents.items():
-        for below, root, name in liquid.variables(written):
+        for below, root, name in variables(written):
             if root == "event":
                 about = [about_name(name, each.attributes or {}, f"event '{each.name}'") for each in described]
                 if about and all(about):

@@ -8,12 +8,12 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from definitions.checks.events import completing
-from definitions.compiler.ruleset import compile_trigger
+from definitions.compiler.trigger import compile_trigger
 from definitions.model.campaign import Campaign
+from definitions.model.identical import identical
 from definitions.model.site import Site
 from definitions.model.times import DAY_MINUTES, HOURS, QuietHours, minutes, moment
 from definitions.model.trigger import Matcher
-from definitions.publishing.identical import identical
 
 Doubt = tuple[str, str]
 

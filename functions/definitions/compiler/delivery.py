@@ -8,10 +8,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from definitions.compiler.trigger import canonical
-from definitions.model.content import Content, PopupContent
-from definitions.model.definitions import Campaign, Matcher, QuietHours, Site
+from definitions.model.campaign import Campaign
+from definitions.model.content import Content
 from definitions.model.fields import Definition
-from definitions.model.times import DAYS, moment
+from definitions.model.popup import PopupContent
+from definitions.model.site import Site
+from definitions.model.times import DAYS, QuietHours, moment
+from definitions.model.trigger import Matcher
 from shared import ruleset as compiled
 from shared.identities import Identity, IdentityKey
 

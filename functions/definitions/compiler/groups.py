@@ -1,9 +1,9 @@
-"""Compile target groups: what the Refresher looks for, and what the others work out from it."""
+"""Compile target groups: what the Refresher looks up, and the groups made of others."""
 
+import hashlib
 from collections.abc import Iterable
 
 from definitions.model.group import TargetGroup
-from definitions.publishing import lists
 from shared import groups as made_of_others
 from shared import ruleset as compiled
 
@@ -15,10 +15,18 @@ def target_group(group: TargetGroup) -> compiled.TargetGroup:
     return compiled.TargetGroup(
         id=group.id,
         rule={} if is_of_all else group.rule,
-        list=lists.name(group.list) if group.list else None,
+        list=list_name(group.list) if group.list else None,
         uploaded=group.is_uploaded,
         made=made,
     )
+
+
+def list_name(users: Iterable[str]) -> str:
+    """Return the name of the list of *users*: a hash of its members, whatever their order."""
+    digest = hashlib.blake2b(digest_size=12)
+    for user in sorted(set(users)):
+        digest.update(user.encode() + b"\n")
+    return digest.hexdigest()
 
 
 def compounds(named: Iterable[str], groups: Iterable[TargetGroup]) -> dict[str, compiled.Compound]:

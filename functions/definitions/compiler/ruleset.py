@@ -4,15 +4,16 @@ from collections.abc import Sequence
 
 import msgspec
 
-from definitions.checks import liquid
 from definitions.compiler import delivery
 from definitions.compiler.groups import compounds
 from definitions.compiler.trigger import compile_trigger, digest
-from definitions.model.definitions import Campaign, Definitions, Site, TargetGroup
+from definitions.model.campaign import Campaign
+from definitions.model.definitions import Definitions
+from definitions.model.group import TargetGroup
+from definitions.model.liquid import reads
+from definitions.model.site import Site
 from shared import ruleset as compiled
 from shared.contracts import WriteKey
-
-__all__ = ["compile_campaign", "compile_ruleset", "compile_trigger"]
 
 
 def compile_campaign(
@@ -33,7 +34,7 @@ def compile_campaign(
         everyone=everyone,
         groups=[] if everyone else list(campaign.targets),
         compounds={} if everyone else compounds(campaign.targets, groups),
-        reads=sorted(set().union(*map(liquid.reads, campaign.contents.values()))),
+        reads=sorted(set().union(*map(reads, campaign.contents.values()))),
         priority=campaign.priority,
         schedule=delivery.schedule(campaign, site),
         holdout=campaign.holdout or 0,

@@ -17,20 +17,16 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
+from definitions.checks.cross_check import cross_check
 from definitions.checks.warnings import doubts
 from definitions.loading import user_list
 from definitions.loading.yaml_source import InvalidFiles, Problem, Source, read
-from definitions.model.definitions import (
-    Campaign,
-    Definitions,
-    Event,
-    InvalidDefinitions,
-    Site,
-    TargetGroup,
-    cross_check,
-    validate,
-)
-from definitions.model.group import UPLOADED
+from definitions.model.campaign import Campaign
+from definitions.model.definitions import Definitions
+from definitions.model.event import Event
+from definitions.model.field_errors import InvalidDefinitions, validate
+from definitions.model.group import UPLOADED, TargetGroup
+from definitions.model.site import Site
 
 __all__ = ["Examined", "InvalidFiles", "Problem", "examine", "load"]
 
@@ -270,7 +266,7 @@ def _load_campaign(path: Path) -> Definitions:
     # Not validated where there is no site to speak of, and nobody to say whether the groups exist.
     stand_in = Site.model_construct(id="unpublished", name="unpublished", keys=())
     if path.resolve().parent.name != "campaigns" or not (folder / "site.yaml").is_file():
-        return Definitions.model_construct(site=stand_in, events=(), groups=(), campaigns=(campaign,))
+        return Definitions(site=stand_in, events=(), groups=(), campaigns=(campaign,))
     # Of the rest of the folder only as much as is needed: its own problems are not this file's.
     around = _Folder(folder, with_campaigns=False)
     groups = tuple(group.value for group in around.groups)
@@ -280,6 +276,4 @@ def _load_campaign(path: Path) -> Definitions:
     own = [source.problem(field.partition(".")[2], text) for field, text in found if field.startswith("campaigns")]
     if own:
         raise InvalidFiles(own)
-    return Definitions.model_construct(
-        site=site or stand_in, events=tuple(events), groups=groups, campaigns=(campaign,)
-    )
+    return Definitions(site=site or stand_in, events=tuple(events), groups=groups, campaigns=(campaign,))

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, ValidationInfo, field_validator, model_validator
 
-from definitions.model.content import EmailContent, PopupContent, PushContent, SmsContent, WebhookContent
+from definitions.model.content import EmailContent, PushContent, SmsContent, WebhookContent
 from definitions.model.delivery import (
     LATENESS_MS,
     POPUP_LATENESS_MS,
@@ -20,6 +20,7 @@ from definitions.model.delivery import (
 )
 from definitions.model.field_errors import FieldErrors
 from definitions.model.fields import Definition, Duration, Name, Share, identifier
+from definitions.model.popup import PopupContent
 from definitions.model.times import QuietHours, Schedule
 from definitions.model.trigger import Matcher, Trigger, never_fires
 

@@ -7,9 +7,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, field_validator,
 
 from definitions.model.field_errors import FieldErrors, join
 from definitions.model.fields import Definition, LongText, Name, Text
-from definitions.model.popup import Action, PopupContent
-
-__all__ = ["Action", "Content", "EmailContent", "PopupContent", "PushContent", "SmsContent", "WebhookContent"]
+from definitions.model.popup import PopupContent
 
 MAX_DEPTH = 10
 _TAKEN = frozenset({"url", "activation", "aps", "from", "message_type", "notification"})

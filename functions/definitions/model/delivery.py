@@ -15,18 +15,11 @@ from pydantic import (
     model_validator,
 )
 
-from definitions.checks.liquid import check_content
-from definitions.model.content import (
-    CONTENTS,
-    Content,
-    EmailContent,
-    PopupContent,
-    PushContent,
-    SmsContent,
-    WebhookContent,
-)
+from definitions.model.content import CONTENTS, Content, EmailContent, PushContent, SmsContent, WebhookContent
 from definitions.model.field_errors import FieldErrors, suggestion
 from definitions.model.fields import Definition, Duration, format_duration, identifier, parse_duration
+from definitions.model.liquid import check_content
+from definitions.model.popup import PopupContent
 from definitions.model.times import QuietHours
 from definitions.model.trigger import Matcher
 

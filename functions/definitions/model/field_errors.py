@@ -72,6 +72,12 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f", did you mean '{close[0]}'?" if close else ""
 
 
+def choices(word: str, known: Iterable[str], *, in_order: bool = False) -> str:
+    """Return the known word that is close to *word*, or all of them: ``; known: a, b``."""
+    words = list(known) if in_order else sorted(known)
+    return suggestion(word, words) or f"; known: {', '.join(words) or 'none'}"
+
+
 def _sentence(kind: str, context: Mapping[str, Any], value: Any) -> str:
     if kind == "missing":
         return "is missing"

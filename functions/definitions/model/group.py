@@ -1,6 +1,6 @@
 """The target group, as it is written: by a rule, by a list, or made of other groups."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from definitions.model.field_errors import FieldErrors, suggestion
+from definitions.model.field_errors import FieldErrors
 from definitions.model.fields import Definition, Name, identifier
 from shared import conditions
 from shared.errors import InvalidDefinition
@@ -113,32 +113,3 @@ def _impossible(group: TargetGroup) -> Iterator[tuple[str, str]]:
             yield f"all_of[{number}]", f"nobody is in '{name}' and in none of it: it stands in 'none_of' too"
     if group.any_of and excluded.issuperset(group.any_of):
         yield "any_of", "nobody is left: all of them stand in 'none_of' too"
-
-
-def check_others(groups: Sequence[TargetGroup], known: set[str]) -> Iterator[tuple[str, str]]:
-    """Yield field (``groups[0].any_of[1]``) and message of what groups say wrongly about others.
-
-    *known*: ids of all groups that there are.
-    """
-    by_id = {group.id: group for group in groups}
-    for number, group in enumerate(groups):
-        for field, name in group.others:
-            here = f"groups[{number}].{field}"
-            if name not in known:
-                hint = suggestion(name, known) or f"; known: {', '.join(sorted(known)) or 'none'}"
-                yield here, f"there is no target group '{name}'{hint}"
-            elif (way := _way(name, group.id, by_id)) is not None:
-                yield here, f"a group cannot be made of itself: {' → '.join([group.id, *way])}"
-
-
-def _way(start: str, goal: str, groups: dict[str, TargetGroup]) -> list[str] | None:
-    """Return the shortest way from group to group that leads from *start* to *goal*; ``None``: there is none."""
-    ways, seen = [[start]], {start}
-    for way in ways:
-        if way[-1] == goal:
-            return way
-        for _, name in groups[way[-1]].others if way[-1] in groups else ():
-            if name not in seen:
-                seen.add(name)
-                ways.append([*way, name])
-    return None

@@ -6,13 +6,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictInt, ValidationInfo, field_validator, model_validator
 
-from definitions.checks.urls import HOST
 from definitions.model.delivery import MOST_TIMES
 from definitions.model.event import AttributeName, Attributes
 from definitions.model.field_errors import FieldErrors
 from definitions.model.fields import Definition, Duration, Name, identifier
 from definitions.model.identity import Identity, SiteLimits, identity_problems
 from definitions.model.times import SiteQuietHours, zone
+from definitions.model.urls import HOST
 
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}")
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from definitions.model.field_errors import join
-from definitions.publishing.identical import identical
+from definitions.model.identical import identical
 from definitions.publishing.versions import Content
 
 Kind = Literal["site", "event", "group", "campaign"]

@@ -6,31 +6,23 @@ So a version that names a list names all of it, and a list that two versions sha
 between has left a list that nobody names; whoever writes the same one goes on where that one stopped.
 """
 
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
+from definitions.compiler.groups import list_name
 from shared.mongodb import Document, translate_errors
 
 BATCH = 5000
 DUPLICATE_KEY = 11000
 
 
-def name(users: Iterable[str]) -> str:
-    """Return the name of the list of *users*, whatever their order."""
-    digest = hashlib.blake2b(digest_size=12)
-    for user in sorted(set(users)):
-        digest.update(user.encode() + b"\n")
-    return digest.hexdigest()
-
-
 def write(database: Database[Document], site: str, users: Iterable[str]) -> str:
     """Write the list of *users*, unless it is there already; return its name."""
     unique = sorted(set(users))
-    written = name(unique)
+    written = list_name(unique)
     key = {"_id": f"{site}:{written}"}
     with translate_errors():
         if database.lists.find_one(key) is None:

@@ -5,7 +5,7 @@ It writes lists of users first, then the version, then the pointer that the func
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from pymongo.database import Database
@@ -13,6 +13,7 @@ from pymongo.database import Database
 from definitions.compiler.groups import target_group
 from definitions.compiler.ruleset import compile_ruleset
 from definitions.model.definitions import Definitions
+from definitions.model.fields import Definition
 from definitions.model.group import UPLOADED
 from definitions.publishing import lists, types, versions
 from definitions.publishing.changes import Change, changes
@@ -83,12 +84,19 @@ def roll_back(database: Database[Document], site: str, version: int | None = Non
 def content(definitions: Definitions, keys: Sequence[WriteKey]) -> Content:
     """Return *definitions* as a version holds them; nothing is written. A list is there by its name."""
     groups = {group.id: target_group(group) for group in definitions.groups}
-    written = definitions.model_dump(
-        mode="json", by_alias=True, exclude_none=True, exclude={"groups": {"__all__": {"list"}}}
-    )
+    written: dict[str, Any] = {
+        "site": _written(definitions.site),
+        "events": [_written(event) for event in definitions.events],
+        "groups": [_written(group, exclude={"list"}) for group in definitions.groups],
+        "campaigns": [_written(campaign) for campaign in definitions.campaigns],
+    }
     for group in written["groups"]:
         found = groups[group["id"]]
         if found.list is not None or found.uploaded:
             group["list"] = found.list or UPLOADED
     ruleset = compile_ruleset(definitions, version=0, keys=list(keys))
     return Content(ruleset, sorted(groups.values(), key=lambda group: group.id), written)
+
+
+def _written(definition: Definition, exclude: set[str] | None = None) -> dict[str, Any]:
+    return definition.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=exclude)

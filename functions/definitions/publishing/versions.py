@@ -24,7 +24,7 @@ from pymongo import DESCENDING
 from pymongo.database import Database
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError
 
-from definitions.publishing.identical import identical
+from definitions.model.identical import identical
 from shared import mongodb
 from shared.errors import InvalidDefinition, InvalidRequest, OpportuneError
 from shared.mongodb import Document

@@ -9,8 +9,8 @@ from pymongo import DESCENDING
 from pymongo.database import Database
 
 from decider.user_admin import UserSnapshot
-from definitions.compiler.ruleset import compile_trigger
-from definitions.model.definitions import Campaign as CampaignFile
+from definitions.compiler.trigger import compile_trigger
+from definitions.model.campaign import Campaign as CampaignFile
 from opportune.operations import deliveries
 from opportune.system.functions import ask
 from refresher.plan import list_of, mark

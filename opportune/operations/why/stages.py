@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from decider.policy import policy
 from decider.user_admin import Progress, Reached
-from definitions.model.definitions import Trigger
+from definitions.model.trigger import Trigger
 from opportune.operations.why.model import Stage, Used, Waiting
 from opportune.operations.why.snapshot import Facts
 from opportune.replay.explain import words

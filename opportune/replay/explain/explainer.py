@@ -4,7 +4,7 @@ import msgspec
 
 from decider.event_index import EventIndex, Hit
 from definitions.compiler.ruleset import compile_campaign
-from definitions.model.definitions import Campaign
+from definitions.model.campaign import Campaign
 from opportune.events.streams import Recorded
 from opportune.replay.explain import words
 from opportune.replay.explain.model import Entry, Explained, Match, Progress

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from decider.keys import message_digest
-from definitions.model.definitions import Campaign
+from definitions.model.campaign import Campaign
 from opportune.events.streams import Recorded
 from opportune.replay.engine import UnsortedEvents
 from opportune.replay.explain.explainer import Teller

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from definitions.model.definitions import Trigger
+from definitions.model.trigger import Trigger
 from opportune.events.streams import Recorded
 from opportune.replay.explain import words
 from shared.ruleset import Program

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from definitions.model.definitions import Matcher, Step, Trigger
+from definitions.model.trigger import Matcher, Step, Trigger
 from opportune.events.streams import Recorded
 from shared import conditions
 

@@ -9,10 +9,11 @@ import pytest
 from pymongo.database import Database
 from typer.testing import CliRunner, Result
 
-from definitions.model.definitions import Definitions, validate
+from definitions.model.definitions import Definitions
 from definitions.publishing.publish import publish
 from opportune.cli import main
 from shared.optouts import OptOuts
+from tests.support.definitions import define
 from tests.unit.audiences.test_pinpoint import PHONE, endpoint, lines
 
 
@@ -156,7 +157,7 @@ def test_a_customer_is_shown(opportune: Any, mongodb: Database[dict[str, Any]], 
 def definitions(site: str) -> Definitions:
     """Return a site with nothing in it."""
     keys = [{"kind": "public", "key": "wk_public"}]
-    return validate(Definitions, {"site": {"id": site, "name": site, "keys": keys}})
+    return define({"site": {"id": site, "name": site, "keys": keys}})
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_a_site_with_a_slip_in_its_name_is_asked_about(
 ) -> None:
     """It may be one that is published later; but most often it is another one, and nobody would see the customers."""
     site = {"id": "my-shop", "name": "My shop", "keys": [{"kind": "public", "key": "wk_shop_public"}]}
-    publish(mongodb, validate(Definitions, {"site": site}), [])
+    publish(mongodb, define({"site": site}), [])
     (tmp_path / "c.csv").write_text("user_id\nada\n")
     done = opportune("import", str(tmp_path / "c.csv"), "--site", "my-shpo")
     assert done.exit_code == 0

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from definitions.model.definitions import Definitions, validate
 from definitions.publishing.publish import publish, roll_back
 from opportune.audiences.customers import attributes
 from opportune.audiences.customers.attributes import Attributes
@@ -17,6 +16,7 @@ from opportune.audiences.customers.importing import BULK, SAMPLE, Imported, impo
 from opportune.audiences.customers.lines import Broken
 from opportune.audiences.customers.rows import Reject, Row, open_rows
 from shared.optouts import OptOuts
+from tests.support.definitions import define
 
 
 def imported(path: Path, mongodb: Database[dict[str, Any]], site: str, rejects: list[Reject] | None = None) -> Imported:
@@ -118,7 +118,7 @@ def test_the_first_import_settles_the_types(mongodb: Database[dict[str, Any]], t
 def declare(mongodb: Database[dict[str, Any]], types: dict[str, Any]) -> None:
     """Publish a site that declares types."""
     site = {"id": "demo", "name": "Demo", "keys": [{"kind": "public", "key": "wk_public"}]}
-    publish(mongodb, validate(Definitions, {"site": {**site, "customer_attributes": types}}), [])
+    publish(mongodb, define({"site": {**site, "customer_attributes": types}}), [])
 
 
 def test_declared_types_count_more(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:

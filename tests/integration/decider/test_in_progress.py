@@ -17,7 +17,6 @@ from decider.user_admin import Progress, UserSnapshot
 from decider.user_state import UserStateStore
 from decider.wiring import MongoLibrary
 from decider.wiring import redis_client as connect
-from definitions.model.definitions import Definitions, validate
 from definitions.publishing.publish import publish, roll_back
 from shared.contracts import Decide, Event, ForgetUser, InspectUser, write_key
 from shared.identities import Identification
@@ -26,6 +25,7 @@ from shared.ruleset import Campaign
 from shared.targets import MongoTargets
 from tests.integration.decider.test_wake import LEFT, MINUTE, SECOND, T0, Post, Shop
 from tests.support.builders import compiled, tell
+from tests.support.definitions import define
 
 ShopMaker = Callable[..., Shop]
 TWICE = {"sequence": [{"event": "a"}, {"event": "b"}], "within": "10m"}
@@ -175,7 +175,7 @@ def test_a_rollback_keeps_progress_under_what_is_the_same(
     def put_live(title: str, within: str) -> None:
         trigger = {**TWICE, "within": within}
         campaign = written | {"trigger": trigger, "content": {"title": title}}
-        publish(mongodb, validate(Definitions, {"site": site, "campaigns": [campaign]}), [write_key("wk_public")])
+        publish(mongodb, define({"site": site, "campaigns": [campaign]}), [write_key("wk_public")])
 
     put_live("One", "10m")
     library = MongoLibrary(mongodb)

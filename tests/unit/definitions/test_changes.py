@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from definitions.model.definitions import Definitions, validate
 from definitions.publishing.changes import COMPILED, Change, Field, changes
 from definitions.publishing.publish import content
 from definitions.publishing.versions import Content
 from shared.contracts import write_key
+from tests.support.definitions import define
 
 STEP = {"event": "a", "times": 2}
 CAMPAIGN: dict[str, Any] = {
@@ -31,7 +31,7 @@ KEYS = [write_key("wk_public")]
 
 def version(**parts: Any) -> Content:
     """Return the content of definitions that differ from `WRITTEN` in *parts*."""
-    return content(validate(Definitions, WRITTEN | parts), KEYS)
+    return content(define(WRITTEN | parts), KEYS)
 
 
 def campaign(**fields: Any) -> Content:
@@ -102,7 +102,7 @@ def test_a_list_with_other_users_is_another_one() -> None:
 
 def test_a_secret_that_only_the_environment_knows() -> None:
     """It is compared by its hash, and never shown."""
-    new = content(validate(Definitions, WRITTEN), [write_key("wk_other")])
+    new = content(define(WRITTEN), [write_key("wk_other")])
     ((change,),) = (changes(version(), new),)
     assert (change.kind, change.fields[0].field) == ("site", "keys")
     assert "wk_other" not in repr(change)

@@ -8,7 +8,9 @@ import pytest
 from definitions.checks.attributes import check_condition
 from definitions.checks.satisfiability import contradiction
 from definitions.loading.files import InvalidFiles, load
-from definitions.model.definitions import Event, InvalidDefinitions, Site, validate
+from definitions.model.event import Event
+from definitions.model.field_errors import InvalidDefinitions, validate
+from definitions.model.site import Site
 from shared import conditions
 from tests.unit.definitions.test_loading import GROUP, SITE, C, G, S, folder, problems
 

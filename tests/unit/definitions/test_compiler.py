@@ -8,7 +8,12 @@ import pytest
 
 from definitions.compiler import delivery
 from definitions.compiler.ruleset import compile_campaign, compile_ruleset
-from definitions.model.definitions import Campaign, Definitions, PopupContent, Site, TargetGroup, validate
+from definitions.model.campaign import Campaign
+from definitions.model.definitions import Definitions
+from definitions.model.field_errors import validate
+from definitions.model.group import TargetGroup
+from definitions.model.popup import PopupContent
+from definitions.model.site import Site
 from shared import ruleset
 from shared.hours import is_open
 from shared.ruleset import CANCEL, GOAL

@@ -6,19 +6,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from definitions.checks.liquid import check_content, reads
-from definitions.model.definitions import (
-    Campaign,
-    Definitions,
-    EmailContent,
-    InvalidDefinitions,
-    Matcher,
-    PopupContent,
-    Site,
-    TargetGroup,
-    Trigger,
-    validate,
-)
+from definitions.model.campaign import Campaign
+from definitions.model.content import EmailContent
+from definitions.model.field_errors import InvalidDefinitions, validate
+from definitions.model.group import TargetGroup
+from definitions.model.liquid import check_content, reads
+from definitions.model.popup import PopupContent
+from definitions.model.site import Site
+from definitions.model.trigger import Matcher, Trigger
+from tests.support.definitions import define
 
 SITE: dict[str, Any] = {"id": "demo", "name": "Demo", "keys": [{"kind": "public", "key": "wk_public"}]}
 CAMPAIGN: dict[str, Any] = {
@@ -37,6 +33,13 @@ def complaints(model: Any, data: Any) -> list[tuple[str, str]]:
     """Return field and message of all that is wrong with *data*."""
     with pytest.raises(InvalidDefinitions) as caught:
         validate(model, data)
+    return [(problem.field, problem.message) for problem in caught.value.problems]
+
+
+def conflicts(data: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the field and message of everything in *data* that does not fit together."""
+    with pytest.raises(InvalidDefinitions) as caught:
+        define(data)
     return [(problem.field, problem.message) for problem in caught.value.problems]
 
 
@@ -487,7 +490,7 @@ def test_groups_may_be_made_of_others_but_not_of_themselves() -> None:
         {"id": "d", "any_of": ["d"]},
         {"id": "e", "rule": {"x": 1}, "any_of": ["vips", "c"]},
     ]
-    assert complaints(Definitions, {"site": SITE, "groups": groups, "campaigns": []}) == [
+    assert conflicts({"site": SITE, "groups": groups, "campaigns": []}) == [
         ("groups[1].any_of[1]", "a group cannot be made of itself: a → b → c → a"),
         ("groups[2].all_of[0]", "a group cannot be made of itself: b → c → a → b"),
         ("groups[2].none_of[0]", "there is no target group 'vip', did you mean 'vips'?"),
@@ -504,7 +507,7 @@ def test_definitions_are_checked_together() -> None:
         "groups": [{"id": "vips", "rule": {"tier": "vip"}}, {"id": "vips", "list": ["u1"]}],
         "campaigns": [CAMPAIGN, CAMPAIGN | {"targets": "everyone"}, email | {"id": "e", "targets": ["vips"]}],
     }
-    assert complaints(Definitions, data) == [
+    assert conflicts(data) == [
         ("groups[1].id", "another target group has the id 'vips' too"),
         ("campaigns[1].id", "another campaign has the id 'three-wins' too"),
         ("campaigns[0].targets[0]", "there is no target group 'vip', did you mean 'vips'?"),

@@ -5,20 +5,14 @@ from typing import Any
 
 import pytest
 
-from definitions.checks.liquid import check_content, reads
-from definitions.model.content import CONTENTS
-from definitions.model.definitions import (
-    Campaign,
-    Definitions,
-    InvalidDefinitions,
-    PushContent,
-    Schedule,
-    Site,
-    Variant,
-    WebhookContent,
-    validate,
-)
-from tests.unit.definitions.test_definitions import CAMPAIGN, SITE, complaints
+from definitions.model.campaign import Campaign
+from definitions.model.content import CONTENTS, PushContent, WebhookContent
+from definitions.model.delivery import Variant
+from definitions.model.field_errors import InvalidDefinitions, validate
+from definitions.model.liquid import check_content, reads
+from definitions.model.site import Site
+from definitions.model.times import Schedule
+from tests.unit.definitions.test_definitions import CAMPAIGN, SITE, complaints, conflicts
 
 DAY_MS = 86_400_000
 TEXTS: dict[str, dict[str, Any]] = {
@@ -451,7 +445,7 @@ def test_what_a_campaign_needs_of_its_site() -> None:
         campaign("sms", quiet_hours="drop"),
         campaign("sms", quiet_hours="ignore"),
     ]
-    found = complaints(Definitions, together({}, *campaigns))
+    found = conflicts(together({}, *campaigns))
     assert [field for field, _ in found] == [
         "campaigns[0].content.url",
         "campaigns[1].variants[0].content.url",
@@ -463,7 +457,7 @@ def test_what_a_campaign_needs_of_its_site() -> None:
     )
     assert "the site has no quiet hours to drop in" in found[3][1]
     known = {"webhooks": {"hosts": ["hooks.shop.example"]}, "quiet_hours": HOURS}
-    ((field, message),) = complaints(Definitions, together(known, *campaigns))
+    ((field, message),) = conflicts(together(known, *campaigns))
     assert field == "campaigns[1].variants[1].content.url"
     assert message.endswith("did you mean 'hooks.shop.example'?")
 

@@ -7,7 +7,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from definitions.compiler.ruleset import compile_ruleset
-from definitions.model.definitions import Definitions, Site, validate
+from definitions.model.definitions import Definitions
+from definitions.model.field_errors import validate
+from definitions.model.site import Site
 from opportune.authoring.publishing import write_keys
 from shared.identities import Identity, IdentityKey
 from shared.ruleset import Quota

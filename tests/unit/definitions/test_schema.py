@@ -13,8 +13,11 @@ import pytest
 
 from definitions.loading.yaml_source import read
 from definitions.model import words as say
-from definitions.model.definitions import Campaign, InvalidDefinitions, Site, TargetGroup, validate
+from definitions.model.campaign import Campaign
+from definitions.model.field_errors import InvalidDefinitions, validate
+from definitions.model.group import TargetGroup
 from definitions.model.json_schema import DIALECT
+from definitions.model.site import Site
 from opportune.authoring import schema
 from tests.support import strategies
 from tests.support.paths import ROOT

@@ -10,7 +10,9 @@ import pytest
 
 from definitions.checks.warnings import doubts
 from definitions.loading.files import examine
-from definitions.model.definitions import Campaign, Site, validate
+from definitions.model.campaign import Campaign
+from definitions.model.field_errors import validate
+from definitions.model.site import Site
 from tests.unit.definitions.test_loading import CAMPAIGN, C, S, folder
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)

@@ -6,24 +6,19 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from definitions.checks.cross_check import cross_check
 from definitions.compiler.ruleset import compile_campaign
 from definitions.loading.yaml_source import Source
-from definitions.model.content import CONTENTS, Action
-from definitions.model.definitions import (
-    Campaign,
-    Definitions,
-    InvalidDefinitions,
-    Site,
-    TargetGroup,
-    cross_check,
-    validate,
-)
+from definitions.model.campaign import Campaign
+from definitions.model.content import CONTENTS
 from definitions.model.delivery import Goal, Limits, TimesPer, Variant
+from definitions.model.field_errors import InvalidDefinitions, validate
 from definitions.model.fields import Definition
+from definitions.model.group import TargetGroup
 from definitions.model.identity import EventsPerUser, Identity, IdentityKey, SiteLimits
 from definitions.model.json_schema import words
-from definitions.model.popup import Image, Theme
-from definitions.model.site import Cap, Key, Sender, Webhooks
+from definitions.model.popup import Action, Image, Theme
+from definitions.model.site import Cap, Key, Sender, Site, Webhooks
 from definitions.model.times import QuietHours, Schedule, SiteQuietHours
 from tests.support.paths import ROOT
 
@@ -109,7 +104,6 @@ def test_examples_are_what_they_say(example: Example) -> None:
     group = TargetGroup(id="vip-players", rule={"tier": "vip"})
     assert cross_check(site, [], [group], [read]) == []
     assert compile_campaign(read, site).id == written["id"]
-    Definitions(site=site, groups=(group,), campaigns=(read,))
 
 
 def tables() -> Iterator[tuple[str, dict[str, str]]]:

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from definitions.loading.files import examine
-from definitions.model.definitions import Attribute, Event, Tag
-from definitions.model.event import TYPES
+from definitions.model.event import TYPES, Attribute, Event, Tag
 from definitions.model.json_schema import words
 from tests.support.paths import ROOT
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from definitions.loading.yaml_source import Source
-from definitions.model.definitions import Site, validate
+from definitions.model.field_errors import validate
 from definitions.model.identity import IdentityKey as Written
+from definitions.model.site import Site
 from gateway import identity, identity_policy
 from gateway.identity import Verified, Verifier
 from shared.identities import POPUP_EVENTS, Identity, IdentityKey

@@ -19,12 +19,14 @@ from decider import scripts
 from decider.event_index import EventIndex
 from decider.policy import FRESH_MS
 from decider.timers import GRACE_MS
-from definitions.compiler.ruleset import compile_campaign, compile_trigger
+from definitions.compiler.ruleset import compile_campaign
+from definitions.compiler.trigger import compile_trigger
 from definitions.loading import files
 from definitions.loading.yaml_source import Source
 from definitions.model import words as say
-from definitions.model.definitions import Campaign, Matcher, Step, Trigger, Unless, validate
-from definitions.model.trigger import MAX_MATCHERS
+from definitions.model.campaign import Campaign
+from definitions.model.field_errors import validate
+from definitions.model.trigger import MAX_MATCHERS, Matcher, Step, Trigger, Unless
 from opportune.events import streams
 from opportune.replay.engine import Replay
 from shared import conditions

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from definitions.loading.yaml_source import Source
-from definitions.model.definitions import Site, validate
+from definitions.model.field_errors import validate
+from definitions.model.site import Site
 from gateway.identity import Verified, Verifier
 from shared.clock import now_ms
 from shared.contracts import write_key

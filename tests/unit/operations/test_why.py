@@ -12,7 +12,7 @@ from rich.console import Console
 from decider import scripts
 from decider.user_admin import Lost, Open, Progress, Reached, Row, UserSnapshot
 from definitions.compiler.ruleset import compile_campaign
-from definitions.model.definitions import Campaign as CampaignFile
+from definitions.model.campaign import Campaign as CampaignFile
 from opportune.operations.deliveries import Delivery
 from opportune.operations.why import stages, table
 from opportune.operations.why.answer import answer

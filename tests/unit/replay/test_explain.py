@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from definitions.compiler.ruleset import compile_campaign
-from definitions.model.definitions import Campaign
+from definitions.model.campaign import Campaign
 from opportune.events import streams
 from opportune.replay.engine import Replay, UnsortedEvents
 from opportune.replay.explain import explanation, table, words

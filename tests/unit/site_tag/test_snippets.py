@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from definitions.model.definitions import Definitions, validate
+from definitions.model.definitions import Definitions
 from definitions.model.event import Event
+from definitions.model.field_errors import validate
 from opportune.cli import main
 from opportune.site_tag.snippets import EventTags, tags
 from opportune.site_tag.values import data_attributes, javascript, properties, python
 from shared.errors import InvalidRequest
+from tests.support.definitions import define
 from tests.support.paths import ROOT
 
 ODD = 'it\'s </script> "quoted" $HOME `x` ü & <b>'
@@ -28,7 +30,7 @@ def event(**attributes: Any) -> Event:
 def definitions(*events: dict[str, Any], keys: list[dict[str, str]] | None = None) -> Definitions:
     """Return a site with *events*."""
     written = keys or [{"kind": "public", "key": "wk_public"}, {"kind": "secret", "from_env": "SHOP_KEY"}]
-    return validate(Definitions, {"site": {"id": "shop", "name": "Shop", "keys": written}, "events": list(events)})
+    return define({"site": {"id": "shop", "name": "Shop", "keys": written}, "events": list(events)})
 
 
 def only(*events: dict[str, Any], **options: Any) -> EventTags:

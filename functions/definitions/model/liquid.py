@@ -12,9 +12,10 @@ import liquid
 from liquid.exceptions import LiquidError
 from liquid.static_analysis import TemplateAnalysis
 
-from definitions.checks.urls import check_link, check_webhook
-from definitions.model.content import Content, PopupContent, PushContent, WebhookContent
+from definitions.model.content import Content, PushContent, WebhookContent
 from definitions.model.field_errors import join, suggestion
+from definitions.model.popup import PopupContent
+from definitions.model.urls import check_link, check_webhook
 
 ROOTS = ("customer", "event", "site", "campaign")
 Kind = Literal["text", "link", "webhook"]
