@@ -36,8 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(name="servers", scope="session")
 def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subprocesses]:
     folder = tmp_path_factory.mktemp("servers")
-    with Subprocesses(folder / "run", folder / "logs", os.environ) as children:
-        yield children
+    with Subprocesses(folder / "run", folder / "logs", os.environ) as subprocesses:
+        yield subprocesses
 
 
 @pytest.fixture(scope="session")

@@ -45,9 +45,9 @@ def run(
 
     Example: opportune run --once
     """
-    from opportune.demo import demo_run
+    from opportune.demo import run as demo
 
-    raise typer.Exit(demo_run.run(once=once, port=port, speed=speed, console=out))
+    raise typer.Exit(demo.run(once=once, port=port, speed=speed, console=out))
 
 
 @command(app, "outbox")

@@ -202,8 +202,8 @@ def _gateway(rounds: int) -> list[Figure]:
 
 
 def _state_store(folder: Path, rounds: int) -> list[Figure]:
-    with Subprocesses(folder / "run", folder / "logs", os.environ) as children:
-        client = redis_client(valkey.start(children), cluster=False)
+    with Subprocesses(folder / "run", folder / "logs", os.environ) as subprocesses:
+        client = redis_client(valkey.start(subprocesses), cluster=False)
         rows = UserStateStore(lambda: client)
         campaign = compile_campaign(Campaign.model_validate(THREE_WINS))
         plan = EventIndex(Ruleset(site="bench", version=1, keys=[], campaigns=[campaign]))
@@ -261,13 +261,13 @@ def _whole_path(folder: Path, rounds: int) -> list[Figure]:
 
 
 def _customers(folder: Path, rows: int) -> list[Figure]:
-    with Subprocesses(folder / "import", folder / "import-logs", os.environ) as children:
-        return customers_bench.measure(children, folder, rows)
+    with Subprocesses(folder / "import", folder / "import-logs", os.environ) as subprocesses:
+        return customers_bench.measure(subprocesses, folder, rows)
 
 
 def _targets(folder: Path, customers: int) -> list[Figure]:
-    with Subprocesses(folder / "targets", folder / "targets-logs", os.environ) as children:
-        return targets_bench.measure(children, customers)
+    with Subprocesses(folder / "targets", folder / "targets-logs", os.environ) as subprocesses:
+        return targets_bench.measure(subprocesses, customers)
 
 
 def _seconds(work: Callable[[], Any]) -> float:

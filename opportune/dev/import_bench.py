@@ -24,9 +24,9 @@ ROUNDS = 3
 TIERS = ("vip", "basic", "basic", "basic")
 
 
-def measure(children: Subprocesses, folder: Path, rows: int) -> list[Figure]:
+def measure(subprocesses: Subprocesses, folder: Path, rows: int) -> list[Figure]:
     """Import *rows* customers of seven attributes, and twice as many endpoints of theirs, in turn with the floor."""
-    database = mongodb.database(mongod.start(children), "bench")
+    database = mongodb.database(mongod.start(subprocesses), "bench")
     players, export = folder / "players.csv", folder / "export.json"
     _write(players, export, rows)
     times: dict[str, list[float]] = {"new": [], "floor": [], "again": [], "floor again": [], "export": []}

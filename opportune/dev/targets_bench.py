@@ -51,9 +51,9 @@ CYCLES: dict[str, list[Any]] = {  # of lengths without a common factor: every co
 }
 
 
-def measure(children: Subprocesses, customers: int) -> list[Figure]:
+def measure(subprocesses: Subprocesses, customers: int) -> list[Figure]:
     """Refresh the targets of *customers*, 20 campaigns and 10 groups, in turn with the floor."""
-    database = mongodb.database(mongod.start(children), "bench", answer_ms=3_600_000)
+    database = mongodb.database(mongod.start(subprocesses), "bench", answer_ms=3_600_000)
     _publish(database)
     memory = []
     for number in (customers // SMALL, customers):

@@ -14,17 +14,17 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from opportune.local.aws import ACCOUNT
-from opportune.local.environments import Answer
-from opportune.local.http_server import Answer as Page
+from opportune.local.environments import InvocationResult
+from opportune.local.http_server import Handler as Page
 from opportune.local.http_server import HttpServer, Request, Response
 from opportune.local.static_site import serve_file
 from opportune.system.errors import LocalStackError, Throttled
 
-MOST_BODY_BYTES = 10 * 1024 * 1024
+MAX_BODY_BYTES = 10 * 1024 * 1024
 DEMO = "/demo/"
 _TEXT_TYPES = {"application/json", "application/javascript", "application/xml"}
 
-Invoke = Callable[[bytes], Answer]
+Invoke = Callable[[bytes], InvocationResult]
 
 
 class ApiGateway:
@@ -50,7 +50,7 @@ class ApiGateway:
         self._server = HttpServer(
             self._answer,
             port=port,
-            most_body=MOST_BODY_BYTES,
+            max_body=MAX_BODY_BYTES,
             too_large=_told(413, "Request Entity Too Large"),
             failed=_told(500, "Internal Server Error"),
         )

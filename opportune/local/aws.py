@@ -51,10 +51,10 @@ class Resources:
     schedule_group: str
 
 
-def start(children: Subprocesses, clock_text: str = "") -> str:
+def start(subprocesses: Subprocesses, clock_text: str = "") -> str:
     """Start the AWS stand-in and return its URL; *clock_text*: of the functions, ``START_MS,SPEED``."""
     arguments = [clock_text] if clock_text else []
-    child = children.start("aws", [sys.executable, "-m", "opportune.local.aws", *arguments], piped=True)
+    child = subprocesses.start("aws", [sys.executable, "-m", "opportune.local.aws", *arguments], piped=True)
     # Ends with the port, or with the end of the process: never hangs.
     line = child.stdout.readline()
     if not line.strip().isdigit():

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from opportune.system.errors import LocalStackError, Throttled
-from opportune.system.subprocesses import Child, Subprocesses
+from opportune.system.subprocesses import Subprocess, Subprocesses
 
 INIT_TIMEOUT_S = 30.0
 UNHANDLED = "Unhandled"
@@ -39,29 +39,29 @@ class Function:
     env: Mapping[str, str] = field(default_factory=dict)
     memory_mb: int = 512
     warm: int = 1
-    most: int = 4
+    max_environments: int = 4
 
 
 @dataclass(frozen=True)
-class Answer:
+class InvocationResult:
     """What an invocation answered; ``error`` is None or Lambda's ``Unhandled``."""
 
     payload: bytes
     error: str | None = None
 
 
-class Serving(Protocol):
+class ExecutionEnvironment(Protocol):
     """One execution environment. `serve` is called by one thread at a time."""
 
     def alive(self) -> bool: ...
-    def serve(self, payload: bytes) -> tuple[Answer, bool]: ...
+    def serve(self, payload: bytes) -> tuple[InvocationResult, bool]: ...
     def stop(self) -> None: ...
 
 
-class Environment:
-    """`Serving` by a worker process. `serve` is called by one thread at a time."""
+class WorkerEnvironment:
+    """`ExecutionEnvironment` by a worker process. `serve` is called by one thread at a time."""
 
-    def __init__(self, name: str, function: Function, child: Child, connection: Connection) -> None:
+    def __init__(self, name: str, function: Function, child: Subprocess, connection: Connection) -> None:
         self._name = name
         self._function = function
         self._child = child
@@ -69,14 +69,14 @@ class Environment:
 
     @classmethod
     def start(
-        cls, name: str, function: Function, children: Subprocesses, env: Mapping[str, str], cwd: Path
-    ) -> "Environment":
+        cls, name: str, function: Function, subprocesses: Subprocesses, env: Mapping[str, str], cwd: Path
+    ) -> "WorkerEnvironment":
         """Start a worker and wait until it imported the handler; raise `LocalStackError` if it cannot."""
         ours, theirs = socket.socketpair()
         connection = Connection(ours.detach())
         with theirs:
-            command = [sys.executable, "-m", "opportune.local.environment", function.handler]
-            child = children.start(
+            command = [sys.executable, "-m", "opportune.local.worker", function.handler]
+            child = subprocesses.start(
                 f"function {name}",
                 [*command, str(theirs.fileno())],
                 env=env,
@@ -106,7 +106,7 @@ class Environment:
         """Say whether the worker still runs."""
         return self._child.alive()
 
-    def serve(self, payload: bytes) -> tuple[Answer, bool]:
+    def serve(self, payload: bytes) -> tuple[InvocationResult, bool]:
         """Serve one invocation; the second value says whether the worker can serve another."""
         request_id = str(uuid.uuid4())
         timeout_s = self._function.timeout_s
@@ -114,7 +114,7 @@ class Environment:
             self._connection.send((request_id, payload, timeout_s))
             if self._connection.poll(timeout_s):
                 ok, answer = self._connection.recv()
-                return Answer(answer, None if ok else UNHANDLED), True
+                return InvocationResult(answer, None if ok else UNHANDLED), True
         except (EOFError, OSError):
             # The socket closes a moment before the exit code is known.
             self._child.wait(1.0)
@@ -131,15 +131,15 @@ class Environment:
         self._child.kill()
         self._connection.close()
 
-    def _cut_off(self, request_id: str, error_type: str, message: str) -> Answer:
+    def _cut_off(self, request_id: str, error_type: str, message: str) -> InvocationResult:
         with self._child.log.open("a", encoding="utf-8") as log:
             log.write(f"{request_id} {message}\n")
         told = {"errorType": error_type, "errorMessage": f"RequestId: {request_id} Error: {message}"}
-        return Answer(json.dumps(told).encode(), UNHANDLED)
+        return InvocationResult(json.dumps(told).encode(), UNHANDLED)
 
 
 # What starts an environment of a function: its name, its limits, where its processes belong, variables, folder.
-Start = Callable[[str, Function, Subprocesses, Mapping[str, str], Path], Serving]
+StartEnvironment = Callable[[str, Function, Subprocesses, Mapping[str, str], Path], ExecutionEnvironment]
 
 
 class Pool:
@@ -149,16 +149,16 @@ class Pool:
         self,
         name: str,
         function: Function,
-        children: Subprocesses,
+        subprocesses: Subprocesses,
         env: Mapping[str, str],
         cwd: Path,
-        start: Start = Environment.start,
+        start: StartEnvironment = WorkerEnvironment.start,
     ) -> None:
         self.name = name
         self.function = function
-        self._start = partial(start, name, function, children, env, cwd)
+        self._start = partial(start, name, function, subprocesses, env, cwd)
         self._changed = threading.Condition()
-        self._idle: list[Serving] = []
+        self._idle: list[ExecutionEnvironment] = []
         self._size = 0
         self._starting = 0
         self._waiting = 0
@@ -175,13 +175,13 @@ class Pool:
                 self._idle.append(environment)
                 self._changed.notify()
 
-    def invoke(self, payload: bytes) -> Answer:
+    def invoke(self, payload: bytes) -> InvocationResult:
         """Invoke the function with a JSON *payload*.
 
         Raises `Throttled` if no environment gets free within the function's timeout.
         """
         environment = self._take()
-        if isinstance(environment, Answer):
+        if isinstance(environment, InvocationResult):
             return environment
         answer, usable = environment.serve(payload)
         with self._changed:
@@ -204,7 +204,7 @@ class Pool:
         for environment in idle:
             environment.stop()
 
-    def _take(self) -> Serving | Answer:
+    def _take(self) -> ExecutionEnvironment | InvocationResult:
         """Return an idle environment, or the answer to give if none can be started."""
         deadline = time.monotonic() + self.function.timeout_s
         with self._changed:
@@ -221,7 +221,7 @@ class Pool:
                         continue
                     if self._failures > failures and not self._size:
                         told = {"errorType": "Runtime.ImportModuleError", "errorMessage": self._last_failure}
-                        return Answer(json.dumps(told).encode(), UNHANDLED)
+                        return InvocationResult(json.dumps(told).encode(), UNHANDLED)
                     remaining_s = deadline - time.monotonic()
                     if remaining_s <= 0:
                         raise Throttled(f"{self.name}: no environment got free")
@@ -229,7 +229,7 @@ class Pool:
                         self._changed.wait(min(patience_s, remaining_s))
                         patience_s = 0.0
                         continue
-                    if self._starting < self._waiting and self._size < self.function.most:
+                    if self._starting < self._waiting and self._size < self.function.max_environments:
                         self._grow()
                     self._changed.wait(remaining_s)
             finally:
@@ -243,7 +243,7 @@ class Pool:
         threading.Thread(target=self._start_one_more, name=f"start {self.name}", daemon=True).start()
 
     def _start_one_more(self) -> None:
-        environment: Serving | None = None
+        environment: ExecutionEnvironment | None = None
         failure = ""
         try:
             environment = self._start()

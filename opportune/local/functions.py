@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import shared.settings
 from opportune.local.aws import ACCESS_KEY, ACCOUNT, REGION, SCHEDULE_ROLE_ARN, SECRET_KEY, Resources
-from opportune.local.environments import Function, Pool, Start
+from opportune.local.environments import Function, Pool, StartEnvironment
 from opportune.site_tag import build
 from opportune.system.subprocesses import Subprocesses
 from shared.settings import DECIDER, ENGAGER, GATEWAY, PREFERENCES, REFRESHER, SETTINGS
@@ -67,7 +67,7 @@ def settings(
     }
 
 
-def environment(
+def function_environment(
     name: str,
     function: Function,
     *,
@@ -111,9 +111,9 @@ def environment(
 
 def pools(
     functions: Mapping[str, Function],
-    children: Subprocesses,
+    subprocesses: Subprocesses,
     variables: Callable[[str, Function], Mapping[str, str]],
-    start: Start,
+    start: StartEnvironment,
 ) -> dict[str, Pool]:
     """Return the pools of *functions*, not started, each with its *variables*; the site tag is built for them.
 
@@ -121,6 +121,6 @@ def pools(
     """
     build.build()
     return {
-        name: Pool(name, function, children, variables(name, function), FUNCTIONS_DIR, start)
+        name: Pool(name, function, subprocesses, variables(name, function), FUNCTIONS_DIR, start)
         for name, function in functions.items()
     }

@@ -51,7 +51,7 @@ class Response:
     stream: Generator[bytes] | None = None
 
 
-Answer = Callable[[Request], Response]
+Handler = Callable[[Request], Response]
 
 
 class BodyTooLarge(Exception):
@@ -61,15 +61,15 @@ class BodyTooLarge(Exception):
 class HttpServer:
     """Serve *answer* on 127.0.0.1:*port* (None: the system chooses).
 
-    *too_large* is answered to bodies over *most_body* bytes, *failed* when *answer* raises. Raises
+    *too_large* is answered to bodies over *max_body* bytes, *failed* when *answer* raises. Raises
     `LocalStackError` if the port is taken.
     """
 
     def __init__(
-        self, answer: Answer, *, port: int | None, most_body: int, too_large: Response, failed: Response
+        self, answer: Handler, *, port: int | None, max_body: int, too_large: Response, failed: Response
     ) -> None:
         self.answer = answer
-        self.most_body = most_body
+        self.max_body = max_body
         self.too_large = too_large
         self.failed = failed
         self._thread: threading.Thread | None = None
@@ -155,7 +155,7 @@ class _Connection(BaseHTTPRequestHandler):
             return
         front = self.server.front
         try:
-            body = self._body(front.most_body)
+            body = self._body(front.max_body)
         except BodyTooLarge:
             self.close_connection = True
             self._write(front.too_large)

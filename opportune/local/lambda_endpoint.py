@@ -11,12 +11,12 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from opportune.local.aws import ACCOUNT, REGION
-from opportune.local.environments import Answer, Pool
+from opportune.local.environments import InvocationResult, Pool
 from opportune.local.http_server import HttpServer, Request, Response
 from opportune.system.errors import LocalStackError, Throttled
 
-MOST_PAYLOAD_BYTES = 6 * 1024 * 1024
-LONGEST_WAIT_S = 60.0  # of an asynchronous call for a free environment: as in the template
+MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
+MAX_WAIT_S = 60.0  # of an asynchronous call for a free environment: as in the template
 PAUSE_S = 0.2
 _LOG = logging.getLogger("opportune.local.lambda")
 _PREFIX, _SUFFIX = "/2015-03-31/functions/", "/invocations"
@@ -36,7 +36,7 @@ class LambdaEndpoint:
         self._server = HttpServer(
             self._answer,
             port=None,
-            most_body=MOST_PAYLOAD_BYTES,
+            max_body=MAX_PAYLOAD_BYTES,
             too_large=_error(413, "RequestTooLargeException", "Request must be smaller than 6291456 bytes"),
             failed=_error(500, "ServiceException", "Internal Server Error"),
         )
@@ -106,9 +106,9 @@ def function_name(identifier: str) -> str:
     return (after if function else before or identifier).partition(":")[0]
 
 
-def _invoke_patiently(pool: Pool, payload: bytes) -> Answer:
+def _invoke_patiently(pool: Pool, payload: bytes) -> InvocationResult:
     """Invoke as Lambda does what nobody waits for: again and again while the function is throttled."""
-    deadline = time.monotonic() + LONGEST_WAIT_S
+    deadline = time.monotonic() + MAX_WAIT_S
     while True:
         try:
             return pool.invoke(payload)
@@ -125,7 +125,7 @@ def _invoke(pool: Pool, payload: bytes) -> Response:
         return _error(429, "TooManyRequestsException", "Rate Exceeded.")
     except LocalStackError as error:
         return _error(503, "ServiceException", error.message)
-    if len(answer.payload) > MOST_PAYLOAD_BYTES:
+    if len(answer.payload) > MAX_PAYLOAD_BYTES:
         told = {
             "errorType": "Function.ResponseSizeTooLarge",
             "errorMessage": "Response payload size exceeded",

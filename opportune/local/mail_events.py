@@ -21,7 +21,7 @@ import msgspec
 
 from opportune.local import accepted
 from opportune.local.accepted import Accepted
-from opportune.local.environments import Answer
+from opportune.local.environments import InvocationResult
 from opportune.system.errors import LocalStackError
 
 BOUNCE, COMPLAINT, UNKNOWN = "bounce", "complaint", "unknown"
@@ -37,7 +37,7 @@ _LOG = logging.getLogger("opportune.local.mail_events")
 class MailEvents:
     """Tells *engager* of the mails that the stand-in at *aws_url* has accepted, each once."""
 
-    def __init__(self, aws_url: str, engager: Callable[[bytes], Answer]) -> None:
+    def __init__(self, aws_url: str, engager: Callable[[bytes], InvocationResult]) -> None:
         self._aws_url = aws_url
         self._engager = engager
         self._since = 0

@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from opportune.system.errors import LocalStackError
 from opportune.system.ports import HOST, free_port
-from opportune.system.subprocesses import Child, Subprocesses
+from opportune.system.subprocesses import Subprocess, Subprocesses
 
 READY_TIMEOUT_S = 40.0
 REPLICA_SET = "opportune"
@@ -32,7 +32,7 @@ _OPTIONS = (
 )
 
 
-def start(children: Subprocesses, *, url: str | None = None) -> str:
+def start(subprocesses: Subprocesses, *, url: str | None = None) -> str:
     """Start mongod and return its URL; a given *url* is checked and returned instead.
 
     A write with ``w: majority`` survives the kill of a client, not that of this mongod.
@@ -44,12 +44,12 @@ def start(children: Subprocesses, *, url: str | None = None) -> str:
         except PyMongoError as error:
             raise LocalStackError(f"MongoDB does not answer: {type(error).__name__}") from error
         return url
-    program = find_program(children.run_dir)
+    program = find_program(subprocesses.run_dir)
     for attempt in range(_ATTEMPTS):
         port = free_port()
-        data = children.run_dir / f"mongod-{port}"
+        data = subprocesses.run_dir / f"mongod-{port}"
         data.mkdir()
-        child = children.start(
+        child = subprocesses.start(
             "mongod",
             [
                 str(program),
@@ -100,7 +100,7 @@ def runnable(program: Path, run_dir: Path) -> Path:
     return program
 
 
-def _initiate(child: Child, port: int, data: Path) -> None:
+def _initiate(child: Subprocess, port: int, data: Path) -> None:
     """Wait until the process answers, make it a replica set of one, wait until it is primary."""
     deadline = time.monotonic() + READY_TIMEOUT_S
     config = {

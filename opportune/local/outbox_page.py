@@ -11,17 +11,17 @@ from typing import Any
 import msgspec
 
 from opportune.local.accepted import Accepted
-from opportune.local.http_server import Answer, Request, Response
+from opportune.local.http_server import Handler, Request, Response
 
 PATH, JSON_PATH = "/outbox", "/outbox.json"
-MOST_SHOWN = 200
+MAX_SHOWN = 200
 LABELS = {"email": "E-mail", "sms": "Text message", "push": "Push", "webhook": "Webhook"}
 _DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)
 # A link in a mail opens a tab of its own: inside the frame it would be blocked.
 _BASE = '<base target="_blank">'
 
 
-def pages(accepted: Callable[[], Sequence[Accepted]], *, speed: float = 1.0) -> Mapping[str, Answer]:
+def pages(accepted: Callable[[], Sequence[Accepted]], *, speed: float = 1.0) -> Mapping[str, Handler]:
     """Return the pages by path; *accepted* gives the messages, oldest first."""
 
     def page(_: Request) -> Response:
@@ -50,7 +50,7 @@ def render(messages: Sequence[Accepted], *, nonce: str, speed: float = 1.0) -> s
 
     environment = liquid.Environment(autoescape=True, undefined=liquid.StrictUndefined)
     template = environment.from_string(files("opportune.local").joinpath("outbox.html").read_text("utf-8"))
-    shown = list(reversed(messages))[:MOST_SHOWN]
+    shown = list(reversed(messages))[:MAX_SHOWN]
     count = f"{len(messages):,} messages" if len(messages) != 1 else "1 message"
     if len(messages) > len(shown):
         count += f", the newest {len(shown)} shown"

@@ -10,15 +10,15 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from opportune.local.aws import REGION
-from opportune.local.environments import Answer
+from opportune.local.environments import InvocationResult
 from opportune.system.errors import LocalStackError
 
 BATCH_SIZE = 10
 POLL_WAIT_S = 1
-MOST_LOGGED = 500
+MAX_LOGGED_CHARS = 500
 _LOG = logging.getLogger("opportune.local.queues")
 
-Invoke = Callable[[bytes], Answer]
+Invoke = Callable[[bytes], InvocationResult]
 
 
 class QueueMapping:
@@ -111,7 +111,9 @@ class QueueMapping:
             done = handled([message["MessageId"] for message in messages], answer)
             if len(done) < len(messages):
                 kept, answered = len(messages) - len(done), answer.payload.decode(errors="replace")
-                _LOG.warning("%d of %d messages stay in the queue: %s", kept, len(messages), answered[:MOST_LOGGED])
+                _LOG.warning(
+                    "%d of %d messages stay in the queue: %s", kept, len(messages), answered[:MAX_LOGGED_CHARS]
+                )
             entries = [
                 {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
                 for number, message in enumerate(messages)
@@ -141,7 +143,7 @@ class QueueMapping:
         }
 
 
-def handled(message_ids: Sequence[str], answer: Answer) -> set[str]:
+def handled(message_ids: Sequence[str], answer: InvocationResult) -> set[str]:
     """Return the ids of the messages that the function handled.
 
     As on AWS: no or an empty list of failures means all; an error, or a failure whose identifier

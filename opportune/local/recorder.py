@@ -21,7 +21,7 @@ from opportune.local.accepted import PATH, Accepted, activation, read_mail
 from opportune.local.mail_events import UNKNOWN, simulated
 from shared.clock import Clock
 
-MOST = 5_000
+MAX_KEPT = 5_000
 _SEND_MAIL = "/v2/email/outbound-emails"
 _RESET = "/moto-api/reset"
 _DELAYED = ("AmazonSQS.SendMessage", "AmazonSQS.SendMessageBatch")
@@ -40,7 +40,7 @@ class Recorder:
         self._app = app
         self._clock = clock
         self._speed = speed
-        self._accepted: deque[Accepted] = deque(maxlen=MOST)
+        self._accepted: deque[Accepted] = deque(maxlen=MAX_KEPT)
         self._lock = threading.Lock()
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:

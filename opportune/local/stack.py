@@ -11,23 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from opportune.local import accepted, aws, live, mongod, outbox_page, valkey
+from opportune.local import accepted, aws, decision_feed, mongod, outbox_page, valkey
 from opportune.local.accepted import Accepted, Channel
 from opportune.local.api_gateway import ApiGateway
-from opportune.local.environments import Environment, Function, Pool, Start
-from opportune.local.functions import FUNCTIONS, environment, pools, settings
+from opportune.local.environments import Function, Pool, StartEnvironment, WorkerEnvironment
+from opportune.local.event_sources import EventSources
+from opportune.local.functions import FUNCTIONS, function_environment, pools, settings
 from opportune.local.lambda_endpoint import LambdaEndpoint
-from opportune.local.sources import Sources
 from opportune.local.webhook_sink import WebhookSink
 from opportune.system import state_file
 from opportune.system.errors import LocalStackError
 from opportune.system.signals import sigterm_as_exit
-from opportune.system.state_file import running
 from opportune.system.subprocesses import Subprocesses, sweep_dead_runs
 from shared import clock
 from shared.settings import GATEWAY, PREFERENCES
-
-__all__ = ["Stack", "running"]
 
 Progress = Callable[[str, Literal["starting", "ready", "failed", "cleaned up", "stopped"]], None]
 T = TypeVar("T")
@@ -75,7 +72,7 @@ class Stack:
         keys: Mapping[str, str] | None = None,
         ses_identities: Iterable[str] = ("example.com",),
         functions: Mapping[str, Function] = FUNCTIONS,
-        environments: Start = Environment.start,
+        environments: StartEnvironment = WorkerEnvironment.start,
         progress: Progress = _silent,
     ) -> None:
         self.state_dir = state_dir.resolve()
@@ -101,12 +98,12 @@ class Stack:
         self._progress_lock = threading.Lock()
         self._stop_lock = threading.RLock()
         self._claimed = False
-        self._children: Subprocesses | None = None
+        self._subprocesses: Subprocesses | None = None
         self._pools: dict[str, Pool] = {}
         self._lambda: LambdaEndpoint | None = None
         self._http: ApiGateway | None = None
         self._sink: WebhookSink | None = None
-        self._sources: Sources | None = None
+        self._sources: EventSources | None = None
         self._signals = contextlib.ExitStack()
 
     def start(self) -> None:
@@ -128,8 +125,8 @@ class Stack:
             for part in (self._sources, self._http, self._lambda, self._sink, *self._pools.values()):
                 if part is not None:
                     part.stop()
-            if self._children is not None:
-                self._children.stop()
+            if self._subprocesses is not None:
+                self._subprocesses.stop()
             if self._sources is not None:
                 self._sources.join(2.0)
             if self._claimed:
@@ -177,10 +174,10 @@ class Stack:
         finally:
             self._signals.close()
 
-    def _start_parts(self, children: Subprocesses) -> None:
-        self._children = children
+    def _start_parts(self, subprocesses: Subprocesses) -> None:
+        self._subprocesses = subprocesses
         # Ports first: a busy one is reported before anything slow has begun.
-        watched = live.Live()
+        watched = decision_feed.DecisionFeed()
         self._lambda = LambdaEndpoint(self._pools, watched.invoked)
         self.lambda_url = self._lambda.url
         self._sink = WebhookSink(self.clock)
@@ -191,17 +188,17 @@ class Stack:
             functions={"/unsubscribe": self._preferences},
             pages={
                 **outbox_page.pages(self.accepted, speed=self.speed),
-                **live.pages(watched, self._pools, lambda: self.mongodb_url, self.clock),
+                **decision_feed.pages(watched, self._pools, lambda: self.mongodb_url, self.clock),
             },
         )
         self.http_url = self._http.url
         with ThreadPoolExecutor(max_workers=8) as executor:
             resources = executor.submit(self._timed, "AWS stand-ins", self._start_aws)
             redis_url = executor.submit(
-                self._timed, "Valkey", lambda: valkey.start(children, url=self._given_redis_url)
+                self._timed, "Valkey", lambda: valkey.start(subprocesses, url=self._given_redis_url)
             )
             mongodb_url = executor.submit(
-                self._timed, "MongoDB", lambda: mongod.start(children, url=self._given_mongodb_url)
+                self._timed, "MongoDB", lambda: mongod.start(subprocesses, url=self._given_mongodb_url)
             )
             self._all([resources, redis_url, mongodb_url])
             made = resources.result()
@@ -209,12 +206,12 @@ class Stack:
             self.queue_url, self.dead_letter_url = made.queue_url, made.dead_letter_url
             self.doorbells_url, self.dead_doorbells_url = made.doorbells_url, made.dead_doorbells_url
             self.dead_schedules_url = made.dead_schedules_url
-            self._pools.update(self._make_pools(children, made))
+            self._pools.update(self._make_pools(subprocesses, made))
             self._lambda.start()
             self._sink.start()
             warm = [(name, pool) for name, pool in self._pools.items() if pool.function.warm]
             self._all([executor.submit(self._timed, f"function {n}", p.warm_up) for n, p in warm])
-        self._sources = Sources(
+        self._sources = EventSources(
             made, self._pools, self._lambda, aws_url=self.aws_url, clock=self.clock, every_s=self._wake_s
         )
         self._sources.start()
@@ -223,10 +220,10 @@ class Stack:
         self._tell("HTTP", "ready")
 
     def _start_aws(self) -> aws.Resources:
-        self.aws_url = aws.start(self._running_children(), self._clock_text)
+        self.aws_url = aws.start(self._running_subprocesses(), self._clock_text)
         return aws.create_resources(self.aws_url, self._ses_identities)
 
-    def _make_pools(self, children: Subprocesses, made: aws.Resources) -> dict[str, Pool]:
+    def _make_pools(self, subprocesses: Subprocesses, made: aws.Resources) -> dict[str, Pool]:
         given = settings(
             made,
             signing_secret=self.signing_secret,
@@ -239,20 +236,24 @@ class Stack:
             clock_text=self._clock_text,
             speed=self.speed,
         )
-        environments = partial(
-            environment, settings=given, aws_url=self.aws_url, lambda_url=self.lambda_url, extra=self._extra_env
+        variables = partial(
+            function_environment,
+            settings=given,
+            aws_url=self.aws_url,
+            lambda_url=self.lambda_url,
+            extra=self._extra_env,
         )
-        return pools(self._functions, children, environments, self._environments)
+        return pools(self._functions, subprocesses, variables, self._environments)
 
     def _preferences(self, payload: bytes) -> Any:
         if PREFERENCES not in self._pools:
             raise LocalStackError(f"this local stack has no function {PREFERENCES}")
         return self._pools[PREFERENCES].invoke(payload)
 
-    def _running_children(self) -> Subprocesses:
-        if self._children is None:
+    def _running_subprocesses(self) -> Subprocesses:
+        if self._subprocesses is None:
             raise LocalStackError("the local stack is not running")
-        return self._children
+        return self._subprocesses
 
     def _timed(self, label: str, start: Callable[[], T]) -> T:
         self._tell(label, "starting")
@@ -265,13 +266,13 @@ class Stack:
         return result
 
     def _all(self, futures: list[Future[Any]]) -> None:
-        """Wait for all; at the first failure stop the children, so that the others' waits end too."""
+        """Wait for all; at the first failure stop the subprocesses, so that the others' waits end too."""
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             for future in done:
                 future.result()
         except BaseException:
-            self._running_children().stop()
+            self._running_subprocesses().stop()
             raise
 
     def _tell(self, label: str, state: Literal["starting", "ready", "failed", "cleaned up", "stopped"]) -> None:

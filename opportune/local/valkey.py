@@ -16,7 +16,7 @@ from redis.retry import Retry
 
 from opportune.system.errors import LocalStackError
 from opportune.system.ports import HOST, free_port, free_port_pair
-from opportune.system.subprocesses import Child, Subprocesses
+from opportune.system.subprocesses import Subprocess, Subprocesses
 
 READY_TIMEOUT_S = 15.0
 _SLOTS = 16384
@@ -29,7 +29,7 @@ class Cluster:
     """A running cluster: one URL and one child per master, in the order of their slots."""
 
     urls: list[str]
-    nodes: list[Child]
+    nodes: list[Subprocess]
 
     @property
     def url(self) -> str:
@@ -66,7 +66,7 @@ def _from_wheel() -> Path:
     return server
 
 
-def start(children: Subprocesses, *, url: str | None = None, server: Path | None = None) -> str:
+def start(subprocesses: Subprocesses, *, url: str | None = None, server: Path | None = None) -> str:
     """Start Valkey, or *server*, and return its URL; a given *url* is checked and returned instead."""
     if url:
         try:
@@ -74,15 +74,15 @@ def start(children: Subprocesses, *, url: str | None = None, server: Path | None
         except (redis.RedisError, ValueError) as error:
             raise LocalStackError(f"the state store at {url} does not answer: {error}") from error
         return url
-    return _url(_start_node(children, "valkey", server=server)[1])
+    return _url(_start_node(subprocesses, "valkey", server=server)[1])
 
 
-def start_cluster(children: Subprocesses, nodes: int = 3, *, server: Path | None = None) -> Cluster:
+def start_cluster(subprocesses: Subprocesses, nodes: int = 3, *, server: Path | None = None) -> Cluster:
     """Start *nodes* masters that share all slots, and wait until each finds the cluster complete.
 
     *server*: in place of Valkey.
     """
-    started = [_start_node(children, f"valkey-{number}", clustered=True, server=server) for number in range(nodes)]
+    started = [_start_node(subprocesses, f"valkey-{number}", clustered=True, server=server) for number in range(nodes)]
     urls = [_url(port) for _, port in started]
     clients = [_client(url) for url in urls]
     for number, client in enumerate(clients):
@@ -104,13 +104,13 @@ def start_cluster(children: Subprocesses, nodes: int = 3, *, server: Path | None
 
 
 def _start_node(
-    children: Subprocesses, name: str, *, clustered: bool = False, server: Path | None = None
-) -> tuple[Child, int]:
+    subprocesses: Subprocesses, name: str, *, clustered: bool = False, server: Path | None = None
+) -> tuple[Subprocess, int]:
     server = server or find_server()
     for attempt in range(_ATTEMPTS):
         port = free_port_pair(_BUS_OFFSET) if clustered else free_port()
-        folder = children.run_dir / f"{name}-{port}"
-        child = children.start(name, _command(server, folder, port, clustered))
+        folder = subprocesses.run_dir / f"{name}-{port}"
+        child = subprocesses.start(name, _command(server, folder, port, clustered))
         try:
             child.wait_ready(partial(_answers, _url(port), folder), READY_TIMEOUT_S)
         except LocalStackError:

@@ -6,8 +6,8 @@ from opportune.local.accepted import Accepted, activation
 from opportune.local.http_server import HttpServer, Request, Response
 from shared.clock import Clock
 
-MOST = 200
-MOST_BODY_BYTES = 1024 * 1024
+MAX_KEPT = 200
+MAX_BODY_BYTES = 1024 * 1024
 # Where the webhook would have gone had the sink not been in between.
 URL_HEADER = "opportune-url"
 
@@ -17,11 +17,11 @@ class WebhookSink:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._accepted: deque[Accepted] = deque(maxlen=MOST)
+        self._accepted: deque[Accepted] = deque(maxlen=MAX_KEPT)
         self._server = HttpServer(
             self._answer,
             port=None,
-            most_body=MOST_BODY_BYTES,
+            max_body=MAX_BODY_BYTES,
             too_large=Response(413),
             failed=Response(500),
         )

@@ -8,8 +8,8 @@ from typing import Any
 
 import jwt
 
-from opportune.local.stack import running
 from opportune.system.connection import STATE_DIR, NotConnected
+from opportune.system.state_file import running_stack
 from shared.errors import InvalidRequest
 from shared.secrets import resolve
 from shared.signing import identity_key
@@ -20,7 +20,7 @@ LONGEST_HOURS = 24
 
 def identity_secret(env: Mapping[str, str] = os.environ) -> str:
     """Return what all keys are derived from: of the environment (or the ARN there), else of the local stack."""
-    given = env.get(VARIABLE) or (running(STATE_DIR) or {}).get("identity_secret")
+    given = env.get(VARIABLE) or (running_stack(STATE_DIR) or {}).get("identity_secret")
     if not given:
         raise NotConnected(
             f"nothing says what keys are derived from: set {VARIABLE} to the stack's output IdentitySecretArn, "

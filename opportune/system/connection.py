@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo.database import Database
 
-from opportune.local.stack import running
+from opportune.system.state_file import running_stack
 from shared import mongodb, secrets
 from shared.errors import OpportuneError
 from shared.mongodb import Document
@@ -51,7 +51,8 @@ def endpoint(url: str | None = None) -> str:
 
 def signing_secret() -> str:
     """Return what links and webhooks are signed with; an ARN in the environment is looked up."""
-    secret = secrets.resolve(os.environ.get(SIGNING_SECRET, "")) or (running(STATE_DIR) or {}).get("signing_secret")
+    stack = running_stack(STATE_DIR) or {}
+    secret = secrets.resolve(os.environ.get(SIGNING_SECRET, "")) or stack.get("signing_secret")
     if not secret:
         raise NotConnected(
             f"no running system: start one with `opportune run`, or set {SIGNING_SECRET} to the secret or its ARN"
@@ -61,12 +62,12 @@ def signing_secret() -> str:
 
 def environment() -> dict[str, str]:
     """Return the environment, with the demo keys that a running local stack has made."""
-    stack = running(STATE_DIR)
+    stack = running_stack(STATE_DIR)
     return {**(stack.get("keys", {}) if stack else {}), **os.environ}
 
 
 def _find(given: str | None, variable: str, entry: str, option: str) -> str:
-    stack: dict[str, Any] | None = running(STATE_DIR)
+    stack: dict[str, Any] | None = running_stack(STATE_DIR)
     found = given or os.environ.get(variable) or (stack or {}).get(entry)
     if not found:
         raise NotConnected(

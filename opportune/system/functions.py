@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from opportune.local.stack import running
 from opportune.system.connection import STATE_DIR, NotConnected
+from opportune.system.state_file import running_stack
 from shared import clock
 from shared.clock import Clock
 from shared.invoke import Invoke, LambdaInvoke, lambda_client, no_retry_config
@@ -47,7 +47,7 @@ def dead_queues() -> Queues:
 
 def system_clock() -> Clock:
     """Return the clock of the functions: in a local stack it may run faster."""
-    text = os.environ.get("OPPORTUNE_CLOCK") or (running(STATE_DIR) or {}).get("clock")
+    text = os.environ.get("OPPORTUNE_CLOCK") or (running_stack(STATE_DIR) or {}).get("clock")
     return clock.parse(text) if text else clock.now_ms
 
 
@@ -57,7 +57,7 @@ def ask(function: Invoke, request: Any) -> Any:
 
 
 def _stack(variable: str) -> dict[str, Any]:
-    stack = running(STATE_DIR)
+    stack = running_stack(STATE_DIR)
     if stack is None:
         raise NotConnected(f"no running system: start one with `opportune run`, or set {variable}")
     return stack

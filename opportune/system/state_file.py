@@ -11,7 +11,7 @@ from opportune.system.processes import Process
 NAME = "stack.json"
 
 
-def running(state_dir: Path) -> dict[str, Any] | None:
+def running_stack(state_dir: Path) -> dict[str, Any] | None:
     """Return what the running stack of *state_dir* wrote down, or None if none is up.
 
     Keys: pid, started, http_url, lambda_url, aws_url, redis_url, mongodb_url, queue_url, dead_letter_url,

@@ -1,7 +1,7 @@
 """Child processes of a run: started, waited for, stopped, and never left behind.
 
 Each child gets a session of its own, so that Ctrl-C reaches only the parent, which then stops
-its children in order. Each is recorded in the run folder with its start time; the watchdog, or
+its subprocesses in order. Each is recorded in the run folder with its start time; the watchdog, or
 the next start, stops what a killed parent left.
 """
 
@@ -23,7 +23,7 @@ INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "USE
 _TAIL_BYTES = 8192
 
 
-class Child:
+class Subprocess:
     """A started process and its log file."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -84,13 +84,13 @@ class Child:
 
 
 class Subprocesses:
-    """The children of one run. Use as a context manager, or call `stop`; both are idempotent."""
+    """The subprocesses of one run. Use as a context manager, or call `stop`; both are idempotent."""
 
     def __init__(self, run_dir: Path, logs_dir: Path, environ: Mapping[str, str]) -> None:
         self.run_dir = run_dir
         self._logs_dir = logs_dir
         self._environ = {name: environ[name] for name in INHERITED if name in environ}
-        self._children: list[Child] = []
+        self._subprocesses: list[Subprocess] = []
         self._lock = threading.Lock()
         self._stopped = False
         processes.claim(run_dir)
@@ -112,11 +112,11 @@ class Subprocesses:
         piped: bool = False,
         pass_fds: Sequence[int] = (),
         disposable: bool = False,
-    ) -> Child:
+    ) -> Subprocess:
         """Start *command*; its output is appended to ``logs/<log or name>.log``.
 
         *env* is added to the inherited part of the environment. ``piped`` keeps standard output
-        back for `Child.stdout`. *pass_fds* are inherited under the same numbers. A *disposable*
+        back for `Subprocess.stdout`. *pass_fds* are inherited under the same numbers. A *disposable*
         child has nothing to put in order and is killed at once. Raises `LocalStackError` if it
         cannot be started or the run is already being stopped.
         """
@@ -134,22 +134,22 @@ class Subprocesses:
                 pass_fds=pass_fds,
             )
             child.disposable = disposable
-            self._children = [other for other in self._children if other.alive()]
-            self._children.append(child)
+            self._subprocesses = [other for other in self._subprocesses if other.alive()]
+            self._subprocesses.append(child)
         return child
 
     def stop(self, grace_s: float = 3.0) -> None:
-        """Stop all children at once: SIGTERM, after *grace_s* seconds SIGKILL."""
+        """Stop all subprocesses at once: SIGTERM, after *grace_s* seconds SIGKILL."""
         with self._lock:
             self._stopped = True
-            children, self._children = self._children, []
-        for child in children:
+            subprocesses, self._subprocesses = self._subprocesses, []
+        for child in subprocesses:
             if child.disposable:
                 child.process.kill()
             else:
                 child.process.terminate()
         deadline = time.monotonic() + grace_s
-        for child in children:
+        for child in subprocesses:
             if not child.wait(max(0.0, deadline - time.monotonic())):
                 child.kill()
             if child.process.stdout is not None:
@@ -175,7 +175,7 @@ class Subprocesses:
         stdin: int,
         stdout: int | None = None,
         pass_fds: Sequence[int] = (),
-    ) -> Child:
+    ) -> Subprocess:
         path = self._logs_dir / f"{log or name}.log"
         with path.open("ab") as file:
             try:
@@ -192,7 +192,7 @@ class Subprocesses:
             except OSError as error:
                 raise LocalStackError(f"{name} cannot be started: {error}") from error
         processes.record(self.run_dir, Process.running(process.pid, name))
-        return Child(name, process, path)
+        return Subprocess(name, process, path)
 
 
 def sweep_dead_runs(state_dir: Path) -> list[str]:

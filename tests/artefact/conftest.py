@@ -14,13 +14,14 @@ import redis
 from pymongo.database import Database
 
 from opportune.authoring import publishing
-from opportune.demo import demo_run
-from opportune.demo.demo_run import StackWitness
-from opportune.demo.scenario import chapters
+from opportune.demo.run import PUBLIC_KEY, SECRET_KEY_VARIABLE
+from opportune.demo.scenario.customers import import_customers
+from opportune.demo.scenario.play import play
+from opportune.demo.stack_observer import StackObserver
 from opportune.events.send import Busy, Endpoint
 from opportune.local import valkey
 from opportune.local.aws import ACCOUNT, REGION
-from opportune.local.environments import Function, Start
+from opportune.local.environments import Function, StartEnvironment
 from opportune.local.functions import FUNCTIONS
 from opportune.local.stack import Stack
 from opportune.system.ports import HOST
@@ -64,8 +65,8 @@ def _elasticache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """
     folder = tmp_path_factory.mktemp("elasticache")
     pair = certificate(folder)
-    with Subprocesses(folder / "run", folder / "logs", os.environ) as children, ExitStack() as open_:
-        cluster = valkey.start_cluster(children, 3)
+    with Subprocesses(folder / "run", folder / "logs", os.environ) as subprocesses, ExitStack() as open_:
+        cluster = valkey.start_cluster(subprocesses, 3)
         nodes = [open_.enter_context(redis.Redis.from_url(url)) for url in cluster.urls]
         fronts = [TlsFront(int(url.rpartition(":")[2].partition("/")[0]), *pair) for url in cluster.urls]
         for node, front in zip(nodes, fronts, strict=True):
@@ -105,8 +106,8 @@ def _atlas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("atlas")
     pair, sts = certificate(folder), Sts()
     with (
-        Subprocesses(folder / "run", folder / "logs", os.environ) as children,
-        SecuredMongod(children) as mongod,
+        Subprocesses(folder / "run", folder / "logs", os.environ) as subprocesses,
+        SecuredMongod(subprocesses) as mongod,
         Atlas(mongod, sts) as atlas,
     ):
         front = TlsFront(atlas.port, *pair)
@@ -130,16 +131,16 @@ def artefacts(
         yield system
 
 
-def untold(system: Artefacts) -> list[tuple[str, str]]:
-    """Tell the demo story; return the lines that did not come true, each with what came."""
-    witness = StackWitness(system.stack, system.database)
-    told = chapters.play(system.browser, system.server, witness, system.token)
-    return [(result.title, result.came) for result in told if not result.passed]
+def failed_cases(system: Artefacts) -> list[tuple[str, str]]:
+    """Play the demo scenario; return title and outcome of the cases that failed."""
+    observer = StackObserver(system.stack, system.database)
+    results = play(system.browser, system.server, observer, system.token)
+    return [(result.title, result.came) for result in results if not result.passed]
 
 
 @contextmanager
 def running(
-    folder: Path, environments: Start, *, functions: Mapping[str, Function] = FUNCTIONS, **options: Any
+    folder: Path, environments: StartEnvironment, *, functions: Mapping[str, Function] = FUNCTIONS, **options: Any
 ) -> Iterator[Artefacts]:
     """Run the system on *environments*; *options* go to the stack."""
     # As read-only as on Lambda: nothing that a start compiles is there at the next one.
@@ -158,12 +159,12 @@ def running(
         closing(mongodb.database(stack.mongodb_url, "opportune").client) as client,
     ):
         database = client.opportune
-        demo_run.import_customers(database, token)
+        import_customers(database, token)
         publishing.publish_folder(database, ROOT / "campaigns" / "demo", KEYS)
         publishing.refresh_targets(database, "demo")
-        browser = Endpoint(stack.http_url, demo_run.PUBLIC_KEY)
+        browser = Endpoint(stack.http_url, PUBLIC_KEY)
         _start(browser)
-        yield Artefacts(stack, database, browser, Endpoint(stack.http_url, KEYS[demo_run.SECRET_KEY_VARIABLE]), token)
+        yield Artefacts(stack, database, browser, Endpoint(stack.http_url, KEYS[SECRET_KEY_VARIABLE]), token)
 
 
 def _start(browser: Endpoint) -> None:

@@ -10,7 +10,7 @@ from statistics import median
 import pytest
 
 from opportune.local.environments import Function
-from opportune.local.functions import FUNCTIONS, environment
+from opportune.local.functions import FUNCTIONS, function_environment
 from opportune.system.subprocesses import Subprocesses
 from shared.settings import GATEWAY
 from tests.conftest import Aws
@@ -50,14 +50,14 @@ def test_a_cold_start_is_little_more_than_that_of_its_client(
     functions[GUARDED] = functions[GATEWAY]
     took: dict[str, list[float]] = {name: [] for name in functions}
     variables = partial(_variables, aws.url, _secrets(aws))
-    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as children:
+    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as subprocesses:
         folders = {BARE: tmp_path / BARE, GUARDED: runtime.built / "GatewayFunction"}
         start = Runtime(runtime.python, runtime.emulator, runtime.built, folders).start
         rounds = 0
         while rounds < ROUNDS or (_too_slow(took) and rounds < MOST_ROUNDS):
             rounds += 1
             for name, function in functions.items():  # in turn, so that a busy moment hits all
-                started = start(name, function, children, variables(name, function), tmp_path)
+                started = start(name, function, subprocesses, variables(name, function), tmp_path)
                 took[name] += _start_ms(started)
     of_bare = _of_bare(took)
     with capsys.disabled():
@@ -99,7 +99,7 @@ def _variables(aws_url: str, arns: Mapping[str, str], name: str, function: Funct
         name = GATEWAY
     else:
         del settings["OPPORTUNE_ORIGIN_SECRET"]
-    return environment(name, function, settings=settings, aws_url=aws_url, lambda_url=NOWHERE, extra=extra)
+    return function_environment(name, function, settings=settings, aws_url=aws_url, lambda_url=NOWHERE, extra=extra)
 
 
 def _start_ms(started: Emulated) -> list[float]:

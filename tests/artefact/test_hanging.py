@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from decider import wiring
-from opportune.demo.scenario.model import Teller
+from opportune.demo.scenario.model import TrackingClient
 from opportune.events.send import Busy
 from opportune.local.functions import FUNCTIONS, GATEWAY_TIMEOUT_MS
 from shared.settings import DECIDER, ENGAGER, GATEWAY
@@ -46,17 +46,17 @@ def test_an_engager_that_hangs_does_not_take_the_event_down(runtime: Runtime, tm
     functions = {**FUNCTIONS, ENGAGER: replace(FUNCTIONS[ENGAGER], handler="hangs.handler", warm=0)}
     environments = replace(runtime, instead={ENGAGER: code})
     with running(tmp_path, environments.start, functions=functions, wake_s=3600.0) as system:
-        teller = Teller(system.browser, system.server)
+        client = TrackingClient(system.browser, system.server)
         anna, bob = f"anna-{system.token}", f"bob-{system.token}"
         for _ in range(2):
-            assert teller.track(anna, "game_result", outcome="win") == []
+            assert client.track(anna, "game_result", outcome="win") == []
         begun = time.monotonic()
         with pytest.raises(Busy, match="503"):
-            teller.track(anna, "game_result", message_id="third", outcome="win")
+            client.track(anna, "game_result", message_id="third", outcome="win")
         assert wiring.ENGAGER_TIMEOUT_S <= time.monotonic() - begun < GATEWAY_TIMEOUT_MS / 1000
         begun = time.monotonic()
-        assert teller.track(bob, "game_result", outcome="win") == []
+        assert client.track(bob, "game_result", outcome="win") == []
         assert time.monotonic() - begun < 1
         hanging.unlink()
-        (popup,) = teller.track(anna, "game_result", message_id="third", outcome="win")
+        (popup,) = client.track(anna, "game_result", message_id="third", outcome="win")
         assert popup["campaign"] == "three-wins"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from opportune.demo.scenario.model import Teller, wait_for
+from opportune.demo.scenario.model import TrackingClient, wait_for
 from opportune.events.send import Busy
-from tests.artefact.conftest import Artefacts, running, untold
+from tests.artefact.conftest import Artefacts, failed_cases, running
 from tests.conftest import Aws
 from tests.support.emulator import Runtime
 from tests.support.native import USER, NativeRedis, native_redis
@@ -40,7 +40,7 @@ def _system(
 @pytest.mark.timeout(600)  # with the build before it
 def test_the_story_passes(system: Artefacts, store: NativeRedis) -> None:
     """Every line of the demo story comes true, and nobody entered but the user of the template."""
-    assert untold(system) == []
+    assert failed_cases(system) == []
     assert store.users() == {USER}
 
 
@@ -74,13 +74,13 @@ class Wins:
     """A user's wins, each under a message id of its own."""
 
     def __init__(self, system: Artefacts, user: str) -> None:
-        self._teller = Teller(system.browser, system.server)
+        self._client = TrackingClient(system.browser, system.server)
         self._user = user
 
     def send(self, number: int) -> list[str]:
         """Send a win, or send it again; return the campaigns of the popups in the answer."""
         message_id = f"{self._user}-win-{number}"
-        popups = self._teller.track(self._user, "game_result", message_id=message_id, outcome="win")
+        popups = self._client.track(self._user, "game_result", message_id=message_id, outcome="win")
         return [popup["campaign"] for popup in popups]
 
 

@@ -7,12 +7,12 @@ from urllib.request import urlopen
 import msgspec
 import pytest
 
-from opportune.local import aws, live, outbox_page
+from opportune.local import aws, decision_feed, outbox_page
 from opportune.local.functions import FUNCTIONS
 from opportune.system import processes
 from shared.invoke import LambdaInvoke
 from shared.settings import DECIDER, ENGAGER, GATEWAY
-from tests.artefact.conftest import Artefacts, Cluster, untold
+from tests.artefact.conftest import Artefacts, Cluster, failed_cases
 from tests.support.emulator import peak_mb, starts_ms
 from tests.support.lambdas import http_event
 from tests.support.secured_mongod import role_arn
@@ -21,7 +21,7 @@ from tests.support.secured_mongod import role_arn
 @pytest.mark.timeout(300)
 def test_the_story_passes(artefacts: Artefacts, capsys: pytest.CaptureFixture[str]) -> None:
     """Every line of the demo story comes true; what each function's starts and memory came to is printed."""
-    assert untold(artefacts) == []
+    assert failed_cases(artefacts) == []
     used = _figures(artefacts.stack.logs_dir, artefacts.stack.run_dir)
     with capsys.disabled():
         print("\n\nbuilt functions in Lambda's emulator, during the demo story")
@@ -41,7 +41,9 @@ def test_mongodb_was_entered_by_iam(artefacts: Artefacts, atlas: Cluster) -> Non
     assert {role_arn(DECIDER), role_arn(ENGAGER)} <= set(atlas.entered)
 
 
-@pytest.mark.parametrize("page", [live.PATH, f"{live.STANDING_PATH}?site=demo&user=anna", outbox_page.JSON_PATH])
+@pytest.mark.parametrize(
+    "page", [decision_feed.PATH, f"{decision_feed.STANDING_PATH}?site=demo&user=anna", outbox_page.JSON_PATH]
+)
 def test_what_was_built_has_no_page_that_only_this_machine_has(artefacts: Artefacts, page: str) -> None:
     """Decisions as they fall, what was sent: here they are served beside the Gateway, and it knows nothing of them."""
     path, _, query = page.partition("?")

@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from opportune.demo.demo_run import import_customers
+from opportune.demo.scenario.customers import import_customers
 from tests.browser.test_tag_popups import OPEN_ROOTS
 from tests.support.whole_system import System
 

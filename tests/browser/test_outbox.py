@@ -57,7 +57,7 @@ class Front:
             page = pages.get(request.target)
             return page(request) if page else Response(200, b"elsewhere", [("Content-Type", "text/plain")])
 
-        self.server = HttpServer(answer, port=None, most_body=1000, too_large=Response(413), failed=Response(500))
+        self.server = HttpServer(answer, port=None, max_body=1000, too_large=Response(413), failed=Response(500))
 
 
 @pytest.fixture(name="front")

@@ -20,10 +20,10 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from opportune.local import environments
-from opportune.local.environments import Answer, Function
+from opportune.local.environments import Function, InvocationResult
 from opportune.system.ports import HOST, free_port
 from opportune.system.processes import start_time
-from opportune.system.subprocesses import Child, Subprocesses
+from opportune.system.subprocesses import Subprocess, Subprocesses
 from tests.support.paths import ROOT
 
 RUNTIME = ROOT / ".runtime"  # what Lambda's Python has besides the standard library
@@ -51,7 +51,7 @@ class Runtime:
         self,
         name: str,
         function: Function,
-        children: Subprocesses,
+        subprocesses: Subprocesses,
         env: Mapping[str, str],
         cwd: Path,  # noqa: ARG002 - what is built lies elsewhere
     ) -> "Emulated":
@@ -60,7 +60,7 @@ class Runtime:
         ports = [f"{HOST}:{port}" for port in self._two_ports()]
         command = [self.emulator, "--log-level", "info"]
         command += ["--runtime-interface-emulator-address", ports[0], "--runtime-api-address", ports[1]]
-        child = children.start(
+        child = subprocesses.start(
             f"function {name}",
             [*command, self.python, "-m", "awslambdaric", function.handler],
             env={
@@ -94,7 +94,7 @@ class Runtime:
 class Emulated:
     """A running emulator. `serve` is called by one thread at a time."""
 
-    def __init__(self, child: Child, address: str) -> None:
+    def __init__(self, child: Subprocess, address: str) -> None:
         self._child = child
         self._http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=2, read=ANSWER_S))
         self._url = f"http://{address}/2015-03-31/functions/function/invocations"
@@ -115,14 +115,18 @@ class Emulated:
         """Say whether the emulator still runs."""
         return self._child.alive()
 
-    def serve(self, payload: bytes) -> tuple[Answer, bool]:
+    def serve(self, payload: bytes) -> tuple[InvocationResult, bool]:
         """Serve one invocation; after a timeout or a crash the emulator itself starts the runtime anew."""
         try:
             response = self._http.request("POST", self._url, body=payload, headers=CLOSE)
         except HTTPError as error:
             self.stop()
-            return Answer(json.dumps({"errorType": type(error).__name__}).encode(), environments.UNHANDLED), False
-        return Answer(response.data, environments.UNHANDLED if failed(response.status, response.data) else None), True
+            return InvocationResult(
+                json.dumps({"errorType": type(error).__name__}).encode(), environments.UNHANDLED
+            ), False
+        return InvocationResult(
+            response.data, environments.UNHANDLED if failed(response.status, response.data) else None
+        ), True
 
     def stop(self) -> None:
         """End the emulator, which ends its runtime."""

@@ -90,9 +90,9 @@ def native_redis(server: Path, folder: Path, password: str) -> Iterator[NativeRe
         username=KEEPER,
         password=f"{password}-of-the-keeper",
     )
-    with Subprocesses(folder / "run", folder / "logs", os.environ) as children, keeper:
+    with Subprocesses(folder / "run", folder / "logs", os.environ) as subprocesses, keeper:
         command = [str(server), *(word for name, value in options.items() for word in (f"--{name}", value))]
-        children.start("redis", command).wait_ready(lambda: _answers(keeper), READY_S)
+        subprocesses.start("redis", command).wait_ready(lambda: _answers(keeper), READY_S)
         yield NativeRedis(port, password, pair, keeper)
 
 

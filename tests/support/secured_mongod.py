@@ -45,10 +45,10 @@ class SecuredMongod:
     ``admin`` may do everything; users are named by their ARN, as Atlas has them.
     """
 
-    def __init__(self, children: Subprocesses) -> None:
+    def __init__(self, subprocesses: Subprocesses) -> None:
         self.port = free_port()
         self._passwords = {"root": secrets.token_urlsafe(16)}
-        self._start(children)
+        self._start(subprocesses)
         self.admin: MongoClient[Document] = MongoClient(self.url("root"))
         for name, privileges in roles():
             self.admin.admin.command("createRole", name, privileges=privileges, roles=[])
@@ -76,16 +76,16 @@ class SecuredMongod:
         name = f"{quote(user, safe='')}:{self._passwords[user]}"
         return f"mongodb://{name}@{HOST}:{self.port}/?directConnection=true&replicaSet={mongod.REPLICA_SET}"
 
-    def _start(self, children: Subprocesses) -> None:
-        data = children.run_dir / f"secured-{self.port}"
+    def _start(self, subprocesses: Subprocesses) -> None:
+        data = subprocesses.run_dir / f"secured-{self.port}"
         data.mkdir()
         key = data / "members.key"  # a replica set with access control wants one
         key.write_text(secrets.token_hex(32))
         key.chmod(0o600)
-        program = str(mongod.find_program(children.run_dir))
+        program = str(mongod.find_program(subprocesses.run_dir))
         where = ["--dbpath", str(data), "--port", str(self.port), "--bind_ip", HOST]
         options = ["--replSet", mongod.REPLICA_SET, "--keyFile", str(key), *mongod._OPTIONS]
-        child = children.start("mongod with access control", [program, *where, *options], disposable=True)
+        child = subprocesses.start("mongod with access control", [program, *where, *options], disposable=True)
         members = [{"_id": 0, "host": f"{HOST}:{self.port}"}]
         config = {"_id": mongod.REPLICA_SET, "members": members, "writeConcernMajorityJournalDefault": False}
         # Who comes from this machine may do that much as long as there is no user.

@@ -15,7 +15,7 @@ from gateway.rate_limiter import RateLimiter
 from gateway.tag import Tag
 from gateway.wiring import ASSETS
 from opportune.local.api_gateway import ApiGateway
-from opportune.local.environments import Answer
+from opportune.local.environments import InvocationResult
 from opportune.local.http_server import HttpServer, Request, Response
 from opportune.site_tag import build
 from shared.clock import now_ms
@@ -68,17 +68,17 @@ class Edge:
         events = msgspec.json.decode(payload, type=Decide).events
         return msgspec.json.encode(Decided([Decision(e.message_id, [self.popups[e.event]]) for e in events]))
 
-    def _answer(self, payload: bytes) -> Answer:
+    def _answer(self, payload: bytes) -> InvocationResult:
         event = json.loads(payload)
         if event["requestContext"]["http"]["method"] == "POST":
             self.requests.append(event)
             if self.status:
                 told = {"code": "unavailable", "message": "not now"}
                 headers = {"access-control-allow-origin": "*"}
-                return Answer(
+                return InvocationResult(
                     json.dumps({"statusCode": self.status, "headers": headers, "body": json.dumps(told)}).encode()
                 )
-        return Answer(json.dumps(self._handler(event, Context())).encode())
+        return InvocationResult(json.dumps(self._handler(event, Context())).encode())
 
 
 class Site:
@@ -86,7 +86,7 @@ class Site:
 
     def __init__(self) -> None:
         self.pages: dict[str, tuple[str, Mapping[str, str]]] = {}
-        self._server = HttpServer(self._answer, port=None, most_body=10**6, too_large=FAILED, failed=FAILED)
+        self._server = HttpServer(self._answer, port=None, max_body=10**6, too_large=FAILED, failed=FAILED)
         self.url = self._server.url
         self.start, self.stop = self._server.start, self._server.stop
 

@@ -42,8 +42,8 @@ class System:
 def _system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("system")
     with (
-        Subprocesses(folder / "run", folder / "logs", os.environ) as children,
-        SecuredMongod(children) as cluster,
+        Subprocesses(folder / "run", folder / "logs", os.environ) as subprocesses,
+        SecuredMongod(subprocesses) as cluster,
         Stack(
             state_dir=folder / ".opportune",
             demo_dir=ROOT / "web" / "demo",

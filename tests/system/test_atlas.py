@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from opportune.demo import demo_run
-from opportune.demo.scenario import chapters
+from opportune.demo.run import PUBLIC_KEY, SECRET_KEY_VARIABLE
+from opportune.demo.scenario.customers import import_customers
+from opportune.demo.scenario.play import play
+from opportune.demo.stack_observer import StackObserver
 from opportune.events.send import Endpoint
 from opportune.local.stack import Stack
 from opportune.system.subprocesses import Subprocesses
@@ -62,12 +64,12 @@ def test_the_story_passes(atlas: Atlas, sts: Sts, profile: Mapping[str, str], tm
         functions=with_settings(lambda name: sts.issue(role_arn(name)).environment),
     ) as stack:
         database = mongodb.database(atlas.url, "opportune")
-        demo_run.import_customers(database, "iam")
+        import_customers(database, "iam")
         published = opportune("publish", definitions, atlas=atlas, cwd=tmp_path, env=profile)
         assert published.returncode == 0, published.stderr
-        browser = Endpoint(stack.http_url, demo_run.PUBLIC_KEY)
-        server = Endpoint(stack.http_url, KEYS[demo_run.SECRET_KEY_VARIABLE])
-        results = list(chapters.play(browser, server, demo_run.StackWitness(stack, database), "iam"))
+        browser = Endpoint(stack.http_url, PUBLIC_KEY)
+        server = Endpoint(stack.http_url, KEYS[SECRET_KEY_VARIABLE])
+        results = list(play(browser, server, StackObserver(stack, database), "iam"))
         database.client.close()
     assert [(result.title, result.came) for result in results if not result.passed] == []
     assert {role_arn(DECIDER), role_arn(ENGAGER), MARKETER} <= set(atlas.entered)

@@ -11,8 +11,8 @@ import urllib3
 
 from opportune.local import aws
 from opportune.local.api_gateway import ApiGateway
-from opportune.local.environments import Environment, Pool
-from opportune.local.functions import FUNCTIONS, FUNCTIONS_DIR, environment
+from opportune.local.environments import Pool, WorkerEnvironment
+from opportune.local.functions import FUNCTIONS, FUNCTIONS_DIR, function_environment
 from opportune.system.subprocesses import Subprocesses
 from shared.clock import now_ms
 from shared.settings import GATEWAY
@@ -67,7 +67,7 @@ def _edge(system: System, tmp_path: Path) -> Iterator[Edge]:
         "OPPORTUNE_CLOCK": f"{now_ms()},{SPEED}",
     }
     function = FUNCTIONS[GATEWAY]
-    variables = environment(
+    variables = function_environment(
         GATEWAY,
         function,
         settings=settings,
@@ -75,8 +75,8 @@ def _edge(system: System, tmp_path: Path) -> Iterator[Edge]:
         lambda_url=system.stack.lambda_url,
         extra={},
     )
-    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as children:
-        pool = Pool(GATEWAY, function, children, variables, FUNCTIONS_DIR, Environment.start)
+    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as subprocesses:
+        pool = Pool(GATEWAY, function, subprocesses, variables, FUNCTIONS_DIR, WorkerEnvironment.start)
         front = ApiGateway(pool.invoke, port=None, demo_dir=None)
         pool.warm_up()
         front.start()

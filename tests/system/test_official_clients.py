@@ -30,7 +30,7 @@ class Way:
         self.lost = 0
         self.requests: list[Request] = []
         self.answers: list[tuple[int, dict[str, Any]]] = []
-        self.server = HttpServer(self._pass_on, port=None, most_body=2**24, too_large=LOST, failed=LOST)
+        self.server = HttpServer(self._pass_on, port=None, max_body=2**24, too_large=LOST, failed=LOST)
 
     def _pass_on(self, request: Request) -> Response:
         headers = {name: value for name, value in request.headers if name.lower() not in ("host", "content-length")}

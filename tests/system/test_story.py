@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from opportune.demo.scenario import chapters
+from opportune.demo.scenario.play import play
 from opportune.events.send import Busy, Endpoint
 from tests.support.whole_system import System
 
@@ -108,7 +108,7 @@ class Deaf:
 
 def test_the_story_fails_where_something_differs(system: System) -> None:
     """Nobody of it is known here, and the witness lies: every chapter that expects something fails."""
-    results = list(chapters.play(system.browser, system.server, Deaf(), "strangers"))
+    results = list(play(system.browser, system.server, Deaf(), "strangers"))
     assert [result.passed for result in results] == [False, *[True] * 3, *[False] * 9]
 
 
@@ -116,7 +116,7 @@ def test_an_endpoint_that_is_away_is_an_error(system: System) -> None:
     """A wrong address is named."""
     away = Endpoint("http://127.0.0.1:1", "key")
     with pytest.raises(Exception, match="cannot be reached"):
-        list(chapters.play(away, system.server, Deaf(), "x", patient=False))
+        list(play(away, system.server, Deaf(), "x", retry_busy=False))
 
 
 class Hesitant(Endpoint):
@@ -137,7 +137,7 @@ class Hesitant(Endpoint):
 def test_the_story_sends_again_what_nobody_had_time_for(system: System) -> None:
     """On a busy machine a function may start too slowly for the first event, and trackers send it again, too."""
     endpoint = Hesitant(system.stack.http_url, "wk_demo_public")
-    first = next(chapters.play(endpoint, system.server, Deaf(), "busy"))
+    first = next(play(endpoint, system.server, Deaf(), "busy"))
     assert first.came == "nothing"
     assert len(endpoint.asked) == 4
     assert len(set(endpoint.asked)) == 3

@@ -39,7 +39,7 @@ stream.addEventListener("open", () => {
   stand();
 });
 stream.addEventListener("error", () => (state.textContent = "not connected"));
-stream.addEventListener("heard", ({ data }) => {
+stream.addEventListener("received", ({ data }) => {
   const heard = JSON.parse(data);
   const [kind, text] = outcome(heard);
   const said = Object.values(heard.properties).filter((each) => typeof each !== "object");

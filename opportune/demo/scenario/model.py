@@ -1,4 +1,4 @@
-"""What the story is told with: who sends, who looks, and a line of its table."""
+"""What the cases are written with: a client that sends events, an observer, and a line of the result."""
 
 import time
 import uuid
@@ -15,9 +15,9 @@ LEDGER_WAIT_S = 20.0
 
 
 class Observer(Protocol):
-    """Where the story looks for what does not come back in an answer."""
+    """Sees what the endpoint does not return: matches and delivered messages."""
 
-    speed: float  # of the clock of the functions
+    speed: float  # how many times as fast as the wall clock the functions' clock runs
 
     def matches(self, user: str, campaign: str) -> list[dict[str, Any]]: ...
     def arrived(self, channel: Channel, to: str) -> int: ...
@@ -26,7 +26,13 @@ class Observer(Protocol):
 
 @dataclass
 class Result:
-    """One line of the story's table."""
+    """The outcome of one case.
+
+    title: what the case is about
+    sent: the events, for people
+    expected, came: the outcome that is expected, and the actual one
+    round_trip_ms: of the last request
+    """
 
     title: str
     sent: str
@@ -37,21 +43,22 @@ class Result:
 
 
 @dataclass
-class Teller:
-    """Sends events as a site would, and remembers the last round trip.
+class TrackingClient:
+    """Sends events as a site does, and records how long each request took.
 
-    *patient*: as trackers do, it sends again what the endpoint has no time for, under the same message id.
+    browser, server: the endpoint with a public and with a secret write key
+    retry_busy: retry a request that is answered with 503 under the same message id, as trackers do
     """
 
     browser: Endpoint
     server: Endpoint
-    patient: bool = False
+    retry_busy: bool = False
     round_trips: list[float] = field(default_factory=list)
 
     def track(
         self, user: str, event: str, *, ago: float = 0.0, message_id: str = "", **properties: Any
     ) -> list[dict[str, Any]]:
-        """Track one event that happened *ago* seconds ago; return the popups of the answer."""
+        """Send one event that happened *ago* seconds ago; return the popups in the response."""
         now = datetime.now(UTC)
         answer = self._post(
             self.browser,
@@ -69,7 +76,7 @@ class Teller:
         return messages
 
     def history(self, user: str, minutes: list[float]) -> None:
-        """Send wins of the past, at those *minutes* of an hour that is over, as a server would."""
+        """Send wins as history, as a server does: at those *minutes* after the start of 2026."""
         begin = datetime(2026, 1, 1, tzinfo=UTC)
         batch = [
             {
@@ -86,19 +93,19 @@ class Teller:
         self._post(self.server, "/v1/batch", {"batch": batch})
 
     def _post(self, endpoint: Endpoint, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        post = endpoint.post_until_taken if self.patient else endpoint.post
+        post = endpoint.post_until_taken if self.retry_busy else endpoint.post
         answer, elapsed = post(path, body)
         self.round_trips.append(elapsed)
         return answer
 
 
 def count(things: list[Any], what: str) -> str:
-    """Return how many *things* there are, in words."""
+    """Return how many *things* there are, such as ``2 matches``."""
     return number(len(things), what)
 
 
 def titles(popups: list[dict[str, Any]]) -> str:
-    """Return what *popups* say."""
+    """Return the title of the first of *popups*, and how many there are."""
     return (
         "nothing"
         if not popups
@@ -107,13 +114,16 @@ def titles(popups: list[dict[str, Any]]) -> str:
 
 
 def number(number: int, what: str) -> str:
-    """Return a number of something, in words."""
-    return "nothing" if not number else f"{number} {what}" + ("s" if number > 1 else "")
+    """Return *number* with its noun, such as ``2 mails``; ``nothing`` for 0."""
+    if not number:
+        return "nothing"
+    plural = "es" if what.endswith("ch") else "s"
+    return f"{number} {what}{plural if number > 1 else ''}"
 
 
-def wait_for(what: Callable[[], Any]) -> Any:
-    """Return what *what* returns as soon as it is anything, or after a while all the same."""
+def wait_for(probe: Callable[[], Any]) -> Any:
+    """Return the first true result of *probe*, or its last one after 20 seconds."""
     deadline = time.monotonic() + LEDGER_WAIT_S
-    while not (found := what()) and time.monotonic() < deadline:
+    while not (found := probe()) and time.monotonic() < deadline:
         time.sleep(0.1)
     return found

@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 from gateway.openapi import describe
 from gateway.routes import ROUTES
 from opportune.local.api_gateway import ApiGateway
-from opportune.local.environments import Answer
+from opportune.local.environments import InvocationResult
 from tests.support.gateway_site import Site
 
 CHECKS = [
@@ -45,7 +45,7 @@ KEYS = {"key": "public"}
 def _url() -> Iterator[str]:
     site = Site(per_second=10**9)
     front = ApiGateway(
-        lambda payload: Answer(json.dumps(site.send(json.loads(payload))).encode()), port=None, demo_dir=None
+        lambda payload: InvocationResult(json.dumps(site.send(json.loads(payload))).encode()), port=None, demo_dir=None
     )
     front.start()
     yield front.url

@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from opportune.local.api_gateway import MOST_BODY_BYTES, ApiGateway, to_response
-from opportune.local.environments import Answer
+from opportune.local.api_gateway import MAX_BODY_BYTES, ApiGateway, to_response
+from opportune.local.environments import InvocationResult
 from opportune.local.http_server import Response
 from opportune.system.errors import LocalStackError, Throttled
 
@@ -28,12 +28,12 @@ class RecordingGateway:
         self.error: str | None = None
         self.failure: LocalStackError | None = None
 
-    def __call__(self, payload: bytes) -> Answer:
+    def __call__(self, payload: bytes) -> InvocationResult:
         """Record the event."""
         self.event = json.loads(payload)
         if self.failure:
             raise self.failure
-        return Answer(json.dumps(self.answer).encode(), self.error)
+        return InvocationResult(json.dumps(self.answer).encode(), self.error)
 
 
 @pytest.fixture
@@ -211,9 +211,9 @@ def test_errors_of_the_function_are_hidden(connection: http.client.HTTPConnectio
 
 def test_too_large_bodies_are_refused(connection: http.client.HTTPConnection, gateway: RecordingGateway) -> None:
     """Ten megabytes pass, one byte more gives 413 and does not reach the function."""
-    assert _call(connection, "POST", "/v1/b", b"x" * MOST_BODY_BYTES)[0] == 200
+    assert _call(connection, "POST", "/v1/b", b"x" * MAX_BODY_BYTES)[0] == 200
     gateway.event = {}
-    status, _, body = _call(connection, "POST", "/v1/b", b"x" * (MOST_BODY_BYTES + 1))
+    status, _, body = _call(connection, "POST", "/v1/b", b"x" * (MAX_BODY_BYTES + 1))
     assert (status, json.loads(body)) == (413, {"message": "Request Entity Too Large"})
     assert gateway.event == {}
     assert _call(connection, "GET", "/x")[0] == 200

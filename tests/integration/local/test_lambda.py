@@ -13,8 +13,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from opportune.local import aws
-from opportune.local.environments import Answer, Function, Pool
-from opportune.local.functions import environment
+from opportune.local.environments import Function, InvocationResult, Pool
+from opportune.local.functions import function_environment
 from opportune.local.lambda_endpoint import LambdaEndpoint, function_name
 from opportune.local.schedules import Schedule
 from opportune.system.errors import LocalStackError, Throttled
@@ -63,10 +63,10 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pool]]
     (folder / "small_handlers.py").write_text(HANDLERS)
     functions = {
         "echo": Function("small_handlers.echo", timeout_s=5, env={"SITE": "shop"}),
-        "act": Function("small_handlers.act", timeout_s=1, most=3),
+        "act": Function("small_handlers.act", timeout_s=1, max_environments=3),
     }
-    with Subprocesses(folder / "run", folder / "logs", os.environ) as children:
-        started = {name: _pool(name, function, children, folder) for name, function in functions.items()}
+    with Subprocesses(folder / "run", folder / "logs", os.environ) as subprocesses:
+        started = {name: _pool(name, function, subprocesses, folder) for name, function in functions.items()}
         for pool in started.values():
             pool.warm_up()
         yield started
@@ -89,10 +89,10 @@ def client(endpoint: LambdaEndpoint) -> Any:
     return aws.client("lambda", endpoint.url)
 
 
-def _pool(name: str, function: Function, children: Subprocesses, folder: Path) -> Pool:
+def _pool(name: str, function: Function, subprocesses: Subprocesses, folder: Path) -> Pool:
     extra = {"PYTHONPATH": str(folder)}
-    env = environment(name, function, settings={}, aws_url="", lambda_url="", extra=extra)
-    return Pool(name, function, children, env, folder)
+    env = function_environment(name, function, settings={}, aws_url="", lambda_url="", extra=extra)
+    return Pool(name, function, subprocesses, env, folder)
 
 
 def _act(pools: dict[str, Pool], **event: object) -> Any:
@@ -228,12 +228,12 @@ class Busy:
     def __init__(self) -> None:
         self.calls: list[bytes] = []
 
-    def invoke(self, payload: bytes) -> Answer:
+    def invoke(self, payload: bytes) -> InvocationResult:
         """Refuse, or answer."""
         self.calls.append(payload)
         if len(self.calls) < 3:
             raise Throttled("busy: no environment got free")
-        return Answer(b"null", None)
+        return InvocationResult(b"null", None)
 
 
 def test_an_event_invocation_waits_for_an_environment() -> None:
@@ -264,12 +264,12 @@ def test_an_import_failure_names_function_and_cause(tmp_path: Path) -> None:
     """A handler that cannot be imported is reported at the start, with the end of its log."""
     (tmp_path / "broken_handlers.py").write_text("print('on my way')\nimport no_such_module_anywhere\n")
     function = Function("broken_handlers.handler", timeout_s=2, warm=0)
-    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as children:
-        pool = _pool("decider", function, children, tmp_path)
+    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as subprocesses:
+        pool = _pool("decider", function, subprocesses, tmp_path)
         answer = pool.invoke(b"{}")
         assert answer.error == "Unhandled"
         assert json.loads(answer.payload)["errorType"] == "Runtime.ImportModuleError"
-        eager = _pool("decider", Function("broken_handlers.handler", timeout_s=2), children, tmp_path)
+        eager = _pool("decider", Function("broken_handlers.handler", timeout_s=2), subprocesses, tmp_path)
         with pytest.raises(LocalStackError, match=r"(?s)function decider.*no_such_module_anywhere.*on my way"):
             eager.warm_up()
     assert not any(process.alive() for process in recorded(tmp_path / "run"))

@@ -15,7 +15,7 @@ from opportune.local import accepted, outbox_page
 from opportune.local import aws as local_aws
 from opportune.local.accepted import Accepted
 from opportune.local.outbox_page import framed, readable
-from opportune.local.webhook_sink import MOST, WebhookSink
+from opportune.local.webhook_sink import MAX_KEPT, WebhookSink
 from opportune.system.subprocesses import Subprocesses
 from shared import clock
 from tests.conftest import Aws
@@ -110,8 +110,8 @@ def test_topics_and_reset(aws: Aws) -> None:
 @pytest.fixture(name="fast_aws", scope="module")
 def _fast_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
     folder = tmp_path_factory.mktemp("fast")
-    with Subprocesses(folder / "run", folder / "logs", os.environ) as children:
-        yield Aws(local_aws.start(children, f"{clock.now_ms()},{SPEED:g}"))
+    with Subprocesses(folder / "run", folder / "logs", os.environ) as subprocesses:
+        yield Aws(local_aws.start(subprocesses, f"{clock.now_ms()},{SPEED:g}"))
 
 
 def test_delays_are_shorter_for_a_fast_clock(fast_aws: Aws) -> None:
@@ -161,11 +161,11 @@ def test_webhooks_are_kept(sink: WebhookSink) -> None:
 
 def test_only_the_last_webhooks_are_kept(sink: WebhookSink) -> None:
     """Two hundred; a GET is refused and not kept."""
-    for number in range(MOST + 3):
+    for number in range(MAX_KEPT + 3):
         post(sink.url, str(number).encode(), {})
     with pytest.raises(HTTPError, match="405"):
         urlopen(sink.url, timeout=10)
-    assert [webhook.text for webhook in sink.accepted()] == [str(number) for number in range(3, MOST + 3)]
+    assert [webhook.text for webhook in sink.accepted()] == [str(number) for number in range(3, MAX_KEPT + 3)]
 
 
 def test_the_page_escapes_what_it_shows() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from opportune.local import aws
-from opportune.local.environments import Answer
+from opportune.local.environments import InvocationResult
 from opportune.local.queues import QueueMapping, handled
 from opportune.system.errors import LocalStackError, Throttled
 from opportune.system.subprocesses import Subprocesses
@@ -22,8 +22,8 @@ from opportune.system.subprocesses import Subprocesses
 def aws_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the URL of a started AWS stand-in."""
     folder: Path = tmp_path_factory.mktemp("aws")
-    with Subprocesses(folder / "run", folder / "logs", os.environ) as children:
-        yield aws.start(children)
+    with Subprocesses(folder / "run", folder / "logs", os.environ) as subprocesses:
+        yield aws.start(subprocesses)
 
 
 @pytest.fixture
@@ -42,12 +42,12 @@ def resources(aws_url: str) -> aws.Resources:
 class RecordingEngager:
     """A stand-in for the Engager's pool: keeps the records, answers by a rule."""
 
-    def __init__(self, rule: Callable[[list[dict[str, Any]]], Answer]) -> None:
+    def __init__(self, rule: Callable[[list[dict[str, Any]]], InvocationResult]) -> None:
         self._rule = rule
         self._lock = threading.Lock()
         self.records: list[dict[str, Any]] = []
 
-    def __call__(self, payload: bytes) -> Answer:
+    def __call__(self, payload: bytes) -> InvocationResult:
         """Record the batch and answer."""
         records = json.loads(payload)["Records"]
         with self._lock:
@@ -77,9 +77,9 @@ def mapping(aws_url: str, resources: aws.Resources) -> Iterator[Callable[[Record
         each.join(5)
 
 
-def _failures(*message_ids: str) -> Answer:
+def _failures(*message_ids: str) -> InvocationResult:
     told = {"batchItemFailures": [{"itemIdentifier": each} for each in message_ids]}
-    return Answer(json.dumps(told).encode())
+    return InvocationResult(json.dumps(told).encode())
 
 
 def _send(aws_url: str, resources: aws.Resources, *bodies: str) -> None:
@@ -109,7 +109,7 @@ def test_records_have_the_format_of_aws(aws_url: str, resources: aws.Resources, 
 def test_only_failed_items_come_back(aws_url: str, resources: aws.Resources, mapping: Start) -> None:
     """Of a partly failed batch only the named messages are delivered again, with a higher count."""
 
-    def rule(records: list[dict[str, Any]]) -> Answer:
+    def rule(records: list[dict[str, Any]]) -> InvocationResult:
         first = [r for r in records if r["attributes"]["ApproximateReceiveCount"] == "1"]
         return _failures(*(record["messageId"] for record in first if record["body"] == "bad"))
 
@@ -126,10 +126,10 @@ def test_an_error_keeps_the_whole_batch(
 ) -> None:
     """After a function error or a throttle all messages stay; the log says why, and drain names them at its end."""
 
-    def rule(records: list[dict[str, Any]]) -> Answer:
+    def rule(records: list[dict[str, Any]]) -> InvocationResult:
         if "throttled" in {record["body"] for record in records}:
             raise Throttled("busy")
-        return Answer(b'{"errorType": "Broken"}', "Unhandled")
+        return InvocationResult(b'{"errorType": "Broken"}', "Unhandled")
 
     engager = RecordingEngager(rule)
     queue = mapping(engager)
@@ -160,8 +160,8 @@ def test_an_error_keeps_the_whole_batch(
 )
 def test_answers_mean_what_they_mean_on_aws(payload: bytes, expected: set[str]) -> None:
     """Nothing or an empty list is success of all; anything malformed is failure of all."""
-    assert handled(["a", "b"], Answer(payload)) == expected
-    assert handled(["a", "b"], Answer(payload, "Unhandled")) == set()
+    assert handled(["a", "b"], InvocationResult(payload)) == expected
+    assert handled(["a", "b"], InvocationResult(payload, "Unhandled")) == set()
 
 
 def test_poison_messages_end_in_the_dead_letter_queue(aws_url: str, resources: aws.Resources, mapping: Start) -> None:
@@ -180,7 +180,7 @@ def test_empty_is_told_without_waiting(aws_url: str, resources: aws.Resources, m
     """A message that waits or is in work counts, one that is delayed does not."""
     begun, finish = threading.Event(), threading.Event()
 
-    def rule(_: list[dict[str, Any]]) -> Answer:
+    def rule(_: list[dict[str, Any]]) -> InvocationResult:
         begun.set()
         finish.wait(10)
         return _failures()

@@ -21,12 +21,13 @@ from typer.testing import CliRunner
 from opportune.cli import main
 from opportune.local import aws
 from opportune.local.environments import Function
-from opportune.local.stack import Stack, running
+from opportune.local.stack import Stack
 from opportune.operations import outbox
 from opportune.system import state_file
 from opportune.system.errors import LocalStackError
 from opportune.system.ports import HOST
 from opportune.system.processes import recorded
+from opportune.system.state_file import running_stack
 
 HANDLERS = """
 import json, os
@@ -204,7 +205,7 @@ def test_a_fast_clock_is_everywhere(stack: Stack, handlers: Path, tmp_path: Path
     with Stack(
         state_dir=tmp_path, functions=functions, redis_url=stack.redis_url, mongodb_url=stack.mongodb_url, speed=600
     ) as fast:
-        told = running(tmp_path)
+        told = running_stack(tmp_path)
         assert told is not None
         payload = json.dumps({"to": "now@site.test"}).encode()
         answer = aws.client("lambda", fast.lambda_url).invoke(FunctionName="decider", Payload=payload)
@@ -234,19 +235,19 @@ def test_a_fast_clock_is_everywhere(stack: Stack, handlers: Path, tmp_path: Path
 
 def test_other_programs_find_the_running_stack(stack: Stack) -> None:
     """stack.json names process and URLs, and a client can use them."""
-    told = running(stack.state_dir)
+    told = running_stack(stack.state_dir)
     assert told is not None
     assert told["pid"] == os.getpid()
     assert (told["http_url"], told["queue_url"]) == (stack.http_url, stack.queue_url)
     assert aws.client("lambda", told["lambda_url"]).invoke(FunctionName="engager", Payload=b'{"Records": []}')
-    assert running(stack.state_dir / "elsewhere") is None
+    assert running_stack(stack.state_dir / "elsewhere") is None
 
 
 def test_a_second_stack_is_refused(stack: Stack, handlers: Path) -> None:
     """The message names process and URL of the first, which goes on."""
     with pytest.raises(LocalStackError, match=f"process {os.getpid()}, {stack.http_url}"):
         Stack(state_dir=stack.state_dir, functions=_functions(handlers)).start()
-    assert running(stack.state_dir) is not None
+    assert running_stack(stack.state_dir) is not None
     assert _post(stack, "/v1/track", "bob@site.test")[0] == 200
 
 
@@ -286,7 +287,7 @@ def test_no_way_to_end_leaves_processes(stack: Stack, handlers: Path, tmp_path: 
     with subprocess.Popen([*command, stack.mongodb_url], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"up\n"
-        told = running(tmp_path)
+        told = running_stack(tmp_path)
         assert told is not None
         assert told["pid"] == other.pid
         children = recorded(Path(told["run_dir"]))
@@ -297,7 +298,7 @@ def test_no_way_to_end_leaves_processes(stack: Stack, handlers: Path, tmp_path: 
     while any(child.alive() for child in children) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(child.alive() for child in children)
-    assert running(tmp_path) is None
+    assert running_stack(tmp_path) is None
     assert (tmp_path / state_file.NAME).exists() is (number is signal.SIGKILL)
     line = state_file.claim(tmp_path)
     assert (line is not None and str(told["pid"]) in line) is (number is signal.SIGKILL)
@@ -311,5 +312,5 @@ def test_stop_leaves_only_the_logs(stack: Stack) -> None:
     stack.stop()
     assert not any(child.alive() for child in children)
     assert [path.name for path in stack.state_dir.iterdir()] == ["logs"]
-    assert running(stack.state_dir) is None
+    assert running_stack(stack.state_dir) is None
     assert (stack.logs_dir / "engager.log").exists()

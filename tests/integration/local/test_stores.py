@@ -18,23 +18,23 @@ from opportune.system.subprocesses import Subprocesses
 
 
 @pytest.fixture
-def children(tmp_path: Path) -> Iterator[Subprocesses]:
-    """Return the children of a run of their own."""
+def subprocesses(tmp_path: Path) -> Iterator[Subprocesses]:
+    """Return the subprocesses of a run of their own."""
     with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as family:
         yield family
 
 
-def test_valkey_serves_until_it_is_stopped(children: Subprocesses) -> None:
+def test_valkey_serves_until_it_is_stopped(subprocesses: Subprocesses) -> None:
     """A started Valkey answers at its URL, keeps nothing on disk, and is gone after the stop."""
-    url = valkey.start(children)
+    url = valkey.start(subprocesses)
     client = redis.Redis.from_url(url)
     assert client.set("a", "b")
     assert client.config_get("save")["save"] == ""
     assert client.config_get("appendonly")["appendonly"] == "no"
-    children.stop()
+    subprocesses.stop()
     with pytest.raises(redis.ConnectionError):
         client.get("a")
-    assert not any(process.alive() for process in recorded(children.run_dir))
+    assert not any(process.alive() for process in recorded(subprocesses.run_dir))
 
 
 def test_redis_on_path_does_not_take_the_place_of_valkey(tmp_path: Path) -> None:
@@ -47,51 +47,51 @@ def test_redis_on_path_does_not_take_the_place_of_valkey(tmp_path: Path) -> None
     assert valkey.find_server(path) == tmp_path / "valkey-server"
 
 
-def test_a_given_redis_url_wins(children: Subprocesses) -> None:
+def test_a_given_redis_url_wins(subprocesses: Subprocesses) -> None:
     """A server that already runs is used and none is started."""
-    url = valkey.start(children)
-    before = len(recorded(children.run_dir))
-    assert valkey.start(children, url=url) == url
-    assert len(recorded(children.run_dir)) == before
+    url = valkey.start(subprocesses)
+    before = len(recorded(subprocesses.run_dir))
+    assert valkey.start(subprocesses, url=url) == url
+    assert len(recorded(subprocesses.run_dir)) == before
 
 
-def test_a_given_url_that_does_not_answer_is_named(children: Subprocesses) -> None:
+def test_a_given_url_that_does_not_answer_is_named(subprocesses: Subprocesses) -> None:
     """A wrong URL is reported, with the URL."""
     url = f"redis://127.0.0.1:{free_port()}/0"
     with pytest.raises(LocalStackError, match=url):
-        valkey.start(children, url=url)
+        valkey.start(subprocesses, url=url)
 
 
-def test_cluster_shares_all_slots(children: Subprocesses) -> None:
+def test_cluster_shares_all_slots(subprocesses: Subprocesses) -> None:
     """Three masters form a cluster that a cluster client can write to in every slot range."""
-    cluster = valkey.start_cluster(children)
+    cluster = valkey.start_cluster(subprocesses)
     client = RedisCluster.from_url(cluster.url)
     for number in range(60):
         client.set(f"{{p{number}}}:x", number)
     assert [client.get(f"{{p{number}}}:x") for number in range(60)] == [b"%d" % n for n in range(60)]
     assert all(redis.Redis.from_url(url).dbsize() for url in cluster.urls)
     client.close()
-    children.stop()
+    subprocesses.stop()
     assert not any(node.alive() for node in cluster.nodes)
 
 
-def test_mongod_is_a_primary_until_it_is_stopped(children: Subprocesses) -> None:
+def test_mongod_is_a_primary_until_it_is_stopped(subprocesses: Subprocesses) -> None:
     """A started mongod takes majority writes and transactions, and is gone after the stop."""
-    url = mongod.start(children)
+    url = mongod.start(subprocesses)
     with pymongo.MongoClient[dict[str, Any]](url, serverSelectionTimeoutMS=2000) as client:
         rows = client.get_database("test", write_concern=pymongo.WriteConcern("majority")).rows
         rows.insert_one({"_id": 1})
         with client.start_session() as session, session.start_transaction():
             rows.insert_one({"_id": 2}, session=session)
         assert rows.count_documents({}) == 2
-        assert mongod.start(children, url=url) == url
-    children.stop()
-    assert not any(process.alive() for process in recorded(children.run_dir))
+        assert mongod.start(subprocesses, url=url) == url
+    subprocesses.stop()
+    assert not any(process.alive() for process in recorded(subprocesses.run_dir))
 
 
-def test_mongod_without_its_run_bit_is_made_runnable(tmp_path: Path, children: Subprocesses) -> None:
+def test_mongod_without_its_run_bit_is_made_runnable(tmp_path: Path, subprocesses: Subprocesses) -> None:
     """The program from the wheel is found even when its run bit was lost."""
     program = tmp_path / "mongod"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o644)
-    assert os.access(mongod.runnable(program, children.run_dir), os.X_OK)
+    assert os.access(mongod.runnable(program, subprocesses.run_dir), os.X_OK)

@@ -19,10 +19,10 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from opportune.system.subprocesses import Children
+from opportune.system.subprocesses import Subprocesses
 state = Path(sys.argv[1])
-children = Children(state / f"run-{os.getpid()}", state / "logs", os.environ)
-children.start("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"])
+subprocesses = Subprocesses(state / f"run-{os.getpid()}", state / "logs", os.environ)
+subprocesses.start("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"])
 print("up", flush=True)
 time.sleep(600)
 """
@@ -36,7 +36,7 @@ def _until(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
 
 
 def _killed_run(state_dir: Path, *, watchdog_too: bool) -> tuple[Path, list[Process]]:
-    """Start a parent with one child, kill the parent with SIGKILL; return its run folder and children."""
+    """Start a parent with one child, kill the parent with SIGKILL; return its run folder and subprocesses."""
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(state_dir)], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     assert parent.stdout.readline() == b"up\n"
@@ -52,7 +52,7 @@ def _killed_run(state_dir: Path, *, watchdog_too: bool) -> tuple[Path, list[Proc
 
 
 def test_the_watchdog_cleans_up_after_a_killed_parent(tmp_path: Path) -> None:
-    """After SIGKILL of the parent its children end and its run folder goes, without a next start."""
+    """After SIGKILL of the parent its subprocesses end and its run folder goes, without a next start."""
     run_dir, left = _killed_run(tmp_path, watchdog_too=False)
     assert _until(lambda: not any(process.alive() for process in left))
     assert _until(lambda: not run_dir.exists())
@@ -71,8 +71,8 @@ def test_the_next_start_cleans_up_if_the_watchdog_was_killed_too(tmp_path: Path)
 
 def test_a_live_run_is_left_alone(tmp_path: Path) -> None:
     """The folder of a run whose owner lives is not swept."""
-    with Subprocesses(tmp_path / "run-1", tmp_path / "logs", os.environ) as children:
-        child = children.start("sleeper", SLEEP)
+    with Subprocesses(tmp_path / "run-1", tmp_path / "logs", os.environ) as subprocesses:
+        child = subprocesses.start("sleeper", SLEEP)
         assert sweep_dead_runs(tmp_path) == []
         assert child.alive()
 
@@ -93,27 +93,27 @@ def test_stop_ends_also_a_child_that_ignores_sigterm(tmp_path: Path) -> None:
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
     )
-    children = Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ)
-    child = children.start("stubborn", [sys.executable, "-c", stubborn], piped=True)
+    subprocesses = Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ)
+    child = subprocesses.start("stubborn", [sys.executable, "-c", stubborn], piped=True)
     assert child.stdout.readline() == b"1\n"
-    children.stop(grace_s=0.2)
+    subprocesses.stop(grace_s=0.2)
     assert child.process.returncode == -signal.SIGKILL
     with pytest.raises(LocalStackError, match="stopping"):
-        children.start("late", SLEEP)
+        subprocesses.start("late", SLEEP)
 
 
 def test_a_child_that_ends_while_starting_is_reported_with_its_log(tmp_path: Path) -> None:
     """The error carries the exit code and the last lines of the log."""
-    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as children:
-        child = children.start("broken", [sys.executable, "-c", "raise SystemExit('no luck')"])
+    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as subprocesses:
+        child = subprocesses.start("broken", [sys.executable, "-c", "raise SystemExit('no luck')"])
         with pytest.raises(LocalStackError, match=r"(?s)exit code 1.*no luck"):
             child.wait_ready(lambda: False, 10)
 
 
 def test_a_child_that_is_never_ready_is_reported(tmp_path: Path) -> None:
     """Waiting has an end."""
-    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as children:
-        child = children.start("slow", SLEEP)
+    with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as subprocesses:
+        child = subprocesses.start("slow", SLEEP)
         with pytest.raises(LocalStackError, match=r"not ready after 0\.1 s"):
             child.wait_ready(lambda: False, 0.1)
 
@@ -121,9 +121,9 @@ def test_a_child_that_is_never_ready_is_reported(tmp_path: Path) -> None:
 def test_children_see_neither_aws_profile_nor_proxy(tmp_path: Path) -> None:
     """Only a few named variables of the caller's environment reach a child."""
     environ = {**os.environ, "AWS_PROFILE": "work", "HTTP_PROXY": "http://proxy", "OPPORTUNE_REDIS_URL": "x"}
-    with Subprocesses(tmp_path / "run", tmp_path / "logs", environ) as children:
+    with Subprocesses(tmp_path / "run", tmp_path / "logs", environ) as subprocesses:
         shown = "import os; print(' '.join(os.environ))"
-        child = children.start("shower", [sys.executable, "-c", shown], env={"MINE": "1"}, piped=True)
+        child = subprocesses.start("shower", [sys.executable, "-c", shown], env={"MINE": "1"}, piped=True)
         names = set(child.stdout.readline().decode().split())
     assert "MINE" in names
     assert not names & {"AWS_PROFILE", "HTTP_PROXY", "OPPORTUNE_REDIS_URL"}

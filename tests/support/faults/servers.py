@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from opportune.local import mongod, valkey
 from opportune.system.ports import HOST, free_port
-from opportune.system.subprocesses import Child, Subprocesses
+from opportune.system.subprocesses import Subprocess, Subprocesses
 
 READY_S = 30.0
 
@@ -23,23 +23,23 @@ READY_S = 30.0
 class Server:
     """A data store as a process of its own."""
 
-    def __init__(self, children: Subprocesses, name: str) -> None:
+    def __init__(self, subprocesses: Subprocesses, name: str) -> None:
         self.port = free_port()
         self.name = name
-        self.folder = children.run_dir / f"{name}-{self.port}"
+        self.folder = subprocesses.run_dir / f"{name}-{self.port}"
         self.folder.mkdir()
-        self._children = children
-        self._child: Child | None = None
+        self._subprocesses = subprocesses
+        self._child: Subprocess | None = None
 
     @property
-    def child(self) -> Child:
+    def child(self) -> Subprocess:
         """The process."""
         assert self._child is not None
         return self._child
 
     def start(self, *options: str) -> None:
         """Start it with *options* more, and wait until it answers."""
-        self._child = self._children.start(self.name, [*self.command(), *options], disposable=True)
+        self._child = self._subprocesses.start(self.name, [*self.command(), *options], disposable=True)
         self._child.wait_ready(self.answers, READY_S)
 
     def kill(self) -> None:
@@ -67,8 +67,8 @@ class Server:
 class Valkey(Server):
     """Valkey without persistence: killed, it is empty."""
 
-    def __init__(self, children: Subprocesses) -> None:
-        super().__init__(children, "valkey")
+    def __init__(self, subprocesses: Subprocesses) -> None:
+        super().__init__(subprocesses, "valkey")
         self.url = f"redis://{HOST}:{self.port}/0"
         self.client = redis.Redis.from_url(self.url, socket_timeout=2, retry=Retry(NoBackoff(), 0))
 
@@ -87,10 +87,10 @@ class Valkey(Server):
 class Mongod(Server):
     """A replica set of one whose majority writes survive a kill: they wait for the journal."""
 
-    def __init__(self, children: Subprocesses) -> None:
-        super().__init__(children, "mongod")
+    def __init__(self, subprocesses: Subprocesses) -> None:
+        super().__init__(subprocesses, "mongod")
         self.url = f"mongodb://{HOST}:{self.port}/?replicaSet={mongod.REPLICA_SET}&directConnection=true"
-        self._program = mongod.find_program(children.run_dir)
+        self._program = mongod.find_program(subprocesses.run_dir)
 
     def command(self) -> list[str]:
         """Return the command that starts it."""

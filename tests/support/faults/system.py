@@ -55,8 +55,8 @@ class Lab:
 
     def _start(self, stack: ExitStack) -> None:
         self.points.mkdir(parents=True)
-        children = stack.enter_context(Subprocesses(self.folder / "stores", self.folder / "logs", os.environ))
-        self.valkey, self.mongod = Valkey(children), Mongod(children)
+        subprocesses = stack.enter_context(Subprocesses(self.folder / "stores", self.folder / "logs", os.environ))
+        self.valkey, self.mongod = Valkey(subprocesses), Mongod(subprocesses)
         self.valkey.start()
         self.mongod.start()
         self.mongod.initiate()
@@ -176,6 +176,6 @@ class Lab:
 
 def functions() -> dict[str, Function]:
     """Return the functions of the stack, those of `APPS` in their killable form, few of each."""
-    known = {name: replace(function, warm=0, most=1) for name, function in FUNCTIONS.items()}
-    killable = {name: replace(known[name], handler=APPS[name], warm=1, most=2) for name in APPS}
+    known = {name: replace(function, warm=0, max_environments=1) for name, function in FUNCTIONS.items()}
+    killable = {name: replace(known[name], handler=APPS[name], warm=1, max_environments=2) for name in APPS}
     return {**known, **killable}

@@ -1,4 +1,4 @@
-"""One execution environment: ``python -m opportune.local.environment <handler> <fd>``.
+"""One execution environment: ``python -m opportune.local.worker <handler> <fd>``.
 
 Imports the handler as Lambda's runtime does and serves one invocation at a time over the socket
 *fd*: in comes ``(request_id, payload, timeout_s)``, out goes ``(ok, payload)``, where the payload

@@ -16,9 +16,9 @@ import msgspec
 from pymongo import ASCENDING
 from pymongo.database import Database
 
-from opportune.local.environments import Answer as Answered
+from opportune.local.environments import InvocationResult as Answered
 from opportune.local.environments import Pool
-from opportune.local.http_server import Answer, Request, Response
+from opportune.local.http_server import Handler, Request, Response
 from shared import mongodb
 from shared.clock import Clock
 from shared.contracts import ANONYMOUS_PREFIX, Decide
@@ -27,13 +27,13 @@ from shared.mongodb import Document, translate_errors
 from shared.settings import DECIDER
 
 PATH, STANDING_PATH = "/_decisions", "/_decisions/standing"
-MOST_KEPT = 500
+MAX_KEPT = 500
 LOOK_S = 0.3
 HEARTBEAT_S = 3.0
 _PRIVATE = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
 
 
-class Heard(msgspec.Struct, omit_defaults=True):
+class ReceivedMessage(msgspec.Struct, omit_defaults=True):
     """A message that the Gateway has answered after ``ms``; ``asked``: whether it had to ask the Decider.
 
     ``popups``: titles of those in the answer; ``refused``: the code, where the message was not taken.
@@ -50,13 +50,13 @@ class Heard(msgspec.Struct, omit_defaults=True):
     refused: str = ""
 
 
-class Live:
+class DecisionFeed:
     """Listens to the functions of a local stack while somebody looks."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._heard: deque[tuple[int, Heard]] = deque(maxlen=MOST_KEPT)
-        self._asked: deque[str] = deque(maxlen=MOST_KEPT)
+        self._heard: deque[tuple[int, ReceivedMessage]] = deque(maxlen=MAX_KEPT)
+        self._asked: deque[str] = deque(maxlen=MAX_KEPT)
         self._count = 0
         self._lookers = 0
 
@@ -101,7 +101,7 @@ class Live:
                 rows = [row for row in changes(since) if (row["id"], row["state"]) not in known]
                 known |= {(row["id"], row["state"]) for row in rows}
                 since = max((row["updated"] for row in rows), default=since)
-                told = [sent("heard", each) for each in fresh] + [sent("ledger", row) for row in rows]
+                told = [sent("received", each) for each in fresh] + [sent("ledger", row) for row in rows]
                 if not told and time.monotonic() - quiet > HEARTBEAT_S:
                     told = [b":\n\n"]  # else nobody would notice that the browser has gone
                 if told:
@@ -112,7 +112,7 @@ class Live:
                 self._lookers -= 1
 
 
-def heard(asked: bytes, answered: bytes, ms: float, decided: set[str]) -> Iterator[Heard]:
+def heard(asked: bytes, answered: bytes, ms: float, decided: set[str]) -> Iterator[ReceivedMessage]:
     """Yield the messages in an event of API Gateway, with what the answer says of them."""
     try:
         event, answer = msgspec.json.decode(asked), msgspec.json.decode(answered)
@@ -121,7 +121,7 @@ def heard(asked: bytes, answered: bytes, ms: float, decided: set[str]) -> Iterat
         refused = {each.get("messageId"): each["code"] for each in came.get("rejected", [])}
         for item in items:
             name, anonymous = item.get("messageId", ""), item.get("anonymousId", "")
-            yield Heard(
+            yield ReceivedMessage(
                 id=name,
                 type=item["type"],
                 user=item.get("userId") or ANONYMOUS_PREFIX + anonymous,
@@ -136,7 +136,9 @@ def heard(asked: bytes, answered: bytes, ms: float, decided: set[str]) -> Iterat
         return  # no call of the tracking API, or one that the Gateway refused as a whole
 
 
-def pages(live: Live, pools: Mapping[str, Pool], mongodb_url: Callable[[], str], clock: Clock) -> Mapping[str, Answer]:
+def pages(
+    feed: DecisionFeed, pools: Mapping[str, Pool], mongodb_url: Callable[[], str], clock: Clock
+) -> Mapping[str, Handler]:
     """Return the pages by path: the stream, and where a user stands with each campaign."""
 
     @cache
@@ -156,7 +158,7 @@ def pages(live: Live, pools: Mapping[str, Pool], mongodb_url: Callable[[], str],
 
     def stream(_: Request) -> Response:
         headers = [("Content-Type", "text/event-stream"), *_PRIVATE]
-        return Response(200, headers=headers, stream=live.stream(changes, clock))
+        return Response(200, headers=headers, stream=feed.stream(changes, clock))
 
     def standing(request: Request) -> Response:
         from opportune.operations.why import answer, snapshot  # noqa: PLC0415 - only where somebody looks

@@ -16,7 +16,7 @@ from shared.settings import DECIDER, ENGAGER
 WAKE, SWEEP = b'{"type": "wake"}', b'{"type": "sweep"}'
 
 
-class Sources:
+class EventSources:
     """Queues and schedules of *made* in front of *pools*; a function that is not among them is not called.
 
     *every_s*: seconds of the wall clock between wakes, sweeps and looks at the one-time schedules (a minute on
