@@ -85,11 +85,7 @@ def test_the_campaign_of_the_readme_is_the_one_that_runs() -> None:
     assert f"```yaml\n{source}```" in text(README)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for path in DOCUMENTS if path.parent.name != "decisions"],
-    ids=lambda path: path.relative_to(ROOT).as_posix(),
-)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_paths_exist(path: Path) -> None:
     """Every path below a folder of the repository that a document names is there."""
     folders = "functions|opportune|tests|web|docs|campaigns|events|requirements|infrastructure"
