@@ -27,6 +27,7 @@ from decider.visitors import Visitors
 from shared import groups
 from shared.contracts import Decide, Decided, Decision, Doorbell, Event
 from shared.errors import Unavailable
+from shared.identities import Identification
 from shared.refreshing_cache import RefreshingCache
 
 ATTEMPTS = 4
@@ -58,33 +59,39 @@ class Decider:
         self.tell = tell
         self.visitors = Visitors(book, rows, tell)
 
-    def decide(self, request: Decide, before: Callable[[int], None] = lambda _: None) -> Decided:
-        """Return one decision per event, in order. *before* is called with the place of each, before it is applied.
+    def decide(self, request: Decide) -> Decided:  # noqa: C901, PLR0912 - replaced in the next step
+        """Go through the items in order; return one decision per event.
 
-        Where a user's row cannot be read, his events are left and the other users' are decided before that is raised.
+        A visitor becomes a user at the item that says so. If a row cannot be read, the items of other users are still
+        processed before `Unreadable` is raised. After any other failure, the remaining items are left.
         """
         decisions: list[Decision] = []
         matched: dict[str, tuple[Decision, Firing]] = {}
         fresh: set[str] = set()
         failure: Unavailable | None = None
         left: set[str] = set()
-        for place, event in enumerate(request.events):
-            decision = Decision(event.message_id)
+        for item in request.items:
             try:
-                before(place)
-                answer = self._apply(request.site, event) if event.user not in left else None
+                if isinstance(item, Event):
+                    answer = self._apply(request.site, item) if item.user not in left else None
+                elif isinstance(item, Identification) and item.visitor:
+                    self.visitors.become(request.site, item)
             except Unreadable as error:
                 failure = error
-                left.add(event.user)
+                if isinstance(item, Event):
+                    left.add(item.user)
                 continue
             except Unavailable as error:
                 failure = error
                 break
+            if not isinstance(item, Event):
+                continue
+            decision = Decision(item.message_id)
             if answer is not None:
                 _refuse(decision, answer)
-                for fire in self._in_answer(request.site, answer, event.received):
+                for fire in self._in_answer(request.site, answer, item.received):
                     matched.setdefault(fire.key, (decision, fire))  # a message may be in a batch twice
-                    if event.received - fire.at <= FRESH_MS or fire is answer.offer:
+                    if item.received - fire.at <= FRESH_MS or fire is answer.offer:
                         fresh.add(fire.key)
             decisions.append(decision)
         if matched:

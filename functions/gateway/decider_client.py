@@ -18,6 +18,7 @@ from shared.contracts import (
     Event,
     GetCatalogue,
     Identify,
+    Item,
     Message,
 )
 from shared.errors import Unauthorized, Unavailable
@@ -68,25 +69,24 @@ class DeciderClient:
     def decide(self, access: Access, messages: Sequence[Message]) -> list[Decision]:
         """Return the decisions on those events among *messages* that a live trigger names: one call, or none at all."""
         asked = ask(access, messages, deadline=self._clock() + self._timeout_ms)
-        if not (asked.events or asked.introductions or asked.reports):
+        if not asked.items:
             return []
         return msgspec.json.decode(self._decider(msgspec.json.encode(asked)), type=Decided).decisions
 
 
 def ask(access: Access, messages: Sequence[Message], *, deadline: int) -> Decide:
-    """Return what the Decider has to know of *messages*: mostly nothing."""
-    asked = Decide(access.site, [], deadline)
+    """Return the request to the Decider: the items that it needs of *messages*, mostly none."""
     live = access.catalogue.events
+    items: list[Item] = []
     for message in messages:
         if isinstance(message, Event):
-            if message.event in POPUP_EVENTS and (report := _report(message)) is not None:
-                asked.reports.append(report)
+            if message.event in POPUP_EVENTS and (popup_event := _popup_event(message)) is not None:
+                items.append(popup_event)
             if (reads := live.get(message.event)) is not None:
-                asked.events.append(_slim(message, reads))
-        elif (introduction := _introduction(message)) is not None:
-            introduction.before = len(asked.events)
-            asked.introductions.append(introduction)
-    return asked
+                items.append(_slim(message, reads))
+        elif (identification := _identification(message)) is not None:
+            items.append(identification)
+    return Decide(access.site, items, deadline)
 
 
 def _slim(event: Event, reads: Sequence[str]) -> Event:
@@ -95,8 +95,8 @@ def _slim(event: Event, reads: Sequence[str]) -> Event:
     return msgspec.structs.replace(event, attributes=attributes)
 
 
-def _introduction(message: Message) -> Identification | None:
-    """Return what *message* says about a known user; ``None`` where that is nothing."""
+def _identification(message: Message) -> Identification | None:
+    """Return what *message* says about a known user; ``None`` if it says nothing."""
     if isinstance(message, Alias):
         return Identification(
             message.user, message.received, visitor=ANONYMOUS_PREFIX + message.previous, at=message.at
@@ -108,8 +108,8 @@ def _introduction(message: Message) -> Identification | None:
     return Identification(message.user, message.received, message.traits, message.anonymous, at=message.at)
 
 
-def _report(event: Event) -> PopupEvent | None:
-    """Return what the tag's *event* says of a popup; ``None`` where it does not say of which."""
+def _popup_event(event: Event) -> PopupEvent | None:
+    """Return what the tag's *event* says about a popup; ``None`` if it does not name an activation."""
     said = event.attributes
     activation, action, reason = said.get("activation"), said.get("action"), said.get("reason")
     if not isinstance(activation, str) or not ACTIVATION_ID.fullmatch(activation):

@@ -14,13 +14,13 @@ import msgspec
 
 from shared.identities import Identification, Identity, PopupEvent
 
-VERSION = 1
+VERSION = 2
 ANONYMOUS_PREFIX = "anon:"
 # The events that page and screen calls are: one name for all, their ``name`` and ``category`` are attributes.
 PAGE_VIEWED, SCREEN_VIEWED = "Page Viewed", "Screen Viewed"
 
 
-class Event(msgspec.Struct, omit_defaults=True):
+class Event(msgspec.Struct, tag="event", tag_field="type", omit_defaults=True):
     """One accepted event, stripped to what a live trigger reads.
 
     ``at``: when it happened, corrected by the server and never after ``received``.
@@ -78,21 +78,25 @@ class Group(msgspec.Struct, omit_defaults=True):
     history: bool = False
 
 
-Message = Event | Identify | Alias | Group
+Message = Event | Identify | Alias | Group  # what the Gateway reads from a request
+Item = Event | Identification | PopupEvent  # what the Decider needs of it
 
 
-class Decide(msgspec.Struct, tag="decide", tag_field="type", omit_defaults=True):
-    """Gateway → Decider: events of one site, in order of acceptance, and what else came with them.
+class Decide(msgspec.Struct, tag="decide", tag_field="type"):
+    """Gateway → Decider: the items of one request to a site, in the order in which the Gateway accepted them.
 
-    ``deadline``: answer by then.
+    ``deadline``: the time by which the Gateway needs the decisions.
     """
 
     site: str
-    events: list[Event]
+    items: list[Item]
     deadline: int
-    introductions: list[Identification] = []
-    reports: list[PopupEvent] = []
     v: int = VERSION
+
+    @property
+    def events(self) -> list[Event]:
+        """The events among the items, in order: each of them gets a decision."""
+        return [item for item in self.items if isinstance(item, Event)]
 
 
 class GetCatalogue(msgspec.Struct, tag="catalogue", tag_field="type"):

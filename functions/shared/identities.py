@@ -23,22 +23,21 @@ class Identity(msgspec.Struct, omit_defaults=True):
     traits: list[str] = []
 
 
-class Identification(msgspec.Struct, omit_defaults=True):
-    """What is known of ``user``: his ``traits``, and that ``visitor`` (``anon:…``) is he; either may be empty.
+class Identification(msgspec.Struct, tag="identification", tag_field="type", omit_defaults=True):
+    """The ``traits`` of a user, and the ``visitor`` (``anon:…``) that the user was; either may be empty.
 
-    ``at``: when that was said, 0: when it was received. ``before``: how many events of the request come before it.
+    ``at``: when the site said so; 0 stands for the time of receipt.
     """
 
     user: str
     received: int
     traits: dict[str, Any] = {}
     visitor: str = ""
-    before: int = 0
     at: int = 0
 
     @property
     def said_at(self) -> int:
-        """When it was said, or else received, ms."""
+        """``at``, or the time of receipt where that is 0; ms."""
         return self.at or self.received
 
 
@@ -51,7 +50,7 @@ POPUP_EVENTS = {
 }
 
 
-class PopupEvent(msgspec.Struct, omit_defaults=True):
+class PopupEvent(msgspec.Struct, tag="popup", tag_field="type", omit_defaults=True):
     """What became of the popup ``activation``, at ``at``: ``what`` is one of the values of ``POPUP_EVENTS``.
 
     ``action``: which button was clicked, ``0``, or link of its HTML, ``html0``; ``reason``: why it was dismissed, or

@@ -82,7 +82,7 @@ def test_f10_what_cannot_be_stored_is_refused_in_time(lab: Lab) -> None:
         known = Identification(user, lab.now(), {"tier": "vip"})
         begun = time.monotonic()
         with pytest.raises(Unavailable):
-            lab.function(DECIDER)(msgspec.json.encode(Decide(SITE, [], lab.now() + 2_000, [known])))
+            lab.function(DECIDER)(msgspec.json.encode(Decide(SITE, [known], lab.now() + 2_000)))
         took = time.monotonic() - begun
         lab.mongod.thaw()
         assert took < 4

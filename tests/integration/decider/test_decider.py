@@ -13,7 +13,7 @@ from decider.decide import Decider
 from decider.store import Unreadable
 from decider.user_state import UserStateStore
 from decider.wiring import MongoLibrary
-from shared.contracts import Activation, Conversion, Decide, Doorbell, Event
+from shared.contracts import Activation, Conversion, Decide, Doorbell, Event, Item
 from shared.errors import Unavailable
 from shared.refreshing_cache import RefreshingCache
 from shared.ruleset import Ruleset
@@ -197,7 +197,7 @@ def test_a_row_that_cannot_be_read_leaves_the_events_of_other_users_alone(town: 
             town.win(user, f"{user}{n}", at=T0 + n)
     town.redis.set(keys.row(keys.partition("demo", "bob"), "demo", "bob"), "a row of another type")
     order = ["bob", "anna", "bob", "anna"]
-    batch = [
+    batch: list[Item] = [
         Event(user, "game_result", f"batch{n}", T0 + 3, T0 + 3, {"outcome": "win"}) for n, user in enumerate(order)
     ]
     with pytest.raises(Unreadable):

@@ -373,7 +373,7 @@ def test_a_popup_that_the_visitor_has_not_seen_is_offered_to_the_user(club: Club
     home.become(at=SECOND)
     assert home.send("anna", "add", AGAIN) == [first]
     report = PopupEvent("anna", first["id"], "seen", T0 + AGAIN)
-    Ingest(home.decider, MongoRecords(home.database)).take(Decide("demo", [], T0, reports=[report]))
+    Ingest(home.decider, MongoRecords(home.database)).take(Decide("demo", [report], T0))
     assert home.send("anna", "add", 2 * AGAIN) == []
 
 
@@ -383,7 +383,7 @@ def test_a_report_by_the_visitors_id_ends_the_offer_to_the_user(club: ClubMaker)
     home.become()
     (first,) = home.send(VISITOR, "pay", 0)
     report = PopupEvent(VISITOR, first["id"], "seen", T0 + SECOND)
-    Ingest(home.decider, MongoRecords(home.database)).take(Decide("demo", [], T0, reports=[report]))
+    Ingest(home.decider, MongoRecords(home.database)).take(Decide("demo", [report], T0))
     assert home.send("anna", "add", AGAIN) == []
 
 

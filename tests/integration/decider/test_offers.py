@@ -51,7 +51,7 @@ class Fair(House):
     def report(self, activation: str, what: str, at: int) -> None:
         """Say what became of a popup of anna."""
         reports = [PopupEvent("anna", activation, what, T0 + at)]
-        Ingest(self.decider, MongoRecords(self.database)).take(Decide("demo", [], T0 + at, reports=reports))
+        Ingest(self.decider, MongoRecords(self.database)).take(Decide("demo", list(reports), T0 + at))
 
 
 FairMaker = Callable[..., Fair]
@@ -97,7 +97,7 @@ def test_a_row_that_cannot_be_read_keeps_no_offer_of_others_alive(fair: FairMake
     home.redis.set(keys.row(keys.partition("demo", "bob"), "demo", "bob"), "a row of another type")
     reports = [PopupEvent(user, first, "seen", T0 + SECOND) for user in ("bob", "anna")]
     with pytest.raises(Unreadable):
-        Ingest(home.decider, MongoRecords(home.database)).take(Decide("demo", [], T0 + SECOND, reports=reports))
+        Ingest(home.decider, MongoRecords(home.database)).take(Decide("demo", list(reports), T0 + SECOND))
     assert home.ids("add", AGAIN) == []
 
 
@@ -205,7 +205,7 @@ def test_reports_reach_the_ledger_and_the_first_time_stays(fair: FairMaker) -> N
     reception = Ingest(home.decider, MongoRecords(home.database))
 
     def report(*reports: PopupEvent) -> None:
-        reception.take(Decide("demo", [], T0, reports=list(reports)))
+        reception.take(Decide("demo", list(reports), T0))
 
     report(PopupEvent("anna", "a" * 32, "clicked", T0 + 5000, action="1"))
     report(PopupEvent("anna", "a" * 32, "clicked", T0 + 9000, action="0"))

@@ -250,8 +250,8 @@ def test_a_batch_is_taken_in_its_order(club: ClubMaker, mongodb: Database[dict[s
     events = [
         Event(user, WINS, f"m{n}", T0 + n, T0 + n, WON) for n, user in enumerate([VISITOR, VISITOR, "anna", VISITOR])
     ]
-    known = Identification("anna", T0, {"first_name": "Anna"}, VISITOR, before=2)
-    decided = reception.take(Decide("demo", events, T0 + 5000, [known]))
+    known = Identification("anna", T0, {"first_name": "Anna"}, VISITOR)
+    decided = reception.take(Decide("demo", [*events[:2], known, *events[2:]], T0 + 5000))
     assert [len(each.messages) for each in decided.decisions] == [0, 0, 1, 0]
     assert mongodb.customers.find_one({"_id": "demo:anna"}) == {
         "_id": "demo:anna",
@@ -270,9 +270,9 @@ def test_a_visitor_whose_row_cannot_be_read_keeps_no_event_from_being_decided(
     home.redis.set(keys.row(keys.partition("demo", VISITOR), "demo", VISITOR), "a row of another type")
     reception = Ingest(home.decider, MongoRecords(mongodb))
     events = [Event(user, WINS, f"m{n}", T0 + n, T0 + n, WON) for n, user in enumerate(["anna", "bob", "bob", "bob"])]
-    known = Identification("anna", T0, {}, VISITOR, before=1)
+    known = Identification("anna", T0, {}, VISITOR)
     with pytest.raises(Unreadable):
-        reception.take(Decide("demo", events, T0 + 5000, [known]))
+        reception.take(Decide("demo", [events[0], known, *events[1:]], T0 + 5000))
     assert [each.user for each in home.post.shown] == ["bob"]
 
 

@@ -70,7 +70,7 @@ def test_the_table_of_modes_is_what_the_gateway_does(row: list[str]) -> None:
         event = edge.event(key, userId="anna", anonymousId="v", context=context)
         assert event.user == ("anna" if proven or events == "the user it names" else "anon:v")
         edge.post(key, "/v1/identify", userId="anna", anonymousId="v", traits=TRAITS, context=context)
-        introduced = edge.introductions()
+        introduced = edge.identifications()
         assert bool(introduced) == WORDS[links][proven]
         assert any(each.traits for each in introduced) == WORDS[traits][proven]
 

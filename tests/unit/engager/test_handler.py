@@ -14,7 +14,7 @@ from engager.feedback import Noted
 from engager.handler import Deps, create_handler
 from engager.ledger.states import State
 from engager.sweep import Sweeper
-from shared.contracts import Activation, Conversion, Engage, ForgetUser, Sweep
+from shared.contracts import VERSION, Activation, Conversion, Engage, ForgetUser, Sweep
 from shared.errors import InvalidRequest, Unavailable
 from shared.observability import observe
 from shared.ruleset import Campaign, Ruleset, Sender, Trigger
@@ -290,7 +290,7 @@ def test_a_sweep_ends_in_time() -> None:
     for hop in range(3):
         late = Context(remaining_ms=2_000)
         assert handle(lab, {"type": "sweep", "hop": hop}, late)["outcomes"] == {}
-        following = [(late.invoked_function_arn, {"type": "sweep", "hop": hop + 1, "v": 1})] if hop < 2 else []
+        following = [(late.invoked_function_arn, {"type": "sweep", "hop": hop + 1, "v": VERSION})] if hop < 2 else []
         assert lab.handed[hop:] == following
     assert states(lab) == {"a1": State.HELD}
     assert handle(lab, {"type": "sweep"})["outcomes"] == {"sent": 1}

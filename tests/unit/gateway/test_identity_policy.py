@@ -90,9 +90,9 @@ class Edge:
         (event,) = self.asked[-1].events
         return event
 
-    def introductions(self) -> list[Identification]:
-        """Return all introductions that the Decider was told of."""
-        return [each for request in self.asked for each in request.introductions]
+    def identifications(self) -> list[Identification]:
+        """Return every identification that the Decider was sent."""
+        return [item for request in self.asked for item in request.items if isinstance(item, Identification)]
 
 
 @pytest.fixture(name="edge")
@@ -177,7 +177,7 @@ def test_who_may_write_what(edge: Edge) -> None:
         edge.asked.clear()
         assert edge.post(key, "/v1/identify", userId="anna", traits=TRAITS, context=context)[0] == 200
         written[key, "identity_token" in context, "user_hash" in context] = [
-            each.traits for each in edge.introductions()
+            each.traits for each in edge.identifications()
         ]
     assert written == {
         ("sk", False, False): [TRAITS],
@@ -197,11 +197,14 @@ def test_a_visitor_becomes_a_user(edge: Edge) -> None:
         batch = [win, {"type": "identify", "anonymousId": "v1", **known}, {**win, **known}, win]
         edge.post(key, "/v1/batch", batch=batch)
         edge.post(key, "/v1/alias", previousId="v2", **known)
-        assert [(each.user, each.visitor, each.before) for each in edge.introductions()] == [
-            ("anna", "anon:v1", 1),
-            ("anna", "anon:v2", 0),
+        assert [(each.user, each.visitor) for each in edge.identifications()] == [
+            ("anna", "anon:v1"),
+            ("anna", "anon:v2"),
         ]
-        assert [each.user for each in edge.asked[0].events] == ["anon:v1", "anna", "anon:v1"]
+        first, second = edge.asked
+        assert [each.user for each in first.events] == ["anon:v1", "anna", "anon:v1"]
+        assert [type(item) for item in first.items] == [Event, Identification, Event, Event]
+        assert [type(item) for item in second.items] == [Identification]
 
 
 def test_an_identify_that_says_nothing_costs_nothing(edge: Edge) -> None:
@@ -294,8 +297,7 @@ def test_the_tags_reports_are_one_call_and_no_events(edge: Edge) -> None:
     ]
     assert edge.post("wk_off", "/v1/batch", batch=batch) == (200, {"success": True, "messages": []})
     (request,) = edge.asked
-    assert request.events == []
-    assert request.reports == [
+    assert request.items == [
         PopupEvent("anna", activation, "seen", NOW),
         PopupEvent("anna", activation, "clicked", NOW, action="1"),
         PopupEvent("anna", activation, "dismissed", NOW, reason="close"),
@@ -311,4 +313,4 @@ def test_a_report_names_no_field_that_is_not_a_number_of_ours(edge: Edge, action
     """It becomes a field of the ledger's row: of digits of other scripts alone there would be hundreds of thousands."""
     properties = {"activation": "0123456789abcdef0123456789abcdef", "action": action}
     edge.post("wk_off", "/v1/track", userId="anna", event="Opportune Click", properties=properties)
-    assert [each.action for each in edge.asked[0].reports] == [""]
+    assert [getattr(item, "action", None) for item in edge.asked[0].items] == [""]
