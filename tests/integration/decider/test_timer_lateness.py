@@ -366,4 +366,4 @@ def test_a_bell_that_runs_into_a_bug_keeps_no_other(clinic: ClinicMaker, caplog:
     assert [each.user for each in shop.post.queued] == ["anna", "carl"]
     (said,) = (vars(record) for record in caplog.records if "handed back" in record.getMessage())
     assert (said["levelname"], said["code"], said["sqs_message_id"]) == ("ERROR", "KeyError", "bob")
-    assert "test_timers.py:" in said["at"]
+    assert "test_timer_lateness.py:" in said["at"]
