@@ -1,4 +1,4 @@
-"""Bodies: unpacked, parsed and looked over before anything reads them. Pure."""
+"""Decompress, parse and validate request bodies. Pure functions."""
 
 import gzip
 import io
@@ -16,15 +16,20 @@ MAX_EVENT_BYTES = 32 * 1024
 MAX_BATCH_BYTES = 500 * 1024
 MAX_DEPTH = 8
 GZIP_MAGIC = b"\x1f\x8b"
-# What is left of those two bytes where somebody on the way has read them as UTF-8 text.
+# The same two bytes after a proxy has decoded them as UTF-8 text.
 GZIP_READ_AS_TEXT = "\x1f\ufffd".encode()
 _INT64 = 2**63
-# Behind every key of an object; now and then also within a string, as in ":)".
+# Matches after every key of an object, and sometimes inside a string, as in ":)".
 _KEY_END = re.compile(rb'"[ \t\r\n]*:')
 
 
 class Shape(NamedTuple):
-    """How deep a value is nested (text and numbers: 0), how many keys its objects have, whether a number is huge."""
+    """Measurements of a JSON value.
+
+    depth: levels of nesting; a scalar has 0.
+    keys: number of keys in all its objects.
+    huge: whether it contains an integer of more than 64 bits.
+    """
 
     depth: int
     keys: int
@@ -32,72 +37,82 @@ class Shape(NamedTuple):
 
 
 class Body(NamedTuple):
-    """A parsed body of *size* bytes. ``nul``: the character U+0000 seems to be in it."""
+    """A parsed body.
+
+    may_have_nul: the text contains an escaped U+0000, or an escaped backslash that looks like one.
+    size: bytes after decompression.
+    """
 
     value: dict[str, Any]
     shape: Shape
-    nul: bool
+    may_have_nul: bool
     size: int
 
 
-def inflate(body: bytes, encoding: str, limit: int) -> bytes:
-    """Return *body* unpacked where it is gzip, by header or by its first bytes; never more than *limit*."""
+def decompress(body: bytes, encoding: str, limit: int) -> bytes:
+    """Return *body*, decompressed if *encoding* or its first bytes say gzip.
+
+    Reads no more than *limit* bytes; raises `TooLarge` beyond that.
+    """
     if len(body) > limit:
-        raise TooLarge(f"the body has {len(body)} bytes, at most {limit} are taken")
+        raise TooLarge(f"the body has {len(body)} bytes; the limit is {limit}")
     if body.startswith(GZIP_READ_AS_TEXT):
         raise UnsupportedBody(
-            "the gzip body was read as text on its way: send 'Content-Encoding: gzip' with it, or do not pack it",
+            "a proxy decoded the gzip body as text: send 'Content-Encoding: gzip', or do not compress the body",
             code="mangled_gzip",
         )
     coding = encoding.strip().lower()
     if coding not in ("", "identity", "gzip", "x-gzip") and not body.startswith(GZIP_MAGIC):
-        raise UnsupportedBody(f"the body is packed with {coding[:32]!r}; only gzip is unpacked")
+        raise UnsupportedBody(f"the content encoding {coding[:32]!r} is not supported; use gzip")
     if "gzip" not in coding and not body.startswith(GZIP_MAGIC):
         return body
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
-            plain = packed.read(limit + 1)
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as compressed:
+            plain = compressed.read(limit + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise InvalidRequest("the body says it is gzip, but cannot be unpacked", code="malformed_gzip") from error
+        raise InvalidRequest("the gzip body cannot be decompressed", code="malformed_gzip") from error
     if len(plain) > limit:
-        raise TooLarge(f"the unpacked body has more than {limit} bytes")
+        raise TooLarge(f"the decompressed body has more than {limit} bytes")
     return plain
 
 
 def parse(body: bytes) -> Body:
-    """Return the JSON object in *body*, whatever the content type said.
+    """Return the JSON object in *body*, whatever its content type.
 
-    Refuses what two readers might read differently: keys that come twice, halves of surrogate pairs.
+    Rejects what two parsers could read differently: duplicate keys and lone surrogates.
     """
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"the body is not JSON: {error}", code="malformed_json") from error
     if not isinstance(value, dict):
-        raise InvalidRequest("the body is JSON, but not an object", code="malformed_json")
-    shape = shape_of(value)
-    if len(_KEY_END.findall(body)) > shape.keys:  # a key twice, or a string like ":)"
-        json.loads(body, object_pairs_hook=_once)
-    return Body(value, shape, nul=b"\\u0000" in body, size=len(body))
+        raise InvalidRequest("the body must be a JSON object", code="malformed_json")
+    shape = measure(value)
+    if len(_KEY_END.findall(body)) > shape.keys:  # a duplicate key, or a string like ":)"
+        json.loads(body, object_pairs_hook=_reject_duplicates)
+    return Body(value, shape, may_have_nul=b"\\u0000" in body, size=len(body))
 
 
-def check(value: Any, what: str, levels: int, *, nul: bool) -> None:
-    """Raise `InvalidRequest` where *value*, called *what*, is deeper than *levels*, or says what nobody can store."""
-    check_shape(value, shape_of(value), what, levels, nul=nul)
+def check(value: Any, what: str, max_depth: int, *, may_have_nul: bool) -> None:
+    """Raise `InvalidRequest` if *value* is nested deeper than *max_depth* or cannot be stored.
+
+    what: the name of the value in the error message.
+    """
+    check_shape(value, measure(value), what, max_depth, may_have_nul=may_have_nul)
 
 
-def check_shape(value: Any, shape: Shape, what: str, levels: int, *, nul: bool) -> None:
-    """Do the same where the *shape* of *value* is known."""
-    if shape.depth > levels:
-        raise InvalidRequest(f"{what} is nested too deeply: fields may hold {MAX_DEPTH} levels", code="too_deep")
+def check_shape(value: Any, shape: Shape, what: str, max_depth: int, *, may_have_nul: bool) -> None:
+    """Check *value* like `check`, with its *shape* already measured."""
+    if shape.depth > max_depth:
+        raise InvalidRequest(f"{what} is nested too deeply: fields may have {MAX_DEPTH} levels", code="too_deep")
     if shape.huge:
-        raise InvalidRequest(f"{what} holds a whole number of more than 64 bits", code="huge_number")
-    if nul and _has_nul(value):
-        raise InvalidRequest(f"{what} holds the character U+0000, which cannot be stored", code="invalid_character")
+        raise InvalidRequest(f"{what} contains an integer of more than 64 bits", code="huge_number")
+    if may_have_nul and _has_nul(value):
+        raise InvalidRequest(f"{what} contains the character U+0000, which cannot be stored", code="invalid_character")
 
 
-def shape_of(value: Any) -> Shape:
-    """Return the shape of *value*, level by level: no depth exhausts the stack."""
+def measure(value: Any) -> Shape:
+    """Return the shape of *value*. It goes level by level, so no depth exhausts the stack."""
     depth = keys = 0
     huge = False
     level = [value] if isinstance(value, dict | list) else []
@@ -132,9 +147,9 @@ def _has_nul(value: Any) -> bool:
     return False
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
-        raise InvalidRequest(f"the key {twice[:64]!r} comes twice in one object", code="duplicate_key")
+        duplicate = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        raise InvalidRequest(f"the key {duplicate[:64]!r} occurs twice in one object", code="duplicate_key")
     return found

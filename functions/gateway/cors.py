@@ -1,12 +1,12 @@
-"""CORS: every answer may be read by the page that asked, errors too.
+"""CORS: the requesting page may read every response, including errors.
 
-No cookie is ever read and none is set, so an answer says nothing that the page did not ask for with its own
-write key. Origins are echoed rather than answered with ``*``; credentials are not allowed.
+The API neither reads nor sets cookies, so a response contains only what the write key already permits. The header
+echoes the origin instead of ``*``. Credentials are not allowed.
 """
 
 import re
 
-# What trackers send, on a first try and on a retry; "*" would not cover Authorization.
+# The headers that trackers send, including those of a retry. "*" would not cover Authorization.
 ALLOWED_HEADERS = (
     "Authorization, Content-Type, Content-Encoding, X-Retry-Count, AnonymousId, SentAt, Rsa-Recovered, "
     "Rsa-Retry-Attempt, Rsa-Retry-Reason, Rsa-Since-First-Attempt, Rsa-Since-Last-Attempt"
@@ -14,17 +14,17 @@ ALLOWED_HEADERS = (
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "POST, GET, OPTIONS",
     "Access-Control-Allow-Headers": ALLOWED_HEADERS,
-    "Access-Control-Max-Age": "7200",  # the most that Chrome keeps
+    "Access-Control-Max-Age": "7200",  # Chrome's maximum
 }
-# Else a page's tracker could not see how long to wait.
+# A tracker in a page reads these to see how long to wait.
 EXPOSED = "Retry-After, X-RateLimit-Reset"
-VARY = "Origin, Accept-Encoding"  # the tag is sent packed to whoever takes it so
-_LONGEST = 255
-# The only shapes a browser sends: nothing else is echoed, whatever an attacker may put into a header.
+VARY = "Origin, Accept-Encoding"  # the tag is sent compressed if the browser accepts that
+_MAX_ORIGIN_LENGTH = 255
+# The only forms a browser sends. Nothing else is echoed.
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[A-Za-z0-9._~:\[\]%-]+")
 
 
-def headers(origin: str) -> dict[str, str]:
-    """Return the headers that let the page of *origin* read the answer."""
-    echoed = origin if len(origin) <= _LONGEST and _ORIGIN.fullmatch(origin) else "*"
+def response_headers(origin: str) -> dict[str, str]:
+    """Return the headers that let a page of *origin* read the response."""
+    echoed = origin if len(origin) <= _MAX_ORIGIN_LENGTH and _ORIGIN.fullmatch(origin) else "*"
     return {"Access-Control-Allow-Origin": echoed, "Access-Control-Expose-Headers": EXPOSED, "Vary": VARY}

@@ -1,4 +1,4 @@
-"""The endpoints of the tracking API: a request in, an answer out."""
+"""The endpoints of the tracking API: each turns a request into a response."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,110 +9,121 @@ from gateway import tracking
 from gateway.body import MAX_BATCH_BYTES, MAX_EVENT_BYTES
 from gateway.identity_policy import IdentityPolicy
 from gateway.ports import Deps
-from gateway.request import Request, Response, json_answer
+from gateway.request import Request, Response, json_response
 from gateway.tag import LOADER
-from gateway.write_keys import Access
+from gateway.write_keys import SiteAccess
 from shared.contracts import Decision, Event, Message
 from shared.errors import TooManyRequests
 
 Endpoint = Callable[[Request, Deps], Response]
 
 
-def single(kind: str) -> Endpoint:
-    """Return the endpoint of calls of *kind*, each with one message in its body."""
+def create_single_endpoint(kind: str) -> Endpoint:
+    """Return the endpoint of calls of *kind*, which have one message in their body."""
 
-    def take(request: Request, deps: Deps) -> Response:
+    def accept_single(request: Request, deps: Deps) -> Response:
         received = deps.clock()
-        body = request.parsed(MAX_EVENT_BYTES)
-        access = admit(request, body.value, deps)
-        message = tracking.read_single(body, kind, envelope(request, access, received, deps))
+        body = request.parse_body(MAX_EVENT_BYTES)
+        access = authenticate(request, body.value, deps)
+        message = tracking.parse_single(body, kind, build_envelope(request, access, received, deps))
         decisions = decide(request, access, [message], deps)
         for decision in decisions:
             if decision.after_s:
                 raise TooManyRequests(decision.message or "", after_s=decision.after_s, code=decision.code)
-        return _answered(decisions)
+        return _respond(decisions)
 
-    return take
+    return accept_single
 
 
-def batch(request: Request, deps: Deps) -> Response:
-    """Take many messages at once: the good ones; the others are named in the answer."""
+def accept_batch(request: Request, deps: Deps) -> Response:
+    """Accept the valid items of a batch and name the others in the response."""
     received = deps.clock()
-    body = request.parsed(MAX_BATCH_BYTES)
-    access = admit(request, body.value, deps)
-    taken = tracking.read_batch(body, envelope(request, access, received, deps))
-    if taken.refusals:
-        deps.observability.metrics.add_metric(name="EventsRefused", unit=MetricUnit.Count, value=len(taken.refusals))
-    return _answered(decide(request, access, taken.messages, deps), taken.refusals)
+    body = request.parse_body(MAX_BATCH_BYTES)
+    access = authenticate(request, body.value, deps)
+    parsed = tracking.parse_batch(body, build_envelope(request, access, received, deps))
+    if parsed.rejected:
+        deps.observability.metrics.add_metric(name="EventsRefused", unit=MetricUnit.Count, value=len(parsed.rejected))
+    return _respond(decide(request, access, parsed.messages, deps), parsed.rejected)
 
 
-def tag_loader(request: Request, deps: Deps) -> Response:
+def serve_tag_loader(request: Request, deps: Deps) -> Response:
     """Return the loader of the site tag."""
-    return deps.tag.answer(LOADER, "", request.headers.get("accept-encoding", ""))
+    return deps.tag.serve(LOADER, "", request.headers.get("accept-encoding", ""))
 
 
-def tag_file(request: Request, deps: Deps) -> Response:
+def serve_tag_file(request: Request, deps: Deps) -> Response:
     """Return a file of one version of the site tag."""
-    asked = request.parameters
-    return deps.tag.answer(asked["file"], asked["version"], request.headers.get("accept-encoding", ""))
+    parts = request.parameters
+    return deps.tag.serve(parts["file"], parts["version"], request.headers.get("accept-encoding", ""))
 
 
-def admit(request: Request, body: Mapping[str, Any], deps: Deps) -> Access:
-    """Return what the request's write key opens; raises where it opens nothing, or not for this page, or not now.
+def authenticate(request: Request, body: Mapping[str, Any], deps: Deps) -> SiteAccess:
+    """Return the site that the request's write key belongs to; *body* may hold the key.
 
-    The rate comes before the events are read and ids are proven: who sends too much costs little.
+    Raises `Unauthorized`, `Forbidden` (the key is not for this page) or `TooManyRequests`. The rate is checked before
+    events are parsed and proofs are verified, so refused requests cost little.
     """
-    access = deps.decisions.admit(request.key(body))
+    access = deps.decider.admit(request.read_write_key(body))
     access.check_origin(request.headers.get("origin", ""))
-    if not access.secret:
+    if not access.trusted:
         items = body.get("batch")
         events = len(items) if isinstance(items, list) else 1
-        deps.rates.take(access.key.sha256, request.client.address, max(1, min(events, tracking.MAX_BATCH_EVENTS)))
+        deps.rate_limiter.acquire(
+            access.key.sha256, request.client.address, max(1, min(events, tracking.MAX_BATCH_EVENTS))
+        )
     return access
 
 
-def envelope(request: Request, access: Access, received: int, deps: Deps, *, mute: str = "") -> tracking.Envelope:
-    """Return what the request says of all its messages. *mute*: why no answer to it can hold a popup."""
+def build_envelope(
+    request: Request, access: SiteAccess, received: int, deps: Deps, *, popup_block_reason: str = ""
+) -> tracking.Envelope:
+    """Return what applies to every message of the request.
+
+    popup_block_reason: why the response cannot hold a popup; empty if it can.
+    """
     logger, metrics = deps.observability.logger, deps.observability.metrics
 
-    def tell(reason: str, times: int) -> None:
-        """Count a user id that was not proven, and log why: never whose it is."""
+    def record_unverified(reason: str, times: int) -> None:
+        """Count a user id without a valid proof. Log the reason once per request, and never the id."""
         metrics.add_metric(name="IdentitiesUnverified", unit=MetricUnit.Count, value=1)
         if times == 1:
             logger.info("user id not proven", extra={"reason": reason})
 
     return tracking.Envelope(
         received,
-        trusted=access.secret,
-        mute="gpc" if request.private else mute,
-        settle=IdentityPolicy(access, received, deps.identity_secret, tell).settle,
+        trusted=access.trusted,
+        popup_block_reason="gpc" if request.private else popup_block_reason,
+        apply_identity=IdentityPolicy(access, received, deps.identity_secret, record_unverified).apply,
     )
 
 
-def decide(request: Request, access: Access, messages: Sequence[Message], deps: Deps) -> list[Decision]:
-    """Pass *messages* on.
+def decide(request: Request, access: SiteAccess, messages: Sequence[Message], deps: Deps) -> list[Decision]:
+    """Return the Decider's decisions about the events among *messages* that a live trigger uses.
 
-    Under Global Privacy Control only what happened is passed on, not who somebody is: nothing is added to a profile.
+    Under Global Privacy Control only events are passed on, so no profile is written and no ids are linked.
     """
     if request.private:
         messages = [message for message in messages if isinstance(message, Event)]
-    decisions = deps.decisions.decide(access, messages)
+    decisions = deps.decider.decide(access, messages)
     metrics = deps.observability.metrics
     metrics.add_metric(name="EventsReceived", unit=MetricUnit.Count, value=len(messages))
     metrics.add_metric(name="EventsRelevant", unit=MetricUnit.Count, value=len(decisions))
     return decisions
 
 
-def _answered(decisions: Sequence[Decision], refusals: Sequence[tracking.RejectedItem] = ()) -> Response:
-    """Success is exactly 200: trackers retry anything else. Refused items are named in the answer."""
+def _respond(decisions: Sequence[Decision], rejected_items: Sequence[tracking.RejectedItem] = ()) -> Response:
+    """Return 200 with popups and rejected items. Trackers retry anything but 200."""
     content: dict[str, Any] = {
         "success": True,
         "messages": [message for decision in decisions for message in decision.messages],
     }
-    rejected = [{"index": r.place, "messageId": r.message_id, "code": r.code, "message": r.message} for r in refusals]
+    rejected = [
+        {"index": item.position, "messageId": item.message_id, "code": item.code, "message": item.message}
+        for item in rejected_items
+    ]
     rejected += [
         {"messageId": d.message_id, "code": d.code, "message": d.message} for d in decisions if d.code is not None
     ]
     if rejected:
         content["rejected"] = rejected
-    return json_answer(200, content)
+    return json_response(200, content)

@@ -1,4 +1,4 @@
-"""The Gateway's Lambda handler: decode, find the route, answer, encode; errors and CORS in one place each."""
+"""The Gateway's Lambda handler: decode the request, find its route, call the endpoint, encode the response."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,8 +7,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from gateway import cors, request
 from gateway.ports import Deps
-from gateway.request import Response, json_answer
-from gateway.routes import ROUTES, Table
+from gateway.request import Response, json_response
+from gateway.routes import ROUTES, Router
 from shared.errors import OpportuneError
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
@@ -17,32 +17,32 @@ Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 def create_handler(deps: Deps) -> Handler:
     """Return the handler bound to *deps*."""
     logger, metrics = deps.observability.logger, deps.observability.metrics
-    table = Table(ROUTES)
+    router = Router(ROUTES)
 
-    def answer(event: dict[str, Any]) -> Response:
+    def respond(event: dict[str, Any]) -> Response:
         try:
-            asked = request.read(event, deps.front.client(event))
-            if asked.method == "OPTIONS":
+            received = request.decode(event, deps.trusted_proxy.identify_client(event))
+            if received.method == "OPTIONS":
                 return Response(204, headers=cors.PREFLIGHT)
-            endpoint, parameters = table.find(asked.method, asked.path)
-            return endpoint(asked._replace(parameters=parameters) if parameters else asked, deps)
+            endpoint, parameters = router.find(received.method, received.path)
+            return endpoint(received._replace(parameters=parameters) if parameters else received, deps)
         except OpportuneError as error:
-            return refuse(error)
+            return respond_with_error(error)
 
-    def refuse(error: OpportuneError) -> Response:
-        """Return *error* as trackers need it: ``code`` and ``message``, or some take it for a failed connection."""
+    def respond_with_error(error: OpportuneError) -> Response:
+        """Return *error* as JSON. Some trackers treat an error without code and message as a failed connection."""
         metrics.add_metric(name="RequestsRefused", unit=MetricUnit.Count, value=1)
         if error.status >= 500:
             logger.error("request failed", extra={"code": error.code, "reason": error.message})
         content = {"success": False, "code": error.code, "message": error.message}
-        return json_answer(error.status, content, error.headers)
+        return json_response(error.status, content, error.headers)
 
     @logger.inject_lambda_context
     @metrics.log_metrics(capture_cold_start_metric=True)
     def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
         metrics.add_metric(name="Requests", unit=MetricUnit.Count, value=1)
-        response = request.encode(answer(event))
-        response["headers"].update(cors.headers((event.get("headers") or {}).get("origin", "")))
+        response = request.encode(respond(event))
+        response["headers"].update(cors.response_headers((event.get("headers") or {}).get("origin", "")))
         return response
 
     return handler

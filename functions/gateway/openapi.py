@@ -1,4 +1,4 @@
-"""The description of the API (OpenAPI 3.1), made from the table of routes and the limits that the code has."""
+"""Build the OpenAPI 3.1 description of the API from the table of routes and the limits in the code."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
@@ -10,8 +10,8 @@ from gateway.tracking import MAX_BATCH_EVENTS, TYPES
 Schema = dict[str, Any]
 
 
-class Described(Protocol):
-    """A route, as far as the description needs it. ``takes``, ``gives``: schemas of body and success, below."""
+class DescribedRoute(Protocol):
+    """What the description needs of a route; see `gateway.routes.Route`."""
 
     @property
     def method(self) -> str: ...
@@ -20,33 +20,36 @@ class Described(Protocol):
     @property
     def summary(self) -> str: ...
     @property
-    def takes(self) -> str: ...
+    def request_schema(self) -> str: ...
     @property
-    def gives(self) -> str: ...
+    def response_schema(self) -> str: ...
 
 
-def describe(routes: Sequence[Described]) -> Schema:
+def describe(routes: Sequence[DescribedRoute]) -> Schema:
     """Return the description of *routes*."""
     paths: Schema = {}
     for route in routes:
         for path in route.paths:
-            paths.setdefault(path, {})[route.method.lower()] = _operation(route, path)
+            paths.setdefault(path, {})[route.method.lower()] = _describe_operation(route, path)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Opportune",
             "version": "1",
             "description": (
-                "Takes events in the format of Segment's HTTP Tracking API and answers with popups. The body is read "
-                "whatever its Content-Type says; it may be gzip. Success is exactly 200; whatever else has a code "
-                "and a message. Slashes at the end of a path do not matter. A write key may also stand in the body, "
-                "as 'writeKey'."
+                "Accepts events in the format of Segment's HTTP Tracking API and returns popups. Any Content-Type is "
+                "accepted, and the body may be gzip. Success is always 200; every error has a code and a message. "
+                "A trailing slash makes no difference. The write key may also be in the body, as 'writeKey'."
             ),
         },
         "paths": paths,
         "components": {
             "securitySchemes": {
-                "basic": {"type": "http", "scheme": "basic", "description": "The write key as user, no password."},
+                "basic": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "The write key as user name, without a password.",
+                },
                 "query": {"type": "apiKey", "in": "query", "name": "writeKey"},
             },
             "schemas": schemas(),
@@ -54,7 +57,7 @@ def describe(routes: Sequence[Described]) -> Schema:
     }
 
 
-def _operation(route: Described, path: str) -> Schema:
+def _describe_operation(route: DescribedRoute, path: str) -> Schema:
     operation: Schema = {
         "summary": route.summary,
         "operationId": f"{route.method.lower()} {path}",
@@ -62,30 +65,33 @@ def _operation(route: Described, path: str) -> Schema:
             {"name": name, "in": "path", "required": True, "schema": _PARAMETERS.get(name, {"type": "string"})}
             for name in (part[1:-1] for part in path.split("/") if part.startswith("{"))
         ],
-        "responses": {"200": _SUCCESS[route.gives], **_errors(_REFUSALS[route.gives])},
+        "responses": {
+            "200": _SUCCESS[route.response_schema],
+            **_describe_errors(_ERROR_STATUSES[route.response_schema]),
+        },
     }
-    if route.gives in ("Taken", "SourceConfig"):
+    if route.response_schema in ("Accepted", "SourceConfig"):
         operation["security"] = [{"basic": []}, {"query": []}]
-    if route.takes:
-        schema = {"$ref": f"#/components/schemas/{route.takes}"}
+    if route.request_schema:
+        schema = {"$ref": f"#/components/schemas/{route.request_schema}"}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return operation
 
 
-def _json(schema: Schema) -> Schema:
-    return {"description": "Taken.", "content": {"application/json": {"schema": schema}}}
+def _describe_json(schema: Schema) -> Schema:
+    return {"description": "Accepted.", "content": {"application/json": {"schema": schema}}}
 
 
 _PARAMETERS: Schema = {"type": {"type": "string", "enum": sorted(TYPES)}, "key": {"type": "string", "minLength": 1}}
-_NAMED = ("Taken", "Success", "SegmentSettings", "SourceConfig")
+_NAMED = ("Accepted", "Success", "SegmentSettings", "SourceConfig")
 _SUCCESS: Schema = {
-    **{name: _json({"$ref": f"#/components/schemas/{name}"}) for name in _NAMED},
-    "Description": _json({"type": "object"}),
-    "Image": {"description": "The image, also where the event was not taken.", "content": {"image/gif": {}}},
+    **{name: _describe_json({"$ref": f"#/components/schemas/{name}"}) for name in _NAMED},
+    "Description": _describe_json({"type": "object"}),
+    "Image": {"description": "The image, even if the event was refused.", "content": {"image/gif": {}}},
     "File": {"description": "The file."},
 }
-_REFUSALS: dict[str, tuple[int, ...]] = {
-    "Taken": (400, 401, 403, 413, 415, 429, 503),
+_ERROR_STATUSES: dict[str, tuple[int, ...]] = {
+    "Accepted": (400, 401, 403, 413, 415, 429, 503),
     "SegmentSettings": (400, 401, 403, 404, 503),
     "SourceConfig": (400, 401, 403, 503),
     "Success": (),
@@ -94,21 +100,21 @@ _REFUSALS: dict[str, tuple[int, ...]] = {
     "File": (404,),
 }
 _MEANINGS = {
-    400: "It cannot be accepted as it is.",
-    401: "No write key, or one that no site has.",
-    403: "The write key is not for this page.",
-    404: "There is nothing here.",
-    405: "Not by this method.",
-    413: f"More than {MAX_EVENT_BYTES} bytes, for a batch {MAX_BATCH_BYTES} bytes or {MAX_BATCH_EVENTS} events.",
-    415: "Packed in another way than gzip.",
+    400: "The request is invalid.",
+    401: "There is no write key, or no site has it.",
+    403: "The write key does not allow this page, or the request bypassed CloudFront.",
+    404: "Nothing is at this address.",
+    405: "The address does not allow this method.",
+    413: f"More than {MAX_EVENT_BYTES} bytes; in a batch, {MAX_BATCH_BYTES} bytes or {MAX_BATCH_EVENTS} events.",
+    415: "Compressed with something other than gzip.",
     429: "Too many events from this address.",
-    503: "Not now: try again with the same message ids.",
+    503: "Temporarily unavailable; retry with the same message ids.",
 }
 
 
-def _errors(statuses: Iterable[int]) -> Schema:
+def _describe_errors(statuses: Iterable[int]) -> Schema:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    wait = {name: {"schema": {"type": "integer"}, "description": "Seconds."} for name in ("Retry-After",)}
+    wait = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
     return {
         str(status): {
             "description": _MEANINGS[status],

@@ -1,4 +1,4 @@
-"""What bodies and answers look like, in the words of JSON Schema; the limits are those that the code has."""
+"""JSON Schemas of request bodies and responses, with the limits from the code."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ Schema = dict[str, Any]
 _NO_NUL = r"^[^\u0000]*$"
 
 
-def _text(longest: int, *, unless: str = "", least: int = 0) -> Schema:
+def _text(max_length: int, *, unless: str = "", min_length: int = 0) -> Schema:
     start = f"(?!{unless})" if unless else ""
-    return {"type": "string", "minLength": least, "maxLength": longest, "pattern": f"^{start}{_NO_NUL[1:]}"}
+    return {"type": "string", "minLength": min_length, "maxLength": max_length, "pattern": f"^{start}{_NO_NUL[1:]}"}
 
 
 def _or_null(*schemas: Schema) -> Schema:
@@ -26,7 +26,7 @@ def _object(*required: str, **fields: Schema) -> Schema:
 
 
 def _call(*required: str, **fields: Schema) -> Schema:
-    """Return an object that may say more: whatever a client likes, it is not read."""
+    """Return the schema of a call. It may have other fields, which are ignored."""
     return {**_object(*required, **_COMMON | fields), **_more("Value")}
 
 
@@ -38,11 +38,15 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-_WHOLE: Schema = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
-_TIME: Schema = {"type": "string", "pattern": _NO_NUL, "description": "ISO-8601; one that cannot be read is no error."}
+_INTEGER: Schema = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
+_TIME: Schema = {
+    "type": "string",
+    "pattern": _NO_NUL,
+    "description": "ISO-8601. An invalid time is not an error; it counts as now.",
+}
 _USER = _text(MAX_ID_LENGTH, unless=ANONYMOUS_PREFIX)
-_USER_GIVEN: Schema = {"anyOf": [{**_USER, "minLength": 1}, _WHOLE]}
-_GIVEN: Schema = {"anyOf": [_text(MAX_ID_LENGTH, least=1), _WHOLE]}
+_USER_REQUIRED: Schema = {"anyOf": [{**_USER, "minLength": 1}, _INTEGER]}
+_REQUIRED: Schema = {"anyOf": [_text(MAX_ID_LENGTH, min_length=1), _INTEGER]}
 _NAME = _or_null(_text(MAX_ID_LENGTH))
 _CONTEXT: Schema = {"type": "object", **_more("Scalar")}
 _FIELDS: Schema = {
@@ -51,9 +55,12 @@ _FIELDS: Schema = {
     "description": f"At most {MAX_DEPTH} levels deep.",
 }
 _COMMON: dict[str, Schema] = {
-    "messageId": {**_or_null(_text(MAX_MESSAGE_ID_LENGTH)), "description": "Sent again with the same id: counts once."},
-    "userId": _or_null(_USER, _WHOLE),
-    "anonymousId": _or_null(_text(MAX_ID_LENGTH), _WHOLE),
+    "messageId": {
+        **_or_null(_text(MAX_MESSAGE_ID_LENGTH)),
+        "description": "An event repeated with the same id counts once.",
+    },
+    "userId": _or_null(_USER, _INTEGER),
+    "anonymousId": _or_null(_text(MAX_ID_LENGTH), _INTEGER),
     "timestamp": _TIME,
     "originalTimestamp": _TIME,
     "sentAt": _TIME,
@@ -63,20 +70,20 @@ _COMMON: dict[str, Schema] = {
 
 
 def schemas() -> Schema:
-    """Return all schemas by their names."""
-    return {**_calls(), **_values(), **_answers()}
+    """Return all schemas by name."""
+    return {**_calls(), **_values(), **_responses()}
 
 
 def _calls() -> Schema:
-    somebody = {"anyOf": [_object("userId", userId=_USER_GIVEN), _object("anonymousId", anonymousId=_GIVEN)]}
+    sender = {"anyOf": [_object("userId", userId=_USER_REQUIRED), _object("anonymousId", anonymousId=_REQUIRED)]}
     view = _call(name=_NAME, category=_NAME, properties=_FIELDS)
     calls: dict[str, Schema] = {
-        "Track": {**_call("event", event=_text(MAX_ID_LENGTH, least=1), properties=_FIELDS), **somebody},
-        "Page": {**view, **somebody},
-        "Screen": {**view, **somebody},
-        "Identify": {**_call(traits=_FIELDS), **somebody},
-        "Group": {**_call("groupId", groupId=_GIVEN, traits=_FIELDS), **somebody},
-        "Alias": _call("userId", "previousId", userId=_USER_GIVEN, previousId=_USER_GIVEN),
+        "Track": {**_call("event", event=_text(MAX_ID_LENGTH, min_length=1), properties=_FIELDS), **sender},
+        "Page": {**view, **sender},
+        "Screen": {**view, **sender},
+        "Identify": {**_call(traits=_FIELDS), **sender},
+        "Group": {**_call("groupId", groupId=_REQUIRED, traits=_FIELDS), **sender},
+        "Alias": _call("userId", "previousId", userId=_USER_REQUIRED, previousId=_USER_REQUIRED),
     }
     items = [{"allOf": [_ref(name), _object("type", type={"const": name.lower()})]} for name in calls]
     batch = {"type": "array", "items": {"anyOf": items}, "maxItems": MAX_BATCH_EVENTS}
@@ -88,29 +95,29 @@ def _values() -> Schema:
     text = {"type": "string", "pattern": _NO_NUL}
     scalar = _ref("Scalar")
     return {
-        "Scalar": {"anyOf": [text, _WHOLE, {"type": ["boolean", "null"]}]},
+        "Scalar": {"anyOf": [text, _INTEGER, {"type": ["boolean", "null"]}]},
         "Value": {
             "anyOf": [
                 scalar,
                 {"type": "array", "items": scalar},
                 {"type": "object", **_more("Scalar")},
             ],
-            "description": "Any JSON, in fact; whole numbers of 64 bits, no U+0000.",
+            "description": "Any JSON, except integers of more than 64 bits and U+0000.",
         },
     }
 
 
-def _answers() -> Schema:
+def _responses() -> Schema:
     text = {"type": "string"}
     messages = {"type": "array", "items": {"type": "object"}, "description": "Popups to show now."}
     rejected = _object(
         "messageId", "code", "message", index={"type": "integer"}, messageId=_or_null(text), code=text, message=text
     )
-    taken = _object(
+    accepted = _object(
         "success", "messages", success={"const": True}, messages=messages, rejected={"type": "array", "items": rejected}
     )
     return {
-        "Taken": {**taken, "additionalProperties": False},
+        "Accepted": {**accepted, "additionalProperties": False},
         "Success": _object("success", success={"const": True}),
         "Error": {
             **_object("success", "code", "message", success={"const": False}, code=text, message=text),

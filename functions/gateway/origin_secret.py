@@ -1,9 +1,10 @@
-"""The secret with which CloudFront shows that a request came through it.
+"""The secret that proves that a request came through CloudFront.
 
-When it is rotated, CloudFront's edges send the old one and the new one for minutes, so the one before counts as well.
+During a rotation, CloudFront's edges send the old and the new secret for some minutes. The Gateway therefore accepts
+the previous version too.
 
-    put-secret-value ──▶ an environment that started before knows: old          ──▶ "new" comes: looks again: new, old
-                     ──▶ one that starts later knows:              new, old
+    put-secret-value ──▶ an environment that started earlier knows: old         ──▶ "new" arrives: reads new, old
+                     ──▶ one that starts later knows:               new, old
 """
 
 import hmac
@@ -13,22 +14,23 @@ from collections.abc import Callable, Sequence
 from shared.clock import Clock
 from shared.errors import OpportuneError, Unavailable
 
-# Anybody can send a wrong one: he must not make each request a call.
-PAUSE_MS = 60_000
-PAUSE_AFTER_FAILURE_MS = 10_000
-# Then it is looked up again whatever comes, so that what counts no more is forgotten.
-OLDEST_MS = 3_600_000
+# Anyone can send a wrong secret, so not every wrong one may cause a read.
+MIN_INTERVAL_MS = 60_000
+RETRY_INTERVAL_MS = 10_000
+# After this time the secret is read again anyway, so an old version stops being accepted.
+MAX_AGE_MS = 3_600_000
 
 
-def in_background(task: Callable[[], None]) -> None:
-    """Run *task* beside the request; on Lambda it sleeps with its environment."""
-    threading.Thread(target=task, name="look-up", daemon=True).start()
+def run_in_background(task: Callable[[], None]) -> None:
+    """Run *task* in a thread beside the request. On Lambda it pauses with its environment."""
+    threading.Thread(target=task, name="refresh", daemon=True).start()
 
 
 class OriginSecret:
-    """What *read* returns, the secret and the one before it, kept, and looked up again when something else comes.
+    """The current and the previous secret, cached, and read again when an unknown one arrives.
 
-    *on_error* is told why it could not be looked up.
+    read: returns both versions.
+    on_error: called with the error when they cannot be read.
     """
 
     def __init__(
@@ -36,45 +38,51 @@ class OriginSecret:
         read: Callable[[], Sequence[str]],
         clock: Clock,
         on_error: Callable[[OpportuneError], None],
-        later: Callable[[Callable[[], None]], None] = in_background,
+        run_later: Callable[[Callable[[], None]], None] = run_in_background,
     ) -> None:
         self._read = read
         self._clock = clock
         self._on_error = on_error
-        self._later = later
-        self._known: list[bytes] = []
+        self._run_later = run_later
+        self._versions: list[bytes] = []
         self._failed = False
-        self._asked = 0
+        self._read_at = 0
 
-    def look_up(self) -> None:
-        """Look the secret up, in the caller's time; a failure changes nothing of what is known."""
-        self._asked = self._clock()
+    def refresh(self) -> None:
+        """Read the secret while the caller waits. If that fails, keep the known versions."""
+        self._read_at = self._clock()
         try:
-            self._known = [each.encode() for each in self._read()]
+            self._versions = [each.encode() for each in self._read()]
             self._failed = False
         except OpportuneError as error:
             self._failed = True
             self._on_error(error)
 
     def matches(self, sent: str) -> bool:
-        """Return whether *sent* is the secret or the one before; raises `Unavailable` where nobody can tell."""
-        given = sent.encode("utf-8", "surrogatepass")
-        age = self._clock() - self._asked
-        if self._knows(given):
-            if not 0 <= age < OLDEST_MS:  # of the future: the clock was wrong then, or is now
-                self._asked = self._clock()
-                self._later(self.look_up)
+        """Return whether *sent* is the current or the previous secret.
+
+        Raises `Unavailable` if *sent* is unknown and the secret could not be read.
+        """
+        candidate = sent.encode("utf-8", "surrogatepass")
+        age = self._clock() - self._read_at
+        if self._is_known(candidate):
+            if not 0 <= age < MAX_AGE_MS:  # a negative age means that the clock was set back
+                self._read_at = self._clock()
+                self._run_later(self.refresh)
             return True
-        if not 0 <= age < (PAUSE_AFTER_FAILURE_MS if self._failed else PAUSE_MS):
-            self.look_up()
-        if self._knows(given):
+        if not 0 <= age < (RETRY_INTERVAL_MS if self._failed else MIN_INTERVAL_MS):
+            self.refresh()
+        if self._is_known(candidate):
             return True
         if self._failed:
-            raise Unavailable("where requests come from cannot be verified now", code="origin_unavailable")
+            raise Unavailable(
+                "the origin of requests cannot be verified now: the secret cannot be read; retry",
+                code="origin_unavailable",
+            )
         return False
 
-    def _knows(self, given: bytes) -> bool:
+    def _is_known(self, candidate: bytes) -> bool:
         found = False
-        for each in self._known:
-            found |= hmac.compare_digest(each, given)
+        for version in self._versions:
+            found |= hmac.compare_digest(version, candidate)
         return found

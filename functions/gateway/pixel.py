@@ -1,7 +1,7 @@
-"""The pixel: an event as the address of an image, where nothing but an image can be sent, such as in an e-mail.
+"""The pixel: an event in the address of an image, for places that can only load images, such as an e-mail.
 
 ``GET /v1/pixel/track?data=<base64 of the JSON>``, or flat: ``?userId=a&event=Opened&properties.campaign=spring``.
-The answer is always the image; why an event was not taken stands in a header.
+The response is always the image. If the event is refused, a header says why.
 """
 
 import base64
@@ -12,59 +12,59 @@ import msgspec
 from aws_lambda_powertools.metrics import MetricUnit
 
 from gateway import endpoints, tracking
-from gateway.body import MAX_EVENT_BYTES, Body, inflate, parse
+from gateway.body import MAX_EVENT_BYTES, Body, decompress, parse
 from gateway.ports import Deps
 from gateway.request import Request, Response
 from shared.errors import InvalidRequest, NotFound, OpportuneError
 
 GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 _HEADERS = {"Cache-Control": "no-store"}
-_MOST_LEVELS = 8
+_MAX_LEVELS = 8
 
 
-def pixel(request: Request, deps: Deps) -> Response:
-    """Take one message from the address; answer with the image whatever it is."""
+def accept_pixel(request: Request, deps: Deps) -> Response:
+    """Accept one message from the query and return the image."""
     kind = request.parameters["type"]
     if kind not in tracking.TYPES:
-        raise NotFound(f"there is no pixel of this type, but of {', '.join(sorted(tracking.TYPES))}")
+        raise NotFound(f"unknown type of pixel; use one of {', '.join(sorted(tracking.TYPES))}")
     received = deps.clock()
     try:
-        body = _body(request.query)
-        access = endpoints.admit(request, body.value, deps)
-        envelope = endpoints.envelope(request, access, received, deps, mute="unanswered")
-        endpoints.decide(request, access, [tracking.read_single(body, kind, envelope)], deps)
+        body = _parse_query(request.query)
+        access = endpoints.authenticate(request, body.value, deps)
+        envelope = endpoints.build_envelope(request, access, received, deps, popup_block_reason="unanswered")
+        endpoints.decide(request, access, [tracking.parse_single(body, kind, envelope)], deps)
     except OpportuneError as error:
         deps.observability.metrics.add_metric(name="RequestsRefused", unit=MetricUnit.Count, value=1)
         return Response(200, GIF, "image/gif", {**_HEADERS, "X-Opportune-Error": error.code})
     return Response(200, GIF, "image/gif", _HEADERS)
 
 
-def _body(query: Mapping[str, str]) -> Body:
-    """Return the message in *query*, read by the rules of any other body."""
+def _parse_query(query: Mapping[str, str]) -> Body:
+    """Return the message in *query*, parsed by the rules for bodies."""
     data = query.get("data")
     if data is None:
-        return parse(msgspec.json.encode(_nested(query)))
-    # A plus sign in an address is a space; the letters of base64 for addresses are others.
+        return parse(msgspec.json.encode(_nest(query)))
+    # In a query, "+" means a space, and URL-safe base64 uses two other letters.
     text = data.replace(" ", "+").replace("-", "+").replace("_", "/")
     try:
-        packed = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        decoded = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as error:
         raise InvalidRequest("'data' is not base64", code="malformed_body") from error
-    return parse(inflate(packed, "", MAX_EVENT_BYTES))
+    return parse(decompress(decoded, "", MAX_EVENT_BYTES))
 
 
-def _nested(query: Mapping[str, str]) -> dict[str, Any]:
-    """Return *query* with ``properties.plan`` as a field of ``properties``."""
-    found: dict[str, Any] = {}
+def _nest(query: Mapping[str, str]) -> dict[str, Any]:
+    """Return *query* with dotted names as nested objects: ``properties.plan`` is a field of ``properties``."""
+    root: dict[str, Any] = {}
     for name, value in query.items():
-        *outer, last = name.split(".", _MOST_LEVELS)
-        place = found
-        for part in outer:
-            inner = place.setdefault(part, {})
-            if not isinstance(inner, dict):
+        *parents, last = name.split(".", _MAX_LEVELS)
+        parent = root
+        for part in parents:
+            child = parent.setdefault(part, {})
+            if not isinstance(child, dict):
                 raise InvalidRequest(f"{part[:64]!r} is both a value and an object", code="invalid_field")
-            place = inner
-        if last in place:
-            raise InvalidRequest(f"the key {last[:64]!r} comes twice in one object", code="duplicate_key")
-        place[last] = value
-    return found
+            parent = child
+        if last in parent:
+            raise InvalidRequest(f"the key {last[:64]!r} occurs twice in one object", code="duplicate_key")
+        parent[last] = value
+    return root

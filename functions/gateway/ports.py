@@ -1,4 +1,4 @@
-"""What the Gateway works with."""
+"""The Gateway's dependencies."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,12 +13,15 @@ from shared.observability import Observability
 
 @dataclass(frozen=True)
 class Deps:
-    """What the handler and the endpoints work with; ``identity_secret``: see `Verifier`."""
+    """What the handler and the endpoints work with.
 
-    decisions: DeciderClient
-    rates: RateLimiter
+    identity_secret: returns ``OPPORTUNE_IDENTITY_SECRET``; see `Verifier`.
+    """
+
+    decider: DeciderClient
+    rate_limiter: RateLimiter
     clock: Clock
     observability: Observability
-    front: TrustedProxy = field(default_factory=TrustedProxy)
+    trusted_proxy: TrustedProxy = field(default_factory=TrustedProxy)
     identity_secret: Callable[[], str] = str
     tag: Tag = field(default_factory=Tag)

@@ -1,4 +1,4 @@
-"""Requests and answers, free of API Gateway's event format."""
+"""Requests and responses, independent of API Gateway's event format."""
 
 import base64
 from collections.abc import Mapping
@@ -6,18 +6,20 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.body import Body, inflate, parse
+from gateway.body import Body, decompress, parse
 from gateway.trusted_proxy import Client
-from gateway.write_keys import presented_key
+from gateway.write_keys import read_write_key
 from shared.errors import InvalidRequest
 
 JSON = "application/json"
 
 
 class Request(NamedTuple):
-    """A request; header names are in lower case, ``path`` is decoded and without the slash at its end.
+    """An HTTP request.
 
-    ``parameters``: the parts of the path that its route names.
+    path: decoded, without a trailing slash.
+    headers: by lower-case name.
+    parameters: the parts of the path that its route names.
     """
 
     method: str
@@ -30,20 +32,20 @@ class Request(NamedTuple):
 
     @property
     def private(self) -> bool:
-        """Return whether the browser asks for privacy: Global Privacy Control."""
+        """Return whether the browser sends Global Privacy Control."""
         return self.headers.get("sec-gpc", "").strip() == "1"
 
-    def parsed(self, limit: int) -> Body:
-        """Return the parsed body of at most *limit* bytes, packed or not."""
-        return parse(inflate(self.body, self.headers.get("content-encoding", ""), limit))
+    def parse_body(self, limit: int) -> Body:
+        """Return the parsed body, decompressed to at most *limit* bytes."""
+        return parse(decompress(self.body, self.headers.get("content-encoding", ""), limit))
 
-    def key(self, parsed: Mapping[str, Any]) -> str:
-        """Return the write key; *parsed*: the body, which may hold it."""
-        return presented_key(self.headers.get("authorization", ""), parsed, self.query)
+    def read_write_key(self, body: Mapping[str, Any]) -> str:
+        """Return the write key from the headers, the parsed *body* or the query."""
+        return read_write_key(self.headers.get("authorization", ""), body, self.query)
 
 
 class Response(NamedTuple):
-    """An answer; CORS and caching are the handler's."""
+    """An HTTP response. The handler adds the CORS headers."""
 
     status: int
     body: bytes = b""
@@ -51,39 +53,39 @@ class Response(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-def read(event: Mapping[str, Any], client: Client) -> Request:
-    """Return the request in an API Gateway event, payload format 2.0; *client*: who sent it."""
+def decode(event: Mapping[str, Any], client: Client) -> Request:
+    """Return the request in an API Gateway event (payload format 2.0) from *client*."""
     http = event["requestContext"]["http"]
     path = event.get("rawPath") or "/"
     stage = event["requestContext"].get("stage", "$default")
     if stage != "$default":
         path = path.removeprefix(f"/{stage}")
-    raw = event.get("body") or ""
+    text = event.get("body") or ""
     try:
-        packed = base64.b64decode(raw) if event.get("isBase64Encoded") else raw.encode()
-    except ValueError as error:  # a lone surrogate, or no base64
-        raise InvalidRequest("the body cannot be read", code="malformed_body") from error
+        body = base64.b64decode(text) if event.get("isBase64Encoded") else text.encode()
+    except ValueError as error:  # a lone surrogate, or invalid base64
+        raise InvalidRequest("the body is not valid text or base64", code="malformed_body") from error
     return Request(
         method=http["method"],
         path=path.rstrip("/") or "/",
         headers=event.get("headers") or {},
         query=event.get("queryStringParameters") or {},
-        body=packed,
+        body=body,
         client=client,
     )
 
 
-def json_answer(status: int, content: Any, headers: Mapping[str, str] | None = None) -> Response:
-    """Return *content* as a JSON answer."""
+def json_response(status: int, content: Any, headers: Mapping[str, str] | None = None) -> Response:
+    """Return *content* as a JSON response."""
     return Response(status, msgspec.json.encode(content), JSON, headers or {})
 
 
-def encode(answer: Response) -> dict[str, Any]:
-    """Return *answer* as API Gateway wants it; what is no text goes as base64."""
-    is_text = answer.content_type.startswith(("text/", JSON)) and "Content-Encoding" not in answer.headers
+def encode(response: Response) -> dict[str, Any]:
+    """Return *response* in API Gateway's format; binary and compressed bodies become base64."""
+    is_text = response.content_type.startswith(("text/", JSON)) and "Content-Encoding" not in response.headers
     return {
-        "statusCode": answer.status,
-        "headers": {**({"Content-Type": answer.content_type} if answer.body else {}), **answer.headers},
-        "body": answer.body.decode() if is_text else base64.b64encode(answer.body).decode(),
+        "statusCode": response.status,
+        "headers": {**({"Content-Type": response.content_type} if response.body else {}), **response.headers},
+        "body": response.body.decode() if is_text else base64.b64encode(response.body).decode(),
         "isBase64Encoded": not is_text,
     }

@@ -1,7 +1,7 @@
-"""The Gateway's addresses: one table, which the handler serves and the API's description is made from.
+"""The table of routes. The handler serves it, and the OpenAPI description is built from it.
 
-A path may have parts in braces, ``/tag/{version}/{file}``, which match anything but a slash. Paths are written
-without a slash at their end, and found with one too.
+A path may have parameters in braces, as in ``/tag/{version}/{file}``; each matches anything but a slash. Paths here
+have no trailing slash, and requests match with or without one.
 """
 
 import re
@@ -11,83 +11,91 @@ from typing import NamedTuple
 from gateway import endpoints, sdk_compat
 from gateway.endpoints import Endpoint
 from gateway.openapi import describe
-from gateway.pixel import pixel
+from gateway.pixel import accept_pixel
 from gateway.ports import Deps
-from gateway.request import Request, Response, json_answer
+from gateway.request import Request, Response, json_response
 from shared.errors import NotAllowed, NotFound
 
 
 class Route(NamedTuple):
-    """An address: *endpoint* answers *method* at each of *paths*. ``summary``: what it is for, in a sentence.
+    """One endpoint with its method and its paths.
 
-    ``takes``, ``gives``: what its body and its success are called in the API's description.
+    summary: one sentence for the OpenAPI description and docs/edge.md.
+    request_schema: name of the body's schema; empty if there is no body.
+    response_schema: name of the schema of a successful response.
     """
 
     method: str
     paths: tuple[str, ...]
     endpoint: Endpoint
     summary: str
-    takes: str = ""
-    gives: str = "File"
+    request_schema: str = ""
+    response_schema: str = "File"
 
 
-def _call(kind: str, summary: str) -> Route:
-    """Return the route of calls of *kind*; the short path is that of Segment's browser and mobile libraries."""
+def _create_call_route(kind: str, summary: str) -> Route:
+    """Return the route of calls of *kind*. Segment's browser and mobile libraries use the short path."""
     paths = (f"/v1/{kind}", f"/v1/{kind[0]}")
-    return Route("POST", paths, endpoints.single(kind), summary, kind.capitalize(), "Taken")
+    return Route("POST", paths, endpoints.create_single_endpoint(kind), summary, kind.capitalize(), "Accepted")
 
 
-def _described(_: Request, __: Deps) -> Response:
-    return json_answer(200, describe(ROUTES), {"Cache-Control": "public, max-age=300"})
+def _serve_description(_: Request, __: Deps) -> Response:
+    return json_response(200, describe(ROUTES), {"Cache-Control": "public, max-age=300"})
 
 
 ROUTES: tuple[Route, ...] = (
-    _call("track", "A user did something."),
-    _call("page", "A user saw a page: the event Page Viewed."),
-    _call("screen", "A user saw a screen of an app: the event Screen Viewed."),
-    _call("identify", "Who a user is, and what is known of him."),
-    _call("group", "A user belongs to a group."),
-    _call("alias", "Two ids are the same user's."),
+    _create_call_route("track", "A user did something."),
+    _create_call_route("page", "A user viewed a page: the event Page Viewed."),
+    _create_call_route("screen", "A user viewed a screen of an app: the event Screen Viewed."),
+    _create_call_route("identify", "A user's id and attributes."),
+    _create_call_route("group", "A user belongs to a group."),
+    _create_call_route("alias", "Two ids belong to the same user."),
     Route(
         "POST",
-        # Also that of Segment's older server libraries, and that of RudderStack's when a page is left.
+        # Segment's older server libraries use `import`. RudderStack's uses `beacon` when the user leaves the page.
         ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch"),
-        endpoints.batch,
-        "Many of these at once: good ones are taken, others are named.",
+        endpoints.accept_batch,
+        "Several of these calls. Valid ones are accepted; the response names the others.",
         "Batch",
-        "Taken",
+        "Accepted",
     ),
-    Route("GET", ("/v1/pixel/{type}",), pixel, "One of these where only an image can be sent.", gives="Image"),
+    Route(
+        "GET",
+        ("/v1/pixel/{type}",),
+        accept_pixel,
+        "One of these calls, where only an image can be loaded.",
+        response_schema="Image",
+    ),
     Route(
         "GET",
         ("/v1/projects/{key}/settings",),
-        sdk_compat.segment_settings,
-        "What Segment's libraries ask for first.",
-        gives="SegmentSettings",
+        sdk_compat.serve_segment_settings,
+        "Settings that Segment's libraries load first.",
+        response_schema="SegmentSettings",
     ),
     Route(
         "GET",
         ("/sourceConfig",),
-        sdk_compat.rudder_source_config,
-        "What RudderStack's browser library asks for first.",
-        gives="SourceConfig",
+        sdk_compat.serve_rudder_config,
+        "Configuration that RudderStack's browser library loads first.",
+        response_schema="SourceConfig",
     ),
     Route(
         "POST",
         ("/v1/m", "/rsaMetrics"),
-        sdk_compat.dropped,
-        "What libraries report about themselves: dropped.",
+        sdk_compat.discard_metrics,
+        "Metrics that libraries report about themselves; they are discarded.",
         "Any",
         "Success",
     ),
-    Route("GET", ("/v1/openapi.json",), _described, "This description.", gives="Description"),
-    Route("GET", ("/tag.js",), endpoints.tag_loader, "The site tag: what a page includes."),
-    Route("GET", ("/tag/{version}/{file}",), endpoints.tag_file, "What the site tag loads."),
+    Route("GET", ("/v1/openapi.json",), _serve_description, "This description.", response_schema="Description"),
+    Route("GET", ("/tag.js",), endpoints.serve_tag_loader, "The site tag, for a page to include."),
+    Route("GET", ("/tag/{version}/{file}",), endpoints.serve_tag_file, "The files that the site tag loads."),
 )
 
 
-class Table:
-    """Finds the route of a request."""
+class Router:
+    """Finds the endpoint of a request."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._exact: dict[str, dict[str, Route]] = {}
@@ -100,17 +108,17 @@ class Table:
             self._patterns.append((re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path))), methods))
 
     def find(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]]:
-        """Return the endpoint and the named parts of *path*; raises `NotFound` or `NotAllowed`."""
-        methods, parameters = self._at(path)
+        """Return the endpoint and the parameters of *path*; raise `NotFound` or `NotAllowed`."""
+        methods, parameters = self._match(path)
         route = methods.get(method)
         if route is None:
-            raise NotAllowed(f"{method[:16]} is not taken here", allowed=[*methods, "OPTIONS"])
+            raise NotAllowed(f"{method[:16]} is not allowed at this address", allowed=[*methods, "OPTIONS"])
         return route.endpoint, parameters
 
-    def _at(self, path: str) -> tuple[Mapping[str, Route], Mapping[str, str]]:
+    def _match(self, path: str) -> tuple[Mapping[str, Route], Mapping[str, str]]:
         if (methods := self._exact.get(path)) is not None:
             return methods, {}
         for pattern, methods in self._patterns:
             if matched := pattern.fullmatch(path):
                 return methods, matched.groupdict()
-        raise NotFound("there is nothing at this address; events go to /v1/track or /v1/batch")
+        raise NotFound("nothing is at this address; send events to /v1/track or /v1/batch")

@@ -1,7 +1,7 @@
-"""The site tag's files, as they were built: packed, and found by version.
+"""Serve the files of the site tag, which the build has compressed.
 
-The loader is asked for again after minutes; what it loads has its version in the address and is kept for ever. A
-page with yesterday's loader gets today's files: they belong together, and say nothing of versions to each other.
+Browsers cache the loader for minutes. The files that it loads have their version in the address and are cached
+forever. A page with an outdated loader gets the current files, which work together whatever version it asked for.
 """
 
 import gzip
@@ -15,37 +15,37 @@ from shared.errors import NotFound
 
 LOADER = "tag.js"
 JAVASCRIPT = "text/javascript; charset=utf-8"
-FOR_MINUTES = "public, max-age=300, stale-while-revalidate=86400"
-FOR_EVER = "public, max-age=31536000, immutable"
+CACHE_MINUTES = "public, max-age=300, stale-while-revalidate=86400"
+CACHE_FOREVER = "public, max-age=31536000, immutable"
 
 
 @dataclass(frozen=True)
 class Tag:
-    """The files by name, packed, and the version that the loader names."""
+    """The compressed files by name, and the version that the loader asks for."""
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     version: str = ""
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
-        """Return what a build has left in *folder*; nothing, where there was none."""
+    def load(cls, folder: Path) -> Self:
+        """Return the tag that a build has left in *folder*; it has no files if there was no build."""
         files = {path.name.removesuffix(".gz"): path for path in sorted(folder.glob("**/*.gz"))}
         versions = {path.parent.name for name, path in files.items() if name != LOADER}
         return cls({name: path.read_bytes() for name, path in files.items()}, "".join(sorted(versions)[:1]))
 
-    def answer(self, file: str, version: str, accepted: str) -> Response:
-        """Return *file*; *accepted*: the encodings that the browser takes. Raises `NotFound`."""
+    def serve(self, file: str, version: str, accept_encoding: str) -> Response:
+        """Return *file* in an encoding that the browser accepts; raise `NotFound`."""
         if not self.files:
-            raise NotFound("the tag was not built: run `make build` and deploy again", code="tag_not_built")
-        packed = self.files.get(file)
-        if packed is None or (file == LOADER) != (not version):
-            raise NotFound("the tag has no such file")
+            raise NotFound("the site tag was not built: run `make build` and deploy again", code="tag_not_built")
+        compressed = self.files.get(file)
+        if compressed is None or (file == LOADER) != (not version):
+            raise NotFound("the site tag has no such file")
         headers = {
-            "Cache-Control": FOR_EVER if version and version == self.version else FOR_MINUTES,
+            "Cache-Control": CACHE_FOREVER if version and version == self.version else CACHE_MINUTES,
             "X-Content-Type-Options": "nosniff",
-            # Pages with a policy of their own for what they embed may use it too.
+            # Pages with a Cross-Origin-Embedder-Policy may load it too.
             "Cross-Origin-Resource-Policy": "cross-origin",
         }
-        if "gzip" in accepted.lower():
-            return Response(200, packed, JAVASCRIPT, {**headers, "Content-Encoding": "gzip"})
-        return Response(200, gzip.decompress(packed), JAVASCRIPT, headers)
+        if "gzip" in accept_encoding.lower():
+            return Response(200, compressed, JAVASCRIPT, {**headers, "Content-Encoding": "gzip"})
+        return Response(200, gzip.decompress(compressed), JAVASCRIPT, headers)

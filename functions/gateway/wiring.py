@@ -1,4 +1,4 @@
-"""Builds the Gateway from its settings: the only place that creates its clients."""
+"""Build the Gateway's dependencies from its settings. Only this module creates its clients."""
 
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from shared.secrets import LateSecret, resolve_versions
 from shared.settings import Settings
 from shared.signing import check_secret
 
-ASSETS = Path(__file__).parent / "assets"  # made by `make build`, and by whatever starts the system here
+ASSETS = Path(__file__).parent / "assets"  # written by `make build` and by the local system
 
 
 def build(settings: Settings) -> Deps:
-    """Return everything the handler needs; nothing is asked yet but the origin secret, which each request needs."""
+    """Return everything the handler needs. Only the origin secret is read here, because every request needs it."""
     observability = observe("gateway")
     client = lambda_client(read_timeout_s=settings.gateway_timeout_ms / 1000)
     decider = LambdaInvoke(client, settings.decider_function)
@@ -33,17 +33,17 @@ def build(settings: Settings) -> Deps:
         on_error=lambda error: observability.logger.warning("catalogue not refreshed", extra={"code": error.code}),
     )
     return Deps(
-        decisions=DeciderClient(decider, catalogue, settings.clock, settings.gateway_timeout_ms),
-        rates=RateLimiter(settings.events_per_second, settings.clock),
+        decider=DeciderClient(decider, catalogue, settings.clock, settings.gateway_timeout_ms),
+        rate_limiter=RateLimiter(settings.events_per_second, settings.clock),
         clock=settings.clock,
         observability=observability,
-        front=_front(settings, observability),
+        trusted_proxy=_build_trusted_proxy(settings, observability),
         identity_secret=LateSecret(settings.identity_secret, settings.clock),
-        tag=Tag.read(ASSETS),
+        tag=Tag.load(ASSETS),
     )
 
 
-def _front(settings: Settings, observability: Observability) -> TrustedProxy:
+def _build_trusted_proxy(settings: Settings, observability: Observability) -> TrustedProxy:
     if not settings.origin_secret:
         return TrustedProxy(proxies=settings.proxies)
     logger, metrics = observability.logger, observability.metrics
@@ -52,10 +52,10 @@ def _front(settings: Settings, observability: Observability) -> TrustedProxy:
         settings.clock,
         lambda error: logger.warning("origin secret not read", extra={"code": error.code, "reason": error.message}),
     )
-    secret.look_up()
+    secret.refresh()
     return TrustedProxy(
         proxies=settings.proxies,
         secret=secret,
-        direct=settings.direct_requests,
+        allow_direct=settings.direct_requests,
         on_direct=lambda: metrics.add_metric(name="DirectRequests", unit=MetricUnit.Count, value=1),
     )

@@ -1,4 +1,4 @@
-"""Write keys: which site a request belongs to, and whether it may say what only servers may."""
+"""Write keys: find the site of a request, and whether a server sent it."""
 
 import base64
 from collections.abc import Mapping
@@ -8,33 +8,41 @@ from shared.contracts import Catalogue, SiteCatalogue, WriteKey, write_key
 from shared.errors import Forbidden, Unauthorized
 
 
-class Access(NamedTuple):
-    """The site that a write key opens. ``presented``: the key as it came."""
+class SiteAccess(NamedTuple):
+    """The site that a write key belongs to.
+
+    key: the key's entry in the catalogue.
+    sent_key: the key as the request sent it.
+    """
 
     site: str
     catalogue: SiteCatalogue
     key: WriteKey
-    presented: str = ""
+    sent_key: str = ""
 
     @property
-    def secret(self) -> bool:
-        """Return whether the key is a server's."""
+    def trusted(self) -> bool:
+        """Return whether the key is secret, so that only a server can have sent the request."""
         return self.key.secret
 
     def check_origin(self, origin: str) -> None:
-        """Raise `Forbidden` where a page of *origin* may not use the key; only browsers say an origin.
+        """Raise `Forbidden` if pages of *origin* may not use the key. Only browsers send an origin.
 
-        This keeps other people's pages from using a key, not other people's programs: they say what they like.
+        This stops other sites' pages from using the key, but not programs, which can send any origin.
         """
         if not origin:
             return
-        if self.secret:
+        if self.trusted:
             raise Forbidden(
-                "a secret key came from a browser: whoever reads the page has it; revoke it, and use a public one",
+                "a browser sent a secret key, so every visitor of the page can read it: revoke it, and use a public "
+                "key in pages",
                 code="secret_key_in_browser",
             )
         if self.key.origins and not any(_covers(allowed, origin) for allowed in self.key.origins):
-            raise Forbidden("this write key is not for pages of this origin", code="origin_not_allowed")
+            raise Forbidden("this write key does not allow pages of this origin", code="origin_not_allowed")
+
+
+Access = SiteAccess
 
 
 def _covers(allowed: str, origin: str) -> bool:
@@ -44,14 +52,14 @@ def _covers(allowed: str, origin: str) -> bool:
     return origin.startswith(scheme) and origin.endswith(domain) and len(origin) > len(scheme) + len(domain)
 
 
-def presented_key(authorization: str, body: Mapping[str, Any], query: Mapping[str, str]) -> str:
-    """Return the write key of a request: Basic user name, then ``writeKey`` of body, then of the query."""
+def read_write_key(authorization: str, body: Mapping[str, Any], query: Mapping[str, str]) -> str:
+    """Return the write key of a request: the Basic user name, else ``writeKey`` of the body, else of the query."""
     scheme, _, value = authorization.partition(" ")
     if scheme.lower() == "basic":
         try:
-            # Some clients leave out the colon, some the padding.
+            # Some clients omit the colon, others the padding.
             key = base64.b64decode(value + "=" * (-len(value) % 4), validate=True).decode().partition(":")[0]
-        except ValueError as error:  # not ASCII, not base64, not UTF-8
+        except ValueError as error:  # not ASCII, not base64, or not UTF-8
             raise Unauthorized("the Authorization header is not valid Basic authentication") from error
         if key:
             return key
@@ -59,16 +67,17 @@ def presented_key(authorization: str, body: Mapping[str, Any], query: Mapping[st
     key = in_body if isinstance(in_body, str) and in_body else query.get("writeKey", "")
     if not key:
         raise Unauthorized(
-            "a write key is needed: Basic user name, or 'writeKey' in body or query", code="no_write_key"
+            "the request has no write key: send it as the Basic user name, or as 'writeKey' in the body or query",
+            code="no_write_key",
         )
     return key
 
 
-def authenticate(key: str, catalogue: Catalogue) -> Access:
-    """Return what *key* opens; raises `Unauthorized` where no site has it."""
+def authenticate(key: str, catalogue: Catalogue) -> SiteAccess:
+    """Return the site that *key* belongs to; raise `Unauthorized` if no site has it."""
     digest = write_key(key).sha256
     for site, entry in catalogue.sites.items():
         for known in entry.keys:
             if known.sha256 == digest:
-                return Access(site, entry, known, key)
+                return SiteAccess(site, entry, known, key)
     raise Unauthorized("no site has this write key")

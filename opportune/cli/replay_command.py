@@ -15,7 +15,7 @@ from definitions.compiler.ruleset import compile_campaign
 from definitions.loading import files
 from definitions.model.campaign import Campaign
 from definitions.model.site import Site
-from gateway.times import to_ms
+from gateway.times import parse_ms
 from opportune.events import streams
 from opportune.events.streams import Recorded
 from opportune.replay import report, summary
@@ -188,7 +188,7 @@ def _explain(
 
 
 def _time(text: str) -> int:
-    at = to_ms(text)
+    at = parse_ms(text)
     if at is None:
         raise InvalidReplay(f"--until: {text!r} is no ISO-8601 time and no milliseconds: write 2026-01-31T12:00:00Z")
     return at

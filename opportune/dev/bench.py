@@ -192,9 +192,11 @@ def _gateway(rounds: int) -> list[Figure]:
     envelope = tracking.Envelope(1_795_416_393_200)
     rounds *= 10
     floor, single = _in_turn(
-        rounds, lambda: decode(call), lambda: tracking.read_single(body.parse(call), "track", envelope)
+        rounds, lambda: decode(call), lambda: tracking.parse_single(body.parse(call), "track", envelope)
     )
-    most, many = _in_turn(rounds // 20, lambda: decode(batch), lambda: tracking.read_batch(body.parse(batch), envelope))
+    most, many = _in_turn(
+        rounds // 20, lambda: decode(batch), lambda: tracking.parse_batch(body.parse(batch), envelope)
+    )
     return [
         Figure(f"reading a call of {len(call)} bytes (median)", single * 1000, "decoding it", floor * 1000, "µs"),
         Figure("reading a batch of 100 of them (median)", many * 1000, "decoding it", most * 1000, "µs"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.times import iso_ms, to_ms
+from gateway.times import parse_iso_ms, parse_ms
 from shared.contracts import ANONYMOUS_PREFIX, PAGE_VIEWED, SCREEN_VIEWED
 from shared.errors import OpportuneError
 
@@ -119,7 +119,7 @@ class _Seconds(dict[str, int]):
     """The times in ms of seconds written as ``2026-01-31T12:00:00.``: most events share theirs with others."""
 
     def __missing__(self, second: str) -> int:
-        at = iso_ms(second + "000Z") if second[-1:] == "." else None
+        at = parse_iso_ms(second + "000Z") if second[-1:] == "." else None
         if at is None:
             raise KeyError(second)
         if len(self) >= KNOWN_SECONDS:
@@ -140,7 +140,7 @@ def _ndjson(file: Any, name: str) -> Iterator[list[Recorded]]:
         try:
             times: list[int | None] = [seconds[stamp[:20]] + FRACTIONS[stamp[20:]] for stamp in stamps]
         except (KeyError, TypeError):
-            times = [to_ms(stamp) for stamp in stamps]
+            times = [parse_ms(stamp) for stamp in stamps]
         for line, event, at in zip(count(lines + 1), events, times, strict=False):
             event.file, event.line = name, line
             if event.type == "track" and at is not None and event.user and event.event and event.message_id:
@@ -227,7 +227,7 @@ def _csv(file: Any, name: str, mapping: Mapping[str, str]) -> Iterator[Recorded]
         where = f"{name}:{rows.line_num}"
         if len(row) != len(header):
             raise InvalidStream(f"{where}: {len(row)} columns, the header has {len(header)}")
-        at = to_ms(row[places["timestamp"]])
+        at = parse_ms(row[places["timestamp"]])
         if at is None:
             raise InvalidStream(f"{where}: {row[places['timestamp']]!r} is no ISO-8601 time and no milliseconds")
         user, event = row[places["user_id"]], row[places["event"]]

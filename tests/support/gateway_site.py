@@ -60,7 +60,9 @@ class FakeDecider:
 class Site:
     """A site that talks to the Gateway; ``age_ms``: how long ago the Gateway was started, which stands still."""
 
-    def __init__(self, *, front: TrustedProxy | None = None, per_second: int = 100, tag: Tag | None = None) -> None:
+    def __init__(
+        self, *, trusted_proxy: TrustedProxy | None = None, per_second: int = 100, tag: Tag | None = None
+    ) -> None:
         self.decider = FakeDecider()
         self.age_ms = 0
         catalogue: RefreshingCache[Catalogue] = RefreshingCache(
@@ -72,7 +74,7 @@ class Site:
         decisions = DeciderClient(self.decider, catalogue, lambda: NOW, 2000)
         clock = lambda: NOW + self.age_ms  # noqa: E731 - it is one
         rates = RateLimiter(per_second, clock)
-        deps = Deps(decisions, rates, clock, observe("gateway"), front or TrustedProxy(), tag=tag or Tag())
+        deps = Deps(decisions, rates, clock, observe("gateway"), trusted_proxy or TrustedProxy(), tag=tag or Tag())
         self.handler = create_handler(deps)
 
     def ask(

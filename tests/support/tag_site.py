@@ -41,7 +41,7 @@ class Edge:
         self.status = 0
         catalogue = RefreshingCache(lambda _: self._catalogue(), every_s=0, clock=now_ms, on_error=print)
         decisions, rates = DeciderClient(self._decide, catalogue, now_ms, 5000), RateLimiter(10_000, now_ms)
-        deps = Deps(decisions, rates, now_ms, observe("gateway"), tag=Tag.read(ASSETS))
+        deps = Deps(decisions, rates, now_ms, observe("gateway"), tag=Tag.load(ASSETS))
         self._handler = create_handler(deps)
         self._front = ApiGateway(self._answer, port=None, demo_dir=None)
         self.url = self._front.url

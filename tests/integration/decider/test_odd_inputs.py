@@ -58,7 +58,7 @@ def read(path: Path) -> Iterator[streams.Recorded]:
 def test_corrupt_gzip_is_refused() -> None:
     """A body with gzip's first bytes and nonsense behind them is the sender's error."""
     with pytest.raises(InvalidRequest) as refused:
-        body.inflate(corrupt(), "gzip", body.MAX_EVENT_BYTES)
+        body.decompress(corrupt(), "gzip", body.MAX_EVENT_BYTES)
     assert refused.value.code == "malformed_gzip"
 
 
@@ -67,9 +67,9 @@ def test_a_type_that_is_no_text_does_not_take_the_batch_with_it(kind: object) ->
     """The item is named, the good one beside it is taken."""
     good = {"type": "track", "userId": "anna", "event": "game_result", "messageId": "good"}
     sent = body.parse(json.dumps({"batch": [{**good, "type": kind}, good]}).encode())
-    taken = tracking.read_batch(sent, tracking.Envelope(T0))
+    taken = tracking.parse_batch(sent, tracking.Envelope(T0))
     assert [message.message_id for message in taken.messages] == ["good"]
-    assert [(refusal.place, refusal.code) for refusal in taken.refusals] == [(0, "invalid_type")]
+    assert [(refusal.position, refusal.code) for refusal in taken.rejected] == [(0, "invalid_type")]
 
 
 @pytest.mark.parametrize(

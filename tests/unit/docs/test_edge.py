@@ -59,7 +59,7 @@ def test_every_limit_is_the_codes() -> None:
 def test_every_code_is_listed() -> None:
     """With its status; no code is missing, and none is there that nothing answers."""
     listed = {(int(status), code.strip("`")) for status, code, _ in table("status")}
-    # Given to `_fields`, which raises with it.
+    # `_get_object` raises with the code that it is given.
     passed_on = {(400, "invalid_properties"), (400, "invalid_traits")}
     assert listed == set(raised()) | passed_on
     assert len(listed) == len(table("status"))

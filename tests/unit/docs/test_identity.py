@@ -89,8 +89,8 @@ def test_the_examples_of_servers_prove_the_user() -> None:
     for (name, _), example in zip(keys.items(), blocks("python"), strict=True):
         made["SECRET"] = identity_key(SECRET, "shop", name)
         exec(compile(example, DOCUMENT.name, "exec"), made)  # noqa: S102 - it is our own document
-    assert verifier.check("anna", {"identity_token": made["token"]}) == Verified({})
-    assert verifier.check("anna", {"user_hash": made["user_hash"]}) == Verified({})
+    assert verifier.verify("anna", {"identity_token": made["token"]}) == Verified({})
+    assert verifier.verify("anna", {"user_hash": made["user_hash"]}) == Verified({})
 
 
 def test_the_examples_of_files_are_valid() -> None:

@@ -104,7 +104,7 @@ def test_depth_does_not_exhaust_the_stack(depth: int) -> None:
     """Deeper than the parser goes, or than the stack would hold."""
     for opening, closing in ((b'{"a":', b"}"), (b"[", b"]")):
         with pytest.raises(OpportuneError):
-            body.check(body.parse(opening * depth + b"1" + closing * depth).value, "it", 9, nul=False)
+            body.check(body.parse(opening * depth + b"1" + closing * depth).value, "it", 9, may_have_nul=False)
 
 
 def bombs() -> dict[str, bytes]:

@@ -210,24 +210,24 @@ def test_a_batch_over_the_bucket_is_taken_and_leaves_a_debt() -> None:
     """Else the biggest batch could never be sent; afterwards its sender waits as long as it is worth."""
     now = [NOW]
     buckets = RateLimiter(100, lambda: now[0])
-    buckets.take("key", "192.0.2.1", 2500)
+    buckets.acquire("key", "192.0.2.1", 2500)
     with pytest.raises(TooManyRequests) as refused:
-        buckets.take("key", "192.0.2.1", 1)
+        buckets.acquire("key", "192.0.2.1", 1)
     assert refused.value.after_s == 16
     now[0] += 15_010
-    buckets.take("key", "192.0.2.1", 1)
+    buckets.acquire("key", "192.0.2.1", 1)
 
 
 def test_the_memory_for_rates_is_bounded() -> None:
     """A million addresses leave ten thousand buckets; the one in use stays."""
     buckets = RateLimiter(100, lambda: NOW)
-    buckets.take("key", "192.0.2.1", 1000)
-    for n in range(rate_limiter.MOST_BUCKETS * 3):
-        buckets.take("key", f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 1)
+    buckets.acquire("key", "192.0.2.1", 1000)
+    for n in range(rate_limiter.MAX_BUCKETS * 3):
+        buckets.acquire("key", f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 1)
         if n % 5_000 == 0:
             with pytest.raises(TooManyRequests):
-                buckets.take("key", "192.0.2.1", 1)
-    assert len(buckets) == rate_limiter.MOST_BUCKETS
+                buckets.acquire("key", "192.0.2.1", 1)
+    assert len(buckets) == rate_limiter.MAX_BUCKETS
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_the_memory_for_rates_is_bounded() -> None:
 )
 def test_an_ipv6_address_is_counted_by_its_network(address: str, counted: str) -> None:
     """One line of a provider has 2^64 of them."""
-    assert rate_limiter.network(address) == counted
+    assert rate_limiter.mask_address(address) == counted
 
 
 def test_what_is_refused_is_counted(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from gateway.identity import LONGEST_TOKEN, Unverified, Verified, Verifier
+from gateway.identity import MAX_TOKEN_LENGTH, Unverified, Verified, Verifier
 from shared.errors import InvalidSettings, Unavailable
 from shared.identities import Identity, IdentityKey
 from shared.signing import identity_key, user_hash, webhook_key
@@ -61,7 +61,7 @@ def token(key: str = SHARED_KEY, algorithm: str = "HS256", *, kid: str | None = 
 
 def check(proof: str, *keys: IdentityKey, user: str = "anna") -> Verified | Unverified:
     """Return what comes of a token."""
-    return verifier(*keys).check(user, {"identity_token": proof})
+    return verifier(*keys).verify(user, {"identity_token": proof})
 
 
 SIGNED: dict[str, Callable[..., str]] = {
@@ -154,19 +154,21 @@ def test_a_hash_of_the_user_id_proves_it() -> None:
     key = identity_key(SECRET, "shop", "hash")
     right = hmac.new(key.encode(), b"anna", hashlib.sha256).hexdigest()
     assert user_hash(key, "anna") == right
-    assert verifier().check("anna", {"user_hash": right}) == Verified({})
+    assert verifier().verify("anna", {"user_hash": right}) == Verified({})
     for user, given in (("berta", right), ("anna", right[:-1]), ("anna", right.upper()), ("anna", "ü")):
-        assert verifier().check(user, {"user_hash": given}) == Unverified("invalid")
-    assert verifier(SPRING).check("anna", {"user_hash": right}) == Unverified("invalid")
+        assert verifier().verify(user, {"user_hash": given}) == Unverified("invalid")
+    assert verifier(SPRING).verify("anna", {"user_hash": right}) == Unverified("invalid")
 
 
 @pytest.mark.parametrize("context", [None, [], "text", {}, {"identity_token": None}, {"identity_token": 7}])
 def test_without_a_proof_nothing_is_proven(context: Any) -> None:
     """Whatever stands in its place."""
-    assert verifier().check("anna", context) == Unverified("missing")
+    assert verifier().verify("anna", context) == Unverified("missing")
 
 
-@pytest.mark.parametrize("text", ["x", "a.b.c", "..", "é.é.é", "x" * (LONGEST_TOKEN + 1), token()[:-4], token() + "."])
+@pytest.mark.parametrize(
+    "text", ["x", "a.b.c", "..", "é.é.é", "x" * (MAX_TOKEN_LENGTH + 1), token()[:-4], token() + "."]
+)
 def test_odd_tokens_are_no_proof_and_no_error(text: str) -> None:
     """Whatever somebody sends is answered in the same way."""
     assert check(text).__class__ is Unverified
@@ -258,8 +260,8 @@ def test_claims_that_only_look_right_prove_nothing(claims: Any) -> None:
 def test_names_that_look_the_same_are_two() -> None:
     """é in one character and in two: nobody's id is written anew, so one proves nothing about the other."""
     one, two = "ren\u00e9", "rene\u0301"
-    assert verifier().check(one, {"identity_token": token(sub=one)}) == Verified({})
-    assert verifier().check(two, {"identity_token": token(sub=one)}) == Unverified("other_user")
+    assert verifier().verify(one, {"identity_token": token(sub=one)}) == Verified({})
+    assert verifier().verify(two, {"identity_token": token(sub=one)}) == Unverified("other_user")
 
 
 def test_the_secret_is_read_when_it_is_needed_and_not_before() -> None:
@@ -269,12 +271,12 @@ def test_the_secret_is_read_when_it_is_needed_and_not_before() -> None:
         raise Unavailable("away")
 
     away = verifier(*ALL, secret=missing)
-    assert away.check("anna", {}) == Unverified("missing")
-    assert away.check("anna", {"identity_token": SIGNED["RS256"]()}) == Verified({})
+    assert away.verify("anna", {}) == Unverified("missing")
+    assert away.verify("anna", {"identity_token": SIGNED["RS256"]()}) == Verified({})
     with pytest.raises(Unavailable):
-        away.check("anna", {"identity_token": token()})
+        away.verify("anna", {"identity_token": token()})
     with pytest.raises(InvalidSettings, match="OPPORTUNE_IDENTITY_SECRET") as short:
-        verifier(secret=lambda: "short").check("anna", {"identity_token": token()})
+        verifier(secret=lambda: "short").verify("anna", {"identity_token": token()})
     assert "short" not in str(short.value)
 
 
@@ -288,5 +290,5 @@ def test_the_same_proof_is_checked_once_in_a_request() -> None:
 
     checks = verifier(SPRING, secret=counted)
     for _ in range(100):
-        assert checks.check("anna", {"identity_token": token(kid="spring")}) == Verified({})
+        assert checks.verify("anna", {"identity_token": token(kid="spring")}) == Verified({})
     assert len(asked) == 1

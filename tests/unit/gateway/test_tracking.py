@@ -8,7 +8,7 @@ import pytest
 
 from gateway import tracking
 from gateway.body import parse
-from gateway.times import iso_ms, to_ms
+from gateway.times import parse_iso_ms, parse_ms
 from opportune.events import streams
 from shared.contracts import Alias, Event, Group, Identify, Message
 from shared.errors import OpportuneError
@@ -19,12 +19,12 @@ NOW = 1_790_000_000_000
 def single(kind: str, **fields: Any) -> Message:
     """Return the message that a call of *kind* with *fields* is."""
     item = {"messageId": "m", **fields}
-    return tracking.read_single(parse(json.dumps(item).encode()), kind, tracking.Envelope(NOW))
+    return tracking.parse_single(parse(json.dumps(item).encode()), kind, tracking.Envelope(NOW))
 
 
 def batch(*items: Any, **envelope: Any) -> tracking.ParsedBatch:
     """Return what a batch comes to."""
-    return tracking.read_batch(parse(json.dumps({"batch": items, **envelope}).encode()), tracking.Envelope(NOW))
+    return tracking.parse_batch(parse(json.dumps({"batch": items, **envelope}).encode()), tracking.Envelope(NOW))
 
 
 COMMON: dict[str, Any] = {"message_id": "m", "at": NOW, "received": NOW}
@@ -114,7 +114,7 @@ def test_a_batch_holds_all_types_in_order() -> None:
         {"type": "alias", "userId": "a", "previousId": "b"},
     )
     assert [type(message) for message in taken.messages] == [Identify, Event, Alias]
-    assert taken.refusals == []
+    assert taken.rejected == []
 
 
 def test_the_context_of_a_batch_is_merged_into_each_item() -> None:
@@ -165,16 +165,16 @@ def test_an_event_without_an_id_gets_one_of_its_own() -> None:
 def test_times_are_read_as_clients_write_them(text: Any, ms: int | None) -> None:
     """With any number of digits, without leading zeros; what cannot be read is no error."""
     midday = 1_789_981_200_000
-    assert iso_ms(text) == (None if ms is None else midday + ms)
+    assert parse_iso_ms(text) == (None if ms is None else midday + ms)
 
 
 def test_a_clock_of_the_year_9999_makes_no_time_that_nobody_can_write() -> None:
     """However far apart both times are, the corrected one is a date."""
     message = single("track", userId="a", event="w", timestamp="0001-01-01T00:00:00Z", sentAt="9999-12-31T00:00:00Z")
-    assert message.at == iso_ms("0001-01-01T00:00:00Z")
+    assert message.at == parse_iso_ms("0001-01-01T00:00:00Z")
 
 
 def test_a_time_may_be_a_number_of_ms() -> None:
     """As text too; what is no year from 1 to 9999 is none, and true is no number."""
-    assert (to_ms(NOW), to_ms(str(NOW))) == (NOW, NOW)
-    assert (to_ms(10**18), to_ms(True), to_ms(1.5)) == (None, None, None)
+    assert (parse_ms(NOW), parse_ms(str(NOW))) == (NOW, NOW)
+    assert (parse_ms(10**18), parse_ms(True), parse_ms(1.5)) == (None, None, None)

@@ -44,7 +44,7 @@ class Store:
     def secret(self) -> OriginSecret:
         """Return the secret as an environment has it that starts now."""
         made = OriginSecret(self.read, lambda: self.now, self.tell, self.later.append)
-        made.look_up()
+        made.refresh()
         return made
 
 
@@ -66,7 +66,7 @@ def asked(peer: str = PEER, **headers: str) -> dict[str, Any]:
 def test_without_a_secret_every_request_is_taken(store: Store) -> None:
     """As ever: nothing is asked for, and what somebody writes into the headers means nothing."""
     event = asked(x_origin_verify="x", x_opportune_host="evil.example", x_forwarded_for=f"1.1.1.1, {PEER}", host="h")
-    assert TrustedProxy().client(event) == Client(PEER, "h")
+    assert TrustedProxy().identify_client(event) == Client(PEER, "h")
     assert store.reads == 0
 
 
@@ -74,7 +74,7 @@ def test_without_a_secret_every_request_is_taken(store: Store) -> None:
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/track"), ("OPTIONS", "/v1/track"), ("GET", "/tag.js")])
 def test_a_request_around_cloudfront_is_refused(store: Store, wrong: str, method: str, path: str) -> None:
     """With 403, a code and CORS, whatever it asks for; nobody else hears of it, and a body is not even looked at."""
-    site = Site(front=TrustedProxy(secret=store.secret()))
+    site = Site(trusted_proxy=TrustedProxy(secret=store.secret()))
     event = site.event(method, path, json.dumps(win(writeKey="public")).encode(), {"origin": "https://shop.example"})
     event["body"] = "x"  # which is no base64
     if wrong:
@@ -87,7 +87,7 @@ def test_a_request_around_cloudfront_is_refused(store: Store, wrong: str, method
 
 def test_a_request_through_cloudfront_is_taken(store: Store) -> None:
     """The secret is read once, when the environment starts."""
-    site = Site(front=TrustedProxy(secret=store.secret()))
+    site = Site(trusted_proxy=TrustedProxy(secret=store.secret()))
     for _ in range(5):
         assert site.post("/v1/track", win(), headers={"x-origin-verify": GOOD})[0] == 200
     assert len(site.decider.decided) == 5
@@ -97,13 +97,13 @@ def test_a_request_through_cloudfront_is_taken(store: Store) -> None:
 def test_while_sites_move_both_ways_are_taken_and_the_old_one_is_counted(store: Store) -> None:
     """Whoever moves his sites sees when the last of them has: then nobody comes directly any more."""
     direct: list[int] = []
-    front = TrustedProxy(secret=store.secret(), direct=True, on_direct=lambda: direct.append(1))
-    site = Site(front=front)
+    proxy = TrustedProxy(secret=store.secret(), allow_direct=True, on_direct=lambda: direct.append(1))
+    site = Site(trusted_proxy=proxy)
     for headers in ({}, {"x-origin-verify": GOOD}, {"x-origin-verify": OLD}):
         assert site.post("/v1/track", win(), headers=headers)[0] == 200
     assert len(direct) == 2
     with pytest.raises(Forbidden):
-        TrustedProxy(secret=store.secret(), on_direct=lambda: direct.append(1)).client(asked())
+        TrustedProxy(secret=store.secret(), on_direct=lambda: direct.append(1)).identify_client(asked())
     assert len(direct) == 3
 
 
@@ -114,7 +114,7 @@ def test_a_rotated_secret_is_found_by_who_knew_the_old_one(store: Store) -> None
     """Both are taken while CloudFront's edges change over; the look-up is one, in the first request with the new."""
     secret = store.secret()
     store.versions = ["n" * 64, GOOD]
-    store.now += origin_secret.PAUSE_MS
+    store.now += origin_secret.MIN_INTERVAL_MS
     assert secret.matches(GOOD)
     assert store.reads == 1
     assert [secret.matches(each) for each in ("n" * 64, GOOD, "n" * 64)] == [True] * 3
@@ -135,7 +135,7 @@ def test_wrong_secrets_do_not_become_calls(store: Store) -> None:
     for _ in range(1000):
         assert not secret.matches(OLD)
         store.now += 120
-    assert store.reads == 1 + 120_000 // origin_secret.PAUSE_MS - 1
+    assert store.reads == 1 + 120_000 // origin_secret.MIN_INTERVAL_MS - 1
 
 
 def test_what_counts_no_more_is_forgotten_within_the_hour(store: Store) -> None:
@@ -143,7 +143,7 @@ def test_what_counts_no_more_is_forgotten_within_the_hour(store: Store) -> None:
     store.versions = [GOOD, OLD]
     secret = store.secret()
     store.versions = [GOOD, GOOD]
-    store.now += origin_secret.OLDEST_MS - 1
+    store.now += origin_secret.MAX_AGE_MS - 1
     assert (secret.matches(OLD), store.later) == (True, [])
     store.now += 1
     assert secret.matches(GOOD)
@@ -157,7 +157,7 @@ def test_a_clock_that_is_put_back_hides_no_rotation(store: Store) -> None:
     """What was looked up in the future is looked up again, once."""
     secret = store.secret()
     store.versions = ["n" * 64, GOOD]
-    store.now -= 10 * origin_secret.OLDEST_MS
+    store.now -= 10 * origin_secret.MAX_AGE_MS
     assert [secret.matches(each) for each in ("n" * 64, GOOD, OLD)] == [True, True, False]
     assert (store.reads, store.later) == (2, [])
 
@@ -168,14 +168,14 @@ def test_a_clock_that_is_put_back_hides_no_rotation(store: Store) -> None:
 def test_without_its_secret_a_new_environment_says_come_again(store: Store) -> None:
     """503, for a tracker drops what gets 403, as who brings none still does. It is looked up again after a pause."""
     store.away = True
-    site = Site(front=TrustedProxy(secret=store.secret()))
+    site = Site(trusted_proxy=TrustedProxy(secret=store.secret()))
     for _ in range(3):
         status, told = site.post("/v1/track", win(), headers={"x-origin-verify": GOOD})
         assert (status, told["code"]) == (503, "origin_unavailable")
     assert site.post("/v1/track", win())[0] == 403
     assert (store.reads, store.told) == (1, ["secret_unavailable"])
     store.away = False
-    store.now += origin_secret.PAUSE_AFTER_FAILURE_MS
+    store.now += origin_secret.RETRY_INTERVAL_MS
     assert site.post("/v1/track", win(), headers={"x-origin-verify": GOOD})[0] == 200
     assert site.post("/v1/track", win(), headers={"x-origin-verify": OLD})[0] == 403
 
@@ -184,7 +184,7 @@ def test_who_knows_the_secret_goes_on_without_secrets_manager(store: Store) -> N
     """Only something new cannot be judged then, and may come again."""
     secret = store.secret()
     store.away = True
-    store.now += origin_secret.OLDEST_MS
+    store.now += origin_secret.MAX_AGE_MS
     assert secret.matches(GOOD)
     store.later.pop()()
     assert secret.matches(GOOD)
@@ -217,21 +217,21 @@ def test_behind_proxies_the_address_is_the_one_that_they_saw(
 ) -> None:
     """What a client writes into the header itself stands further left, and is not believed; ports are left out."""
     headers = {} if forwarded is None else {"x_forwarded_for": forwarded}
-    front = TrustedProxy(proxies=proxies, secret=store.secret() if guarded else None)
-    assert front.client(asked("9.9.9.9", x_origin_verify=GOOD, **headers)).address == address
+    proxy = TrustedProxy(proxies=proxies, secret=store.secret() if guarded else None)
+    assert proxy.identify_client(asked("9.9.9.9", x_origin_verify=GOOD, **headers)).address == address
 
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_without_the_secret_nobody_names_his_own_address_or_our_host(store: Store, wrong: str) -> None:
     """While sites move, a request that came directly is who API Gateway saw, whatever its headers say."""
-    front = TrustedProxy(proxies=1, secret=store.secret(), direct=True)
+    proxy = TrustedProxy(proxies=1, secret=store.secret(), allow_direct=True)
     said = {"x_forwarded_for": f"{VISITOR}, {PEER}", "x_opportune_host": "evil.example", "host": "api.example"}
-    assert front.client(asked(x_origin_verify=wrong, **said)) == Client(PEER, "api.example")
+    assert proxy.identify_client(asked(x_origin_verify=wrong, **said)) == Client(PEER, "api.example")
 
 
 def test_the_rate_is_the_visitors_and_not_cloudfronts(store: Store) -> None:
     """Each visitor behind one edge has his own; he cannot change it by a header, nor by coming directly."""
-    site = Site(front=TrustedProxy(proxies=1, secret=store.secret(), direct=True))
+    site = Site(trusted_proxy=TrustedProxy(proxies=1, secret=store.secret(), allow_direct=True))
     batch = {"batch": [win(type="track", event="nobody asks")] * 1000}
 
     def sent(forwarded: str, peer: str, secret: str = GOOD) -> int:
@@ -247,7 +247,7 @@ def test_the_rate_is_the_visitors_and_not_cloudfronts(store: Store) -> None:
 
 def test_segments_library_is_sent_to_the_host_that_it_asked(store: Store) -> None:
     """Through CloudFront, not around it: API Gateway knows itself by another name."""
-    site = Site(front=TrustedProxy(secret=store.secret(), direct=True))
+    site = Site(trusted_proxy=TrustedProxy(secret=store.secret(), allow_direct=True))
     known = {"host": "a1.execute-api.example", "x-opportune-host": "events.shop.example"}
 
     def host(**headers: str) -> str:

@@ -44,7 +44,7 @@ def test_a_token_is_good_and_the_secret_is_the_gateways(tmp_path: Path) -> None:
     assert printed == identity_key(SECRET, "shop", "spring") + "\n"
     token = keys("token", "anna", "--site", "shop", "--id", "spring", "--key", "wk_1", cwd=tmp_path).stdout.strip()
     verifier = Verifier("shop", Identity([IdentityKey("spring", "HS256")]), "wk_1", now_ms(), lambda: SECRET)
-    assert verifier.check("anna", {"identity_token": token}) == Verified({})
+    assert verifier.verify("anna", {"identity_token": token}) == Verified({})
 
 
 @pytest.mark.parametrize(

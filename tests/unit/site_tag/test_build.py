@@ -53,7 +53,7 @@ def test_nothing_is_left_to_fill_in() -> None:
 
 def ask(built: Path, path: str, **headers: str) -> dict[str, Any]:
     """Return the Gateway's response to a GET of *path*."""
-    return Site(tag=Tag.read(built)).ask("GET", path, headers=headers)
+    return Site(tag=Tag.load(built)).ask("GET", path, headers=headers)
 
 
 def test_the_loader_is_asked_for_again_after_minutes(built: Path) -> None:
@@ -68,7 +68,7 @@ def test_the_loader_is_asked_for_again_after_minutes(built: Path) -> None:
 @pytest.mark.parametrize("file", ["core.js", "render.js"])
 def test_what_it_loads_is_kept_for_ever(built: Path, file: str) -> None:
     """A file with its version in the address never changes; it is sent packed, and any origin may read it."""
-    version = Tag.read(built).version
+    version = Tag.load(built).version
     response = ask(built, f"/tag/{version}/{file}", **{"accept-encoding": "gzip, br", "origin": "https://shop.example"})
     headers = response["headers"]
     assert headers["Cache-Control"] == "public, max-age=31536000, immutable"
