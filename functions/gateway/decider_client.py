@@ -1,4 +1,4 @@
-"""What the Gateway asks the Decider: the catalogue, and decisions about events that matter."""
+"""The Gateway's client of the Decider: the catalogue, and decisions about events that live triggers use."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import msgspec
 
-from gateway.write_keys import Access, authenticate
+from gateway.write_keys import SiteAccess, authenticate
 from shared.clock import Clock
 from shared.contracts import (
     ANONYMOUS_PREFIX,
@@ -28,11 +28,11 @@ from shared.refreshing_cache import RefreshingCache
 
 ACTIVATION_ID = re.compile(r"[0-9a-f]{32}")
 ACTION = re.compile(r"(html)?[0-9]{1,2}")
-LONGEST_REASON = 64
+MAX_REASON_LENGTH = 64
 
 
-def ask_catalogue(decider: Invoke, known: Catalogue | None = None) -> Catalogue:
-    """Return the catalogue, from the Decider; of sites that it could not read, what is *known*."""
+def fetch_catalogue(decider: Invoke, known: Catalogue | None = None) -> Catalogue:
+    """Return the Decider's catalogue. For sites that the Decider could not read, keep the entries of *known*."""
     catalogue = msgspec.json.decode(decider(msgspec.json.encode(GetCatalogue())), type=Catalogue)
     before = known.sites if known else {}
     catalogue.sites |= {site: before[site] for site in catalogue.unread if site in before}
@@ -41,7 +41,7 @@ def ask_catalogue(decider: Invoke, known: Catalogue | None = None) -> Catalogue:
 
 
 class DeciderClient:
-    """The Decider as the Gateway sees it. *timeout_ms*: how long it may take to decide."""
+    """Calls the Decider. *timeout_ms*: how long it may take to decide."""
 
     def __init__(self, decider: Invoke, catalogue: RefreshingCache[Catalogue], clock: Clock, timeout_ms: int) -> None:
         self._decider = decider
@@ -49,11 +49,13 @@ class DeciderClient:
         self._clock = clock
         self._timeout_ms = timeout_ms
 
-    def admit(self, key: str) -> Access:
-        """Return what *key* opens; one that nobody knows may be newer than our catalogue, so that is renewed.
+    def authenticate(self, key: str) -> SiteAccess:
+        """Return the site that *key* belongs to.
 
-        Raises `Unauthorized`, or `Unavailable` where it may be the key of a site that could not be read. Unknown keys
-        cost the Decider at most one call in the polling interval.
+        An unknown key may be newer than the cached catalogue, so the catalogue is fetched again: at most once per
+        polling interval, however many unknown keys arrive.
+
+        Raises `Unauthorized`, or `Unavailable` if *key* may belong to a site that the Decider could not read.
         """
         catalogue = self._catalogue.get()
         with suppress(Unauthorized):
@@ -63,39 +65,42 @@ class DeciderClient:
             return authenticate(key, catalogue)
         except Unauthorized:
             if catalogue.unread:
-                raise Unavailable("the keys of a site could not be read", code="catalogue_incomplete") from None
+                raise Unavailable(
+                    "the write key is unknown, and the keys of some sites could not be read: retry",
+                    code="catalogue_incomplete",
+                ) from None
             raise
 
-    def decide(self, access: Access, messages: Sequence[Message]) -> list[Decision]:
-        """Return the decisions on those events among *messages* that a live trigger names: one call, or none at all."""
-        asked = ask(access, messages, deadline=self._clock() + self._timeout_ms)
-        if not asked.items:
+    def decide(self, access: SiteAccess, messages: Sequence[Message]) -> list[Decision]:
+        """Return the decisions about *messages*: one call, or none if the Decider needs none of them."""
+        request = build_request(access, messages, deadline=self._clock() + self._timeout_ms)
+        if not request.items:
             return []
-        return msgspec.json.decode(self._decider(msgspec.json.encode(asked)), type=Decided).decisions
+        return msgspec.json.decode(self._decider(msgspec.json.encode(request)), type=Decided).decisions
 
 
-def ask(access: Access, messages: Sequence[Message], *, deadline: int) -> Decide:
-    """Return the request to the Decider: the items that it needs of *messages*, mostly none."""
+def build_request(access: SiteAccess, messages: Sequence[Message], *, deadline: int) -> Decide:
+    """Return the request to the Decider with the items that it needs of *messages*; most messages add none."""
     live = access.catalogue.events
     items: list[Item] = []
     for message in messages:
         if isinstance(message, Event):
-            if message.event in POPUP_EVENTS and (popup_event := _popup_event(message)) is not None:
+            if message.event in POPUP_EVENTS and (popup_event := _extract_popup_event(message)) is not None:
                 items.append(popup_event)
             if (reads := live.get(message.event)) is not None:
-                items.append(_slim(message, reads))
-        elif (identification := _identification(message)) is not None:
+                items.append(_trim(message, reads))
+        elif (identification := _extract_identification(message)) is not None:
             items.append(identification)
     return Decide(access.site, items, deadline)
 
 
-def _slim(event: Event, reads: Sequence[str]) -> Event:
+def _trim(event: Event, reads: Sequence[str]) -> Event:
     """Return *event* with only the attributes that a live trigger reads."""
     attributes = {name: event.attributes[name] for name in reads if name in event.attributes}
     return msgspec.structs.replace(event, attributes=attributes)
 
 
-def _identification(message: Message) -> Identification | None:
+def _extract_identification(message: Message) -> Identification | None:
     """Return what *message* says about a known user; ``None`` if it says nothing."""
     if isinstance(message, Alias):
         return Identification(
@@ -108,10 +113,10 @@ def _identification(message: Message) -> Identification | None:
     return Identification(message.user, message.received, message.traits, message.anonymous, at=message.at)
 
 
-def _popup_event(event: Event) -> PopupEvent | None:
+def _extract_popup_event(event: Event) -> PopupEvent | None:
     """Return what the tag's *event* says about a popup; ``None`` if it does not name an activation."""
-    said = event.attributes
-    activation, action, reason = said.get("activation"), said.get("action"), said.get("reason")
+    attributes = event.attributes
+    activation, action, reason = attributes.get("activation"), attributes.get("action"), attributes.get("reason")
     if not isinstance(activation, str) or not ACTIVATION_ID.fullmatch(activation):
         return None
     return PopupEvent(
@@ -120,5 +125,5 @@ def _popup_event(event: Event) -> PopupEvent | None:
         what=POPUP_EVENTS[event.event],
         at=event.at,
         action=str(action) if ACTION.fullmatch(str(action)) else "",
-        reason=reason[:LONGEST_REASON] if isinstance(reason, str) else "",
+        reason=reason[:MAX_REASON_LENGTH] if isinstance(reason, str) else "",
     )

@@ -63,7 +63,7 @@ def authenticate(request: Request, body: Mapping[str, Any], deps: Deps) -> SiteA
     Raises `Unauthorized`, `Forbidden` (the key is not for this page) or `TooManyRequests`. The rate is checked before
     events are parsed and proofs are verified, so refused requests cost little.
     """
-    access = deps.decider.admit(request.read_write_key(body))
+    access = deps.decider.authenticate(request.read_write_key(body))
     access.check_origin(request.headers.get("origin", ""))
     if not access.trusted:
         items = body.get("batch")

@@ -44,7 +44,7 @@ def discard_metrics(request: Request, deps: Deps) -> Response:  # noqa: ARG001 -
 
 
 def _authenticate_page(key: str, request: Request, deps: Deps) -> SiteAccess:
-    access = deps.decider.admit(key)
+    access = deps.decider.authenticate(key)
     if access.trusted:
         raise Forbidden("this is a secret key; pages and apps must use a public one", code="secret_key_in_browser")
     access.check_origin(request.headers.get("origin", ""))

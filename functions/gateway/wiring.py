@@ -4,7 +4,7 @@ from pathlib import Path
 
 from aws_lambda_powertools.metrics import MetricUnit
 
-from gateway.decider_client import DeciderClient, ask_catalogue
+from gateway.decider_client import DeciderClient, fetch_catalogue
 from gateway.origin_secret import OriginSecret
 from gateway.ports import Deps
 from gateway.rate_limiter import RateLimiter
@@ -27,7 +27,7 @@ def build(settings: Settings) -> Deps:
     client = lambda_client(read_timeout_s=settings.gateway_timeout_ms / 1000)
     decider = LambdaInvoke(client, settings.decider_function)
     catalogue: RefreshingCache[Catalogue] = RefreshingCache(
-        lambda known: ask_catalogue(decider, known),
+        lambda known: fetch_catalogue(decider, known),
         every_s=settings.poll_seconds,
         clock=settings.clock,
         on_error=lambda error: observability.logger.warning("catalogue not refreshed", extra={"code": error.code}),

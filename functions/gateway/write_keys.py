@@ -42,9 +42,6 @@ class SiteAccess(NamedTuple):
             raise Forbidden("this write key does not allow pages of this origin", code="origin_not_allowed")
 
 
-Access = SiteAccess
-
-
 def _covers(allowed: str, origin: str) -> bool:
     scheme, wildcard, domain = allowed.partition("*")
     if not wildcard:

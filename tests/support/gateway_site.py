@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.decider_client import DeciderClient, ask_catalogue
+from gateway.decider_client import DeciderClient, fetch_catalogue
 from gateway.handler import create_handler
 from gateway.ports import Deps
 from gateway.rate_limiter import RateLimiter
@@ -66,7 +66,7 @@ class Site:
         self.decider = FakeDecider()
         self.age_ms = 0
         catalogue: RefreshingCache[Catalogue] = RefreshingCache(
-            lambda known: ask_catalogue(self.decider, known),
+            lambda known: fetch_catalogue(self.decider, known),
             every_s=10,
             clock=lambda: NOW + self.age_ms,
             on_error=print,

@@ -15,7 +15,7 @@ from decider.handler import ANSWERS, FRESH_MS
 from decider.wiring import MongoLibrary
 from definitions.loading import files
 from definitions.publishing.publish import publish
-from gateway.decider_client import ask_catalogue
+from gateway.decider_client import fetch_catalogue
 from shared.contracts import Catalogue, GetCatalogue, write_key
 from shared.refreshing_cache import THREAD, RefreshingCache
 from shared.ruleset import Ruleset
@@ -77,7 +77,7 @@ class Functions:
         def invoke(payload: bytes) -> bytes:
             return msgspec.json.encode(ANSWERS[GetCatalogue](msgspec.json.decode(payload, type=GetCatalogue), deps))
 
-        return ask_catalogue(invoke)
+        return fetch_catalogue(invoke)
 
     @property
     def decider(self) -> "Functions":

@@ -9,7 +9,7 @@ import jwt
 import msgspec
 import pytest
 
-from gateway.decider_client import DeciderClient, ask_catalogue
+from gateway.decider_client import DeciderClient, fetch_catalogue
 from gateway.handler import create_handler
 from gateway.ports import Deps
 from gateway.rate_limiter import RateLimiter
@@ -48,7 +48,7 @@ class Edge:
         site = SiteCatalogue([*keys, write_key("sk", secret=True)], {"win": ["stake"]}, identity)
         self.catalogue = Catalogue({"demo": site})
         polled: RefreshingCache[Catalogue] = RefreshingCache(
-            lambda _: ask_catalogue(self.decider), every_s=10, clock=lambda: NOW, on_error=print
+            lambda _: fetch_catalogue(self.decider), every_s=10, clock=lambda: NOW, on_error=print
         )
         decisions = DeciderClient(self.decider, polled, lambda: NOW, 2000)
         self.handler = create_handler(
