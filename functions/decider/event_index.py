@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from decider.policy import policy
-from shared import conditions
+from shared.conditions.parsing import parse_condition
+from shared.conditions.predicate import compile_predicate
+from shared.conditions.tree import find_attributes
 from shared.ruleset import Campaign, Matcher, Ruleset
 
 DAY_MS = 86_400_000
@@ -86,9 +88,9 @@ class EventIndex:
                 if name not in matcher.events:
                     continue
                 if matcher.where:
-                    condition = conditions.parse(matcher.where)
-                    tests.append((conditions.predicate(condition), matcher.bits))
-                    reads.update(conditions.attributes(condition))
+                    condition = parse_condition(matcher.where)
+                    tests.append((compile_predicate(condition), matcher.bits))
+                    reads.update(find_attributes(condition))
                 else:
                     always |= matcher.bits
             yield name, _bits_of(always, tests)

@@ -15,7 +15,8 @@ from bson import MaxKey
 from pymongo.database import Database
 
 from refresher.plan import Plan, list_of
-from shared import conditions
+from shared.conditions.mongodb import compile_filter
+from shared.conditions.parsing import parse_condition
 from shared.mongodb import Document, targets_collection
 from shared.ruleset import TargetGroup
 
@@ -62,8 +63,8 @@ def sources(site: str, plan: Plan, groups: Mapping[str, TargetGroup]) -> Iterato
     for name, mark in plan.find.items():
         rule = groups[name].rule
         if rule is not None:
-            condition = conditions.parse(rule, field=f"{name}.rule")
-            matching = conditions.mongo_filter(condition, prefix="attributes.", now_ms=plan.now)
+            condition = parse_condition(rule, field=f"{name}.rule")
+            matching = compile_filter(condition, prefix="attributes.", now_ms=plan.now)
             named = {"_id": "$user", "group": {"$literal": name}}
             yield Source("customers", Ids(f"{site}:"), [{"$match": matching}, {"$project": named}])
         elif written := list_of(mark):

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from shared import conditions
+from shared.conditions.parsing import parse_condition
 from shared.ruleset import TargetGroup
 
 ALL, CHANGED, BACK = "all", "changed", "back"
@@ -55,7 +55,7 @@ def plan(
 def mark(group: TargetGroup, uploads: Mapping[str, Any]) -> str:
     """Return what changes whenever the rule or the list of *group* does; *uploads*: what was uploaded, by group."""
     if group.rule is not None:
-        conditions.parse(group.rule, field=f"{group.id}.rule")
+        parse_condition(group.rule, field=f"{group.id}.rule")
         rule = msgspec.json.encode(group.rule, order="sorted")
         return "rule " + hashlib.blake2b(rule, digest_size=8).hexdigest()
     written: str | None = (uploads.get(group.id) or {}).get("list") if group.uploaded else group.list

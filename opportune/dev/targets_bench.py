@@ -16,7 +16,9 @@ from opportune.local import mongod
 from opportune.system.subprocesses import Subprocesses
 from refresher.plan import ALL
 from refresher.refresh import Way, refresh
-from shared import conditions, mongodb
+from shared import mongodb
+from shared.conditions.mongodb import compile_filter
+from shared.conditions.parsing import parse_condition
 from shared.mongodb import Document, targets_collection
 from shared.ruleset import Campaign, Ruleset, TargetGroup, Trigger
 
@@ -110,8 +112,8 @@ def _by_hand(database: Database[Document]) -> None:
     database.by_hand.drop()
     both = {"$setUnion": ["$groups", "$$new.groups"]}
     for name, rule in RULES.items():
-        condition = conditions.parse(rule, field="rule")
-        matching = conditions.mongo_filter(condition, prefix="attributes.", now_ms=NOW_MS)
+        condition = parse_condition(rule, field="rule")
+        matching = compile_filter(condition, prefix="attributes.", now_ms=NOW_MS)
         database.customers.aggregate(
             [
                 {"$match": {"$and": [{"site": SITE}, matching]}},

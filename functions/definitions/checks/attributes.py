@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from definitions.model.event import Attribute
 from definitions.model.field_errors import join, suggestion
-from shared.conditions_operands import RELATIVE_DATE
+from shared.conditions.operands import RELATIVE_DATE
 
 Known = Mapping[str, Attribute]
 Found = Iterator[tuple[str, str]]

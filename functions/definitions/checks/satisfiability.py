@@ -11,8 +11,9 @@ from typing import Any
 
 from definitions.checks.attributes import Compared, Known, comparisons
 from definitions.model.field_errors import join
-from shared import conditions
-from shared.conditions_operands import RELATIVE_DATE, SECONDS, kind
+from shared.conditions.operands import RELATIVE_DATE, SECONDS, kind_of
+from shared.conditions.parsing import parse_condition
+from shared.conditions.predicate import compile_predicate
 
 MOST_WAYS = 200
 _LOW, _HIGH = {"gt", "gte"}, {"lt", "lte"}
@@ -92,12 +93,12 @@ def _may_hold(tests: Sequence[Compared], values: Sequence[Any] | None) -> bool:
     plain = [test for test in tests if not any(_is_dated(value) for value in _operands(test))]
     chosen = next((_operands(test) for test in plain if test.operator in ("eq", "in")), values)
     if chosen is not None:
-        checks = [conditions.predicate(conditions.parse({"it": {test.operator: test.operand}})) for test in plain]
+        checks = [compile_predicate(parse_condition({"it": {test.operator: test.operand}})) for test in plain]
         return any(all(check({"it": value}) for check in checks) for value in chosen)
     kinds = [found for test in plain if (found := _kinds(test)) is not None]
     if kinds and not frozenset.intersection(*kinds):
         return False
-    numbers = [test for test in plain if test.operator in _ORDERS and kind(_operands(test)[0]) == "number"]
+    numbers = [test for test in plain if test.operator in _ORDERS and kind_of(_operands(test)[0]) == "number"]
     return _overlap(numbers, lambda value: value)
 
 
@@ -119,7 +120,7 @@ def _kinds(test: Compared) -> frozenset[str] | None:
         return None
     if test.operator == "contains":
         return frozenset({"list", "string"} if isinstance(test.operand, str) else {"list"})
-    return _KINDS.get(test.operator) or frozenset(str(kind(value)) for value in _operands(test))
+    return _KINDS.get(test.operator) or frozenset(str(kind_of(value)) for value in _operands(test))
 
 
 def _overlap(tests: Sequence[Compared], number: Any) -> bool:

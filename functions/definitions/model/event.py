@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from definitions.model.field_errors import FieldErrors, suggestion
 from definitions.model.fields import Definition, Name, Text
-from shared import conditions
+from shared.conditions.parsing import check_attribute
 from shared.contracts import PAGE_VIEWED, SCREEN_VIEWED
 from shared.errors import InvalidDefinition
 
@@ -27,7 +27,7 @@ _WORDS: Mapping[str, str] = {
 
 def _attribute_name(name: str) -> str:
     try:
-        conditions.check_attribute(name, field="")
+        check_attribute(name, field="")
     except InvalidDefinition as error:
         raise FieldErrors((error.field, error.message)) from None
     return name

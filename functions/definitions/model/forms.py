@@ -6,7 +6,7 @@ from pydantic.json_schema import JsonSchemaValue
 
 from definitions.model.content import CONTENTS
 from definitions.model.times import CLOCK, HOURS, MOMENT
-from shared.conditions_operands import MAX_LIST
+from shared.conditions.operands import MAX_LIST
 
 _TEXT: JsonSchemaValue = {"type": "string", "minLength": 1}
 SCALAR: JsonSchemaValue = {"type": ["string", "number", "boolean"]}

@@ -14,7 +14,7 @@ from pydantic import (
 
 from definitions.model.field_errors import FieldErrors
 from definitions.model.fields import Definition, Name, identifier
-from shared import conditions
+from shared.conditions.parsing import parse_condition
 from shared.errors import InvalidDefinition
 
 UPLOADED = "uploaded"
@@ -84,7 +84,7 @@ class TargetGroup(Definition):
         if value == {}:
             raise FieldErrors(("", "an empty rule would be everybody: write 'targets: everyone' in the campaign"))
         try:
-            conditions.parse(value, field="", dates=True)
+            parse_condition(value, field="", dates=True)
         except InvalidDefinition as error:
             raise FieldErrors((error.field, error.message)) from None
         return dict(value)

@@ -14,7 +14,7 @@ from definitions.model.event import TYPES, in_short
 from definitions.model.fields import Definition, format_duration, one_or_more, parse_duration, parse_share
 from definitions.model.forms import CONDITION, FORMS, OPERAND_FORMS, RULES, SCALAR
 from definitions.model.words import EXAMPLES, OPERATORS, WORDS
-from shared.conditions_operands import OPERANDS
+from shared.conditions.operands import OPERANDS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

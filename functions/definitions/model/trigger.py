@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictInt, field_valida
 
 from definitions.model.field_errors import FieldErrors
 from definitions.model.fields import Definition, Duration, Name, Names, one_or_more
-from shared import conditions
+from shared.conditions.parsing import check_attribute, parse_condition
 from shared.errors import InvalidDefinition
 
 MAX_MATCHERS = 40
@@ -58,7 +58,7 @@ class Matcher(Definition):
     @classmethod
     def _check_where(cls, value: Any) -> dict[str, Any]:
         try:
-            conditions.parse(value, field="", dates=False)
+            parse_condition(value, field="", dates=False)
         except InvalidDefinition as error:
             raise FieldErrors((error.field, error.message)) from None
         return dict(value)
@@ -113,7 +113,7 @@ class Trigger(Definition):
     def _check_per(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for number, name in enumerate(names):
             try:
-                conditions.check_attribute(name, field=f"[{number}]")
+                check_attribute(name, field=f"[{number}]")
             except InvalidDefinition as error:
                 raise FieldErrors((error.field, error.message)) from None
         return names

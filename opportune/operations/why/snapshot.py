@@ -14,7 +14,9 @@ from definitions.model.campaign import Campaign as CampaignFile
 from opportune.operations import deliveries
 from opportune.system.functions import ask
 from refresher.plan import list_of, mark
-from shared import conditions, groups, mongodb
+from shared import groups, mongodb
+from shared.conditions.mongodb import compile_filter
+from shared.conditions.parsing import parse_condition
 from shared.contracts import InspectUser
 from shared.errors import InvalidDefinition
 from shared.invoke import Invoke
@@ -112,13 +114,13 @@ def _is_found(
     """Return whether *user* is in the rule or the list of *group*; ``None``: the rule cannot be read."""
     try:
         listed = list_of(mark(group, uploads))
-        condition = None if group.rule is None else conditions.parse(group.rule, field=f"{group.id}.rule")
+        condition = None if group.rule is None else parse_condition(group.rule, field=f"{group.id}.rule")
     except InvalidDefinition:
         return None
     if condition is None:
         member = {"site": site, "list": listed, "user": user}
         return database.list_members.find_one({"_id": member}) is not None
-    matching = conditions.mongo_filter(condition, prefix="attributes.", now_ms=now)
+    matching = compile_filter(condition, prefix="attributes.", now_ms=now)
     return database.customers.find_one({"$and": [{"_id": f"{site}:{user}"}, matching]}, {"_id": 1}) is not None
 
 

@@ -8,7 +8,8 @@ import msgspec
 
 from definitions.model.trigger import Matcher, Step, Trigger
 from opportune.events.streams import Recorded
-from shared import conditions
+from shared.conditions.parsing import parse_condition
+from shared.conditions.predicate import compile_predicate
 
 UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
 _SIGNS = {
@@ -137,7 +138,7 @@ def unmet(matcher: Matcher, attributes: Mapping[str, Any]) -> str:
     """Return what of ``where`` does not hold: ``outcome is loss, not = win``."""
     complaints = []
     for name, wanted in matcher.where.items():
-        if conditions.predicate(conditions.parse({name: wanted}))(attributes):
+        if compile_predicate(parse_condition({name: wanted}))(attributes):
             continue
         tests = ", ".join(_tests(name, wanted))
         if name in _GROUPS:

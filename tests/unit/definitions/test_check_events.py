@@ -11,7 +11,8 @@ from definitions.loading.files import InvalidFiles, load
 from definitions.model.event import Event
 from definitions.model.field_errors import InvalidDefinitions, validate
 from definitions.model.site import Site
-from shared import conditions
+from shared.conditions.parsing import parse_condition
+from shared.conditions.predicate import compile_predicate
 from tests.unit.definitions.test_loading import GROUP, SITE, C, G, S, folder, problems
 
 EVENT = """\
@@ -342,7 +343,7 @@ def test_contradictions_are_found_and_are_true(condition: dict[str, Any]) -> Non
     found = contradiction(condition, {})
     assert found is not None
     assert found[1].startswith("this can never hold: 'a' cannot be ")
-    meets = conditions.predicate(conditions.parse(condition))
+    meets = compile_predicate(parse_condition(condition))
     values = [None, True, 0, 1, 2, 3, 4, 5, 5.5, 6, "x", "y", "z", "xyz", "w", ["x"], [5], {"b": 1}]
     assert not any(meets({"a": value, "b": other}) for value in values for other in values)
 

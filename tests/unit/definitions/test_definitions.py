@@ -180,7 +180,7 @@ def test_sound_triggers_pass(trigger: dict[str, Any]) -> None:
             "unless.times",
             "only a step",
         ),
-        ({"sequence": [STEP], "per": ["a..b"]}, "per[0]", "no attribute name"),
+        ({"sequence": [STEP], "per": ["a..b"]}, "per[0]", "not an attribute name"),
         (
             {"sequence": [STEP], "reset_on": [{"event": f"e{n}"} for n in range(40)]},
             "",

@@ -407,7 +407,7 @@ def test_a_full_site_is_read() -> None:
         ({"quiet_hours": HOURS | {"channels": ["sms", "popup"]}}, "quiet_hours.then", "write 'then: drop'"),
         ({"quiet_hours": HOURS | {"timezone": "user", "fallback": "user"}}, "quiet_hours.fallback", "IANA name"),
         ({"consent": {"popup": "x"}}, "consent.popup", "whoever is on the page"),
-        ({"consent": {"sms": "a..b"}}, "consent.sms", "no attribute name"),
+        ({"consent": {"sms": "a..b"}}, "consent.sms", "not an attribute name"),
         ({"sends_per_minute": {"email": 0}}, "sends_per_minute.email", "must be 1 or more"),
         ({"sends_per_minute": {"popup": 5}}, "sends_per_minute.popup", "cannot wait"),
         ({"webhooks": {"hosts": ["https://h.example"]}}, "webhooks.hosts[0]", "write the name alone"),

@@ -29,8 +29,9 @@ from definitions.model.field_errors import validate
 from definitions.model.trigger import MAX_MATCHERS, Matcher, Step, Trigger, Unless
 from opportune.events import streams
 from opportune.replay.engine import Replay
-from shared import conditions
-from shared.conditions_operands import OPERANDS
+from shared.conditions.operands import OPERANDS
+from shared.conditions.parsing import parse_condition
+from shared.conditions.predicate import compile_predicate
 from shared.ruleset import Campaign as Compiled
 from shared.ruleset import Ruleset
 from tests.support import oracle
@@ -167,7 +168,7 @@ def by_the_oracle(trigger: dict[str, Any], customer: Customer) -> list[oracle.Fi
     """Return the fires by the definition."""
     tests: list[dict[str, Any]] = []
     bare = plain(trigger, tests)
-    checks = [conditions.predicate(conditions.parse(test)) for test in tests]
+    checks = [compile_predicate(parse_condition(test)) for test in tests]
     events = [
         oracle.Seen(
             event.event,
@@ -258,7 +259,7 @@ def test_conditions_hold_as_the_table_says() -> None:
         assert [say.OPERATORS[operator] for operator in named] == [row[1]]
         explained.update(named)
         for condition in written:
-            holds = conditions.predicate(conditions.parse(condition, dates=False))
+            holds = compile_predicate(parse_condition(condition, dates=False))
             for cell, expected in ((row[2], True), (row[3], False)):
                 values = [{"a": read(f"[{code}]")[0]} for code in re.findall("`(.+?)`", cell)]
                 values += [{}] if "missing" in cell else []

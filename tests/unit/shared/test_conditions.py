@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from shared import conditions
+from shared.conditions.mongodb import compile_filter
+from shared.conditions.parsing import parse_condition
+from shared.conditions.predicate import compile_predicate
+from shared.conditions.tree import find_attributes
 from shared.errors import InvalidDefinition
 
 NOW = 1_700_000_000_000
@@ -14,7 +17,7 @@ NOW = 1_700_000_000_000
 
 def holds(condition: dict[str, Any], attributes: dict[str, Any]) -> bool:
     """Return what the predicate says."""
-    return conditions.predicate(conditions.parse(condition))(attributes)
+    return compile_predicate(parse_condition(condition))(attributes)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +106,10 @@ def test_half_a_surrogate_pair_is_no_match() -> None:
 
 def test_attributes_are_the_top_level_names() -> None:
     """The Gateway passes on top-level attributes only."""
-    condition = conditions.parse(
+    condition = parse_condition(
         {"a.b": 1, "c": {"gt": 1}, "any_of": [{"d": 1}, {"none_of": [{"e.f": {"exists": True}}]}]}
     )
-    assert conditions.attributes(condition) == {"a", "c", "d", "e"}
+    assert find_attributes(condition) == {"a", "c", "d", "e"}
 
 
 @pytest.mark.parametrize(
@@ -149,7 +152,7 @@ def test_attributes_are_the_top_level_names() -> None:
         ({"any_of": [{"a": 1}, {"b": {"nope": 1}}]}, "where.any_of[1].b.nope", "unknown operator"),
         ({"all_of": ["a"]}, "where.all_of[0]", "a map of attributes"),
         ({1: 1}, "where.1", "write '1' in quotes"),
-        ({"a..b": 1}, "where.a..b", "no attribute name"),
+        ({"a..b": 1}, "where.a..b", "not an attribute name"),
         ({"$where": "x"}, "where.$where", "start with '$'"),
         ({"a": "x\0"}, "where.a", "NUL"),
         ({"a": {"lt": "-99999d"}}, "where.a.lt", "more than 36500 days"),
@@ -161,7 +164,7 @@ def test_attributes_are_the_top_level_names() -> None:
 def test_mistakes_are_named_with_what_to_write(source: Any, field: str, message: str) -> None:
     """The field leads to the operator, the message to the remedy."""
     with pytest.raises(InvalidDefinition) as caught:
-        conditions.parse(source)
+        parse_condition(source)
     assert caught.value.field == field
     assert message in caught.value.message
 
@@ -172,7 +175,7 @@ def test_depth_is_bounded() -> None:
     for _ in range(2000):
         condition = {"any_of": [condition]}
     with pytest.raises(InvalidDefinition, match="nested more than 10 deep"):
-        conditions.parse(condition)
+        parse_condition(condition)
 
 
 @pytest.mark.parametrize(
@@ -187,9 +190,9 @@ def test_depth_is_bounded() -> None:
 def test_dates_in_the_wrong_place_or_form(source: dict[str, Any], dates: bool, message: str) -> None:
     """What would silently be compared as text is refused where definitions are checked, and only there."""
     with pytest.raises(InvalidDefinition) as caught:
-        conditions.parse(source, dates=dates)
+        parse_condition(source, dates=dates)
     assert message in caught.value.message
-    conditions.parse(source)
+    parse_condition(source)
 
 
 def test_a_relative_date_is_never_met_by_an_event() -> None:
@@ -221,13 +224,13 @@ def test_a_relative_date_is_never_met_by_an_event() -> None:
 )
 def test_mongo_filters(source: dict[str, Any], expected: dict[str, Any]) -> None:
     """The filter names the type wherever MongoDB would be lenient."""
-    assert conditions.mongo_filter(conditions.parse(source), now_ms=NOW) == expected
+    assert compile_filter(parse_condition(source), now_ms=NOW) == expected
 
 
 def test_relative_dates_count_from_now() -> None:
     """-30d is thirty days before *now_ms*, as a date and not as text."""
-    condition = conditions.parse({"seen": {"gte": "-30d"}})
-    found = conditions.mongo_filter(condition, prefix="", now_ms=NOW)["seen"]["$gte"]
+    condition = parse_condition({"seen": {"gte": "-30d"}})
+    found = compile_filter(condition, prefix="", now_ms=NOW)["seen"]["$gte"]
     assert found.timestamp() * 1000 == NOW - 30 * 86_400_000
 
 
@@ -235,8 +238,8 @@ def test_patterns_are_translated_where_the_dialects_differ() -> None:
     """`$` is the end of the text and nothing else; brackets and quoted text stay what they are."""
 
     def pattern(text: str) -> str:
-        condition = conditions.parse({"a": {"matches": text}})
-        found: str = conditions.mongo_filter(condition, prefix="", now_ms=NOW)["a"]["$regex"]
+        condition = parse_condition({"a": {"matches": text}})
+        found: str = compile_filter(condition, prefix="", now_ms=NOW)["a"]["$regex"]
         return found
 
     assert pattern("^a$|b$") == r"^a\z|b\z"
@@ -249,8 +252,9 @@ def test_patterns_are_translated_where_the_dialects_differ() -> None:
 def test_re2_is_loaded_only_for_patterns() -> None:
     """A cold start pays for the regular expressions only where a ruleset has some."""
     script = (
-        "import sys; from shared import conditions as c;"
-        "c.predicate(c.parse({'a': {'gt': 1, 'lt': 3}}))({'a': 2}); assert 're2' not in sys.modules;"
-        "c.parse({'a': {'matches': 'x'}}); assert 're2' in sys.modules; assert 'pydantic' not in sys.modules"
+        "import sys; from shared.conditions.parsing import parse_condition as parse;"
+        "from shared.conditions.predicate import compile_predicate as compile;"
+        "compile(parse({'a': {'gt': 1, 'lt': 3}}))({'a': 2}); assert 're2' not in sys.modules;"
+        "parse({'a': {'matches': 'x'}}); assert 're2' in sys.modules; assert 'pydantic' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

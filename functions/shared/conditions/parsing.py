@@ -1,26 +1,26 @@
-"""The condition language as people write it: validated, and turned into a small tree.
+"""Validate conditions as people write them, and parse them into a tree.
 
     {tier: vip, total: {gte: 100, lt: 500}, any_of: [{country: AT}, {country: {exists: false}}]}
 
-A map attribute → value (short for ``eq``) or operators; everything in a map is AND-ed.
+A condition maps attributes to a value (short for ``eq``) or to operators. All entries of a map must hold.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
-from shared.conditions_operands import (
+from shared.conditions.operands import (
     OPERANDS,
-    below,
     check_dates,
-    check_possible,
+    check_satisfiable,
     check_text,
+    join_path,
     refuse,
 )
+from shared.conditions.tree import Comparison, Condition, Group, Mode
 
 MAX_DEPTH = 10
-_INSTEAD = {
+_SUGGESTIONS = {
     "==": "eq", "=": "eq", "equals": "eq", "is": "eq", "!=": "ne", "<>": "ne", "not": "ne", "neq": "ne",
     "is_not": "ne", ">": "gt", "more_than": "gt", "greater_than": "gt", "after": "gt", ">=": "gte",
     "ge": "gte", "at_least": "gte", "min": "gte", "since": "gte", "<": "lt", "less_than": "lt",
@@ -32,46 +32,25 @@ _INSTEAD = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One comparison: ``path`` is the attribute, split at its dots."""
+def parse_condition(source: Mapping[str, Any], *, field: str = "where", dates: bool | None = None) -> Condition:
+    """Validate *source* and return it as a tree; raise `InvalidDefinition`.
 
-    path: tuple[str, ...]
-    operator: str
-    operand: Any
-
-
-@dataclass(frozen=True)
-class Group:
-    """Parts of which all, any or none must hold; ``all`` of nothing is true."""
-
-    mode: Literal["all", "any", "none"]
-    parts: "tuple[Condition, ...]"
-
-
-Condition = Comparison | Group
-
-
-def parse(source: Mapping[str, Any], *, field: str = "where", dates: bool | None = None) -> Condition:
-    """Validate *source* and return it as a condition.
-
-    *field*: where it stands; the start of the ``field`` of every `InvalidDefinition`. *dates*: whether
-    relative dates (``-30d``) mean anything here: they do in the rule of a target group, not in an event's
-    ``where``. Said while definitions are checked, so that dates in the wrong place or form are refused; what
-    passed once is read again without it.
+    field: the path of *source* in its definition; every error's ``field`` starts with it.
+    dates: whether relative dates (``-30d``) are allowed: they are in the rule of a target group, but not in the
+    ``where`` of an event. ``None`` skips this check, for conditions that have passed it before.
     """
     return _parse(source, field, dates, 1)
 
 
 def check_attribute(name: Any, *, field: str) -> tuple[str, ...]:
-    """Return an attribute name split at its dots; raises `InvalidDefinition` if it is no name."""
+    """Return an attribute name, split at its dots; raise `InvalidDefinition` if it is not valid."""
     if not isinstance(name, str):
         refuse(f"attribute names are text: write '{name}' in quotes", field)
     path = tuple(name.split("."))
     if not all(path):
-        refuse(f"{name!r} is no attribute name: write a name, or names joined by dots (cart.total)", field)
+        refuse(f"{name!r} is not an attribute name: write a name, or names joined by dots (cart.total)", field)
     if any(part.startswith("$") or "\0" in part for part in path):
-        refuse(f"{name!r} is no attribute name: no part may start with '$'", field)
+        refuse(f"{name!r} is not an attribute name: no part may start with '$'", field)
     check_text(name, field)
     return path
 
@@ -83,13 +62,13 @@ def _parse(source: Any, field: str, dates: bool | None, depth: int) -> Condition
         refuse(f"conditions are nested more than {MAX_DEPTH} deep", field)
     parts: list[Condition] = []
     for name, wanted in source.items():
-        here = below(field, name)
+        here = join_path(field, name)
         if name in ("any_of", "all_of", "none_of"):
-            parts.append(_group(name, wanted, here, dates, depth))
+            parts.append(_parse_group(name, wanted, here, dates, depth))
             continue
         path = check_attribute(name, field=here)
         if isinstance(wanted, Mapping):
-            parts.extend(_tests(path, wanted, here, dates))
+            parts.extend(_parse_comparisons(path, wanted, here, dates))
         elif isinstance(wanted, list | tuple):
             refuse(f"a list needs an operator: write {name}: {{in: [...]}} for any of these values", here)
         else:
@@ -98,7 +77,7 @@ def _parse(source: Any, field: str, dates: bool | None, depth: int) -> Condition
     return parts[0] if len(parts) == 1 else Group("all", tuple(parts))
 
 
-def _group(name: str, members: Any, field: str, dates: bool | None, depth: int) -> Group:
+def _parse_group(name: str, members: Any, field: str, dates: bool | None, depth: int) -> Group:
     if not isinstance(members, list | tuple) or not members:
         refuse(f"{name} needs a list of conditions: write {name}: [{{tier: vip}}, {{tier: gold}}]", field)
     parts = []
@@ -107,31 +86,33 @@ def _group(name: str, members: Any, field: str, dates: bool | None, depth: int) 
         if isinstance(member, Mapping) and not member:
             refuse("an empty condition would always hold: remove it", here)
         parts.append(_parse(member, here, dates, depth + 1))
-    modes: dict[str, Literal["all", "any", "none"]] = {"all_of": "all", "any_of": "any", "none_of": "none"}
+    modes: dict[str, Mode] = {"all_of": "all", "any_of": "any", "none_of": "none"}
     return Group(modes[name], tuple(parts))
 
 
-def _tests(path: tuple[str, ...], wanted: Mapping[Any, Any], field: str, dates: bool | None) -> list[Condition]:
+def _parse_comparisons(
+    path: tuple[str, ...], wanted: Mapping[Any, Any], field: str, dates: bool | None
+) -> list[Condition]:
     attribute = ".".join(path)
     if not wanted:
         refuse(f"give a value or an operator: {attribute}: win, or {attribute}: {{gte: 100}}", field)
-    tests: list[Condition] = []
+    comparisons: list[Condition] = []
     for operator, operand in wanted.items():
-        here = below(field, operator)
+        here = join_path(field, operator)
         check = OPERANDS.get(operator)
         if check is None:
-            _unknown_operator(attribute, str(operator), here)
-        tests.append(Comparison(path, operator, check(operand, here)))
+            _refuse_operator(attribute, str(operator), here)
+        comparisons.append(Comparison(path, operator, check(operand, here)))
         check_dates(operator, operand, here, dates)
-    check_possible(attribute, wanted, field)
-    return tests
+    check_satisfiable(attribute, wanted, field)
+    return comparisons
 
 
-def _unknown_operator(attribute: str, operator: str, field: str) -> NoReturn:
+def _refuse_operator(attribute: str, operator: str, field: str) -> NoReturn:
     known = get_close_matches(operator, OPERANDS, n=1, cutoff=0.6)
-    instead = _INSTEAD.get(operator.lower(), known[0] if known else None)
-    if instead:
-        refuse(f"unknown operator '{operator}': write '{instead}'", field)
+    suggestion = _SUGGESTIONS.get(operator.lower(), known[0] if known else None)
+    if suggestion:
+        refuse(f"unknown operator '{operator}': write '{suggestion}'", field)
     refuse(
         f"unknown operator '{operator}': write one of {', '.join(OPERANDS)}; "
         f"for an attribute inside an object, write {attribute}.{operator}",

@@ -6,7 +6,9 @@ from typing import Any
 
 from pymongo.database import Database
 
-from shared import conditions
+from shared.conditions.mongodb import compile_filter
+from shared.conditions.parsing import parse_condition
+from shared.conditions.predicate import compile_predicate
 
 Data = dict[str, Any]
 Mongo = Database[dict[str, Any]]
@@ -89,12 +91,10 @@ def test_predicate_and_filter_agree(mongodb: Mongo) -> None:
     picked = 0
     for _ in range(800):
         source = random_condition(rng)
-        condition = conditions.parse(source)
-        holds = conditions.predicate(condition)
+        condition = parse_condition(source)
+        holds = compile_predicate(condition)
         expected = {row["_id"] for row in documents if holds(row["attributes"])}
-        found = {
-            row["_id"] for row in mongodb.customers.find(conditions.mongo_filter(condition, now_ms=NOW), {"_id": 1})
-        }
+        found = {row["_id"] for row in mongodb.customers.find(compile_filter(condition, now_ms=NOW), {"_id": 1})}
         assert found == expected, (source, [documents[n] for n in sorted(found ^ expected)][:2])
         picked += 0 < len(found) < len(documents)
     assert picked > 500
@@ -115,8 +115,8 @@ def test_dates_compare_with_dates(mongodb: Mongo) -> None:
     mongodb.customers.insert_many([{"_id": name, "attributes": {"at": at}} for name, at in seen.items()])
 
     def found(test: Any) -> set[str]:
-        condition = conditions.parse({"at": test}, dates=True)
-        return {row["_id"] for row in mongodb.customers.find(conditions.mongo_filter(condition, now_ms=NOW))}
+        condition = parse_condition({"at": test}, dates=True)
+        return {row["_id"] for row in mongodb.customers.find(compile_filter(condition, now_ms=NOW))}
 
     assert found({"gte": "-30d"}) == {"today", "week", "exactly 30"}
     assert found({"gt": "-30d"}) == {"today", "week"}
