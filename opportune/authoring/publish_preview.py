@@ -13,7 +13,6 @@ from rich.text import Text
 
 from definitions.publishing import versions
 from definitions.publishing.changes import Change, changes
-from definitions.publishing.publish import content
 from opportune.authoring import publishing
 from opportune.system.functions import ask
 from shared.contracts import CountInProgress, InProgress
@@ -46,11 +45,11 @@ class Cost(NamedTuple):
 
 def difference(database: Database[Document], folder: Path, env: Mapping[str, str]) -> Difference:
     """Compare the definitions in *folder* with what is live; nothing is written."""
-    definitions, keys = publishing.read(folder, env)
-    site = definitions.site.id
+    bundle = publishing.compile_folder(folder, env)
+    site = bundle.ruleset.site
     live = versions.live(database, site)
     now = versions.read(database, site, live) if live else None
-    return Difference(site, live, changes(now, content(definitions, keys)))
+    return Difference(site, live, changes(now, bundle))
 
 
 def cost(found: Sequence[Change], site: str, decider: Callable[[], Invoke]) -> Cost:

@@ -1,14 +1,15 @@
-"""Publish a folder of definitions, and refresh targets: what the command line and the demo share."""
+"""Publish a folder of definitions and refresh its targets, for the command line and the demo."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from pymongo.database import Database
 
-from definitions.loading import files
+from definitions.checks.check import check
+from definitions.compiler.ruleset import Bundle, compile_definitions
+from definitions.loading.folder import load
 from definitions.model.definitions import Definitions
-from definitions.publishing import publish as console
-from definitions.publishing.publish import Published
+from definitions.publishing.publish import Published, publish
 from refresher.plan import ALL
 from refresher.refresh import Refreshed, Way, refresh
 from shared.clock import now_ms
@@ -18,37 +19,30 @@ from shared.mongodb import Document
 
 
 class NotAFolder(OpportuneError):
-    """Publishing is about a whole site."""
+    """A single file was given; publishing needs the whole site."""
 
     code = "not_a_folder"
 
 
-class UnknownSite(OpportuneError):
-    """A site that was never published."""
-
-    code = "unknown_site"
-
-
 def publish_folder(database: Database[Document], folder: Path, env: Mapping[str, str]) -> Published:
-    """Load, check and publish the definitions in *folder*."""
-    return console.publish(database, *read(folder, env))
+    """Load, check, compile and publish the definitions in *folder*."""
+    return publish(database, compile_folder(folder, env))
 
 
-def read(folder: Path, env: Mapping[str, str]) -> tuple[Definitions, list[WriteKey]]:
-    """Return what *folder* defines, checked, and its write keys."""
+def compile_folder(folder: Path, env: Mapping[str, str]) -> Bundle:
+    """Load, check and compile the definitions in *folder*. *env*: where keys with ``from_env`` are looked up."""
     if folder.is_file():
-        raise NotAFolder(f"{folder} is a file: give the folder of the site, or all its other campaigns would end")
-    definitions = files.load(folder, env)
-    return definitions, write_keys(definitions, env)
-
-
-def roll_back(database: Database[Document], site: str, version: int | None = None) -> Published:
-    """Make an older version of the site's definitions live again; default: what was live before."""
-    return console.roll_back(database, site, version)
+        # Publishing a single campaign would end all the others.
+        raise NotAFolder(f"{folder} is a file: give the folder with all definitions of the site")
+    definitions = check(load(folder), env)
+    return compile_definitions(definitions, write_keys(definitions, env))
 
 
 def write_keys(definitions: Definitions, env: Mapping[str, str]) -> list[WriteKey]:
-    """Return the site's keys, hashed; a key ``from_env`` is looked up in *env*."""
+    """Return the site's write keys, hashed. *env*: where keys with ``from_env`` are looked up.
+
+    Raises `InvalidDefinition` if *env* does not have such a key.
+    """
     keys: list[WriteKey] = []
     for entry in definitions.site.keys:
         secret = entry.kind == "secret"
@@ -57,11 +51,12 @@ def write_keys(definitions: Definitions, env: Mapping[str, str]) -> list[WriteKe
             continue
         value = entry.key if entry.from_env is None else env.get(entry.from_env)
         if not value:
-            raise InvalidDefinition(f"the environment has no {entry.from_env}, which site.yaml names", field="keys")
+            message = f"the environment variable {entry.from_env}, which site.yaml names, is not set: set it to the key"
+            raise InvalidDefinition(message, field="keys")
         keys.append(write_key(value, secret=secret, origins=entry.origins, identity=entry.identity))
     return keys
 
 
 def refresh_targets(database: Database[Document], site: str) -> Refreshed:
-    """Make all targets of *site* anew: what the demo, the benchmarks and the tests need."""
+    """Refresh all targets of *site*, for the demo, the benchmarks and the tests."""
     return refresh(database, site, [ALL], Way("command line", now_ms)).made[-1]

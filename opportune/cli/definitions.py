@@ -63,10 +63,11 @@ def check(
     """
     from datetime import UTC, datetime
 
-    from definitions.loading import files
+    from definitions.checks.check import examine
+    from definitions.loading.folder import load
     from opportune.system import connection
 
-    examined = files.examine(path, connection.environment(), datetime.now(UTC))
+    examined = examine(load(path), connection.environment(), datetime.now(UTC))
     wrong = sum(problem.level == "error" for problem in examined.problems)
     doubtful = len(examined.problems) - wrong
     if as_json:
@@ -195,11 +196,11 @@ def rollback(
 
     Example: opportune rollback shop 12
     """
-    from opportune.authoring import publishing
+    from definitions.publishing.publish import roll_back
     from opportune.system import connection, sites
 
     database = connection.database(mongodb_url)
-    published = publishing.roll_back(database, sites.resolve(database, site), version)
+    published = roll_back(database, sites.resolve(database, site), version)
     _finish(database, published, refresh=refresh, as_json=as_json)
 
 

@@ -10,9 +10,10 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from definitions.checks.check import check
 from definitions.compiler import delivery
 from definitions.compiler.ruleset import compile_campaign
-from definitions.loading import files
+from definitions.loading import folder
 from definitions.model.campaign import Campaign
 from definitions.model.site import Site
 from gateway.times import parse_ms
@@ -56,7 +57,7 @@ def load(paths: Sequence[Path], env: Mapping[str, str]) -> list[tuple[Campaign, 
     """Return the campaigns of files and folders, by id, with their sites; the same one may be in several of them."""
     found: dict[str, tuple[Campaign, Site]] = {}
     for path in paths:
-        definitions = files.load(path, env)
+        definitions = check(folder.load(path), env)
         for campaign in definitions.campaigns:
             if found.setdefault(campaign.id, (campaign, definitions.site))[0] != campaign:
                 raise InvalidDefinition(f"{path}: another campaign has the id '{campaign.id}' too, and it differs")

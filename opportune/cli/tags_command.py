@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.rule import Rule
 
-from definitions.loading import files
+from definitions.checks.check import check
+from definitions.loading.folder import load
 from opportune.site_tag.snippets import EventTags, SiteTags, Snippet, tags
 from opportune.system import connection
 from opportune.system.connection import NotConnected
@@ -16,7 +17,7 @@ from shared.errors import InvalidRequest
 
 def read(folder: Path, event: str | None, url: str | None) -> SiteTags:
     """Return the tags of the definitions in *folder*; the endpoint is *url*, or that of a running system."""
-    definitions = files.load(folder, connection.environment())
+    definitions = check(load(folder), connection.environment())
     try:
         endpoint: str | None = connection.endpoint(url)
         if endpoint and not re.match(r"https?://[^/\s]", endpoint):

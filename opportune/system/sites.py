@@ -2,11 +2,16 @@
 
 from pymongo.database import Database
 
-from opportune.authoring.publishing import UnknownSite
 from shared import mongodb
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, OpportuneError
 from shared.mongodb import Document
 from shared.ruleset import Ruleset
+
+
+class UnknownSite(OpportuneError):
+    """A site that was never published."""
+
+    code = "unknown_site"
 
 
 def resolve(database: Database[Document], site: str | None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from definitions.loading.files import load
+from tests.support.definitions import load_definitions
 from tests.support.paths import ROOT
 from tests.support.whole_system import KEYS, System
 from tests.system.test_story import opportune
@@ -122,7 +122,7 @@ def test_init_check_diff_and_publish(system: System, tmp_path: Path) -> None:
     sent, deadline = None, time.monotonic() + 30
     while sent is None or (sent.returncode and time.monotonic() < deadline):  # until the functions know the key
         sent = opportune(
-            "events", "send", str(views), "--key", load(folder, {}).site.keys[0].key or "", cwd=system.folder
+            "events", "send", str(views), "--key", load_definitions(folder).site.keys[0].key or "", cwd=system.folder
         )
     assert sent.returncode == 0, sent.stderr
     file = folder / "campaigns" / "third-look.yaml"

@@ -13,13 +13,13 @@ from redis import Redis
 
 from decider import keys
 from definitions.compiler.ruleset import compile_campaign
-from definitions.loading import files
 from opportune.authoring import publishing
 from opportune.events.send import Endpoint, SendFailed
 from opportune.events.streams import Recorded
 from opportune.replay.engine import Replay
 from shared.ruleset import Campaign
 from tests.integration.decider.test_wake import GRACE, T0, Shop
+from tests.support.definitions import load_definitions
 from tests.support.paths import ROOT
 from tests.support.whole_system import System
 
@@ -108,7 +108,7 @@ CASES = [
 
 @pytest.fixture(name="campaigns", scope="module")
 def _campaigns() -> list[Campaign]:
-    return [compile_campaign(campaign) for campaign in files.load(EXAMPLES, ENV).campaigns]
+    return [compile_campaign(campaign) for campaign in load_definitions(EXAMPLES, ENV).campaigns]
 
 
 def test_every_example_is_there(campaigns: list[Campaign]) -> None:

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from definitions.loading import files
 from opportune.site_tag.snippets import tags
+from tests.support.definitions import load_definitions
 from tests.support.paths import ROOT
 from tests.support.whole_system import KEYS, System
 
@@ -16,7 +16,7 @@ from tests.support.whole_system import KEYS, System
 @pytest.mark.parametrize("language", ["curl", "python"])
 def test_the_servers_code_sends_the_event(system: System, language: str) -> None:
     """A jackpot of a VIP's, told by the pasted code with the secret key, has its row in the ledger."""
-    (event,) = tags(files.load(ROOT / "campaigns" / "demo", KEYS), system.stack.http_url, "jackpot_won").events
+    (event,) = tags(load_definitions(ROOT / "campaigns" / "demo", KEYS), system.stack.http_url, "jackpot_won").events
     (code,) = (each.code for each in event.server if each.id == language)
     code = code.replace("USER-ID", "anna")
     command = ["bash", "-c", f"{code} -sSf"] if language == "curl" else [sys.executable, "-c", code]

@@ -1,6 +1,6 @@
-"""What is allowed and yet can hardly be meant: campaigns that never start, or always lose to another one.
+"""Find what is allowed but probably a mistake: campaigns that never start, or that another one always beats.
 
-Pure. Warnings, not errors: each is certain in itself, but a campaign that is over may well stay in the folder.
+Each warning is certain. They are not errors because a finished campaign may well stay in its folder.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,39 +15,34 @@ from definitions.model.site import Site
 from definitions.model.times import DAY_MINUTES, HOURS, QuietHours, minutes, moment
 from definitions.model.trigger import Matcher
 
-Doubt = tuple[str, str]
 
-
-def doubts(site: Site, campaigns: Sequence[Campaign], now: datetime) -> Iterator[Doubt]:
-    """Yield field (``campaigns[0].schedule.to``) and message of what people should look at again."""
+def find_warnings(site: Site, campaigns: Sequence[Campaign], now: datetime) -> Iterator[tuple[str, str]]:
+    """Yield a field (``campaigns[0].schedule.to``) and a message for each warning."""
     for number, campaign in enumerate(campaigns):
-        for field, message in _about(campaign, site, now):
+        for field, message in _about_schedule(campaign, site, now):
             yield f"campaigns[{number}].{field}", message
-        lost = (_loses(campaign, winner, site) for winner in campaigns if winner is not campaign)
-        if reason := next(filter(None, lost), None):
+        reasons = (_beaten_by(winner, campaign, site) for winner in campaigns if winner is not campaign)
+        if reason := next(filter(None, reasons), None):
             yield f"campaigns[{number}].priority", reason
 
 
-def _about(campaign: Campaign, site: Site, now: datetime) -> Iterator[Doubt]:
+def _about_schedule(campaign: Campaign, site: Site, now: datetime) -> Iterator[tuple[str, str]]:
     schedule = campaign.schedule
     if schedule is None:
         return
     zone = ZoneInfo(site.timezone if schedule.timezone in ("site", "user") else schedule.timezone)
-    if schedule.to is not None:
-        end = moment(schedule.to, end=True).replace(tzinfo=zone)
-        if end <= now:
-            yield "schedule.to", f"the campaign is over since {schedule.to}: it never activates again"
-    quiet = _quiet_hours(campaign, site)
+    if schedule.to is not None and moment(schedule.to, end=True).replace(tzinfo=zone) <= now:
+        yield "schedule.to", f"the campaign ended on {schedule.to}: it never activates again"
+    quiet = _dropping_quiet_hours(campaign, site)
     if quiet is not None and schedule.hours is not None and schedule.timezone == quiet.timezone:
         found = HOURS.fullmatch(schedule.hours)
         if found and _minutes(found[1], found[2]) <= _minutes(quiet.from_, quiet.to):
-            hours = f"the quiet hours ({quiet.from_} to {quiet.to})"
-            message = f"all of {schedule.hours} lies in {hours}, which drop what falls into them: nothing is ever sent"
-            yield "schedule.hours", message
+            hours = f"the quiet hours from {quiet.from_} to {quiet.to}"
+            yield "schedule.hours", f"nothing is ever sent: {hours} drop every message between {schedule.hours}"
 
 
-def _quiet_hours(campaign: Campaign, site: Site) -> QuietHours | None:
-    """Return the quiet hours that drop what *campaign* sends, ``None`` where there are none."""
+def _dropping_quiet_hours(campaign: Campaign, site: Site) -> QuietHours | None:
+    """Return the quiet hours that drop messages of *campaign*, or ``None``."""
     own = campaign.quiet_hours
     if isinstance(own, QuietHours):
         return own if own.then == "drop" else None
@@ -58,51 +53,51 @@ def _quiet_hours(campaign: Campaign, site: Site) -> QuietHours | None:
 
 
 def _minutes(start: str, stop: str) -> frozenset[int]:
-    """Return the minutes of the day from *start* to *stop*, excluded, maybe across midnight."""
+    """Return the minutes of the day from *start* to *stop*, excluded; the period may cross midnight."""
     first, last = minutes(start), minutes(stop)
     return frozenset(n % DAY_MINUTES for n in range(first, last if last > first else last + DAY_MINUTES))
 
 
-def _loses(loser: Campaign, winner: Campaign, site: Site) -> str | None:
-    """Return why *loser* can never come through where *winner* is: it matches too, and comes first.
+def _beaten_by(winner: Campaign, loser: Campaign, site: Site) -> str | None:
+    """Return why *loser* never activates while *winner* is live, or ``None``.
 
-    Both match at the same events where they have the very same trigger and targets, or where *winner* starts at each
-    of the events that can complete *loser*. What may stop the winner (limits, holdout, schedule) lets the other one
-    through, and then there is nothing to say.
+    *winner* must rank higher and match at every event at which *loser* matches, and only one of them may activate.
+    If limits, a holdout or a schedule can stop *winner*, *loser* has a chance.
     """
     if (-winner.priority, winner.id) > (-loser.priority, loser.id) or winner.limits or winner.holdout:
         return None
     if winner.schedule is not None and winner.schedule != loser.schedule:
         return None
-    ground = _one_place(loser, winner, site)
-    if ground is None or not _covers(winner, loser):
+    conflict = _conflict(winner, loser, site)
+    if conflict is None or not _covers(winner, loser):
         return None
     rank = "has the higher priority" if winner.priority > loser.priority else "comes first by its id"
-    return f"never comes through: campaign '{winner.id}' matches at the same events and {rank}, and {ground}"
+    return f"never activates: campaign '{winner.id}' matches at the same events and {rank}, and {conflict}"
 
 
-def _one_place(loser: Campaign, winner: Campaign, site: Site) -> str | None:
-    """Return why there is room for one of the two only."""
+def _conflict(winner: Campaign, loser: Campaign, site: Site) -> str | None:
+    """Return why only one of the two can activate, or ``None``."""
     if loser.channel == winner.channel == "popup":
-        return "an answer has one popup"
+        return "a response has one popup"
     caps = site.caps
     own = getattr(caps, loser.channel) if caps and loser.channel == winner.channel else None
-    # A popup may be stopped where its answer is late or nobody is there to see it; an e-mail then takes the place.
+    # A popup may be dropped because its response is late; then an e-mail takes its place.
     total = caps.total if caps and (winner.channel != "popup" or loser.channel == "popup") else None
     for name, cap in ((loser.channel, own), ("total", total)):
         if cap is not None and cap.max == 1:
-            return f"the cap '{name}' of the site lets one through"
+            return f"the cap '{name}' of the site allows one"
     return None
 
 
 def _covers(winner: Campaign, loser: Campaign) -> bool:
+    """Return whether *winner* certainly matches at every event at which *loser* matches."""
     if winner.trigger.max_backdate < loser.trigger.max_backdate:
         return False
     same = compile_trigger(winner.trigger).key == compile_trigger(loser.trigger).key
     if same and _targets(winner) == _targets(loser):
         return True
     reaches = winner.targets == "everyone" or (loser.targets != "everyone" and _targets(loser) <= _targets(winner))
-    step = _at_once(winner)
+    step = _only_step(winner)
     return (
         reaches
         and step is not None
@@ -118,8 +113,8 @@ def _targets(campaign: Campaign) -> frozenset[str]:
     return frozenset(["everyone"] if campaign.targets == "everyone" else campaign.targets)
 
 
-def _at_once(campaign: Campaign) -> Matcher | None:
-    """Return the only step of a campaign that starts at every such event, ``None`` where it does not."""
+def _only_step(campaign: Campaign) -> Matcher | None:
+    """Return the step of a campaign that matches at each such event, or ``None`` for any other campaign."""
     trigger = campaign.trigger
     steps = trigger.sequence or ()
     simple = len(steps) == 1 and steps[0].times == 1 and trigger.unless is None and not trigger.per

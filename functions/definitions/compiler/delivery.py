@@ -1,6 +1,6 @@
-"""Compile what surrounds a trigger: when, how often and with what a campaign reaches a customer.
+"""Compile everything about a campaign but its trigger: when, how often and with what it reaches a customer.
 
-What the site says is resolved here, so that the functions find in a campaign all that concerns it.
+The site's settings are resolved here, so that a compiled campaign has everything the functions need.
 """
 
 from datetime import datetime
@@ -20,7 +20,7 @@ from shared.identities import Identity, IdentityKey
 
 
 def content(written: Content) -> dict[str, Any]:
-    """Return *written* as the Engager renders it: no field that was left out."""
+    """Return *written* as the Engager renders it, without the fields that were left out."""
     if isinstance(written, PopupContent):
         return written.compiled()
     return written.model_dump(mode="json", exclude_none=True)
@@ -29,8 +29,8 @@ def content(written: Content) -> dict[str, Any]:
 def schedule(campaign: Campaign, site: Site | None) -> compiled.Schedule | None:
     """Return when *campaign* may activate.
 
-    Its first and last moments are one instant for all: in the customer's own zone are days and hours alone, and
-    dates in the site's.
+    With ``timezone: user``, days and hours are the customer's. ``from`` and ``to`` are the site's, because a
+    campaign begins and ends for all customers at the same instant.
     """
     written = campaign.schedule
     if written is None:
@@ -49,7 +49,7 @@ def schedule(campaign: Campaign, site: Site | None) -> compiled.Schedule | None:
 
 
 def limits(campaign: Campaign) -> compiled.Limits | None:
-    """Return how often one customer may activate *campaign*."""
+    """Return how often a customer may activate *campaign*."""
     written = campaign.limits
     if written is None:
         return None
@@ -58,7 +58,7 @@ def limits(campaign: Campaign) -> compiled.Limits | None:
 
 
 def watchers(campaign: Campaign) -> list[compiled.Matcher]:
-    """Return what is looked for after a match: every matcher once, with all that it means."""
+    """Return the matchers that apply after a match, each once, with the bits of all its meanings."""
     found: dict[str, compiled.Matcher] = {}
     for matchers, bit in ((campaign.cancel_on, compiled.CANCEL), ([campaign.goal], compiled.GOAL)):
         for matcher in filter(None, matchers):
@@ -68,18 +68,18 @@ def watchers(campaign: Campaign) -> list[compiled.Matcher]:
 
 
 def quiet_hours(campaign: Campaign, site: Site | None) -> compiled.QuietHours | None:
-    """Return the quiet hours of *campaign*: its own, or those of the site where they concern it."""
-    said = campaign.quiet_hours
+    """Return the quiet hours of *campaign*: its own, or the site's if they apply to it."""
+    written = campaign.quiet_hours
     hours: QuietHours | None
-    if isinstance(said, QuietHours):
-        hours, then = said, said.then
+    if isinstance(written, QuietHours):
+        hours, then = written, written.then
     else:
         hours = site.quiet_hours if site is not None else None
-        if hours is None or said == "ignore":
+        if hours is None or written == "ignore":
             return None
-        if said is None and campaign.channel not in hours.channels:
+        if written is None and campaign.channel not in hours.channels:
             return None
-        then = said or hours.then
+        then = written or hours.then
     start, stop = hours.minutes
     return compiled.QuietHours(
         start=start, stop=stop, zone=_zone(hours.timezone, site), fallback=hours.fallback or "", drop=then == "drop"
@@ -87,7 +87,7 @@ def quiet_hours(campaign: Campaign, site: Site | None) -> compiled.QuietHours | 
 
 
 def caps(site: Site) -> dict[str, compiled.Quota]:
-    """Return what one customer of *site* may get, per channel and in total."""
+    """Return how much a customer may get from all campaigns of *site*, per channel and in total."""
     return {name: compiled.Quota(max=cap.max, per=cap.per) for name, cap in given(site.caps).items()}
 
 
@@ -101,14 +101,14 @@ def identity(site: Site) -> Identity:
 
 
 def events_per_user(site: Site) -> compiled.Quota | None:
-    """Return how many events *site* takes from one user."""
+    """Return how many events *site* accepts from one user."""
     if site.limits is None:
         return None
     return compiled.Quota(max=site.limits.events_per_user.max, per=site.limits.events_per_user.per)
 
 
 def given(per_channel: Definition | None) -> dict[str, Any]:
-    """Return the fields of a map of channels that have a value."""
+    """Return the fields of *per_channel* that have a value."""
     fields = () if per_channel is None else tuple(per_channel)
     return {name: value for name, value in fields if value is not None}
 

@@ -1,27 +1,92 @@
-"""Compile what people write into what the functions read: definitions to a ruleset."""
+"""Compile definitions: what people write becomes what the functions read."""
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from definitions.compiler import delivery
-from definitions.compiler.groups import compounds
+from definitions.compiler.groups import compile_group, compounds
 from definitions.compiler.trigger import compile_trigger, digest
 from definitions.model.campaign import Campaign
 from definitions.model.definitions import Definitions
-from definitions.model.group import TargetGroup
+from definitions.model.fields import Definition
+from definitions.model.group import UPLOADED, TargetGroup
+from definitions.model.identical import identical
 from definitions.model.liquid import reads
 from definitions.model.site import Site
 from shared import ruleset as compiled
 from shared.contracts import WriteKey
 
 
+class Bundle(NamedTuple):
+    """Everything that a version of a site's definitions holds.
+
+    ``ruleset``: the compiled campaigns; its own version number does not count.
+    ``groups``: the compiled target groups, sorted by id.
+    ``source``: the definitions as they were written, for people; lists of users by their names.
+    ``lists``: the user ids of each list; none if the version was read from the database.
+    """
+
+    ruleset: compiled.Ruleset
+    groups: Sequence[compiled.TargetGroup]
+    source: dict[str, Any]
+    lists: Sequence[Sequence[str]] = ()
+
+    def is_same(self, other: "Bundle") -> bool:
+        """Return whether the two differ at most in their version numbers."""
+        numbered = msgspec.structs.replace(other.ruleset, version=self.ruleset.version)
+        return identical(self[:3], (numbered, other.groups, other.source))
+
+
+def compile_definitions(definitions: Definitions, keys: Sequence[WriteKey]) -> Bundle:
+    """Return checked *definitions*, compiled. *keys*: the site's write keys, hashed."""
+    groups = {group.id: compile_group(group) for group in definitions.groups}
+    source: dict[str, Any] = {
+        "site": _written(definitions.site),
+        "events": [_written(event) for event in definitions.events],
+        "groups": [_written(group, exclude={"list"}) for group in definitions.groups],
+        "campaigns": [_written(campaign) for campaign in definitions.campaigns],
+    }
+    for group in source["groups"]:
+        made = groups[group["id"]]
+        if made.list is not None or made.uploaded:
+            group["list"] = made.list or UPLOADED
+    return Bundle(
+        ruleset=compile_ruleset(definitions, keys),
+        groups=sorted(groups.values(), key=lambda group: group.id),
+        source=source,
+        lists=[group.list for group in definitions.groups if group.list],
+    )
+
+
+def compile_ruleset(definitions: Definitions, keys: Sequence[WriteKey], *, version: int = 0) -> compiled.Ruleset:
+    """Return the ruleset of all campaigns, sorted by id. *keys*: the site's write keys, hashed."""
+    site = definitions.site
+    campaigns = [compile_campaign(campaign, site, definitions.groups) for campaign in definitions.campaigns]
+    return compiled.Ruleset(
+        site=site.id,
+        version=version,
+        keys=list(keys),
+        campaigns=sorted(campaigns, key=lambda campaign: campaign.id),
+        sender=compiled.Sender(address=site.sender.address, name=site.sender.name or "") if site.sender else None,
+        caps=delivery.caps(site),
+        consent=delivery.given(site.consent),
+        rates=delivery.given(site.sends_per_minute),
+        webhook_hosts=list(site.webhooks.hosts) if site.webhooks else [],
+        identity=delivery.identity(site),
+        events_per_user=delivery.events_per_user(site),
+        name=site.name,
+    )
+
+
 def compile_campaign(
     campaign: Campaign, site: Site | None = None, groups: Sequence[TargetGroup] = ()
 ) -> compiled.Campaign:
-    """Return *campaign* as the functions read it; its version changes with anything in it.
+    """Return *campaign* as the functions read it. Its version is a hash of everything in it.
 
-    *site*: whose time zone and quiet hours it has; without one, UTC and none. *groups*: all target groups.
+    *site*: gives the time zone and the quiet hours; without it, UTC and no quiet hours.
+    *groups*: all target groups of the site.
     """
     everyone = campaign.targets == "everyone"
     result = compiled.Campaign(
@@ -56,23 +121,5 @@ def compile_campaign(
     return result
 
 
-def compile_ruleset(definitions: Definitions, *, version: int, keys: list[WriteKey]) -> compiled.Ruleset:
-    """Return the ruleset of all campaigns, sorted by id. *keys*: the site's write keys, already hashed."""
-    site = definitions.site
-    sender = site.sender
-    return compiled.Ruleset(
-        site=site.id,
-        version=version,
-        keys=keys,
-        campaigns=sorted(
-            (compile_campaign(c, site, definitions.groups) for c in definitions.campaigns), key=lambda c: c.id
-        ),
-        sender=compiled.Sender(address=sender.address, name=sender.name or "") if sender else None,
-        caps=delivery.caps(site),
-        consent=delivery.given(site.consent),
-        rates=delivery.given(site.sends_per_minute),
-        webhook_hosts=list(site.webhooks.hosts) if site.webhooks else [],
-        identity=delivery.identity(site),
-        events_per_user=delivery.events_per_user(site),
-        name=site.name,
-    )
+def _written(definition: Definition, exclude: set[str] | None = None) -> dict[str, Any]:
+    return definition.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=exclude)

@@ -1,7 +1,7 @@
-"""Compile a trigger: from steps and matchers to the program that ``machine.lua`` runs.
+"""Compile a trigger: steps and matchers become the program that ``machine.lua`` runs.
 
-A *role* is a set of matchers that means one thing to a trigger (a step, a guard, the subject stream …);
-each distinct role gets one bit, so that an event is described to ``machine.lua`` by one number.
+A *role* is a set of matchers with one meaning for a trigger, such as a step, a guard or the subject stream.
+Each distinct role gets a bit, so a single number tells ``machine.lua`` which roles an event plays.
 """
 
 import base64
@@ -14,19 +14,19 @@ import msgspec
 from definitions.model.trigger import Matcher, Step, Trigger
 from shared import ruleset as compiled
 
-# How long a user who was never seen again is known to have had what comes but once.
+# How long the state store remembers that an absent user has had a campaign with ``after_match: once``.
 ONCE_HORIZON_MS = 400 * 86_400_000
 
 
 class _Roles:
-    """Hands out one bit per distinct set of matchers, and collects the matchers with their bits."""
+    """Gives each distinct set of matchers a bit, and collects the matchers with their bits."""
 
     def __init__(self) -> None:
         self._bits: dict[str, int] = {}
         self._matchers: dict[str, compiled.Matcher] = {}
 
     def bit(self, matchers: Iterable[Matcher]) -> int:
-        """Return the weight of the role "any of *matchers*"."""
+        """Return the bit of the role "any of *matchers*"."""
         parts = {
             canonical([sorted(matcher.event), matcher.where]): compiled.Matcher(
                 events=sorted(matcher.event), where=dict(matcher.where), bits=0
@@ -41,12 +41,12 @@ class _Roles:
         return self._bits[role]
 
     def matchers(self) -> list[compiled.Matcher]:
-        """Return every matcher once, with the sum of the weights of the roles it plays."""
+        """Return each matcher once, with the bits of all its roles."""
         return list(self._matchers.values())
 
 
 def compile_trigger(trigger: Trigger, *, campaign: str = "") -> compiled.Trigger:
-    """Return the program of *trigger*; its key depends on the pattern and the campaign's id alone."""
+    """Return *trigger* as a program. Its key is a hash of the pattern and the campaign's id, and of nothing else."""
     roles = _Roles()
     program: dict[str, Any] = {"after": trigger.after_match, "backdate": trigger.max_backdate}
     if trigger.sequence is not None:
@@ -87,7 +87,7 @@ def _horizon(trigger: Trigger) -> int:
 
 
 def subject_events(trigger: Trigger) -> set[str]:
-    """Return the event names of the stream that ``consecutive`` and ``directly`` are about."""
+    """Return the event names of the stream that ``consecutive`` and ``directly`` look at."""
     if trigger.subject is not None:
         return set(trigger.subject)
     steps = trigger.sequence or ()
@@ -114,11 +114,11 @@ def _step(step: Step, roles: _Roles) -> dict[str, Any]:
 
 
 def canonical(value: Any) -> str:
-    """Return *value* as JSON, equal for equal values."""
+    """Return *value* as JSON; equal values give equal text."""
     return msgspec.json.encode(value, order="deterministic").decode()
 
 
 def digest(value: Any, size: int) -> str:
-    """Return a hash of *value*, of *size* bytes, in characters that may stand in a key or an address."""
+    """Return a hash of *value*, *size* bytes long, as text that is safe in keys and URLs."""
     raw = hashlib.blake2b(canonical(value).encode(), digest_size=size).digest()
     return base64.urlsafe_b64encode(raw).decode()

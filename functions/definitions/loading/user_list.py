@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from definitions.loading.yaml_source import InvalidFiles, Problem, read_text
+from definitions.loading.problems import InvalidFiles, Problem
+from definitions.loading.yaml_source import read_text
 
 MAX_BYTES = 500_000_000
 LONGEST_ID = 256

@@ -5,51 +5,19 @@ text. A key that stands twice in a map is an error, where other readers silently
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from shared.errors import OpportuneError
+from definitions.loading.problems import InvalidFiles, Problem
 
 MAX_BYTES = 1_000_000
 MAX_VALUES = 100_000
 _TAG = "tag:yaml.org,2002:"
-
-
-@dataclass(frozen=True, order=True)
-class Problem:
-    """Something wrong in a file, at ``line`` and ``column`` (from 1); ``field``: the path inside of it.
-
-    ``level``: an ``error``, or a ``warning`` about what can be used and is hardly meant.
-    """
-
-    file: str
-    line: int
-    column: int
-    field: str
-    message: str
-    level: Literal["error", "warning"] = "error"
-
-    def __str__(self) -> str:
-        field = f"{self.field}: " if self.field else ""
-        level = "" if self.level == "error" else f"{self.level}: "
-        return f"{self.file}:{self.line}:{self.column}: {level}{field}{self.message}"
-
-
-class InvalidFiles(OpportuneError):
-    """Definitions that cannot be used: ``problems``, all that were found, in order of their place."""
-
-    code = "invalid_files"
-    status = 422
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = tuple(sorted(set(problems)))
-        super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
 class Source:

@@ -1,4 +1,4 @@
-"""Whether two definitions say the same: to Python 1 and true are equal, to a condition they are not."""
+"""Compare definitions strictly: in Python 1 equals true, in a condition it does not."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import msgspec
 
 
 def identical(one: Any, other: Any) -> bool:
-    """Return whether *one* and *other* are the same all the way down; the order of names does not matter."""
+    """Return whether *one* and *other* are the same all the way down; the order of a map's keys does not count."""
     if isinstance(one, msgspec.Struct) and type(one) is type(other):
         return identical(msgspec.structs.asdict(one), msgspec.structs.asdict(other))
     if isinstance(one, Mapping) and isinstance(other, Mapping):

@@ -1,7 +1,7 @@
-"""What a new version changes of the one that is live: for people who are about to publish it.
+"""Compare a new version with the live one, for people who are about to publish it.
 
-Pure. Both sides are compared as they were written, field by field; a write key by its hash, because a secret one is
-not in the files.
+Both are compared as they were written, field by field. Write keys are compared by their hashes, because the files do
+not have the secret ones.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -9,30 +9,30 @@ from typing import Any, Literal
 
 import msgspec
 
+from definitions.compiler.ruleset import Bundle
 from definitions.model.field_errors import join
 from definitions.model.identical import identical
-from definitions.publishing.versions import Content
 
 Kind = Literal["site", "event", "group", "campaign"]
 
 
 class Field(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A field that differs: what it was and what it is; ``None`` where it is not there."""
+    """A field that differs: its value before and now; ``None`` if the field is missing."""
 
     field: str
     was: Any = None
     now: Any = None
 
 
-# What is written is the same, and what becomes of it is not.
+# The definition is the same, but another release of the compiler makes something else of it.
 COMPILED = Field("compiled", "by another release", "by this one")
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A definition that is new, is gone, or is another one.
+    """A definition that was added, removed or changed.
 
-    ``dropped``: the key of the trigger whose progress is lost, because the campaign's trigger is another one or the
-    campaign is gone.
+    ``fields``: the fields that differ.
+    ``dropped``: the key of a trigger whose progress is lost, because it changed or its campaign was removed.
     """
 
     kind: Kind
@@ -42,8 +42,8 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     dropped: str | None = None
 
 
-def changes(live: Content | None, new: Content) -> tuple[Change, ...]:
-    """Return what *new* changes of *live*; of nothing, where the site was never published."""
+def changes(live: Bundle | None, new: Bundle) -> tuple[Change, ...]:
+    """Return what *new* changes in *live*; ``None`` stands for a site that was never published."""
     keys = {campaign.id: campaign.trigger.key for campaign in live.ruleset.campaigns} if live else {}
     kept = {campaign.trigger.key for campaign in new.ruleset.campaigns}
     found = [*_of_site(live, new), *_of_others(live, new)]
@@ -59,15 +59,15 @@ def changes(live: Content | None, new: Content) -> tuple[Change, ...]:
     )
 
 
-def _compiled(live: Content, new: Content, known: Collection[str]) -> Iterator[Change]:
-    """Yield the campaigns that are written as they were, and whose trigger is another one all the same."""
+def _compiled(live: Bundle, new: Bundle, known: Collection[str]) -> Iterator[Change]:
+    """Yield the campaigns that did not change and nevertheless compile to another trigger."""
     before = {campaign.id: campaign.trigger.key for campaign in live.ruleset.campaigns}
     for campaign in new.ruleset.campaigns:
         if campaign.id not in known and before.get(campaign.id, campaign.trigger.key) != campaign.trigger.key:
             yield Change("campaign", campaign.id, "changed", (COMPILED,))
 
 
-def _of_site(live: Content | None, new: Content) -> Iterator[Change]:
+def _of_site(live: Bundle | None, new: Bundle) -> Iterator[Change]:
     site = new.source["site"]
     if live is None:
         yield Change("site", site["id"], "added")
@@ -79,7 +79,7 @@ def _of_site(live: Content | None, new: Content) -> Iterator[Change]:
         yield Change("site", site["id"], "changed", tuple(fields))
 
 
-def _of_others(live: Content | None, new: Content) -> Iterator[Change]:
+def _of_others(live: Bundle | None, new: Bundle) -> Iterator[Change]:
     kinds: tuple[Kind, ...] = ("event", "group", "campaign")
     for kind in kinds:
         before, after = _by_id(live, kind), _by_id(new, kind)
@@ -91,13 +91,13 @@ def _of_others(live: Content | None, new: Content) -> Iterator[Change]:
                 yield Change(kind, name, "changed", fields)
 
 
-def _by_id(content: Content | None, kind: Kind) -> dict[str, Any]:
+def _by_id(bundle: Bundle | None, kind: Kind) -> dict[str, Any]:
     known_by = "name" if kind == "event" else "id"
-    return {each[known_by]: each for each in content.source.get(f"{kind}s", ())} if content else {}
+    return {each[known_by]: each for each in bundle.source.get(f"{kind}s", ())} if bundle else {}
 
 
 def _fields(before: Any, after: Any, field: str = "") -> Iterator[Field]:
-    """Yield the smallest parts of two definitions that differ."""
+    """Yield the smallest differing parts of two definitions."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for name in dict.fromkeys((*before, *after)):
             yield from _fields(before.get(name), after.get(name), join(field, name))

@@ -1,21 +1,21 @@
-"""Versions of a site's definitions: everything of one under its number, written before a pointer makes it live.
+"""Store versions of a site's definitions. A version is complete before a pointer makes it live.
 
-    rulesets[site:n]      what the functions read: the compiled campaigns, and the target groups beside them
-    definitions[site:n]   the same as it was written, for people
-    control[site]         ``ruleset``: which n is live; ``history``: which ones were, since when
+    rulesets[site:n]      what the functions read: the compiled campaigns and target groups
+    definitions[site:n]   the definitions as they were written, for people
+    control[site]         ``ruleset``: the live version; ``history``: the versions that were live, and since when
 
-Nothing under a number ever changes. The pointer and its history move in one update, and only from the version that
-the caller has seen: who dies before it has changed nothing that anybody reads, and of two at once one is refused.
+A version never changes. One update moves the pointer and extends the history, and only if the pointer still has the
+version that the caller has seen. A process that dies before it changes nothing that a reader sees, and of two
+concurrent publishes one is refused:
 
     A sees n                                      A sees n
     B sees n                                      A writes n+1
     A writes n+1                                  B sees n
-    B writes n+1: is taken, refused               B writes n+2
+    B writes n+1: exists already, refused         B writes n+2
     A moves n → n+1                               A moves n → n+1
-                                                  B moves n → n+2: is not n any more, refused
+                                                  B moves n → n+2: the pointer is no longer n, refused
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -24,17 +24,16 @@ from pymongo import DESCENDING
 from pymongo.database import Database
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError
 
-from definitions.model.identical import identical
+from definitions.compiler.ruleset import Bundle
 from shared import mongodb
 from shared.errors import InvalidDefinition, InvalidRequest, OpportuneError
 from shared.mongodb import Document
-from shared.ruleset import Ruleset, TargetGroup
 
-KEPT = 200  # entries of the history
+MAX_HISTORY = 200
 
 
 class PublishConflict(OpportuneError):
-    """Somebody else published at the same time."""
+    """Another publish was faster."""
 
     code = "publish_conflict"
     retryable = True
@@ -48,21 +47,13 @@ class UnknownVersion(OpportuneError):
     status = 404
 
 
-class Content(NamedTuple):
-    """All that a version holds. ``source``: what was written; ``ruleset``: its own version does not count."""
-
-    ruleset: Ruleset
-    groups: Sequence[TargetGroup]
-    source: Document
-
-    def is_same(self, other: "Content") -> bool:
-        """Return whether nothing but the number differs."""
-        numbered = msgspec.structs.replace(other.ruleset, version=self.ruleset.version)
-        return identical(self, other._replace(ruleset=numbered))
-
-
 class Version(NamedTuple):
-    """An entry of the history. ``of``: the older version whose content it brought back, 0 for none."""
+    """An entry of the history.
+
+    ``at``: since when it was live.
+    ``campaigns``: how many campaigns it has.
+    ``of``: the older version that it restored, or 0.
+    """
 
     version: int
     at: datetime
@@ -71,22 +62,22 @@ class Version(NamedTuple):
 
 
 def live(database: Database[Document], site: str) -> int:
-    """Return the version that is live, 0 where none ever was."""
+    """Return the live version, or 0 if nothing was ever published."""
     return mongodb.pointers(database).get(site, mongodb.Pointer(0, 0)).ruleset
 
 
-def read(database: Database[Document], site: str, version: int) -> Content:
+def read(database: Database[Document], site: str, version: int) -> Bundle:
     """Return the content of a version; raises `UnknownVersion`."""
     with mongodb.translate_errors():
         source = database.definitions.find_one({"_id": f"{site}:{version}"}, {"_id": 0, "site_id": 0})
     if source is None:
         raise UnknownVersion(f"{site} has no version {version}")
     ruleset = mongodb.ruleset(database, site, version)
-    return Content(ruleset, list(mongodb.target_groups(database, site, version).values()), source)
+    return Bundle(ruleset, list(mongodb.target_groups(database, site, version).values()), source)
 
 
 def history(database: Database[Document], site: str) -> list[Version]:
-    """Return the versions that were live, the newest first; raises `InvalidRequest` for an unknown site."""
+    """Return the versions that were live, newest first; raises `InvalidRequest` for an unknown site."""
     with mongodb.translate_errors():
         control = database.control.find_one({"_id": site}, {"history": 1})
     if control is None:
@@ -94,26 +85,26 @@ def history(database: Database[Document], site: str) -> list[Version]:
     return [Version(**entry) for entry in reversed(control.get("history", ()))]
 
 
-def make_live(database: Database[Document], content: Content, *, seen: int, of: int = 0) -> int:
-    """Write *content* as a new version and make it live in place of *seen*; return its number.
+def make_live(database: Database[Document], bundle: Bundle, *, seen: int, of: int = 0) -> int:
+    """Write *bundle* as a new version and make it live in place of *seen*; return its number.
 
-    Raises `PublishConflict` where *seen* is not live any more, and `Unavailable` where it is not known whether it
-    worked: then `history` says.
+    Raises `PublishConflict` if *seen* is no longer live. After `Unavailable`, look at `history`: the new version may
+    be live.
     """
-    site = content.ruleset.site
-    ruleset = msgspec.structs.replace(content.ruleset, version=_newest(database, site, seen) + 1)
+    site = bundle.ruleset.site
+    ruleset = msgspec.structs.replace(bundle.ruleset, version=_newest(database, site, seen) + 1)
     version, name = ruleset.version, f"{site}:{ruleset.version}"
     entry = Version(version, datetime.now(UTC), len(ruleset.campaigns), of)._asdict()
     with mongodb.translate_errors():
         try:
-            parts = {"ruleset": msgspec.to_builtins(ruleset), "groups": msgspec.to_builtins(list(content.groups))}
+            parts = {"ruleset": msgspec.to_builtins(ruleset), "groups": msgspec.to_builtins(list(bundle.groups))}
             database.rulesets.insert_one({"_id": name, "site": site, **parts})
-            database.definitions.insert_one({"_id": name, "site_id": site, **content.source})
+            database.definitions.insert_one({"_id": name, "site_id": site, **bundle.source})
             moved = database.control.update_one(
                 {"_id": site, "ruleset": seen or None},
                 {
                     "$set": {"ruleset": version},
-                    "$push": {"history": {"$each": [entry], "$slice": -KEPT}},
+                    "$push": {"history": {"$each": [entry], "$slice": -MAX_HISTORY}},
                     "$setOnInsert": {"generation": 0},
                 },
                 upsert=not seen,
@@ -129,9 +120,9 @@ def make_live(database: Database[Document], content: Content, *, seen: int, of: 
 
 
 def older(database: Database[Document], site: str, version: int | None) -> tuple[int, int]:
-    """Return the version that is live and the older one that is meant: *version*, or what was live before.
+    """Return the live version and the version to restore: *version*, or the one that was live before.
 
-    Raises `UnknownVersion` for one that was never live.
+    Raises `UnknownVersion` if *version* was never live, or if there is no version before the live one.
     """
     past = [each.version for each in history(database, site)]
     if version is None and len(past) < 2:
@@ -143,7 +134,7 @@ def older(database: Database[Document], site: str, version: int | None) -> tuple
 
 
 def _newest(database: Database[Document], site: str, seen: int) -> int:
-    """Return the highest version ever written: one that a dead publish has left is never used again."""
+    """Return the highest version ever written, so that the number of an unfinished publish is not used again."""
     with mongodb.translate_errors():
         database.rulesets.create_index([("site", 1), ("ruleset.version", DESCENDING)])
         row = database.rulesets.find_one({"site": site}, {"ruleset.version": 1}, sort=[("ruleset.version", -1)])
@@ -151,4 +142,4 @@ def _newest(database: Database[Document], site: str, seen: int) -> int:
 
 
 def _conflict(site: str) -> PublishConflict:
-    return PublishConflict(f"{site} was published by somebody else just now; try again")
+    return PublishConflict(f"another publish of {site} was faster; publish again")

@@ -14,7 +14,7 @@ from typing import Any
 from pymongo import UpdateOne
 from pymongo.database import Database
 
-from definitions.publishing import types, versions
+from definitions.publishing import declared_types, versions
 from opportune.audiences.customers.lines import Broken
 from opportune.audiences.customers.rows import Row
 from opportune.audiences.customers.values import TYPES, Type, convert, date, read, type_of
@@ -32,7 +32,7 @@ class Attributes:
         self.learned: dict[str, Type] = {}
         version = versions.live(database, site)
         if version:
-            types.declare(database, site, versions.read(database, site, version).source)
+            declared_types.declare(database, site, versions.read(database, site, version).source)
         with translate_errors():
             self._types = self._kept()
 

@@ -10,10 +10,9 @@ from pymongo.database import Database
 from typer.testing import CliRunner, Result
 
 from definitions.model.definitions import Definitions
-from definitions.publishing.publish import publish
 from opportune.cli import main
 from shared.optouts import OptOuts
-from tests.support.definitions import define
+from tests.support.definitions import define, publish
 from tests.unit.audiences.test_pinpoint import PHONE, endpoint, lines
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from definitions.publishing.publish import publish, roll_back
+from definitions.publishing.publish import roll_back
 from opportune.audiences.customers import attributes
 from opportune.audiences.customers.attributes import Attributes
 from opportune.audiences.customers.importing import BULK, SAMPLE, Imported, import_customers
 from opportune.audiences.customers.lines import Broken
 from opportune.audiences.customers.rows import Reject, Row, open_rows
 from shared.optouts import OptOuts
-from tests.support.definitions import define
+from tests.support.definitions import define, publish
 
 
 def imported(path: Path, mongodb: Database[dict[str, Any]], site: str, rejects: list[Reject] | None = None) -> Imported:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from definitions.loading.yaml_source import InvalidFiles
+from definitions.loading.problems import InvalidFiles
 from opportune.audiences import groups
 from shared.errors import InvalidRequest
 from shared.ruleset import TargetGroup

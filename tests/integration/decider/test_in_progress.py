@@ -17,7 +17,7 @@ from decider.user_admin import Progress, UserSnapshot
 from decider.user_state import UserStateStore
 from decider.wiring import MongoLibrary
 from decider.wiring import redis_client as connect
-from definitions.publishing.publish import publish, roll_back
+from definitions.publishing.publish import roll_back
 from shared.contracts import Decide, Event, ForgetUser, InspectUser, write_key
 from shared.identities import Identification
 from shared.refreshing_cache import RefreshingCache
@@ -25,7 +25,7 @@ from shared.ruleset import Campaign
 from shared.targets import MongoTargets
 from tests.integration.decider.test_wake import LEFT, MINUTE, SECOND, T0, Post, Shop
 from tests.support.builders import compiled, tell
-from tests.support.definitions import define
+from tests.support.definitions import define, publish
 
 ShopMaker = Callable[..., Shop]
 TWICE = {"sequence": [{"event": "a"}, {"event": "b"}], "within": "10m"}

@@ -13,13 +13,12 @@ from pymongo.database import Database
 from decider import rulesets
 from decider.handler import ANSWERS, FRESH_MS
 from decider.wiring import MongoLibrary
-from definitions.loading import files
-from definitions.publishing.publish import publish
 from gateway.decider_client import fetch_catalogue
 from shared.contracts import Catalogue, GetCatalogue, write_key
 from shared.refreshing_cache import THREAD, RefreshingCache
 from shared.ruleset import Ruleset
 from tests.integration.definitions.test_versions import folder
+from tests.support.definitions import load_definitions, publish
 
 Db = Database[dict[str, Any]]
 POLL_S, TICK_MS, BOUND_MS = 10, 100, 10_000
@@ -110,7 +109,7 @@ def edition(path: Path, name: str) -> Path:
 def test_a_publish_shows_within_ten_seconds_and_no_request_waits(mongodb: Db, tmp_path: Path, seed: int) -> None:
     """Whenever it comes; Gateway and Decider both, though one asks the other. Only the very first request looks."""
     rng = random.Random(seed)
-    publish(mongodb, files.load(edition(tmp_path, "old"), {}), [KEY])
+    publish(mongodb, load_definitions(edition(tmp_path, "old")), [KEY])
     functions = Functions(mongodb)
     # The Decider's book is of another age than the Gateway's catalogue.
     functions.book.get()
@@ -123,7 +122,7 @@ def test_a_publish_shows_within_ten_seconds_and_no_request_waits(mongodb: Db, tm
     while len(shown) < 2:
         functions.clock.now += TICK_MS
         if published is None and functions.clock.now >= publish_at:
-            publish(mongodb, files.load(edition(tmp_path, "new"), {}), [KEY])
+            publish(mongodb, load_definitions(edition(tmp_path, "new")), [KEY])
             published = functions.clock.now
         version, events = functions.request()
         functions.settle()
@@ -139,7 +138,7 @@ def test_a_publish_shows_within_ten_seconds_and_no_request_waits(mongodb: Db, tm
 
 def test_a_catalogue_that_is_asked_for_costs_one_small_read_a_second(mongodb: Db, tmp_path: Path) -> None:
     """However many Gateways ask; a ruleset is read once a version."""
-    publish(mongodb, files.load(edition(tmp_path, "old"), {}), [KEY])
+    publish(mongodb, load_definitions(edition(tmp_path, "old")), [KEY])
     functions = Functions(mongodb)
     deps: Any = functions
     for _ in range(100):

@@ -6,14 +6,14 @@ from typing import Any
 from pymongo.database import Database
 from redis import Redis
 
-from definitions.loading import files
-from definitions.publishing.publish import publish, roll_back
+from definitions.publishing.publish import roll_back
 from refresher import wiring
 from shared.contracts import write_key
 from shared.mongodb import database as connect
 from shared.settings import REFRESHER, Settings
 from tests.integration.decider.test_decider import T0, Town
 from tests.support.builders import THREE_WINS, compiled
+from tests.support.definitions import load_definitions, publish
 from tests.support.sites import one, targets
 
 Db = Database[dict[str, Any]]
@@ -50,7 +50,7 @@ def test_a_rule_with_a_big_number_is_published_refreshed_and_rolled_back(mongodb
             file = tmp_path / edition / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
-    first, second = (files.load(tmp_path / edition, {}) for edition in ("first", "second"))
+    first, second = (load_definitions(tmp_path / edition) for edition in ("first", "second"))
     mongodb.customers.insert_one(
         {"_id": "demo:ada", "site": "demo", "user": "ada", "attributes": {"wealth": 3_500_000_000}}
     )

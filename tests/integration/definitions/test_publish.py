@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from definitions.publishing.publish import PublishConflict, Published
+from definitions.publishing.publish import Published
+from definitions.publishing.versions import PublishConflict
 from opportune.authoring import publishing
 from shared import mongodb as store
 from tests.support.paths import ROOT

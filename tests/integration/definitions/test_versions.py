@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from definitions.loading import files
 from definitions.publishing import versions
-from definitions.publishing.publish import publish, roll_back
+from definitions.publishing.publish import roll_back
 from definitions.publishing.versions import PublishConflict, UnknownVersion
 from opportune.authoring.publishing import refresh_targets
 from shared import mongodb as store
 from shared.contracts import WriteKey, write_key
 from shared.errors import InvalidRequest
+from tests.support.definitions import load_definitions, publish
 from tests.support.dying import Dying, Killed
 
 Db = Database[dict[str, Any]]
@@ -56,9 +56,9 @@ def editions(database: Db) -> set[str]:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_publish_that_dies_anywhere_changes_nothing_or_everything(mongodb: Db, tmp_path: Path, after: bool) -> None:
     """Died at each write in turn: what is read is the old edition whole, or the new one; the next publish works."""
-    publish(mongodb, files.load(folder(tmp_path, "old"), {}), [KEY])
+    publish(mongodb, load_definitions(folder(tmp_path, "old")), [KEY])
     of_old = store.target_groups(mongodb, "shop", 1)["listed"].list
-    new, died, seen = files.load(folder(tmp_path, "new"), {}), 0, []
+    new, died, seen = load_definitions(folder(tmp_path, "new")), 0, []
     for step in range(1, 100):
         dying: Any = Dying(mongodb, [step], after=after)
         try:
@@ -66,7 +66,7 @@ def test_a_publish_that_dies_anywhere_changes_nothing_or_everything(mongodb: Db,
         except Killed:
             died += 1
             seen.append(editions(mongodb))
-            publish(mongodb, files.load(tmp_path / "old", {}), [KEY])
+            publish(mongodb, load_definitions(tmp_path / "old"), [KEY])
             assert editions(mongodb) == {"old"}
             mongodb.lists.delete_many({"list": {"$ne": of_old}})
             mongodb.list_members.delete_many({"_id.list": {"$ne": of_old}})
@@ -83,14 +83,14 @@ def test_a_publish_that_dies_anywhere_changes_nothing_or_everything(mongodb: Db,
 def test_a_rollback_that_dies_anywhere_changes_nothing_or_everything(mongodb: Db, tmp_path: Path, after: bool) -> None:
     """Likewise for bringing the old edition back."""
     for edition in ("old", "new"):
-        publish(mongodb, files.load(folder(tmp_path, edition), {}), [KEY])
+        publish(mongodb, load_definitions(folder(tmp_path, edition)), [KEY])
     for step in range(1, 100):
         dying: Any = Dying(mongodb, [step], after=after)
         try:
             roll_back(dying, "shop", 1)
         except Killed:
             assert editions(mongodb) == ({"old"} if after and step == 3 else {"new"})
-            publish(mongodb, files.load(tmp_path / "new", {}), [KEY])
+            publish(mongodb, load_definitions(tmp_path / "new"), [KEY])
         else:
             break
     assert step == 4
@@ -99,7 +99,7 @@ def test_a_rollback_that_dies_anywhere_changes_nothing_or_everything(mongodb: Db
 
 def test_a_refused_publish_leaves_groups_and_lists_as_they_are(mongodb: Db, tmp_path: Path) -> None:
     """Somebody else was faster: neither rule nor list of the refused edition is what a refresh reads."""
-    publish(mongodb, files.load(folder(tmp_path, "old"), {}), [KEY])
+    publish(mongodb, load_definitions(folder(tmp_path, "old")), [KEY])
     mongodb.customers.insert_one({"_id": "shop:x", "site": "shop", "user": "x", "attributes": {"edition": "refused"}})
 
     class Overtaken(Dying):
@@ -107,7 +107,7 @@ def test_a_refused_publish_leaves_groups_and_lists_as_they_are(mongodb: Db, tmp_
 
         def _write(self, write: Any, *args: Any, **options: Any) -> Any:
             if self._real.name == "control":
-                publish(mongodb, files.load(folder(tmp_path, "faster"), {}), [KEY])
+                publish(mongodb, load_definitions(folder(tmp_path, "faster")), [KEY])
             return write(*args, **options)
 
         def __getattr__(self, name: str) -> Any:
@@ -115,8 +115,8 @@ def test_a_refused_publish_leaves_groups_and_lists_as_they_are(mongodb: Db, tmp_
             return Overtaken(found._real, self._fate, after=False) if isinstance(found, Dying) else found
 
     overtaken: Any = Overtaken(mongodb, [0], after=False)
-    with pytest.raises(PublishConflict, match="somebody else"):
-        publish(overtaken, files.load(folder(tmp_path, "refused"), {}), [KEY])
+    with pytest.raises(PublishConflict, match="another publish of shop was faster"):
+        publish(overtaken, load_definitions(folder(tmp_path, "refused")), [KEY])
     assert editions(mongodb) == {"faster"}
     assert refresh_targets(mongodb, "shop").users == 3
     assert [each.version for each in versions.history(mongodb, "shop")] == [3, 1]
@@ -125,7 +125,7 @@ def test_a_refused_publish_leaves_groups_and_lists_as_they_are(mongodb: Db, tmp_
 def test_readers_never_see_a_mixture_while_many_publish_and_roll_back(mongodb: Db, tmp_path: Path) -> None:
     """Publishers, rollbacks and readers at once: what is live is always one edition, and the history adds up."""
     names = ["one", "two", "three"]
-    defined = {name: files.load(folder(tmp_path, name), {}) for name in names}
+    defined = {name: load_definitions(folder(tmp_path, name)) for name in names}
     publish(mongodb, defined["one"], [KEY])
     publish(mongodb, defined["two"], [KEY])
     over, seen, done = threading.Event(), list[set[str]](), list[int]()
@@ -164,7 +164,7 @@ def test_readers_never_see_a_mixture_while_many_publish_and_roll_back(mongodb: D
 def test_an_old_version_comes_back_as_a_new_one(mongodb: Db, tmp_path: Path) -> None:
     """With its groups and lists; without a number it is the one before; the same again changes nothing."""
     for edition in ("one", "two", "three"):
-        publish(mongodb, files.load(folder(tmp_path, edition), {}), [KEY])
+        publish(mongodb, load_definitions(folder(tmp_path, edition)), [KEY])
     back = roll_back(mongodb, "shop", 1)
     assert (back.version, back.of, editions(mongodb)) == (4, 1, {"one"})
     assert roll_back(mongodb, "shop", 1).version == 4
@@ -182,8 +182,8 @@ def test_an_old_version_comes_back_as_a_new_one(mongodb: Db, tmp_path: Path) -> 
 def test_an_old_version_does_not_bring_revoked_keys_back(mongodb: Db, tmp_path: Path) -> None:
     """Keys are those of now: who has lost one must not get it back with an old campaign."""
     leaked, fresh = write_key("wk_leaked"), write_key("wk_fresh")
-    publish(mongodb, files.load(folder(tmp_path, "one"), {}), [leaked])
-    publish(mongodb, files.load(folder(tmp_path, "two"), {}), [fresh])
+    publish(mongodb, load_definitions(folder(tmp_path, "one")), [leaked])
+    publish(mongodb, load_definitions(folder(tmp_path, "two")), [fresh])
     version = roll_back(mongodb, "shop", 1).version
     keys: list[WriteKey] = store.ruleset(mongodb, "shop", version).keys
     assert keys == [fresh]
@@ -194,7 +194,7 @@ def test_an_old_version_does_not_bring_identity_keys_back(mongodb: Db, tmp_path:
     for edition, key in (("one", "leaked"), ("two", "fresh")):
         site = folder(tmp_path, edition) / "site.yaml"
         site.write_text(site.read_text() + f"identity: {{keys: [{{id: {key}, algorithm: HS256}}]}}\n")
-        publish(mongodb, files.load(tmp_path / edition, {}), [KEY])
+        publish(mongodb, load_definitions(tmp_path / edition), [KEY])
     version = roll_back(mongodb, "shop", 1).version
     assert [key.id for key in store.ruleset(mongodb, "shop", version).identity.keys] == ["fresh"]
     written = versions.read(mongodb, "shop", version).source["site"]
@@ -205,27 +205,27 @@ def test_versions_that_never_were_are_refused(mongodb: Db, tmp_path: Path) -> No
     """What a dead publish left was never live; nor is there anything before the first version."""
     with pytest.raises(InvalidRequest, match="shop"):
         roll_back(mongodb, "shop")
-    publish(mongodb, files.load(folder(tmp_path, "one"), {}), [KEY])
+    publish(mongodb, load_definitions(folder(tmp_path, "one")), [KEY])
     with pytest.raises(UnknownVersion, match="no version before"):
         roll_back(mongodb, "shop")
     dying: Any = Dying(mongodb, [5], after=False)
     with pytest.raises(Killed):
-        publish(dying, files.load(folder(tmp_path, "two"), {}), [KEY])
+        publish(dying, load_definitions(folder(tmp_path, "two")), [KEY])
     assert mongodb.definitions.count_documents({}) == 2
     with pytest.raises(UnknownVersion, match="version 2 of shop was never live"):
         roll_back(mongodb, "shop", 2)
-    assert publish(mongodb, files.load(tmp_path / "two", {}), [KEY]).version == 3
+    assert publish(mongodb, load_definitions(tmp_path / "two"), [KEY]).version == 3
 
 
 def test_what_is_too_large_is_refused_with_a_reason(mongodb: Db, tmp_path: Path) -> None:
     """MongoDB holds documents of up to 16 MB; nothing changes."""
     path = folder(tmp_path, "one")
-    publish(mongodb, files.load(path, {}), [KEY])
+    publish(mongodb, load_definitions(path), [KEY])
     text = (path / "campaigns" / "c.yaml").read_text()
     for number in range(90):
         html = "x" * 190_000
         other = text.replace("id: c", f"id: c{number}").replace("title: Hello", f"title: Hello, html: {html}")
         (path / "campaigns" / f"c{number}.yaml").write_text(other)
     with pytest.raises(Exception, match="16 MB"):
-        publish(mongodb, files.load(path, {}), [KEY])
+        publish(mongodb, load_definitions(path), [KEY])
     assert editions(mongodb) == {"one"}

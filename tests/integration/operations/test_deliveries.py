@@ -9,10 +9,10 @@ import pytest
 from pymongo.database import Database
 from rich.console import Console
 
-from opportune.authoring.publishing import UnknownSite
 from opportune.operations import deliveries, pauses
 from opportune.operations.deliveries import Query
 from opportune.system import sites
+from opportune.system.sites import UnknownSite
 from shared.errors import InvalidRequest
 from shared.ruleset import Ruleset
 from tests.integration.decider.test_user_state import together

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from definitions.loading.files import examine, load
 from opportune.authoring import starter
 from shared.errors import InvalidRequest
+from tests.support.definitions import examine, load_definitions
 
 
 @pytest.mark.parametrize("kind", starter.KINDS)
@@ -15,7 +15,7 @@ def test_a_starter_is_accepted_as_it_is(kind: starter.Kind, tmp_path: Path) -> N
     """No error, no warning; every kind of definition is there, with comments."""
     folder = tmp_path / "Meine Spiele"
     files = starter.write(kind, folder)
-    examined = examine(folder, {}, datetime.now(UTC))
+    examined = examine(folder, datetime.now(UTC))
     assert examined.problems == ()
     assert examined.definitions is not None
     assert examined.definitions.site.id == "meine-spiele"
@@ -31,7 +31,7 @@ def test_every_starter_has_a_key_of_its_own(tmp_path: Path) -> None:
     keys = set()
     for name in ("one", "two"):
         starter.write("shop", tmp_path / name)
-        keys.add(load(tmp_path / name, {}).site.keys[0].key)
+        keys.add(load_definitions(tmp_path / name).site.keys[0].key)
     assert len(keys) == 2
 
 

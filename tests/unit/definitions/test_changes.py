@@ -5,9 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from definitions.compiler.ruleset import Bundle, compile_definitions
 from definitions.publishing.changes import COMPILED, Change, Field, changes
-from definitions.publishing.publish import content
-from definitions.publishing.versions import Content
 from shared.contracts import write_key
 from tests.support.definitions import define
 
@@ -29,12 +28,12 @@ WRITTEN: dict[str, Any] = {
 KEYS = [write_key("wk_public")]
 
 
-def version(**parts: Any) -> Content:
+def version(**parts: Any) -> Bundle:
     """Return the content of definitions that differ from `WRITTEN` in *parts*."""
-    return content(define(WRITTEN | parts), KEYS)
+    return compile_definitions(define(WRITTEN | parts), KEYS)
 
 
-def campaign(**fields: Any) -> Content:
+def campaign(**fields: Any) -> Bundle:
     """Return likewise with another campaign."""
     return version(campaigns=[CAMPAIGN | fields])
 
@@ -102,7 +101,7 @@ def test_a_list_with_other_users_is_another_one() -> None:
 
 def test_a_secret_that_only_the_environment_knows() -> None:
     """It is compared by its hash, and never shown."""
-    new = content(define(WRITTEN), [write_key("wk_other")])
+    new = compile_definitions(define(WRITTEN), [write_key("wk_other")])
     ((change,),) = (changes(version(), new),)
     assert (change.kind, change.fields[0].field) == ("site", "keys")
     assert "wk_other" not in repr(change)

@@ -7,12 +7,13 @@ import pytest
 
 from definitions.checks.attributes import check_condition
 from definitions.checks.satisfiability import contradiction
-from definitions.loading.files import InvalidFiles, load
+from definitions.loading.problems import InvalidFiles
 from definitions.model.event import Event
 from definitions.model.field_errors import InvalidDefinitions, validate
 from definitions.model.site import Site
 from shared.conditions.parsing import parse_condition
 from shared.conditions.predicate import compile_predicate
+from tests.support.definitions import load_definitions
 from tests.unit.definitions.test_loading import GROUP, SITE, C, G, S, folder, problems
 
 EVENT = """\
@@ -53,7 +54,7 @@ STEP = "trigger.sequence[0]"
 
 def test_a_folder_with_events_is_read(tmp_path: Path) -> None:
     """Names, types in short and in long; a campaign that keeps to them is fine."""
-    (event,) = load(folder(tmp_path, BASE), {}).events
+    (event,) = load_definitions(folder(tmp_path, BASE)).events
     assert event.attributes is not None
     assert {name: each.type for name, each in event.attributes.items()}["amount"] == "number"
     assert event.attributes["outcome"].one_of == ("big", "small")
@@ -268,15 +269,15 @@ def test_groups_and_texts_are_checked_with_what_is_known_of_customers(tmp_path: 
 def test_where_nothing_is_defined_nothing_is_checked(tmp_path: Path) -> None:
     """Without events, and with an event of which only the name is known, attributes may be any."""
     free = CAMPAIGN.replace("{outcome: big}", "{whatever: 5}").replace("event.amount", "event.also }} {{ customer.this")
-    assert load(folder(tmp_path / "none", {S: SENDER, C: free}), {}).events == ()
-    assert len(load(folder(tmp_path / "name", BASE | {C: free, E: "name: win\n"}), {}).events) == 1
+    assert load_definitions(folder(tmp_path / "none", {S: SENDER, C: free})).events == ()
+    assert len(load_definitions(folder(tmp_path / "name", BASE | {C: free, E: "name: win\n"})).events) == 1
 
 
 def test_what_the_gateway_makes_itself_needs_no_definition(tmp_path: Path) -> None:
     """Page views, and the tag's own reports."""
     for name in ("Page Viewed", "Screen Viewed", "Opportune Dismiss"):
         text = CAMPAIGN.replace("event: win\n      where: {outcome: big}", f"event: {name}")
-        load(folder(tmp_path, BASE | {C: text}), {})
+        load_definitions(folder(tmp_path, BASE | {C: text}))
 
 
 @pytest.mark.parametrize("text", ["name: win\nattributes: [a]\n", "name: win: x\n", "attributes: {}\n"])
@@ -288,7 +289,7 @@ def test_a_broken_event_is_one_problem_and_not_one_of_every_campaign(tmp_path: P
 def test_events_in_the_site_file_are_shown_where_they_belong(tmp_path: Path) -> None:
     """One natural way: a file each."""
     with pytest.raises(InvalidFiles, match=r"site.yaml:5:1: events: 'events' is not offered: .*folder events/"):
-        load(folder(tmp_path, {S: SITE + "events: []\n"}), {})
+        load_definitions(folder(tmp_path, {S: SITE + "events: []\n"}))
 
 
 ATTRIBUTES = validate(Event, {"name": "e", "attributes": {"cart": "object", "cart.total": "number", "a.b": "text"}})

@@ -8,9 +8,9 @@ FOLDER = ROOT / "functions" / "definitions"
 # Each package may import itself and the packages of its set.
 LAYERS: dict[str, set[str]] = {
     "model": set(),
-    "loading": {"model", "checks"},
+    "loading": {"model"},
     "compiler": {"model"},
-    "checks": {"model", "compiler"},
+    "checks": {"model", "loading", "compiler"},
     "publishing": {"model", "compiler"},
 }
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from definitions.loading.files import InvalidFiles, Problem, load
+from definitions.loading.problems import InvalidFiles, Problem
+from tests.support.definitions import load_definitions
 from tests.support.paths import ROOT
 
 SITE = """\
@@ -46,7 +47,7 @@ def folder(path: Path, files: dict[str, str | bytes]) -> Path:
 def problems(path: Path, env: dict[str, str] | None = None) -> list[Problem]:
     """Return the problems of *path*, with file names relative to the folder."""
     with pytest.raises(InvalidFiles) as caught:
-        load(path, env or {})
+        load_definitions(path, env or {})
     base = path if path.is_dir() else path.parent
     return [
         Problem(str(Path(each.file).relative_to(base)), each.line, each.column, each.field, each.message)
@@ -57,7 +58,7 @@ def problems(path: Path, env: dict[str, str] | None = None) -> list[Problem]:
 def test_a_folder_is_read(tmp_path: Path) -> None:
     """Site, groups and campaigns come back checked, in order of their file names."""
     other = CAMPAIGN.replace("three-wins", "another")
-    definitions = load(folder(tmp_path, {"campaigns/b.yaml": other, "README.md": "# Hello"}), {})
+    definitions = load_definitions(folder(tmp_path, {"campaigns/b.yaml": other, "README.md": "# Hello"}))
     assert definitions.site.id == "demo"
     assert [group.rule for group in definitions.groups] == [{"tier": "vip"}]
     assert [campaign.id for campaign in definitions.campaigns] == ["another", "three-wins"]
@@ -67,7 +68,7 @@ def test_a_folder_is_read(tmp_path: Path) -> None:
 def test_the_example_folders_load(name: str) -> None:
     """What we ship has no problems, with its secrets known or not."""
     for env in ({}, {f"OPPORTUNE_{name.upper()}_SECRET_KEY": "sk_0123456789"}):
-        assert load(ROOT / "campaigns" / name, env).site.id == name
+        assert load_definitions(ROOT / "campaigns" / name, env).site.id == name
 
 
 CASES: list[tuple[str, str | bytes, str, str, str]] = [
@@ -129,7 +130,7 @@ CASES: list[tuple[str, str | bytes, str, str, str]] = [
     (C, "? [a]\n: b\n", f"{C}:1:3", "", "must be text"),
     ("campaigns/d.yaml", CAMPAIGN, "campaigns/d.yaml:1:1", "id", "another campaign has the id"),
     ("campaigns/d.yml", CAMPAIGN, "campaigns/d.yml:1:1", "", "rename it to end in .yaml"),
-    ("other.yaml", CAMPAIGN, "other.yaml:1:1", "", "campaigns lie in campaigns/"),
+    ("other.yaml", CAMPAIGN, "other.yaml:1:1", "", "move campaigns to campaigns/"),
     (G, GROUP.replace("vip}", "{gtt: 1}}"), f"{G}:2:15", "rule.tier.gtt", "write 'gt'"),
     (G, "id: vip\n", f"{G}:1:1", "", "needs 'rule'"),
     (G, "id: vip\nlist: nobody.csv\n", f"{G}:2:1", "list", "there is no file"),
@@ -188,7 +189,7 @@ def test_missing_files(tmp_path: Path) -> None:
     assert (problem.file, problem.line) == ("site.yaml", 1)
     assert "is missing" in problem.message
     with pytest.raises(InvalidFiles, match="no such file or folder"):
-        load(tmp_path / "nowhere", {})
+        load_definitions(tmp_path / "nowhere")
 
 
 def test_aliases_cannot_make_much_of_little(tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_aliases_cannot_make_much_of_little(tmp_path: Path) -> None:
 def test_dates_and_words_stay_text(tmp_path: Path) -> None:
     """YAML 1.2: only true and false are booleans, and a date is what was written."""
     group = "id: vip\nrule: {country: no, last_login: {gte: 2024-01-31}, code: '007', n: 0x1f, f: 1e3}\n"
-    definitions = load(folder(tmp_path, {G: group}), {})
+    definitions = load_definitions(folder(tmp_path, {G: group}))
     assert definitions.groups[0].rule == {
         "country": "no",
         "last_login": {"gte": "2024-01-31"},
@@ -218,16 +219,16 @@ def test_a_list_of_users_may_be_a_file(tmp_path: Path) -> None:
         G: "id: vip\nlist: groups/vip.csv\n",
         "groups/vip.csv": "\ufeffu1\r\n\r\n u2 \nu1\n",
     }
-    assert load(folder(tmp_path, files), {}).groups[0].list == ("u1", "u2")
+    assert load_definitions(folder(tmp_path, files)).groups[0].list == ("u1", "u2")
 
 
 def test_a_list_may_lie_beside_its_group(tmp_path: Path) -> None:
     """As people expect it; else it is relative to the folder. A header is no user."""
     files: dict[str, str | bytes] = {G: "id: vip\nlist: vip.csv\n", "groups/vip.csv": "user_id\nu1\n"}
-    assert load(folder(tmp_path / "a", files), {}).groups[0].list == ("u1",)
+    assert load_definitions(folder(tmp_path / "a", files)).groups[0].list == ("u1",)
     files["vip.csv"] = "u2\n"
-    assert load(folder(tmp_path / "a", files), {}).groups[0].list == ("u1",)
-    assert load(folder(tmp_path / "b", {G: files[G], "vip.csv": "u2\n"}), {}).groups[0].list == ("u2",)
+    assert load_definitions(folder(tmp_path / "a", files)).groups[0].list == ("u1",)
+    assert load_definitions(folder(tmp_path / "b", {G: files[G], "vip.csv": "u2\n"})).groups[0].list == ("u2",)
 
 
 def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
@@ -281,8 +282,8 @@ def test_problems_in_a_list_of_users(tmp_path: Path, text: bytes, line: int, mes
 def test_a_key_from_the_environment_must_be_usable(tmp_path: Path) -> None:
     """It may be missing while files are checked; an empty one is a mistake."""
     path = folder(tmp_path, {S: SITE + "  - {kind: secret, from_env: SECRET}\n"})
-    assert load(path, {}).site.keys[1].from_env == "SECRET"
-    assert load(path, {"SECRET": "sk_1"}).site.keys[1].from_env == "SECRET"
+    assert load_definitions(path).site.keys[1].from_env == "SECRET"
+    assert load_definitions(path, {"SECRET": "sk_1"}).site.keys[1].from_env == "SECRET"
     (problem,) = problems(path, {"SECRET": " "})
     assert (problem.line, problem.field) == (5, "keys[1].from_env")
 
@@ -290,7 +291,7 @@ def test_a_key_from_the_environment_must_be_usable(tmp_path: Path) -> None:
 def test_a_single_campaign_is_checked_with_its_folder(tmp_path: Path) -> None:
     """Its target groups must exist; problems of other files are not its own."""
     path = folder(tmp_path, {"campaigns/broken.yaml": "x", "groups/h.yaml": "x"})
-    definitions = load(path / C, {})
+    definitions = load_definitions(path / C)
     assert [campaign.id for campaign in definitions.campaigns] == ["three-wins"]
     assert (definitions.site.id, len(definitions.groups)) == ("demo", 1)
     (path / C).write_text(CAMPAIGN.replace("[vip]", "[vipp]"))
@@ -298,14 +299,14 @@ def test_a_single_campaign_is_checked_with_its_folder(tmp_path: Path) -> None:
     assert (problem.line, problem.field) == (3, "targets[0]")
     (path / "groups/h.yaml").write_text(GROUP)
     with pytest.raises(InvalidFiles, match="give the whole folder"):
-        load(path / G, {})
+        load_definitions(path / G)
 
 
 def test_a_single_campaign_is_checked_alone(tmp_path: Path) -> None:
     """Without a folder around it nobody knows the target groups, and the rest is checked."""
     file = tmp_path / "c.yaml"
     file.write_text(CAMPAIGN)
-    assert load(file, {}).campaigns[0].id == "three-wins"
+    assert load_definitions(file).campaigns[0].id == "three-wins"
     file.write_text(CAMPAIGN.replace("10m", "10"))
     (problem,) = problems(file)
     assert (problem.line, problem.field) == (8, "trigger.within")
@@ -315,6 +316,6 @@ def test_problems_read_like_those_of_a_compiler(tmp_path: Path) -> None:
     """file:line:column: field: message, one per line."""
     path = folder(tmp_path, {C: CAMPAIGN.replace("10m", "10")})
     with pytest.raises(InvalidFiles) as caught:
-        load(path, {})
+        load_definitions(path)
     assert str(caught.value) == f"{path}/{C}:8:3: trigger.within: 10 has no unit: write 10s, 10m, 10h or 10d"
     assert (caught.value.code, caught.value.status) == ("invalid_files", 422)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from definitions.checks.warnings import doubts
-from definitions.loading.files import examine
+from definitions.checks.warnings import find_warnings
 from definitions.model.campaign import Campaign
 from definitions.model.field_errors import validate
 from definitions.model.site import Site
+from tests.support.definitions import examine
 from tests.unit.definitions.test_loading import CAMPAIGN, C, S, folder
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -31,12 +31,12 @@ ONE, YES = ({"sequence": [{"event": "a", "where": {"vip": value}}]} for value in
 AT_NINE = {"schedule": {"hours": "09:00-10:00"}}
 
 
-def doubted(*changes: dict[str, Any], **site: Any) -> list[tuple[str, str]]:
+def warned(*changes: dict[str, Any], **site: Any) -> list[tuple[str, str]]:
     """Return what is said of campaigns a, b …, which differ in *changes*."""
     keys = [{"kind": "public", "key": "wk_public"}]
     written = {"id": "s", "name": "S", "keys": keys, "sender": {"address": "a@b.example"}, **site}
     campaigns = [validate(Campaign, {"id": name, **POPUP, **each}) for name, each in zip("abc", changes, strict=False)]
-    return list(doubts(validate(Site, written), campaigns, NOW))
+    return list(find_warnings(validate(Site, written), campaigns, NOW))
 
 
 LOSES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
@@ -74,53 +74,53 @@ COMES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.parametrize(("winner", "loser", "site"), LOSES)
 def test_a_campaign_that_always_loses(winner: dict[str, Any], loser: dict[str, Any], site: dict[str, Any]) -> None:
     """Two match at the same events, there is room for one, and it is always the same."""
-    ((field, message),) = doubted(winner, loser, **site)
+    ((field, message),) = warned(winner, loser, **site)
     assert field == "campaigns[1].priority"
-    assert message.startswith("never comes through: campaign 'a' matches at the same events and ")
+    assert message.startswith("never activates: campaign 'a' matches at the same events and ")
 
 
 @pytest.mark.parametrize(("winner", "loser", "site"), COMES)
 def test_a_campaign_that_may_come_through(winner: dict[str, Any], loser: dict[str, Any], site: dict[str, Any]) -> None:
     """Something may stop the other one, or keep it from matching: nothing is said."""
-    assert doubted(winner, loser, **site) == []
+    assert warned(winner, loser, **site) == []
 
 
 def test_the_higher_priority_wins_whatever_the_ids() -> None:
     """As the gates have it."""
-    ((field, message),) = doubted({}, {"priority": 5})
+    ((field, message),) = warned({}, {"priority": 5})
     assert (field, "'b'" in message, "higher priority" in message) == ("campaigns[0].priority", True, True)
 
 
 def test_a_campaign_that_is_over() -> None:
     """On its last day it is not."""
-    assert [field for field, _ in doubted({"schedule": {"to": "2026-11-24"}})] == ["campaigns[0].schedule.to"]
-    assert doubted({"schedule": {"to": "2026-11-25"}}) == []
+    assert [field for field, _ in warned({"schedule": {"to": "2026-11-24"}})] == ["campaigns[0].schedule.to"]
+    assert warned({"schedule": {"to": "2026-11-25"}}) == []
     west = {"timezone": "America/Los_Angeles"}
-    assert doubted({"schedule": {"to": "2026-11-24"}}, **west) == []
+    assert warned({"schedule": {"to": "2026-11-24"}}, **west) == []
 
 
 def test_hours_inside_quiet_hours_that_drop() -> None:
     """Nothing is ever sent; unless one minute is left, or what falls into them is held, or clocks differ."""
     quiet = {"from": "22:00", "to": "08:00", "then": "drop", "channels": ["email", "popup"]}
     night = {"schedule": {"hours": "23:00-07:30"}}
-    assert [field for field, _ in doubted(night, quiet_hours=quiet)] == ["campaigns[0].schedule.hours"]
+    assert [field for field, _ in warned(night, quiet_hours=quiet)] == ["campaigns[0].schedule.hours"]
     holding = {**quiet, "then": "hold", "channels": ["email"]}
-    assert len(doubted(night | {"quiet_hours": "drop"} | MAIL, quiet_hours=holding)) == 1
+    assert len(warned(night | {"quiet_hours": "drop"} | MAIL, quiet_hours=holding)) == 1
     for schedule in ({"hours": "23:00-08:01"}, {"hours": "23:00-07:30", "timezone": "Asia/Tokyo"}):
-        assert doubted({"schedule": schedule}, quiet_hours=quiet) == []
-    assert doubted(night | {"quiet_hours": "ignore"}, quiet_hours=quiet) == []
-    assert doubted(night | MAIL, quiet_hours=holding) == []
+        assert warned({"schedule": schedule}, quiet_hours=quiet) == []
+    assert warned(night | {"quiet_hours": "ignore"}, quiet_hours=quiet) == []
+    assert warned(night | MAIL, quiet_hours=holding) == []
 
 
 def test_a_warning_has_a_place_and_is_no_error(tmp_path: Path) -> None:
     """In the file and line of the campaign that loses; `check` says ok all the same."""
     other = CAMPAIGN.replace("id: three-wins", "id: unlucky\npriority: -5")
     path = folder(tmp_path, {"campaigns/u.yaml": other})
-    examined = examine(path, {}, NOW)
+    examined = examine(path, NOW)
     assert examined.definitions is not None
     (warning,) = examined.problems
     assert (warning.level, Path(warning.file).name, warning.line, warning.column) == ("warning", "u.yaml", 2, 1)
-    assert "u.yaml:2:1: warning: priority: never comes through" in str(warning)
+    assert "u.yaml:2:1: warning: priority: never activates" in str(warning)
     done = subprocess.run(
         [sys.executable, "-m", "opportune", "check", str(path)], capture_output=True, text=True, check=False
     )
@@ -131,6 +131,6 @@ def test_a_warning_has_a_place_and_is_no_error(tmp_path: Path) -> None:
 
 def test_problems_of_a_folder_are_returned_too(tmp_path: Path) -> None:
     """`examine` raises nothing; a single file has no rivals."""
-    assert examine(folder(tmp_path, {S: "id: x\n"}), {}, NOW).definitions is None
+    assert examine(folder(tmp_path, {S: "id: x\n"}), NOW).definitions is None
     single = folder(tmp_path / "sound", {}) / C
-    assert examine(single, {}, NOW).problems == ()
+    assert examine(single, NOW).problems == ()

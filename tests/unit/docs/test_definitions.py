@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from definitions.loading.files import examine
 from definitions.model.event import TYPES, Attribute, Event, Tag
 from definitions.model.json_schema import words
+from tests.support.definitions import examine
 from tests.support.paths import ROOT
 
 DOCUMENT = ROOT / "docs" / "definitions.md"
@@ -35,7 +35,7 @@ def test_every_block_is_read() -> None:
 
 def test_the_folder_is_sound(tmp_path: Path) -> None:
     """No error, no warning."""
-    examined = examine(folder(tmp_path), {}, NOW)
+    examined = examine(folder(tmp_path), NOW)
     assert examined.problems == ()
     assert examined.definitions is not None
 
@@ -49,7 +49,7 @@ def test_every_mistake_is_found_and_said_as_written(
     text = file.read_text()
     assert text.count(before) == 1
     file.write_text(text.replace(before, after))
-    (problem,) = examine(tmp_path, {}, NOW).problems
+    (problem,) = examine(tmp_path, NOW).problems
     assert str(problem).removeprefix(f"{tmp_path}/") == said
 
 

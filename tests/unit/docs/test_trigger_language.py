@@ -21,7 +21,7 @@ from decider.policy import FRESH_MS
 from decider.timers import GRACE_MS
 from definitions.compiler.ruleset import compile_campaign
 from definitions.compiler.trigger import compile_trigger
-from definitions.loading import files
+from definitions.loading.problems import InvalidFiles
 from definitions.loading.yaml_source import Source
 from definitions.model import words as say
 from definitions.model.campaign import Campaign
@@ -35,6 +35,7 @@ from shared.conditions.predicate import compile_predicate
 from shared.ruleset import Campaign as Compiled
 from shared.ruleset import Ruleset
 from tests.support import oracle
+from tests.support.definitions import load_definitions
 from tests.support.machine import Machine
 from tests.support.paths import ROOT
 
@@ -238,8 +239,8 @@ def test_refusals_are_what_check_says(example: Example, tmp_path: Path) -> None:
     path = tmp_path / "campaign.yaml"
     written = read(example.yaml)
     path.write_text(json.dumps(whole(written["trigger"]) | written), encoding="utf-8")
-    with pytest.raises(files.InvalidFiles) as caught:
-        files.load(path, {})
+    with pytest.raises(InvalidFiles) as caught:
+        load_definitions(path)
     (problem,) = caught.value.problems
     assert " ".join(example.result.split()) == f"{problem.field}: {problem.message}"
 

@@ -1,8 +1,8 @@
-"""The types of customers' attributes that a site declares, beside those that were found out: the declared ones count.
+"""Store the types of customer attributes that a site declares; they take precedence over inferred types.
 
-Collection ``customer_attributes``: a row per attribute, which imports and `identify` read. It is written after the
-version is live, and again by every publish: who dies in between leaves types that the next publish, or the next
-import, brings up to date. A type that is not declared any more stays what it was.
+The collection ``customer_attributes`` has a row per attribute, which imports and `identify` read. It is written after
+a version goes live, and again by every publish and import, which repair it if a process dies in between. The type of
+an attribute that is no longer declared stays.
 """
 
 from pymongo import UpdateOne
@@ -13,13 +13,13 @@ from shared.mongodb import Document, translate_errors
 
 
 def declared(source: Document) -> dict[str, Type]:
-    """Return the types that the definitions in *source* declare, by attribute."""
+    """Return the type of each attribute that the definitions in *source* declare."""
     attributes = source["site"].get("customer_attributes") or {}
     return {name: attribute["type"] for name, attribute in attributes.items() if "." not in name}
 
 
 def declare(database: Database[Document], site: str, source: Document) -> None:
-    """Have the types that *source* declares count; raises `Unavailable`."""
+    """Store the types that *source* declares; raises `Unavailable`."""
     updates = [
         UpdateOne(
             {"_id": f"{site}:{name}"},
