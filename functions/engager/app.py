@@ -1,4 +1,4 @@
-"""The Engager on Lambda: the only module of it with effects at import."""
+"""The Engager on Lambda. This is its only module with effects at import."""
 
 import os
 

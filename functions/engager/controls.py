@@ -1,7 +1,6 @@
-"""What is switched at a site right now: what is paused, and which ruleset and targets are current.
+"""The controls of every site: its pauses, and the ruleset and targets that are live. Refreshed every few seconds.
 
-Looked up again every few seconds. Before it could be read for the first time nothing is sent: a pause that
-nobody can see must not be passed by.
+Nothing is sent until the controls were read once. A pause that cannot be read must still hold.
 """
 
 from typing import NamedTuple
@@ -16,16 +15,21 @@ from shared.refreshing_cache import RefreshingCache
 
 
 class Control(NamedTuple):
-    """``paused``: ``*``, ``channel:<channel>``, ``campaign:<id>``; ``generation``, ``ruleset``: what is live."""
+    """The controls of one site.
+
+    ``paused``: any of ``*``, ``channel:<channel>`` and ``campaign:<id>``.
+    ``generation``: of the live targets; 0 before the first refresh.
+    ``ruleset``: the live version; 0 before the first one.
+    """
 
     paused: frozenset[str] = frozenset()
     generation: int = 0
     ruleset: int = 0
 
-    def stops(self, activation: Activation) -> bool:
-        """Return whether a pause concerns *activation*."""
-        concerned = ("*", f"channel:{activation.channel}", f"campaign:{activation.campaign}")
-        return bool(self.paused) and not self.paused.isdisjoint(concerned)
+    def pauses(self, activation: Activation) -> bool:
+        """Return whether a pause covers *activation*."""
+        covering = ("*", f"channel:{activation.channel}", f"campaign:{activation.campaign}")
+        return bool(self.paused) and not self.paused.isdisjoint(covering)
 
 
 class Controls:
@@ -34,20 +38,20 @@ class Controls:
     def __init__(
         self, database: Database[Document], *, every_s: int, clock: Clock, observability: Observability
     ) -> None:
-        self._polled: RefreshingCache[dict[str, Control]] = RefreshingCache(
-            lambda _: load(database),
+        self._cache: RefreshingCache[dict[str, Control]] = RefreshingCache(
+            lambda _: load_controls(database),
             every_s=every_s,
             clock=clock,
-            on_error=lambda error: observability.logger.error("pauses not refreshed", extra={"code": error.code}),
+            on_error=lambda error: observability.logger.error("controls not refreshed", extra={"code": error.code}),
         )
 
     def of(self, site: str) -> Control:
-        """Return the control of *site*; raises `Unavailable` where none could ever be read."""
-        return self._polled.get().get(site, Control())
+        """Return the controls of *site*; raises `Unavailable` if none were ever read."""
+        return self._cache.get().get(site, Control())
 
 
-def load(database: Database[Document]) -> dict[str, Control]:
-    """Read the control of every site."""
+def load_controls(database: Database[Document]) -> dict[str, Control]:
+    """Read the controls of every site; raises `Unavailable`."""
     with translate_errors():
         rows = list(database.control.find({}, {"paused": 1, "generation": 1, "ruleset": 1}))
     return {

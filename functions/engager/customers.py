@@ -9,13 +9,13 @@ from shared.mongodb import Document, translate_errors
 
 
 class MongoCustomers:
-    """The collection ``customers``. A visitor without a user id costs no call: he cannot be in it."""
+    """The collection ``customers``. Visitors without a user id are not in it, so they cost no call."""
 
     def __init__(self, rows: Collection[Document]) -> None:
         self._rows = rows
 
     def attributes(self, site: str, user: str) -> dict[str, Any] | None:
-        """Return the attributes of *user*, ``None`` where nobody knows him."""
+        """Return the attributes of *user*, ``None`` for an unknown user; raises `Unavailable`."""
         if user.startswith(ANONYMOUS_PREFIX):
             return None
         with translate_errors():

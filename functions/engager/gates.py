@@ -1,9 +1,8 @@
-"""The gates before a delivery, at the last moment and in this order: the first that closes gives the reason.
+"""The Engager's gates, checked just before a delivery. The first closed gate gives the reason.
 
     paused ─▶ max_lateness ─▶ schedule ─▶ opt_out ─▶ consent ─▶ recheck ─▶ quiet_hours
 
-Pure: all that they have to know is in a `Case`. Nothing here fails open: a zone that nobody knows is no zone in
-which something may be sent.
+Pure functions of a `GateInput`. No gate fails open: an unknown time zone counts as quiet.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,22 +18,25 @@ from shared.ruleset import Campaign, QuietHours
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
-LONGEST_DAY_MINUTES = 2 * 24 * 60
-LOOK_AGAIN_PAUSED_MS = MINUTE_MS
-LOOK_AGAIN_ZONE_MS = HOUR_MS
+MAX_QUIET_MINUTES = 2 * 24 * 60
+PAUSED_RETRY_MS = MINUTE_MS
+UNKNOWN_ZONE_RETRY_MS = HOUR_MS
 
 
-class Case(NamedTuple):
-    """What the gates have to know of one activation.
+class GateInput(NamedTuple):
+    """What the gates know of one activation.
 
-    ``since``: ms, from when it counts as late. ``consent``: the attribute that must be true. ``is_target``: as of
-    now, asked of delayed ones only.
+    ``now``: ms.
+    ``campaign``: as it is live now; for a popup, as it was at the match.
+    ``expected_at``: ms, when it should have been delivered; its lateness counts from here.
+    ``consent``: the customer's attribute that must be true.
+    ``is_target``: whether the user is a target now; only looked up for delayed activations.
     """
 
     now: int
     activation: Activation
     campaign: Campaign
-    since: int
+    expected_at: int
     customer: Mapping[str, Any]
     paused: bool = False
     opted_out: bool = False
@@ -42,16 +44,16 @@ class Case(NamedTuple):
     is_target: bool = True
 
 
-class Send(NamedTuple):
+class Pass(NamedTuple):
     """Every gate is open."""
 
 
 class Hold(NamedTuple):
-    """Not now: look again at ``until`` (ms); ``since``: ms, from when it counts as late then."""
+    """Not now: check again at ``until`` (ms). From then on, lateness counts from ``expected_at`` (ms)."""
 
     reason: str
     until: int
-    since: int
+    expected_at: int
 
 
 class Stop(NamedTuple):
@@ -61,84 +63,84 @@ class Stop(NamedTuple):
     reason: str
 
 
-Verdict = Send | Hold | Stop
-SEND = Send()
+Verdict = Pass | Hold | Stop
+PASS = Pass()
 
 
-def judge(case: Case) -> Verdict:
-    """Return what is to be done with an activation whose channel leads out of the house."""
-    for gate in OUTWARD:
-        verdict = gate(case)
+def check_message(given: GateInput) -> Verdict:
+    """Return the verdict on an activation of an outbound channel."""
+    for gate in MESSAGE_GATES:
+        verdict = gate(given)
         if verdict is not None:
             return verdict
-    return SEND
+    return PASS
 
 
-def judge_popup(case: Case) -> Send | Stop:
-    """Return what is to be done with a popup: nothing of it can wait, and nobody can opt out of it."""
-    if case.paused:
+def check_popup(given: GateInput) -> Pass | Stop:
+    """Return the verdict on a popup. Popups cannot be held, and customers cannot opt out of them."""
+    if given.paused:
         return Stop(State.SUPPRESSED, "paused")
-    if _schedule(case):
+    if _schedule(given):
         return Stop(State.SUPPRESSED, "schedule")
-    if _quiet_hours(case):
+    if _quiet_hours(given):
         return Stop(State.SUPPRESSED, "quiet_hours")
-    return SEND
+    return PASS
 
 
-def _paused(case: Case) -> Verdict | None:
-    return Hold("paused", case.now + LOOK_AGAIN_PAUSED_MS, case.since) if case.paused else None
+def _paused(given: GateInput) -> Verdict | None:
+    return Hold("paused", given.now + PAUSED_RETRY_MS, given.expected_at) if given.paused else None
 
 
-def _lateness(case: Case) -> Verdict | None:
-    late = case.now - case.since > case.campaign.max_lateness
-    return Stop(State.DROPPED_LATE, "max_lateness") if late else None
+def _lateness(given: GateInput) -> Verdict | None:
+    is_late = given.now - given.expected_at > given.campaign.max_lateness
+    return Stop(State.DROPPED_LATE, "max_lateness") if is_late else None
 
 
-def _schedule(case: Case) -> Verdict | None:
-    schedule = case.campaign.schedule
+def _schedule(given: GateInput) -> Verdict | None:
+    schedule = given.campaign.schedule
     if schedule is None or schedule.zone != "user":
-        return None  # all other zones were the Decider's to judge
-    zone = zone_of("user", case.customer)
-    # As everywhere, the schedule is about the match: what was delayed or held since then is not outside it.
-    open_ = zone is not None and is_open(schedule, case.activation.at, zone)
+        return None  # the Decider checked schedules of all other zones
+    zone = zone_of("user", given.customer)
+    # A schedule restricts matches, so it is checked at the time of the match, however late the delivery is.
+    open_ = zone is not None and is_open(schedule, given.activation.at, zone)
     return None if open_ else Stop(State.SUPPRESSED, "schedule")
 
 
-def _opt_out(case: Case) -> Verdict | None:
-    return Stop(State.SUPPRESSED, "opt_out") if case.opted_out else None
+def _opt_out(given: GateInput) -> Verdict | None:
+    return Stop(State.SUPPRESSED, "opt_out") if given.opted_out else None
 
 
-def _consent(case: Case) -> Verdict | None:
-    if case.consent is None:
+def _consent(given: GateInput) -> Verdict | None:
+    if given.consent is None:
         return None
-    value: Any = case.customer
-    for part in case.consent.split("."):
+    value: Any = given.customer
+    for part in given.consent.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return None if value is True else Stop(State.SUPPRESSED, "consent")
 
 
-def _recheck(case: Case) -> Verdict | None:
-    return None if case.is_target else Stop(State.SUPPRESSED, "recheck")
+def _recheck(given: GateInput) -> Verdict | None:
+    return None if given.is_target else Stop(State.SUPPRESSED, "recheck")
 
 
-def _quiet_hours(case: Case) -> Verdict | None:
-    quiet = case.campaign.quiet_hours
+def _quiet_hours(given: GateInput) -> Verdict | None:
+    quiet = given.campaign.quiet_hours
     if quiet is None:
         return None
-    zone = zone_of(quiet.zone, case.customer) or zone_of(quiet.fallback, case.customer)
-    end = quiet_until(quiet, case.now, zone) if zone is not None else None
+    zone = zone_of(quiet.zone, given.customer) or zone_of(quiet.fallback, given.customer)
+    end = quiet_until(quiet, given.now, zone) if zone is not None else None
     if zone is not None and end is None:
         return None
     if quiet.drop:
         return Stop(State.SUPPRESSED, "quiet_hours")
     if end is not None:
         return Hold("quiet_hours", end, end)
-    # Where it is now, nobody knows; a day after it was due, even its longest quiet hours are over.
-    due = case.activation.due or case.activation.at
-    return Hold("quiet_hours", case.now + LOOK_AGAIN_ZONE_MS, max(case.since, due + DAY_MS))
+    # The zone is unknown. A day after the due time, quiet hours have ended in every zone. Lateness counts from there.
+    due = given.activation.due or given.activation.at
+    return Hold("quiet_hours", given.now + UNKNOWN_ZONE_RETRY_MS, max(given.expected_at, due + DAY_MS))
 
 
-OUTWARD: tuple[Callable[[Case], Verdict | None], ...] = (
+MESSAGE_GATES: tuple[Callable[[GateInput], Verdict | None], ...] = (
     _paused,
     _lateness,
     _schedule,
@@ -150,7 +152,7 @@ OUTWARD: tuple[Callable[[Case], Verdict | None], ...] = (
 
 
 def zone_of(name: str, customer: Mapping[str, Any]) -> str | None:
-    """Return the zone *name*, or the customer's own where it is ``user``; ``None`` where there is no such zone."""
+    """Return the zone *name*, or the customer's own if *name* is ``user``; ``None`` if there is no such zone."""
     zone = customer.get("timezone") if name == "user" else name
     if not isinstance(zone, str) or not zone:
         return None
@@ -162,19 +164,19 @@ def zone_of(name: str, customer: Mapping[str, Any]) -> str | None:
 
 
 def quiet_until(quiet: QuietHours, now: int, zone: str) -> int | None:
-    """Return when (ms) the quiet hours that *now* lies in end, on the clocks of *zone*; ``None``: it lies in none.
+    """Return when (ms) the quiet hours around *now* end in *zone*; ``None`` if *now* is not quiet.
 
-    The end is the first instant at which these clocks no longer show a quiet minute: so it is right too on days
-    on which they skip that minute, or show it twice.
+    The end is the first minute whose local time is not quiet. So it is also right on days on which the clocks skip that
+    minute or show it twice.
     """
     place = time_zone(zone)
     if not _is_quiet(quiet, now, place):
         return None
     minute = now // MINUTE_MS
-    for later in range(minute + 1, minute + LONGEST_DAY_MINUTES):
+    for later in range(minute + 1, minute + MAX_QUIET_MINUTES):
         if not _is_quiet(quiet, later * MINUTE_MS, place):
             return later * MINUTE_MS
-    return now + HOUR_MS  # quiet all day, which no definition can say
+    return now + HOUR_MS  # quiet all day, which no definition can express
 
 
 def _is_quiet(quiet: QuietHours, now: int, place: ZoneInfo) -> bool:

@@ -1,16 +1,21 @@
-"""What activations are executed with: the ports of `engager.engage`."""
+"""The ports of the Engager's use cases, and the dependencies of its handler. All of them are frozen."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from engager.channels.outbound import Prepare
+from engager.channels.channel import OutboundChannel
 from engager.controls import Control
-from engager.ledger.states import Content, Held, Outcome, State
+from engager.ledger.backlog import BacklogCounts, Exclusion
+from engager.ledger.states import DeliveryResult, HeldActivation, RenderedContent, State
+from engager.mail_events import RecordedMailEvent
 from engager.render import Templates
-from engager.rulesets import Brief
+from engager.rulesets import DeliveryContext
 from shared.clock import Clock
-from shared.contracts import Activation
+from shared.contracts import Activation, Conversion
+from shared.observability import Observability
 from shared.ruleset import Campaign
 
 
@@ -24,82 +29,131 @@ class Ledger(Protocol):
         reason: str | None = None,
         *,
         variant: str | None = None,
-        held: Held | None = None,
+        held: HeldActivation | None = None,
     ) -> bool: ...
-    def hold(self, held: Held, reason: str, *, seen: Held | None = None) -> bool: ...
-    def put_off(self, held: Held, reason: str) -> None: ...
-    def settle(self, activation_id: str, outcome: Outcome) -> None: ...
-    def keep(self, activation: Activation, content: Content, variant: str | None = None) -> Content | None: ...
-    def suppress(self, activations: Sequence[Activation]) -> None: ...
+    def hold(self, held: HeldActivation, reason: str, *, found: HeldActivation | None = None) -> bool: ...
+    def hold_claimed(self, held: HeldActivation, reason: str) -> None: ...
+    def settle(self, activation_id: str, result: DeliveryResult) -> None: ...
+    def store_popup(
+        self, activation: Activation, content: RenderedContent, variant: str | None = None
+    ) -> RenderedContent | None: ...
+    def record_suppressed(self, activations: Sequence[Activation]) -> None: ...
 
 
-class Briefs(Protocol):
-    """Campaign and sender of an activation."""
+class DeliveryContexts(Protocol):
+    """The campaign and the site's settings for an activation; see `engager.rulesets`."""
 
-    def brief(self, activation: Activation, current: int = 0) -> Brief: ...
+    def delivery_context(self, activation: Activation, live_version: int = 0) -> DeliveryContext: ...
 
 
 class Customers(Protocol):
-    """What is known of a user; ``None`` for an unknown one."""
+    """The attributes of a user; ``None`` for an unknown one."""
 
     def attributes(self, site: str, user: str) -> dict[str, Any] | None: ...
 
 
 class Controls(Protocol):
-    """What is paused at a site, and which ruleset and targets are current."""
+    """The pauses of a site, and its live ruleset and targets."""
 
     def of(self, site: str) -> Control: ...
 
 
 class OptOuts(Protocol):
-    """Who has opted out of a channel."""
+    """Whether a user has opted out of a channel."""
 
     def has(self, site: str, user: str, channel: str) -> bool: ...
 
 
 class Targets(Protocol):
-    """Who is a target of a campaign now."""
+    """Whether a user is a target of a campaign now."""
 
     def is_target(self, site: str, generation: int, user: str, campaign: Campaign) -> bool: ...
 
 
-class Ceilings(Protocol):
-    """Sends per minute: takes one of the places of this minute, if one is left."""
+class SendRateLimiter(Protocol):
+    """The limit on messages per minute; see `engager.send_rate_limiter`."""
 
-    def take(self, site: str, channel: str, most: int, now: int) -> bool: ...
-    def give_back(self, site: str, channel: str, now: int) -> None: ...
+    def acquire(self, site: str, channel: str, limit: int, now: int) -> bool: ...
+    def release(self, site: str, channel: str, now: int) -> None: ...
 
 
 class Goals(Protocol):
-    """Whether a goal was reached before its activation had a row, and is to call it back."""
+    """Whether an activation without a row reached its goal, and is recalled by it."""
 
     def reached(self, activation_id: str) -> bool: ...
 
 
-class Forgotten(Protocol):
-    """Who is forgotten: their activations come back suppressed and without names."""
+class Tombstones(Protocol):
+    """Returns activations with those of forgotten users pseudonymised; see `engager.tombstones`."""
 
-    def without_names(self, activations: Sequence[Activation]) -> list[Activation]: ...
+    def pseudonymise_forgotten(self, activations: Sequence[Activation]) -> list[Activation]: ...
+
+
+class Backlog(Protocol):
+    """The ledger's open rows; see `engager.ledger.backlog`."""
+
+    def mark_interrupted(self) -> int: ...
+    def due(self, excluded: AbstractSet[Exclusion] = frozenset()) -> Generator[HeldActivation, None, None]: ...
+    def count(self) -> BacklogCounts: ...
 
 
 @dataclass(frozen=True)
 class Ports:
-    """All of them. ``outward``: the channels with an effect outside, by name.
+    """The ports of `engager.engage`.
 
-    ``unsubscribe_url``: of site, user and channel. ``tombstones``: who is forgotten as far as memory knows, for popups.
+    ``outbound``: the channels with a provider, by name.
+    ``tombstones``: asks the database. ``cached_tombstones``: answers from memory, for popups.
+    ``unsubscribe_url``: the URL for a site, user and channel.
     """
 
-    rulesets: Briefs
+    rulesets: DeliveryContexts
     customers: Customers
     ledger: Ledger
     templates: Templates
-    outward: Mapping[str, Prepare]
+    outbound: Mapping[str, OutboundChannel]
     controls: Controls
     opt_outs: OptOuts
     targets: Targets
-    ceilings: Ceilings
+    send_rate_limiter: SendRateLimiter
     goals: Goals
-    forgotten: Forgotten
-    tombstones: Forgotten
+    tombstones: Tombstones
+    cached_tombstones: Tombstones
     unsubscribe_url: Callable[[str, str, str], str]
     clock: Clock
+
+
+@dataclass(frozen=True)
+class SweepPorts:
+    """The ports of `engager.sweep`, beside those of a delivery.
+
+    ``apply_early_conversions``: moves early conversions to their rows; returns how many.
+    ``ensure_indexes``: creates missing indexes.
+    ``log_warning``: logs a sentence with ``extra`` fields.
+    """
+
+    backlog: Backlog
+    apply_early_conversions: Callable[[], int]
+    ensure_indexes: Callable[[], None]
+    log_warning: Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Deps:
+    """The dependencies of the handler.
+
+    ``mark_conversions``: records conversions in the ledger.
+    ``record_mail_event``: records an event of SES.
+    ``forget``: erases a user of a site; returns how many rows changed, by kind.
+    ``db_deadline``: bounds all database calls inside a ``with`` by a number of seconds.
+    ``invoke_async``: invokes a function (ARN) with a payload and does not wait.
+    """
+
+    ports: Ports
+    sweep: SweepPorts
+    mark_conversions: Callable[[Sequence[Conversion]], None]
+    record_mail_event: Callable[[dict[str, Any]], RecordedMailEvent]
+    forget: Callable[[str, str], dict[str, int]]
+    db_deadline: Callable[[float], AbstractContextManager[Any]]
+    invoke_async: Callable[[str, dict[str, Any]], None]
+    clock: Clock
+    observability: Observability

@@ -1,4 +1,4 @@
-"""Rulesets and their campaigns; a version is immutable, so it is read once and kept."""
+"""Rulesets and their campaigns. A version is immutable, so it is read once and cached."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -8,45 +8,50 @@ from engager.ledger.states import Undeliverable
 from shared.contracts import Activation
 from shared.ruleset import Campaign, Ruleset, Sender
 
-VERSIONS_KEPT = 32
+MAX_VERSIONS = 32
 
 
-class Brief(NamedTuple):
-    """What an activation is to be executed with: ``campaign`` as it was at the match, all else as it is now.
+class DeliveryContext(NamedTuple):
+    """The campaign and the site's settings for one activation.
 
-    ``present``: the campaign now, ``None`` where it was withdrawn. ``consent``: the customer's attribute that must be
-    true; ``rate``: most sends per minute; both of the activation's channel, ``None`` where the site has no such rule.
+    ``campaign``: as it was at the match.
+    ``live``: the campaign in the live ruleset; ``None`` if it was withdrawn. All other fields are the live ones, too.
+    ``consent``: the customer's attribute that must be true for this channel; ``None`` if the site needs no consent.
+    ``sends_per_minute``: the limit of this channel; ``None`` if it has none.
     """
 
     campaign: Campaign
-    present: Campaign | None
+    live: Campaign | None
     sender: Sender | None
     webhook_hosts: Sequence[str] = ()
     consent: str | None = None
-    rate: int | None = None
+    sends_per_minute: int | None = None
 
 
 class Rulesets:
-    """The campaigns of the ruleset versions in use; *load* reads one version and raises if there is none."""
+    """The campaigns of all ruleset versions in use. *load* reads one version, or raises if there is none."""
 
     def __init__(self, load: Callable[[str, int], Ruleset]) -> None:
-        def indexed(site: str, version: int) -> tuple[Ruleset, dict[str, Campaign]]:
+        def by_campaign(site: str, version: int) -> tuple[Ruleset, dict[str, Campaign]]:
             ruleset = load(site, version)
             return ruleset, {campaign.id: campaign for campaign in ruleset.campaigns}
 
-        self._version = lru_cache(maxsize=VERSIONS_KEPT)(indexed)
+        self._version = lru_cache(maxsize=MAX_VERSIONS)(by_campaign)
 
-    def brief(self, activation: Activation, current: int = 0) -> Brief:
-        """Return what *activation* is executed with; *current*: the version of the ruleset that is live, if known."""
+    def delivery_context(self, activation: Activation, live_version: int = 0) -> DeliveryContext:
+        """Return the context of *activation*. *live_version*: of the site's ruleset, 0 if unknown.
+
+        Raises `Undeliverable` if the activation's ruleset lacks its campaign, and whatever *load* raises.
+        """
         _, campaigns = self._version(activation.site, activation.ruleset)
         if activation.campaign not in campaigns:
             raise Undeliverable(
                 f"ruleset {activation.ruleset} has no campaign {activation.campaign}", code="no_campaign"
             )
-        ruleset, present = self._version(activation.site, max(current, activation.ruleset))
-        return Brief(
+        ruleset, live = self._version(activation.site, max(live_version, activation.ruleset))
+        return DeliveryContext(
             campaigns[activation.campaign],
-            present.get(activation.campaign),
+            live.get(activation.campaign),
             ruleset.sender,
             ruleset.webhook_hosts,
             ruleset.consent.get(activation.channel),

@@ -1,56 +1,35 @@
-"""The sweep, every minute: what is held and due goes through all gates again; what was interrupted gets its name.
+"""The sweep of every minute: deliver held activations that are due, and mark interrupted ones as unknown.
 
-Several sweeps at once are harmless: each held row is taken over by one compare-and-set. Where a ceiling is reached
-or a pause found, the rest of that channel or campaign is passed over, and keeps its place for the next sweep.
+Several sweeps at once are harmless, because a compare-and-set claims each held row. If a sweep meets a rate limit or a
+pause, it skips the other rows of that channel or campaign. They keep their place for the next sweep.
 """
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 
-from engager.engage import engage
-from engager.ledger.backlog import Left, Way
-from engager.ledger.states import Held, Outcome, State
-from engager.ports import Ports
+from engager.engage import RETRY_MS, engage
+from engager.ledger.backlog import Exclusion
+from engager.ledger.states import DeliveryResult, HeldActivation, State
+from engager.ports import Ports, SweepPorts
 from shared.errors import OpportuneError
 
 THREADS = 8  # as many as there are connections to the database
-TRY_AGAIN_MS = 60_000
 GIVE_UP_MS = 24 * 60 * 60_000
 
 
-class Backlog(Protocol):
-    """What the ledger still has to do; see `engager.ledger.backlog`."""
+class SweepResult(msgspec.Struct):
+    """What a sweep did.
 
-    def settle_stale(self) -> int: ...
-    def due(self, closed: AbstractSet[Way] = frozenset()) -> Generator[Held, None, None]: ...
-    def left(self) -> Left: ...
-
-
-@dataclass(frozen=True)
-class Sweeper:
-    """What a sweep works with.
-
-    ``index`` sees to the indexes, ``catch_up`` to conversions that came before their rows. ``tell`` logs what people
-    should know: a sentence, and ``extra`` fields.
-    """
-
-    backlog: Backlog
-    catch_up: Callable[[], int]
-    index: Callable[[], None]
-    tell: Callable[..., None]
-
-
-class Swept(msgspec.Struct):
-    """What a sweep came to: ``outcomes`` of held ones by state (`None` where another one was faster).
-
-    ``left``: whether there was no time for all that was due.
+    ``interrupted``: rows marked as unknown.
+    ``converted``: early conversions moved to their rows.
+    ``outcomes``: number of held activations by their new state; ``none`` if another sweep was faster.
+    ``failed``: held activations whose delivery raised an error.
+    ``held``, ``unknown_old``: see `BacklogCounts`.
+    ``left``: whether due activations remain because time ran out.
     """
 
     interrupted: int
@@ -62,33 +41,33 @@ class Swept(msgspec.Struct):
     left: bool = False
 
 
-def sweep(sweeper: Sweeper, ports: Ports, has_time: Callable[[], bool]) -> Swept:
-    """Sweep as long as *has_time*; what is left is for the next one. Raises `Unavailable`."""
-    sweeper.index()
-    interrupted = sweeper.backlog.settle_stale()
-    converted = sweeper.catch_up()
-    release = _Release(sweeper, ports, has_time)
+def sweep(sweep_ports: SweepPorts, ports: Ports, has_time: Callable[[], bool]) -> SweepResult:
+    """Sweep as long as *has_time*; the next sweep continues. Raises `Unavailable`."""
+    sweep_ports.ensure_indexes()
+    interrupted = sweep_ports.backlog.mark_interrupted()
+    converted = sweep_ports.apply_early_conversions()
+    release = _Release(sweep_ports, ports, has_time)
     release.run()
-    left = sweeper.backlog.left()
-    return Swept(
-        interrupted, converted, dict(release.outcomes), release.failed, left.held, left.unknown_old, release.left
+    counts = sweep_ports.backlog.count()
+    return SweepResult(
+        interrupted, converted, dict(release.outcomes), release.failed, counts.held, counts.unknown_old, release.left
     )
 
 
 class _Release:
-    """Delivers what is held and due, in some threads at once: most of the time is spent waiting for providers."""
+    """Delivers due activations in several threads, because most of the time goes to waiting for providers."""
 
-    def __init__(self, sweeper: Sweeper, ports: Ports, has_time: Callable[[], bool]) -> None:
+    def __init__(self, sweep_ports: SweepPorts, ports: Ports, has_time: Callable[[], bool]) -> None:
         self.outcomes: Counter[str] = Counter()
         self.failed = 0
         self.left = False
-        self._tell = sweeper.tell
+        self._log_warning = sweep_ports.log_warning
         self._ports = ports
         self._has_time = has_time
-        self._backlog = sweeper.backlog
+        self._backlog = sweep_ports.backlog
         self._lock = threading.Lock()
-        self._closed: set[Way] = set()
-        self._begun: set[str] = set()
+        self._excluded: set[Exclusion] = set()
+        self._started: set[str] = set()
         self._due = self._backlog.due()
 
     def run(self) -> None:
@@ -104,56 +83,57 @@ class _Release:
             held = self._next()
             if held is None:
                 return
-            self._note(held, self._engage(held))
+            self._count(held, self._deliver(held))
         if self._next() is not None:
             self.left = True
 
-    def _next(self) -> Held | None:
+    def _next(self) -> HeldActivation | None:
         with self._lock:
             for held in self._due:
-                if held.activation.id not in self._begun:
-                    self._begun.add(held.activation.id)
+                if held.activation.id not in self._started:
+                    self._started.add(held.activation.id)
                     return held
         return None
 
-    def _engage(self, held: Held) -> Outcome | None:
+    def _deliver(self, held: HeldActivation) -> DeliveryResult | None:
         try:
             return engage(held.activation, self._ports, held)
         except OpportuneError as error:
             code = error.code
-        except Exception as error:  # noqa: BLE001 - one bad row must not keep the others
-            code = type(error).__name__  # without its words, which may quote a customer
-        self._tell("not released", extra={"activation": held.activation.id, "code": code})
-        self._send_to_the_back(held, code)
+        except Exception as error:  # noqa: BLE001 - one bad row must not stop the others
+            code = type(error).__name__  # without the error's text, which may quote a customer
+        self._log_warning("held activation not delivered", extra={"activation": held.activation.id, "code": code})
+        self._postpone(held, code)
         return None
 
-    def _send_to_the_back(self, held: Held, code: str) -> None:
-        """Let those go first that come after a row that fails; after a day of nothing but failures, give it up.
+    def _postpone(self, held: HeldActivation, code: str) -> None:
+        """Move a failing row behind the others; after a day of nothing but failures, give it up.
 
-        Raises `Unavailable` where the database is away: then there is no sense in going on.
+        Raises `Unavailable` if the database does not answer, which ends the sweep.
         """
         now = self._ports.clock()
-        failing = held.failing or now
-        if now - failing > GIVE_UP_MS:
+        failing_since = held.failing_since or now
+        if now - failing_since > GIVE_UP_MS:
             self._ports.ledger.claim(held.activation, State.FAILED_FINAL, code, held=held)
         else:
-            self._ports.ledger.hold(held._replace(until=now + TRY_AGAIN_MS, failing=failing), code, seen=held)
+            postponed = held._replace(until=now + RETRY_MS, failing_since=failing_since)
+            self._ports.ledger.hold(postponed, code, found=held)
 
-    def _note(self, held: Held, outcome: Outcome | None) -> None:
+    def _count(self, held: HeldActivation, result: DeliveryResult | None) -> None:
         activation = held.activation
         with self._lock:
-            if outcome is None:
+            if result is None:
                 self.failed += 1
                 return
-            self.outcomes[outcome.state.value if outcome.state else "none"] += 1
-            if outcome.state is State.HELD and outcome.reason == "ceiling":
-                self._close(Way(activation.site, "channel", activation.channel))
-            elif outcome.state is State.HELD and outcome.reason == "paused":
-                self._close(Way(activation.site, "campaign", activation.campaign))
+            self.outcomes[result.state.value if result.state else "none"] += 1
+            if result.state is State.HELD and result.reason == "rate_limit":
+                self._exclude(Exclusion(activation.site, "channel", activation.channel))
+            elif result.state is State.HELD and result.reason == "paused":
+                self._exclude(Exclusion(activation.site, "campaign", activation.campaign))
 
-    def _close(self, way: Way) -> None:
-        """Look at no more that goes this *way*: there may be a hundred thousand of them."""
-        if way not in self._closed:
-            self._closed.add(way)
+    def _exclude(self, exclusion: Exclusion) -> None:
+        """Skip all other rows of *exclusion*: there may be a hundred thousand."""
+        if exclusion not in self._excluded:
+            self._excluded.add(exclusion)
             self._due.close()
-            self._due = self._backlog.due(self._closed)
+            self._due = self._backlog.due(self._excluded)

@@ -1,60 +1,92 @@
-"""Who is forgotten, kept in memory: for popups, whose answer a browser waits for.
+"""Tombstones: which users were forgotten. Their activations are recorded under a pseudonym and never delivered.
 
-A tombstone is 16 bytes of a hash and never changes, so only the new ones are looked up, every few seconds. A popup in
-these seconds is written with the name: `opportune forget` looks again until nothing comes after it.
+`MongoTombstones` asks the database each time. `CachedTombstones` answers from memory, for popups, because a browser
+waits for those. A tombstone is 16 bytes of a hash and never changes, so the cache only loads new ones.
+
+A popup may be recorded under the user's name in the seconds before the cache sees the tombstone. `opportune forget`
+therefore repeats its pass until nothing new appears.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+import msgspec
 from pymongo.collection import Collection
 
-from engager.forget import nameless
 from shared.clock import Clock
 from shared.contracts import Activation
 from shared.mongodb import Document, translate_errors
 from shared.observability import Observability
 from shared.refreshing_cache import RefreshingCache
-from shared.signing import pseudonym
+from shared.signing import FORGOTTEN, pseudonym
 
-OVERLAP = timedelta(minutes=1)  # two servers' clocks may differ, and a write may be under way
+OVERLAP = timedelta(minutes=1)  # server clocks may differ, and a write may be in progress
 EPOCH = datetime.fromtimestamp(0, UTC) + OVERLAP
 
 
-class _Known(NamedTuple):
+def pseudonymise(activation: Activation, name: str) -> Activation:
+    """Return *activation* suppressed, under the pseudonym *name*, without anything that identifies the user."""
+    return msgspec.structs.replace(
+        activation, user=name, message_id="", attributes={}, per=None, suppressed=activation.suppressed or FORGOTTEN
+    )
+
+
+class MongoTombstones:
+    """The collection ``forgotten``; ``_id`` is a pseudonym. Raises `Unavailable`."""
+
+    def __init__(self, rows: Collection[Document], secret: str) -> None:
+        self._rows = rows
+        self._secret = secret
+
+    def has(self, site: str, user: str) -> bool:
+        """Return whether *user* was forgotten."""
+        with translate_errors():
+            return self._rows.find_one({"_id": pseudonym(self._secret, site, user)}, {"_id": 1}) is not None
+
+    def pseudonymise_forgotten(self, activations: Sequence[Activation]) -> list[Activation]:
+        """Return *activations*, those of forgotten users pseudonymised. Costs one call for all of them."""
+        names = [pseudonym(self._secret, each.site, each.user) for each in activations]
+        with translate_errors():
+            found = {row["_id"] for row in self._rows.find({"_id": {"$in": names}}, {"_id": 1})} if names else set()
+        return [
+            pseudonymise(each, name) if name in found else each for each, name in zip(activations, names, strict=True)
+        ]
+
+
+class _Cached(NamedTuple):
     hashes: set[bytes]
     newest: datetime = EPOCH
 
 
-class Tombstones:
-    """The tombstones in *rows*, at most about *every_s* seconds old; raises `Unavailable` where none could be read."""
+class CachedTombstones:
+    """The tombstones in memory, at most about *every_s* seconds old. Raises `Unavailable` if none were ever read."""
 
     def __init__(
         self, rows: Collection[Document], secret: str, *, every_s: int, clock: Clock, observability: Observability
     ) -> None:
         self._rows = rows
         self._secret = secret
-        self._known: RefreshingCache[_Known] = RefreshingCache(
+        self._cache: RefreshingCache[_Cached] = RefreshingCache(
             self._load,
             every_s=every_s,
             clock=clock,
             on_error=lambda error: observability.logger.error("tombstones not refreshed", extra={"code": error.code}),
         )
 
-    def without_names(self, activations: Sequence[Activation]) -> list[Activation]:
-        """Return *activations* as `engager.forget.Forgotten` does, without a call."""
+    def pseudonymise_forgotten(self, activations: Sequence[Activation]) -> list[Activation]:
+        """Return the same as `MongoTombstones`, without a call."""
         if not activations:
             return []
-        hashes = self._known.get().hashes
+        hashes = self._cache.get().hashes
         names = [pseudonym(self._secret, each.site, each.user) if hashes else "" for each in activations]
         return [
-            nameless(each, name) if name and _hash(name) in hashes else each
+            pseudonymise(each, name) if name and _hash(name) in hashes else each
             for each, name in zip(activations, names, strict=True)
         ]
 
-    def _load(self, present: _Known | None) -> _Known:
-        known = present or _Known(set())
+    def _load(self, cached: _Cached | None) -> _Cached:
+        known = cached or _Cached(set())
         newest = known.newest
         with translate_errors():
             for row in self._rows.find({"at": {"$gte": newest - OVERLAP}}, {"at": 1}):

@@ -6,22 +6,21 @@ from typing import Any
 import pymongo
 from pymongo.database import Database
 
-from engager.channels import outbound
+from engager.channels.outbound import outbound_channels
+from engager.channels.unsubscribe import unsubscribe_url
 from engager.controls import Controls
 from engager.customers import MongoCustomers
-from engager.feedback import Feedback
-from engager.forget import Forgotten, forget
-from engager.handler import Deps
+from engager.forget import forget
 from engager.ledger.backlog import Backlog
 from engager.ledger.conversions import Conversions
-from engager.ledger.indexes import index
+from engager.ledger.indexes import ensure_indexes
 from engager.ledger.ledger import MongoLedger
-from engager.ports import Ports
+from engager.mail_events import MailEventRecorder
+from engager.ports import Deps, Ports, SweepPorts
 from engager.render import Templates
 from engager.rulesets import Rulesets
-from engager.send_rate_limiter import SendRateLimiter
-from engager.sweep import Sweeper
-from engager.tombstones import Tombstones
+from engager.send_rate_limiter import MongoSendRateLimiter
+from engager.tombstones import CachedTombstones, MongoTombstones
 from shared import mongodb
 from shared.mongodb import Document
 from shared.observability import observe
@@ -31,12 +30,12 @@ from shared.targets import MongoTargets
 
 
 def build(settings: Settings) -> Deps:
-    """Return everything the handler needs; nothing is connected yet."""
+    """Return the handler's dependencies. Nothing is connected yet."""
     return assemble(settings, mongodb.database(settings.mongodb_url, settings.mongodb_database))
 
 
 def assemble(settings: Settings, database: Database[Document]) -> Deps:
-    """Return everything the handler needs, on a *database* of the caller's."""
+    """Return the handler's dependencies on the caller's *database*."""
     clock, observability = settings.clock, observe("engager")
     conversions = Conversions(database.activations, database.conversions, clock)
     opt_outs = OptOuts(database.optouts, clock)
@@ -45,42 +44,42 @@ def assemble(settings: Settings, database: Database[Document]) -> Deps:
         customers=MongoCustomers(database.customers),
         ledger=MongoLedger(database.activations, clock),
         templates=Templates(),
-        outward=outbound.outward(settings),
+        outbound=outbound_channels(settings),
         controls=Controls(database, every_s=settings.poll_seconds, clock=clock, observability=observability),
         opt_outs=opt_outs,
         targets=MongoTargets(database),
-        ceilings=SendRateLimiter(database.ceilings),
+        send_rate_limiter=MongoSendRateLimiter(database.send_rates),
         goals=conversions,
-        forgotten=Forgotten(database.forgotten, settings.signing_secret),
-        tombstones=Tombstones(
+        tombstones=MongoTombstones(database.forgotten, settings.signing_secret),
+        cached_tombstones=CachedTombstones(
             database.forgotten,
             settings.signing_secret,
             every_s=settings.poll_seconds,
             clock=clock,
             observability=observability,
         ),
-        unsubscribe_url=partial(outbound.unsubscribe_url, settings),
+        unsubscribe_url=partial(unsubscribe_url, settings),
         clock=clock,
     )
     return Deps(
         ports=ports,
-        sweeper=Sweeper(
+        sweep=SweepPorts(
             backlog=Backlog(database.activations, clock),
-            catch_up=conversions.catch_up,
-            index=cache(partial(index, database)),
-            tell=observability.logger.warning,
+            apply_early_conversions=conversions.apply_early,
+            ensure_indexes=cache(partial(ensure_indexes, database)),
+            log_warning=observability.logger.warning,
         ),
-        convert=conversions.mark,
-        note=Feedback(database.activations, opt_outs, clock),
+        mark_conversions=conversions.mark,
+        record_mail_event=MailEventRecorder(database.activations, opt_outs, clock),
         forget=partial(forget, database, settings.signing_secret),
-        within=pymongo.timeout,
+        db_deadline=pymongo.timeout,
+        invoke_async=_invoke_async,
         clock=clock,
         observability=observability,
-        hand_over=_hand_over,
     )
 
 
-def _hand_over(function: str, payload: dict[str, Any]) -> None:
-    from shared.invoke import invoke_async  # noqa: PLC0415 - brings boto3, which popups never need
+def _invoke_async(function: str, payload: dict[str, Any]) -> None:
+    from shared.invoke import invoke_async  # noqa: PLC0415 - imports boto3, which popups never need
 
     invoke_async(function, payload)

@@ -14,22 +14,13 @@ from rich.text import Text
 
 from definitions.model.fields import parse_duration
 from engager.forget import BY_USER
+from engager.ledger.states import State
 from opportune.operations import pauses
 from opportune.replay.explain import words
 from shared.errors import InvalidRequest
 from shared.mongodb import Document, translate_errors
 
-STATES = (
-    "sending",
-    "sent",
-    "held",
-    "failed_retryable",
-    "failed_final",
-    "unknown",
-    "suppressed",
-    "held_out",
-    "dropped_late",
-)
+STATES = tuple(state.value for state in State)
 STYLES = {"sent": "green", "failed_final": "red", "unknown": "bold red", "failed_retryable": "yellow", "held": "yellow"}
 BY_TIME = IndexModel([("site", ASCENDING), ("at", DESCENDING), ("state", ASCENDING)], name="by_time")
 

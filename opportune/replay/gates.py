@@ -1,7 +1,7 @@
 """What the gates would have stopped, had the recorded events come in live; by the times of the events.
 
 The very ``gates.lua`` that runs live counts the caps. What needs a customer (his zone, consent, opt-out) or the
-world (pauses, ceilings) cannot be known here, and stops nothing.
+world (pauses, rate limits) cannot be known here, and stops nothing.
 """
 
 from collections import Counter

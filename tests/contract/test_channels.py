@@ -1,4 +1,4 @@
-"""The channels' calls to AWS: against the stand-in, and against an endpoint that fails in every known way."""
+"""The channels' calls to AWS: against moto, and against an endpoint that fails in every known way."""
 
 import http.server
 import json
@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from engager.channels import provider
-from engager.channels.outbound import outward, unsubscribe_url
-from engager.ledger.states import Outcome, State, Undeliverable
-from engager.rulesets import Brief
+from engager.channels.outbound import outbound_channels
+from engager.channels.unsubscribe import unsubscribe_url
+from engager.ledger.states import DeliveryResult, State, Undeliverable
+from engager.rulesets import DeliveryContext
 from shared.contracts import Activation
 from shared.errors import InvalidSettings
 from shared.ruleset import Campaign, Sender, Trigger
@@ -32,15 +33,17 @@ SETTINGS = Settings(
 )
 ID = "0123456789abcdef0123456789abcdef"
 NUMBER = "+436601234567"
-OPTED_OUT = "+436601234599"  # the stand-in takes every number that ends in 99 for one
+OPTED_OUT = "+436601234599"  # moto treats every number that ends in 99 as opted out
 KEYS: dict[str, Any] = {"region_name": "eu-central-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
-def brief() -> Brief:
-    """Return what an activation is executed with."""
+def delivery_context() -> DeliveryContext:
+    """Return the context of an activation."""
     trigger = Trigger(key="k", program={}, matchers=[], horizon=0)
     campaign = Campaign("cart", "1", "Cart", trigger, "email", {})
-    return Brief(campaign, campaign, Sender("hello@shop.example", "Shop"), webhook_hosts=["hooks.partner.example"])
+    return DeliveryContext(
+        campaign, campaign, Sender("hello@shop.example", "Shop"), webhook_hosts=["hooks.partner.example"]
+    )
 
 
 def sending(
@@ -49,20 +52,21 @@ def sending(
     content: dict[str, Any],
     client: Callable[[str], Any],
     settings: Settings = SETTINGS,
-) -> Outcome:
+) -> DeliveryResult:
     """Prepare an activation of *channel* and send it."""
     activation = Activation(ID, "shop", "ada", "cart", 1, channel, 0, "Order", "m1")
-    return outward(settings, client=client)[channel](activation, brief(), customer, content)()
+    prepare = outbound_channels(settings, client=client)[channel].prepare
+    return prepare(activation, delivery_context(), customer, content)()
 
 
 def stored(aws: Aws, service: str) -> Any:
-    """Return what the stand-in has taken."""
+    """Return what moto has accepted."""
     with urllib.request.urlopen(f"{aws.url}/moto-api/data.json") as data:
         return json.load(data)[service]
 
 
-def test_ses_takes_an_email_with_a_way_out(aws: Aws) -> None:
-    """The raw message has the headers of one click, and the link in it is this customer's."""
+def test_ses_accepts_an_email_with_an_unsubscribe_link(aws: Aws) -> None:
+    """The raw message has the one-click headers, and the link is this customer's."""
     aws.client("sesv2").create_email_identity(EmailIdentity="shop.example")
     sent = sending("email", {"email": "ada@example.com"}, {"subject": "S", "html": "<p>Hi</p>"}, aws.client)
     assert sent.state is State.SENT
@@ -75,7 +79,7 @@ def test_ses_takes_an_email_with_a_way_out(aws: Aws) -> None:
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
 
 
-def test_sns_takes_a_text_message(aws: Aws) -> None:
+def test_sns_accepts_a_text_message(aws: Aws) -> None:
     """Number and text arrive."""
     sent = sending("sms", {"phone": NUMBER}, {"text": "Hi", "sender_id": "MyShop"}, aws.client)
     assert sent.state is State.SENT
@@ -84,10 +88,10 @@ def test_sns_takes_a_text_message(aws: Aws) -> None:
     assert (sms["phone_number"], sms["message"]) == (NUMBER, "Hi")
 
 
-def test_sns_knows_who_has_opted_out(aws: Aws) -> None:
-    """A number that has said STOP gets nothing."""
-    outcome = sending("sms", {"phone": OPTED_OUT}, {"text": "Hi"}, aws.client)
-    assert outcome == Outcome(State.SUPPRESSED, "opt_out")
+def test_sns_knows_opted_out_numbers(aws: Aws) -> None:
+    """A number that has replied STOP gets nothing."""
+    result = sending("sms", {"phone": OPTED_OUT}, {"text": "Hi"}, aws.client)
+    assert result == DeliveryResult(State.SUPPRESSED, "opt_out")
     assert stored(aws, "sns").get("SMS", []) == []
 
 
@@ -99,8 +103,8 @@ def _endpoint(aws: Aws) -> str:
     return arn
 
 
-def test_sns_takes_a_notification(aws: Aws, endpoint: str) -> None:
-    """The endpoint gets the message that was composed, in JSON per platform."""
+def test_sns_accepts_a_notification(aws: Aws, endpoint: str) -> None:
+    """The endpoint gets the message, with JSON per platform."""
     sent = sending("push", {"push_endpoint": endpoint}, {"title": "Hi"}, aws.client)
     assert sent.state is State.SENT
     (found,) = [each for each in stored(aws, "sns")["PlatformEndpoint"] if each["arn"] == endpoint]
@@ -108,26 +112,27 @@ def test_sns_takes_a_notification(aws: Aws, endpoint: str) -> None:
 
 
 def test_a_disabled_endpoint_is_final(aws: Aws, endpoint: str) -> None:
-    """A device that is gone is not asked again."""
+    """A device that is gone gets no retry."""
     aws.client("sns").set_endpoint_attributes(EndpointArn=endpoint, Attributes={"Enabled": "false"})
-    outcome = sending("push", {"push_endpoint": endpoint}, {"title": "Hi"}, aws.client)
-    assert outcome == Outcome(State.FAILED_FINAL, "EndpointDisabled")
+    result = sending("push", {"push_endpoint": endpoint}, {"title": "Hi"}, aws.client)
+    assert result == DeliveryResult(State.FAILED_FINAL, "EndpointDisabled")
 
 
 def test_preparing_sends_nothing(aws: Aws, endpoint: str) -> None:
-    """Until the call is made, no request is."""
-    ways = outward(SETTINGS, client=aws.client)
+    """No request is made before the call."""
+    channels = outbound_channels(SETTINGS, client=aws.client)
     customer = {"email": "ada@example.com", "phone": NUMBER, "push_endpoint": endpoint}
     for channel, content in {"email": {"text": "x"}, "sms": {"text": "x"}, "push": {"title": "x"}}.items():
-        ways[channel](Activation(ID, "s", "u", "c", 1, channel, 0, "e", "m"), brief(), customer, content)
-    taken = stored(aws, "sns")
+        activation = Activation(ID, "s", "u", "c", 1, channel, 0, "e", "m")
+        channels[channel].prepare(activation, delivery_context(), customer, content)
+    accepted = stored(aws, "sns")
     assert "RawMessage" not in stored(aws, "ses") or stored(aws, "ses")["RawMessage"] == []
-    assert taken.get("SMS", []) == []
-    assert all(not each["messages"] for each in taken["PlatformEndpoint"])
+    assert accepted.get("SMS", []) == []
+    assert all(not each["messages"] for each in accepted["PlatformEndpoint"])
 
 
 def never(service: str) -> Any:
-    """Fail: this test makes no client."""
+    """Fail, because this test needs no client."""
     raise AssertionError(service)
 
 
@@ -139,17 +144,17 @@ def never(service: str) -> Any:
         ("webhook", {"url": "https://evil.example/"}, "forbidden_host"),
     ],
 )
-def test_what_cannot_be_delivered_needs_no_client(channel: str, content: dict[str, Any], code: str) -> None:
-    """It is refused while it is prepared."""
+def test_an_undeliverable_message_needs_no_client(channel: str, content: dict[str, Any], code: str) -> None:
+    """It is refused during preparation."""
     with pytest.raises(Undeliverable) as refused:
         sending(channel, {}, content, never)
     assert refused.value.code == code
 
 
 def test_a_short_secret_stops_the_start() -> None:
-    """Links that anybody could make must never leave."""
+    """Unsubscribe links must not be forgeable."""
     with pytest.raises(InvalidSettings):
-        outward(Settings(ENGAGER, signing_secret="short"))
+        outbound_channels(Settings(ENGAGER, signing_secret="short"))
 
 
 # An endpoint that fails
@@ -157,7 +162,7 @@ def test_a_short_secret_stops_the_start() -> None:
 
 @dataclass
 class Failing:
-    """An AWS endpoint that answers ``status`` with ``code`` (nothing at all for 0), and counts the requests."""
+    """An AWS endpoint that responds with ``status`` and ``code`` (with nothing for 0), and keeps the requests."""
 
     status: int = 200
     code: str = ""
@@ -165,11 +170,11 @@ class Failing:
     requests: list[tuple[str, bytes]] = field(default_factory=list)
 
     def client(self, service: str) -> Any:
-        """Return the client that the Engager uses, led here."""
-        return provider.client(service, read_timeout_s=0.5, endpoint_url=self.url, **KEYS)
+        """Return the Engager's own client, with this endpoint."""
+        return provider.aws_client(service, read_timeout_s=0.5, endpoint_url=self.url, **KEYS)
 
-    def answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
-        """Answer one request."""
+    def respond(self, handler: http.server.BaseHTTPRequestHandler) -> None:
+        """Respond to one request."""
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         self.requests.append((handler.path, body))
         if b"CheckIfPhoneNumberIsOptedOut" in body:
@@ -197,10 +202,10 @@ def _failing() -> Iterator[Failing]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            fake.answer(self)
+            fake.respond(self)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name in the base class
-            """Say nothing."""
+            """Log nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     fake.url = f"http://127.0.0.1:{server.server_port}"
@@ -235,25 +240,25 @@ CONTENT = {"title": "Hi", "subject": "Hi", "text": "Hi"}
         (400, "SendingPausedException", State.FAILED_RETRYABLE),
     ],
 )
-def test_every_failure_is_one_request_and_one_verdict(
+def test_every_failure_is_one_request_and_one_result(
     failing: Failing, channel: str, status: int, code: str, state: State | None
 ) -> None:
-    """The real client never repeats; what nobody knows is unknown, or tried again where the device can tell.
+    """The real client never retries. An ambiguous call is unknown; a push may be retried.
 
-    What is wrong with us and not with the message is tried again, too, and ends in the queue of dead deliveries.
+    Refusals of the account, not of the message, are retried until they reach the dead-letter queue.
     """
     failing.status, failing.code = status, code
-    outcome = sending(channel, CUSTOMER, CONTENT, failing.client)
+    result = sending(channel, CUSTOMER, CONTENT, failing.client)
     ambiguous = State.FAILED_RETRYABLE if channel == "push" else State.UNKNOWN
-    assert outcome.state is (state or ambiguous)
-    assert outcome.reason
+    assert result.state is (state or ambiguous)
+    assert result.reason
     assert len([body for _, body in failing.requests if b"CheckIfPhone" not in body]) == 1
 
 
 def test_ses_gets_tags_and_configuration_set(failing: Failing) -> None:
-    """Every event of SES comes back with activation, campaign and site."""
+    """SES returns activation, campaign and site with every event."""
     failing.status, failing.code = 400, "MessageRejected"
-    assert sending("email", CUSTOMER, CONTENT, failing.client) == Outcome(State.FAILED_FINAL, "MessageRejected")
+    assert sending("email", CUSTOMER, CONTENT, failing.client) == DeliveryResult(State.FAILED_FINAL, "MessageRejected")
     request = json.loads(failing.requests[0][1])
     assert request["ConfigurationSetName"] == "opportune"
     assert {tag["Name"]: tag["Value"] for tag in request["EmailTags"]} == {

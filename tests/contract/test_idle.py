@@ -11,9 +11,10 @@ import boto3
 import pytest
 
 from decider.dispatch import AwsDispatch, Doorbells
-from engager.channels.email import Mail
-from engager.channels.ses import SesMailer, ses_client
-from engager.ledger.states import Outcome, State
+from engager.channels.mime import Mail
+from engager.channels.provider import aws_client
+from engager.channels.ses import SesMailer
+from engager.ledger.states import DeliveryResult, State
 from shared.contracts import Activation, Doorbell
 from shared.invoke import LambdaInvoke, no_retry_config
 from tests.support.forgetful import Forgetful
@@ -60,17 +61,17 @@ def address(way: Forgetful) -> str:
 
 def test_an_email_after_a_long_sleep_is_sent(way: Forgetful) -> None:
     """It goes over a connection of its own: on the old one, nobody could say whether it went out."""
-    send = SesMailer(ses_client(idle_s=IDLE_S, endpoint_url=address(way), **KEYS), "")
-    assert send(MAIL) == Outcome(State.SENT, provider_id="m1")
+    send = SesMailer(aws_client("sesv2", idle_s=IDLE_S, endpoint_url=address(way), **KEYS), "")
+    assert send(MAIL) == DeliveryResult(State.SENT, provider_id="m1")
     way.forget()
     time.sleep(2 * IDLE_S)
-    assert send(MAIL) == Outcome(State.SENT, provider_id="m1")
+    assert send(MAIL) == DeliveryResult(State.SENT, provider_id="m1")
     assert way.made == 2
 
 
 def test_emails_in_a_row_share_a_connection(way: Forgetful) -> None:
     """A new one for each would take longer than the rest of it."""
-    send = SesMailer(ses_client(endpoint_url=address(way), **KEYS), "")
+    send = SesMailer(aws_client("sesv2", endpoint_url=address(way), **KEYS), "")
     assert [send(MAIL).state for _ in range(5)] == [State.SENT] * 5
     assert way.made == 1
 

@@ -37,7 +37,10 @@ TRAFFIC = {
 BAD_MODES: list[Mode] = ["slow", "throttle", "error", "reset", "accept_then_timeout", "accept_then_reset", "duplicate"]
 POINTS = [
     *[f"engager.{point}" for point in ("before_claim", "after_claim", "before_settle", "after_settle")],
-    *[f"engager.{point}" for point in ("before_reply", "failing_reply", "spoiled_reply", "before_keep", "after_keep")],
+    *[
+        f"engager.{point}"
+        for point in ("before_reply", "failing_reply", "spoiled_reply", "before_store_popup", "after_store_popup")
+    ],
     *[f"decider.{point}" for point in ("before_apply", "after_apply", "before_queue", "after_queue", "before_reply")],
     *["decider.after_engage", "decider.after_take", "gateway.before_reply"],
 ]

@@ -53,7 +53,7 @@ def test_f15_killed_while_the_provider_answers(lab: Lab) -> None:
 
 def test_f15_killed_while_a_popup_is_kept(lab: Lab) -> None:
     """The event is answered with 503, its repetition with the popup, which is one in the ledger."""
-    for point in ("before_keep", "after_keep"):
+    for point in ("before_store_popup", "after_store_popup"):
         with lab.trial() as trial:
             user = trial.user()
             trial.arm(f"engager.{point}")

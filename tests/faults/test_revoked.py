@@ -53,7 +53,7 @@ def test_what_is_paused_waits_and_is_sent_once(lab: Lab) -> None:
     assert trial.states() == [("sent", "")] * 10
 
 
-def test_what_exceeds_the_ceiling_waits_for_a_later_minute(lab: Lab) -> None:
+def test_messages_beyond_the_rate_limit_wait_for_a_later_minute(lab: Lab) -> None:
     """Seventy text messages at thirty a minute: no minute has more, and all are sent once."""
     with lab.trial(within_ms=600_000) as trial:
         for user in trial.users(70):
@@ -61,7 +61,7 @@ def test_what_exceeds_the_ceiling_waits_for_a_later_minute(lab: Lab) -> None:
         wait_for(lambda: len(trial.rows()) == 70, 20)
         assert len(trial.accepted("sms")) <= 2 * site.TEXTS_PER_MINUTE  # the minute may end meanwhile
     assert trial.states() == [("sent", "")] * 70
-    counts = [row["count"] for row in lab.database.ceilings.find({})]
+    counts = [row["count"] for row in lab.database.send_rates.find({})]
     assert max(counts) <= site.TEXTS_PER_MINUTE
 
 

@@ -1,4 +1,4 @@
-"""Receivers of webhooks: TLS servers on this machine that behave, or do not, and an authority to vouch for them."""
+"""Webhook receivers: TLS servers on this machine that behave well or badly, and a certificate authority for them."""
 
 import datetime as dt
 import socket
@@ -26,7 +26,7 @@ Behave = Callable[[ssl.SSLSocket], None]
 
 
 class Authority:
-    """A certificate authority of the tests' own."""
+    """A certificate authority for the tests."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -37,7 +37,7 @@ class Authority:
         self.context = ssl.create_default_context(cadata=_pem(certificate).decode())
 
     def server_context(self, host: str) -> ssl.SSLContext:
-        """Return the context of a server that can prove to be *host*."""
+        """Return the TLS context of a server with a certificate for *host*."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         certificate = self._signed(name, key, [(x509.SubjectAlternativeName([x509.DNSName(host)]), False)])
@@ -75,7 +75,7 @@ def _pem(certificate: x509.Certificate) -> bytes:
 
 @dataclass
 class Receiver:
-    """A TLS server that keeps what it gets and then does what *behave* says; *connections* counts all that came."""
+    """A TLS server that keeps each request and then calls *behave*. *connections* counts all connections."""
 
     behave: Behave
     port: int = 0
@@ -84,7 +84,7 @@ class Receiver:
     connections: int = 0
 
     def serve(self, listener: socket.socket, context: ssl.SSLContext) -> None:
-        """Serve one connection after the other until the listener is closed."""
+        """Serve one connection after another until the listener is closed."""
         context.sni_callback = lambda _sock, name, _context: self.names.append(name)
         while True:
             try:
@@ -100,7 +100,7 @@ class Receiver:
 
 
 def read_request(sock: socket.socket) -> bytes:
-    """Return one request, headers and body."""
+    """Read one request, headers and body."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += sock.recv(65536) or b"\r\n\r\n"
@@ -113,7 +113,7 @@ def read_request(sock: socket.socket) -> bytes:
 
 @contextmanager
 def receiving(authority: Authority, behave: Behave, *, name: str = HOST) -> Iterator[Receiver]:
-    """Run a receiver that can prove to be *name*."""
+    """Run a receiver with a certificate for *name*."""
     with socket.create_server((LOCAL, 0)) as listener:
         receiver = Receiver(behave, listener.getsockname()[1])
         thread = threading.Thread(target=receiver.serve, args=(listener, authority.server_context(name)))
@@ -125,13 +125,13 @@ def receiving(authority: Authority, behave: Behave, *, name: str = HOST) -> Iter
             thread.join()
 
 
-def answering(answer: bytes) -> Behave:
-    """Return the behaviour of a server that answers at once."""
-    return lambda sock: sock.sendall(answer)
+def answering(response: bytes) -> Behave:
+    """Return the behaviour of a server that sends *response* immediately."""
+    return lambda sock: sock.sendall(response)
 
 
 def dripping(first: bytes) -> Behave:
-    """Return the behaviour of a server that sends *first* and then a byte now and then, for ever."""
+    """Return the behaviour of a server that sends *first*, then one byte at a time without end."""
 
     def behave(sock: ssl.SSLSocket) -> None:
         sock.sendall(first)
@@ -143,37 +143,37 @@ def dripping(first: bytes) -> Behave:
 
 
 def flooding(sock: ssl.SSLSocket) -> None:
-    """Answer with a body without end, as fast as it goes."""
+    """Send an endless body as fast as possible."""
     sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\n")
     while True:
         sock.sendall(b"x" * 65536)
 
 
 def chunks(sock: ssl.SSLSocket) -> None:
-    """Answer with chunks without end."""
+    """Send endless chunks."""
     sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     while True:
         sock.sendall(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
 
 
 def heads(sock: ssl.SSLSocket) -> None:
-    """Answer with headers without end."""
+    """Send endless headers."""
     sock.sendall(b"HTTP/1.1 200 OK\r\n")
     while True:
         sock.sendall(b"X: " + b"y" * 1000 + b"\r\n")
 
 
 def continuing(sock: ssl.SSLSocket) -> None:
-    """Promise an answer, again and again."""
+    """Send endless interim responses."""
     while True:
         sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def silent(sock: ssl.SSLSocket) -> None:
-    """Say nothing until the other side gives up."""
+    """Send nothing until the client gives up."""
     sock.recv(1)
 
 
 def reset(sock: ssl.SSLSocket) -> None:
-    """Cut the connection with a reset."""
+    """Reset the connection."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,113 +1,27 @@
-"""An e-mail as bytes: headers that cannot be broken out of, always a text part and always a way out.
+"""The channel email: MIME messages, sent through SES."""
 
-The way out is one link: in the headers, where mail programs make a button of it (RFC 8058), and in both parts.
-"""
-
-import html
-import re
 from collections.abc import Mapping
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP, EmailPolicy
-from typing import Any, NamedTuple
+from typing import Any
 
-from engager.channels.plaintext import plaintext
-from engager.ledger.states import Content, Undeliverable
+from engager.channels.channel import ClientFactory, OutboundChannel, ProviderCall
+from engager.channels.mime import compose
+from engager.channels.ses import SesMailer
+from engager.channels.unsubscribe import unsubscribe_url
+from engager.ledger.states import RenderedContent
+from engager.rulesets import DeliveryContext
 from shared.contracts import Activation
-from shared.ruleset import Sender
-
-UNFOLDED = frozenset({"list-unsubscribe", "list-unsubscribe-post"})
-MAX_URL_LENGTH = 950  # a line of an e-mail ends at 998
+from shared.settings import Settings
 
 
-class _Policy(EmailPolicy):
-    """SMTP's rules, with headers that machines read left in one line: folding would encode a long URL as a word."""
+def channel(settings: Settings, client: ClientFactory) -> OutboundChannel:
+    """Return the channel, with the unsubscribe links and the configuration set of *settings*."""
 
-    def fold(self, name: str, value: Any) -> str:
-        if name.lower() in UNFOLDED:
-            return f"{name}: {value}{self.linesep}"
-        folded: str = super().fold(name, value)
-        return folded
+    def prepare(
+        activation: Activation, context: DeliveryContext, customer: Mapping[str, Any], content: RenderedContent
+    ) -> ProviderCall:
+        url = unsubscribe_url(settings, activation.site, activation.user, activation.channel)
+        mail = compose(activation, context.sender, customer.get("email"), content, url)
+        send = SesMailer(client("sesv2"), settings.ses_configuration_set)
+        return lambda: send(mail)
 
-    def fold_binary(self, name: str, value: Any) -> bytes:
-        return self.fold(name, value).encode("ascii", "surrogateescape")
-
-
-# 7bit: no relay on the way has a reason to re-encode, and with it break a DKIM signature.
-POLICY = _Policy(linesep=SMTP.linesep, cte_type="7bit")
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-ENDS = tuple(re.compile(rf"</{tag}\s*>", re.IGNORECASE) for tag in ("body", "html"))
-UNTAGGABLE = re.compile(r"[^A-Za-z0-9_-]")  # what SES takes in the value of a tag
-LOCAL_PART = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
-DOMAIN = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-
-
-class Mail(NamedTuple):
-    """One e-mail to one address. ``tags`` come back with every event of SES, ``activation_id`` among them."""
-
-    to: str
-    mime: bytes
-    tags: Mapping[str, str]
-
-
-def compose(activation: Activation, sender: Sender | None, to: Any, content: Content, unsubscribe_url: str) -> Mail:
-    """Return the e-mail with *content*: ``subject``, ``html`` and/or ``text``, already rendered.
-
-    A part that lacks *unsubscribe_url* gets a line with it. Raises `Undeliverable`: no_sender, no_address,
-    invalid_address, invalid_sender, long_url, template_error.
-    """
-    if sender is None:
-        raise Undeliverable("the site has no sender", code="no_sender")
-    if to is None or to == "":
-        raise Undeliverable("the customer has no e-mail address", code="no_address")
-    if len(unsubscribe_url) > MAX_URL_LENGTH:
-        raise Undeliverable("the user id is too long for a link in an e-mail's header", code="long_url")
-    recipient = address(to, code="invalid_address")
-    message = EmailMessage(policy=POLICY)
-    message["From"] = address(sender.address, name=one_line(sender.name), code="invalid_sender")
-    message["To"] = recipient
-    message["Subject"] = one_line(content.get("subject") or "")
-    message["List-Unsubscribe"] = f"<{unsubscribe_url}>"
-    message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    page = html_with_way_out(content.get("html") or "", unsubscribe_url)
-    text = text_with_way_out(content.get("text") or plaintext(page), unsubscribe_url)
-    try:
-        message.set_content(text, cte="quoted-printable")
-        if page:
-            message.add_alternative(page, subtype="html", cte="quoted-printable")
-        mime = message.as_bytes()
-    except UnicodeEncodeError as error:
-        raise Undeliverable("the content is not valid Unicode", code="template_error") from error
-    tags = {"activation_id": activation.id, "campaign": activation.campaign, "site": activation.site}
-    return Mail(recipient.addr_spec, mime, {name: UNTAGGABLE.sub("_", value)[:256] for name, value in tags.items()})
-
-
-def html_with_way_out(page: str, url: str) -> str:
-    """Return *page* with a link to *url* at its end, unless it has one, or is empty."""
-    if not page or url in html.unescape(page):
-        return page
-    link = f'<p style="font-size:12px"><a href="{html.escape(url)}">Unsubscribe</a></p>'
-    end = next((found[-1].start() for tag in ENDS if (found := list(tag.finditer(page)))), len(page))
-    return f"{page[:end]}{link}{page[end:]}"
-
-
-def text_with_way_out(text: str, url: str) -> str:
-    """Return *text* with *url* in a line of its own at the end, unless it has it."""
-    return text if url in text else f"{text.rstrip()}\n\nUnsubscribe: {url}\n"
-
-
-def one_line(text: str) -> str:
-    """Return *text* fit for a header: every run of control characters and line breaks is one space."""
-    return CONTROL.sub(" ", text).strip()
-
-
-def address(text: Any, *, name: str = "", code: str) -> Address:
-    """Return *text* as exactly one address; raise `Undeliverable` with *code* where it is not."""
-    local, _, domain = text.strip().rpartition("@") if isinstance(text, str) else ("", "", "")
-    try:
-        host = domain.encode("idna").decode() if domain else ""
-    except UnicodeError:
-        host = ""
-    if not LOCAL_PART.fullmatch(local) or not DOMAIN.fullmatch(host):
-        raise Undeliverable("this is not one e-mail address", code=code)
-    return Address(display_name=name, username=local, domain=host)
+    return OutboundChannel(prepare)

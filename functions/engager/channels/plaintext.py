@@ -1,14 +1,14 @@
-"""The text part of an e-mail, from its HTML: what a reader without HTML needs, links included."""
+"""The text part of an e-mail, derived from its HTML, links included."""
 
 import re
 from html.parser import HTMLParser
 
 HIDDEN = frozenset({"head", "script", "style", "title", "template"})
-BREAKING = frozenset(
+BLOCK = frozenset(
     {"address", "blockquote", "br", "div", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p"}
     | {"section", "table", "tr", "ul"}
 )
-SPACED = frozenset({"blockquote", "h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "table", "ul"})
+PARAGRAPH = frozenset({"blockquote", "h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "table", "ul"})
 
 
 class _Reader(HTMLParser):
@@ -44,12 +44,12 @@ class _Reader(HTMLParser):
             self.pieces.append(re.sub(r"\s+", " ", data))
 
     def _break(self, tag: str) -> None:
-        if tag in BREAKING:
-            self.pieces.append("\n\n" if tag in SPACED else "\n")
+        if tag in BLOCK:
+            self.pieces.append("\n\n" if tag in PARAGRAPH else "\n")
 
 
 def plaintext(html: str) -> str:
-    """Return *html* as plain text: a paragraph per block, list items with a dash, links in brackets."""
+    """Return *html* as plain text: one paragraph per block, list items with a dash, URLs in parentheses."""
     reader = _Reader()
     reader.feed(html)
     reader.close()

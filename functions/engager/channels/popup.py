@@ -1,37 +1,20 @@
-"""A popup as the tag paints it."""
+"""A popup in the form that the site tag shows."""
 
 import html
 import re
 
-from engager.ledger.states import Content, Undeliverable
+from engager.ledger.states import RenderedContent, Undeliverable
 from shared.contracts import Activation
 
 DEFAULT_LAYOUT = "modal"
 URL_SCHEMES = frozenset({"http", "https", "mailto", "tel"})
-# What a browser drops before it looks for the scheme: "java\nscript:" is "javascript:" to it.
-IGNORED_IN_URL = re.compile(r"[\x00-\x20\x7f]+")
+# Browsers drop these characters before they read the scheme: "java\nscript:" is "javascript:".
+IGNORED_IN_SCHEME = re.compile(r"[\x00-\x20\x7f]+")
 SCHEME = re.compile(r"([^/?#:]*):")
 
-
-# What a popup is made of. Nothing that runs, loads a page, takes input, or reaches out of the popup's box.
+# Sanitised HTML keeps these. None of them runs code, loads a page, takes input or leaves the popup's box.
 TAGS = frozenset(
-    {
-        "a",
-        "abbr",
-        "b",
-        "blockquote",
-        "br",
-        "center",
-        "code",
-        "div",
-        "em",
-        "figcaption",
-        "figure",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-    }
+    {"a", "abbr", "b", "blockquote", "br", "center", "code", "div", "em", "figcaption", "figure", "h1", "h2", "h3"}
     | {"h4", "h5", "h6", "hr", "i", "img", "li", "mark", "ol", "p", "pre", "s", "small", "span", "strong", "sub", "sup"}
     | {"table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", "ul"}
 )
@@ -43,7 +26,7 @@ ATTRIBUTES = {
     "td": frozenset({"align", "colspan", "rowspan", "valign", "width"}),
     "th": frozenset({"align", "colspan", "rowspan", "scope", "valign", "width"}),
 }
-# None of them takes an address or a position: a style neither calls home nor covers the page.
+# None of these takes a URL or a position, so a style can neither load anything nor cover the page.
 STYLES = frozenset(
     {"background-color", "border", "border-color", "border-radius", "border-style", "border-width", "color"}
     | {"display", "font-family", "font-size", "font-style", "font-weight", "gap", "height", "letter-spacing"}
@@ -51,18 +34,19 @@ STYLES = frozenset(
     | {"padding-bottom", "padding-left", "padding-right", "padding-top", "text-align", "text-decoration"}
     | {"text-transform", "vertical-align", "white-space", "width"}
 )
+# Optional fields of `definitions.model.popup` that the tag gets unchanged.
+UNCHANGED = ("image", "close", "delay", "dismiss_after", "theme")
 
 
-# What the tag gets as it was written: the fields of `definitions.model.popup` that are not always there.
-AS_WRITTEN = ("image", "close", "delay", "dismiss_after", "theme")
+def compose(
+    activation: Activation, rendered: RenderedContent, variant: str | None = None, priority: int = 0
+) -> RenderedContent:
+    """Return the popup for the tag: id, campaign, layout, title, body, actions, and the optional fields.
 
-
-def popup(activation: Activation, rendered: Content, variant: str | None = None, priority: int = 0) -> Content:
-    """Return what the tag paints: id, campaign, layout, title, body, actions, and whatever else there is.
-
-    *priority*: of several that wait on a page the highest goes first. ``html`` is sanitised. ``expires`` is a time,
-    beside that of the match, ``at``: browsers' clocks are off, and the difference of the two is not. Raises
-    `Undeliverable` for a URL that came out with a scheme that runs code.
+    ``priority``: of several popups that wait on a page, the tag shows the highest first; left out if 0.
+    ``html``: sanitised.
+    ``at``, ``expires``: the match and the expiry, ms. The tag uses their difference, because browser clocks are wrong.
+    Raises `Undeliverable` if a rendered URL has a scheme that runs code.
     """
     actions = rendered.get("actions") or []
     for linked in (*actions, rendered.get("image") or {}):
@@ -80,14 +64,14 @@ def popup(activation: Activation, rendered: Content, variant: str | None = None,
     if priority:
         content["priority"] = priority
     if rendered.get("html"):
-        content["html"] = sanitised(rendered["html"])
+        content["html"] = sanitise(rendered["html"])
     if rendered.get("expires"):
         content |= {"at": activation.at, "expires": activation.at + rendered["expires"]}
-    return content | {name: rendered[name] for name in AS_WRITTEN if name in rendered}
+    return content | {name: rendered[name] for name in UNCHANGED if name in rendered}
 
 
-def sanitised(markup: str) -> str:
-    """Return *markup* without whatever could run code, load a page, take input or cover the site's own page."""
+def sanitise(markup: str) -> str:
+    """Return *markup* without anything that could run code, load a page, take input or cover the site's page."""
     import nh3  # noqa: PLC0415 - most popups have no HTML
 
     return nh3.clean(
@@ -102,7 +86,7 @@ def sanitised(markup: str) -> str:
 
 
 def check_url(url: str) -> None:
-    """Raise `Undeliverable` unless *url* is relative or has a scheme of ``URL_SCHEMES``."""
-    scheme = SCHEME.match(IGNORED_IN_URL.sub("", html.unescape(url)))
+    """Raise `Undeliverable` unless *url* is relative or has one of ``URL_SCHEMES``."""
+    scheme = SCHEME.match(IGNORED_IN_SCHEME.sub("", html.unescape(url)))
     if scheme and scheme[1].lower() not in URL_SCHEMES:
-        raise Undeliverable("a URL has a scheme that is not allowed", code="unsafe_url")
+        raise Undeliverable("a URL has a scheme other than http, https, mailto or tel", code="unsafe_url")

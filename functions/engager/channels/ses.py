@@ -1,29 +1,24 @@
-"""E-mail through Amazon SES."""
+"""Amazon SES, which sends e-mails."""
 
 from typing import Any
 
-from engager.channels.email import Mail
-from engager.channels.provider import READ_TIMEOUT_S, attempt, client
-from engager.ledger.states import Outcome
-
-
-def ses_client(*, read_timeout_s: float = READ_TIMEOUT_S, **options: Any) -> Any:
-    """Return an SES v2 client that calls once; *options* go to boto3."""
-    return client("sesv2", read_timeout_s=read_timeout_s, **options)
+from engager.channels.mime import Mail
+from engager.channels.provider import attempt
+from engager.ledger.states import DeliveryResult
 
 
 class SesMailer:
-    """Sends an e-mail by SES v2; *configuration_set* may be empty.
+    """Sends an e-mail through SES v2. *configuration_set* may be empty.
 
-    An ambiguous call is `unknown`: SES cannot recognise a repeat, so there is none.
+    SES cannot recognise a retry. So an ambiguous call ends as `unknown`, and is not made again.
     """
 
     def __init__(self, client: Any, configuration_set: str) -> None:
         self._client = client
         self._options = {"ConfigurationSetName": configuration_set} if configuration_set else {}
 
-    def __call__(self, mail: Mail) -> Outcome:
-        """Send *mail* once and return the outcome."""
+    def __call__(self, mail: Mail) -> DeliveryResult:
+        """Send *mail* once and return the result."""
         return attempt(
             lambda: self._client.send_email(
                 Destination={"ToAddresses": [mail.to]},

@@ -1,6 +1,6 @@
-"""Text messages through SNS, to numbers that have not said STOP.
+"""The channel sms: text messages through SNS, to numbers that have not replied STOP.
 
-SNS takes a message to a number that has opted out and drops it without a word, so the number is asked about first:
+SNS accepts a message to an opted-out number and drops it silently. So the number is checked first:
 
     opted out?  ── yes ─────────▶ suppressed: opt_out
                 ── no answer ───▶ failed_retryable: nothing was sent
@@ -10,11 +10,15 @@ https://docs.aws.amazon.com/sns/latest/dg/sms_sending-overview.html
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from engager.channels import sns
+from engager.channels.channel import ClientFactory, OutboundChannel, ProviderCall
 from engager.channels.provider import attempt
-from engager.ledger.states import Content, Outcome, State, Undeliverable
+from engager.ledger.states import DeliveryResult, RenderedContent, State, Undeliverable
+from engager.rulesets import DeliveryContext
+from shared.contracts import Activation
 
 E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 SEPARATORS = re.compile(r"[\s().-]+")
@@ -30,22 +34,37 @@ class Sms(NamedTuple):
     sender_id: str = ""
 
 
-def compose(to: Any, content: Content) -> Sms:
-    """Return the message with *content*: ``text`` and, where the site has one, ``sender_id``; already rendered.
+def channel(client: ClientFactory) -> OutboundChannel:
+    """Return the channel."""
 
-    Raises `Undeliverable`: no_phone, invalid_phone, empty_message, long_message, invalid_sender,
-    template_error.
+    def prepare(
+        activation: Activation,  # noqa: ARG001 - one signature for all channels
+        context: DeliveryContext,  # noqa: ARG001
+        customer: Mapping[str, Any],
+        content: RenderedContent,
+    ) -> ProviderCall:
+        sms = compose(customer.get("phone"), content)
+        send = SnsTexter(client("sns"))
+        return lambda: send(sms)
+
+    return OutboundChannel(prepare)
+
+
+def compose(to: Any, content: RenderedContent) -> Sms:
+    """Return the message with *content*: ``text`` and, if the site has one, ``sender_id``, rendered.
+
+    Raises `Undeliverable`: no_phone, invalid_phone, empty_message, long_message, invalid_sender, template_error.
     """
     if to is None or to == "":
-        raise Undeliverable("the customer has no telephone number", code="no_phone")
+        raise Undeliverable("the customer has no phone number", code="no_phone")
     number = SEPARATORS.sub("", to) if isinstance(to, str) else ""
     if not E164.fullmatch(number):
-        raise Undeliverable("this is not a telephone number in E.164, such as +436601234567", code="invalid_phone")
-    text = sns.sendable(str(content.get("text") or "").strip())
+        raise Undeliverable("expected a phone number in E.164, such as +436601234567", code="invalid_phone")
+    text = sns.check_encodable(str(content.get("text") or "").strip())
     if not text:
-        raise Undeliverable("the message came out empty", code="empty_message")
+        raise Undeliverable("the rendered message is empty", code="empty_message")
     if len(text) > MAX_LENGTH:
-        raise Undeliverable(f"the message has more than {MAX_LENGTH} characters", code="long_message")
+        raise Undeliverable(f"the message is longer than {MAX_LENGTH} characters", code="long_message")
     sender_id = str(content.get("sender_id") or "")
     if sender_id and not SENDER_ID.fullmatch(sender_id):
         raise Undeliverable("a sender id has 1 to 11 letters, digits and '-'", code="invalid_sender")
@@ -53,30 +72,28 @@ def compose(to: Any, content: Content) -> Sms:
 
 
 class SnsTexter:
-    """Sends a text message by SNS. An ambiguous call is `unknown`: nobody can recognise a repeat."""
+    """Sends a text message through SNS. An ambiguous call ends as `unknown`, because SNS cannot recognise a retry."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def __call__(self, sms: Sms) -> Outcome:
-        """Send *sms* once, unless its receiver has opted out, and return the outcome."""
-        answers: list[dict[str, Any]] = []
+    def __call__(self, sms: Sms) -> DeliveryResult:
+        """Send *sms* once, unless its number has opted out, and return the result."""
+        responses: list[dict[str, Any]] = []
 
-        def ask() -> dict[str, Any]:
-            answers.append(self._client.check_if_phone_number_is_opted_out(phoneNumber=sms.to))
-            return answers[-1]
+        def check_opt_out() -> dict[str, Any]:
+            responses.append(self._client.check_if_phone_number_is_opted_out(phoneNumber=sms.to))
+            return responses[-1]
 
-        asked = attempt(ask, ambiguous=State.FAILED_RETRYABLE)
-        if asked.reason == "InvalidParameter":
-            return Outcome(State.FAILED_FINAL, "invalid_phone")
-        if asked.state is not State.SENT:
-            # Whatever the reason, no message was sent.
-            return Outcome(State.FAILED_RETRYABLE, asked.reason)
-        if answers[-1].get("isOptedOut"):
-            return Outcome(State.SUPPRESSED, "opt_out")
-        values = {"AWS.SNS.SMS.SMSType": "Promotional"}
+        checked = attempt(check_opt_out, ambiguous=State.FAILED_RETRYABLE)
+        if checked.reason == "InvalidParameter":
+            return DeliveryResult(State.FAILED_FINAL, "invalid_phone")
+        if checked.state is not State.SENT:
+            # Nothing was sent yet, so every failure can be retried.
+            return DeliveryResult(State.FAILED_RETRYABLE, checked.reason)
+        if responses[-1].get("isOptedOut"):
+            return DeliveryResult(State.SUPPRESSED, "opt_out")
+        attributes = {"AWS.SNS.SMS.SMSType": "Promotional"}
         if sms.sender_id:
-            values["AWS.SNS.SMS.SenderID"] = sms.sender_id
-        return attempt(
-            lambda: self._client.publish(PhoneNumber=sms.to, Message=sms.text, MessageAttributes=sns.attributes(values))
-        )
+            attributes["AWS.SNS.SMS.SenderID"] = sms.sender_id
+        return attempt(lambda: sns.publish(self._client, sms.text, attributes, PhoneNumber=sms.to))

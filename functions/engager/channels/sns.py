@@ -1,21 +1,15 @@
-"""Amazon SNS, for messages to one telephone number or one device: nothing here has a topic."""
+"""Amazon SNS, which sends text messages and pushes: to one number or one device, never to a topic."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from engager.channels.provider import READ_TIMEOUT_S, client
 from engager.ledger.states import Undeliverable
 
-Attributes = dict[str, dict[str, str]]
+MessageAttributes = dict[str, dict[str, str]]
 
 
-def sns_client(*, read_timeout_s: float = READ_TIMEOUT_S, **options: Any) -> Any:
-    """Return an SNS client that calls once; *options* go to boto3."""
-    return client("sns", read_timeout_s=read_timeout_s, **options)
-
-
-def sendable(text: str) -> str:
-    """Return *text*; raises `Undeliverable` where it holds halves of characters, which no request can carry."""
+def check_encodable(text: str) -> str:
+    """Return *text*; raise `Undeliverable` if it has unpaired surrogates, which no request can carry."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -23,6 +17,11 @@ def sendable(text: str) -> str:
     return text
 
 
-def attributes(values: Mapping[str, str]) -> Attributes:
-    """Return *values* as the message attributes of a publish call, all of them texts."""
+def _message_attributes(values: Mapping[str, str]) -> MessageAttributes:
+    """Return *values* as the string attributes of a publish call."""
     return {name: {"DataType": "String", "StringValue": value} for name, value in values.items()}
+
+
+def publish(client: Any, message: str, attributes: Mapping[str, str], **request: Any) -> Any:
+    """Publish *message* with *attributes*; *request* says to whom. Returns the response, raises AWS errors."""
+    return client.publish(Message=message, MessageAttributes=_message_attributes(attributes), **request)

@@ -1,7 +1,7 @@
-"""Where a webhook may go: HTTPS, to a host of the site's list, at addresses that are public.
+"""Where a webhook may go: over HTTPS, to a host that the site lists, at public addresses.
 
-Only what is written exactly like ``https://host/path?query`` is a URL here. Two parsers that read the same odd text
-in two ways are how such a check is passed: user names, ports, backslashes, blanks and control characters are refused.
+Only ``https://host/path?query``, written exactly like that, is a URL here. Such checks are bypassed when two parsers
+read the same odd text differently. So user names, other ports, backslashes, spaces and control characters are refused.
 """
 
 import ipaddress
@@ -25,32 +25,32 @@ NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class Target(NamedTuple):
-    """A checked URL: ``host`` in ASCII, and ``path`` with the query as it goes into the request line."""
+    """A checked URL: ``host`` in ASCII, and ``path`` with the query, as in the request line."""
 
     host: str
     path: str
 
 
-def target(url: object, hosts: Iterable[str]) -> Target:
-    """Return where *url* leads, one of *hosts*; raises `Undeliverable`: invalid_url, forbidden_host."""
+def parse_target(url: object, hosts: Iterable[str]) -> Target:
+    """Return the target of *url*, on one of *hosts*; raises `Undeliverable`: invalid_url, forbidden_host."""
     found = URL.fullmatch(url) if isinstance(url, str) and len(url) <= MAX_URL_LENGTH else None
     host = _ascii(found["host"]) if found else None
     if found is None or host is None:
-        raise Undeliverable("a webhook's URL is https://host/path, without user name and port", code="invalid_url")
+        raise Undeliverable("expected https://host/path without a user name or a port", code="invalid_url")
     if host not in {_ascii(each) for each in hosts}:
-        raise Undeliverable(f"the site does not list {host} in its webhook hosts", code="forbidden_host")
+        raise Undeliverable(f"{host} is not one of the site's webhook hosts", code="forbidden_host")
     rest = found["rest"].partition("#")[0]
     return Target(host, rest if rest.startswith("/") else f"/{rest}")
 
 
 def resolve(host: str) -> list[str]:
-    """Return the addresses of *host*, in the system's order, each once; raises `OSError`."""
+    """Return the addresses of *host* in the system's order, each once; raises `OSError`."""
     found = socket.getaddrinfo(host, HTTPS_PORT, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 def is_public(address: str) -> bool:
-    """Return whether *address* lies in the public internet, also after every translation that a router makes."""
+    """Return whether *address* is on the public internet, also after every translation that a router makes."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -63,12 +63,12 @@ def is_public(address: str) -> bool:
         return _is_public_v4(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF))
     if parsed.sixtofour is not None:
         return _is_public_v4(parsed.sixtofour)
-    # Teredo (2001::/32) is not global to `ipaddress`; a scope marks a link's own address.
+    # `ipaddress` does not count Teredo (2001::/32) as global. A scope id marks a link-local address.
     return parsed in GLOBAL_UNICAST and parsed.is_global and parsed.scope_id is None
 
 
 def _is_public_v4(address: ipaddress.IPv4Address) -> bool:
-    # `is_global` lets multicast pass.
+    # `is_global` is true for multicast addresses.
     return address.is_global and not address.is_multicast
 
 

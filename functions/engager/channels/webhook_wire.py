@@ -1,10 +1,10 @@
-"""One POST over HTTPS that nobody can lead astray or hold up.
+"""One POST over HTTPS that a receiver can neither redirect to another host nor keep waiting.
 
     resolve once ──▶ every address public? ──▶ connect to one of these addresses ──▶ TLS for the host's name ──▶ POST
 
-The name is looked up once and the connection goes to an address that was checked, so a second, different answer of
-the name server changes nothing. No proxy, no redirect, no repetition. All of it, from the look-up to the last byte
-of the answer, ends at one deadline: each wait gets what is left, so that a byte a second buys nothing.
+The host is resolved once, and the connection goes to an address that was checked. So DNS rebinding has no effect. There
+is no proxy, no redirect and no retry. One deadline covers everything from the look-up to the last byte of the response:
+each wait gets the time that is left, so a receiver that sends a byte a second gains nothing.
 """
 
 import http.client
@@ -23,39 +23,39 @@ from urllib.parse import urlsplit
 from engager.channels.webhook_address import HTTPS_PORT, IsPublic, Resolve, Target, is_public, resolve
 from shared.errors import OpportuneError
 
-LIMIT_S = 3.0
-ANSWER_LIMIT_BYTES = 64 * 1024
-ADDRESSES_TRIED = 3
+TIME_LIMIT_S = 3.0
+MAX_RESPONSE_BYTES = 64 * 1024
+MAX_ADDRESSES = 3
 
 
 class Post(Protocol):
-    """POST *body* to a target once and return the status; raises `WireFailed`."""
+    """POST *body* to a target once and return the status; raises `PostFailed`."""
 
     def __call__(self, target: Target, headers: Mapping[str, str], body: bytes) -> int: ...
 
 
-class WireFailed(OpportuneError):
-    """There is no answer. ``code`` says why; ``retryable``: another try may help, and the receiver tells repeats."""
+class PostFailed(OpportuneError):
+    """There was no response. ``code`` says why, ``retryable`` whether a retry may help."""
 
-    code = "no_answer"
+    code = "no_response"
     retryable = True
 
 
-class ForbiddenAddress(WireFailed):
-    """The host's name leads, with one address at least, to where no webhook may go."""
+class ForbiddenAddress(PostFailed):
+    """At least one address of the host is not public."""
 
     code = "forbidden_address"
     retryable = False
 
 
 class Deadline:
-    """An instant *seconds* from now that nothing outlasts."""
+    """A point in time *seconds* from now."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Return the seconds that are left, more than 0; raises `TimeoutError`."""
+        """Return the seconds that are left, always more than 0; raises `TimeoutError` once there are none."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -68,9 +68,9 @@ def https_post(
     is_public: IsPublic = is_public,
     context: ssl.SSLContext | None = None,
     port: int = HTTPS_PORT,
-    limit_s: float = LIMIT_S,
+    limit_s: float = TIME_LIMIT_S,
 ) -> Post:
-    """Return the way to a webhook's receiver; each call takes *limit_s* at most. *context*: whom to trust."""
+    """Return a `Post` over HTTPS. Each call takes *limit_s* at most. *context*: the authorities to trust."""
     trust = context or ssl.create_default_context()
 
     def post(target: Target, headers: Mapping[str, str], body: bytes) -> int:
@@ -78,92 +78,95 @@ def https_post(
         addresses = _resolved(target.host, resolve, deadline)
         if not all(is_public(address) for address in addresses):
             raise ForbiddenAddress("the host has an address that is not public")
-        with closing(_connected(addresses, port, deadline)) as plain, _tls(plain, trust, target.host, deadline) as sock:
+        with (
+            closing(_connected(addresses, port, deadline)) as plain,
+            _tls(plain, trust, target.host, deadline) as sock,
+        ):
             return _exchange(sock, target, headers, body, deadline)
 
     return post
 
 
-def sink_post(address: str, *, limit_s: float = LIMIT_S) -> Post:
-    """Return the way to the one *address*, http://host:port/path, that gets all webhooks instead of their own.
+def sink_post(address: str, *, limit_s: float = TIME_LIMIT_S) -> Post:
+    """Return a `Post` that sends all webhooks to *address*, http://host:port/path, for the local system.
 
-    ``Opportune-Url`` says where each would have gone.
+    The header ``Opportune-Url`` says where each webhook would have gone.
     """
     parts = urlsplit(address)
     host = parts.hostname or ""
 
     def post(target: Target, headers: Mapping[str, str], body: bytes) -> int:
         deadline = Deadline(limit_s)
-        meant = {**headers, "Opportune-Url": f"https://{target.host}{target.path}"}
+        sink_headers = {**headers, "Opportune-Url": f"https://{target.host}{target.path}"}
         with closing(_connected([host], parts.port or 80, deadline)) as sock:
-            return _exchange(sock, Target(parts.netloc, parts.path or "/"), meant, body, deadline)
+            return _exchange(sock, Target(parts.netloc, parts.path or "/"), sink_headers, body, deadline)
 
     return post
 
 
 def _resolved(host: str, resolve: Resolve, deadline: Deadline) -> Sequence[str]:
-    """Return the addresses of *host*; a name server that does not answer is left to a thread of its own."""
+    """Return the addresses of *host*. A thread does the look-up, so that a silent name server can time out."""
     with suppress(ValueError):
         return [str(ipaddress.ip_address(host))]
-    answers: queue.SimpleQueue[Sequence[str] | OSError] = queue.SimpleQueue()
+    results: queue.SimpleQueue[Sequence[str] | OSError] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
-            answers.put(resolve(host))
+            results.put(resolve(host))
         except OSError as error:
-            answers.put(error)
-        except UnicodeError as error:  # a label that is too long
-            answers.put(OSError(str(error)))
+            results.put(error)
+        except UnicodeError as error:  # a label is too long
+            results.put(OSError(str(error)))
 
     threading.Thread(target=look_up, daemon=True).start()
     try:
-        answer = answers.get(timeout=deadline.left())
+        result = results.get(timeout=deadline.left())
     except queue.Empty as error:
-        raise WireFailed("the name server did not answer in time", code="dns_timeout") from error
-    if isinstance(answer, OSError) or not answer:
-        raise WireFailed("the host has no address", code="dns_failed")
-    return answer
+        raise PostFailed("the DNS look-up timed out", code="dns_timeout") from error
+    if isinstance(result, OSError) or not result:
+        raise PostFailed("the host has no address", code="dns_failed")
+    return result
 
 
 def _connected(addresses: Sequence[str], port: int, deadline: Deadline) -> socket.socket:
-    """Return a connection to the first of *addresses* that takes one."""
-    tried = addresses[:ADDRESSES_TRIED]
+    """Return a connection to the first of *addresses* that accepts one."""
+    tried = addresses[:MAX_ADDRESSES]
     for index, address in enumerate(tried):
         try:
-            # A fair share for each, so that one that is silent does not use up the others' time.
+            # Give each address a fair share, so that a silent one does not use up the time of the others.
             sock = socket.create_connection((address, port), timeout=deadline.left() / (len(tried) - index))
         except OSError:
             continue
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
-    raise WireFailed("no connection came about", code="connect_failed")
+    raise PostFailed("no address accepted the connection", code="connect_failed")
 
 
 def _tls(sock: socket.socket, trust: ssl.SSLContext, host: str, deadline: Deadline) -> ssl.SSLSocket:
-    """Return *sock* with TLS on it, to somebody who has proved to be *host*."""
+    """Return *sock* with TLS on it, once the server has proved to be *host*."""
     secure = trust.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
     try:
-        secure.settimeout(deadline.left())  # holds for the handshake as a whole
+        secure.settimeout(deadline.left())  # covers the whole handshake
         secure.do_handshake()
     except OSError as error:
         secure.close()
         code = "tls_certificate" if isinstance(error, ssl.SSLCertVerificationError) else "tls_failed"
-        raise WireFailed(f"no TLS came about: {type(error).__name__}", code=code) from error
+        raise PostFailed(f"the TLS handshake failed: {type(error).__name__}", code=code) from error
     return secure
 
 
 def _exchange(sock: socket.socket, target: Target, headers: Mapping[str, str], body: bytes, deadline: Deadline) -> int:
-    """Send the request and return the answer's status."""
+    """Send the request and return the status of the response."""
     connection = http.client.HTTPConnection(target.host)
     connection.sock = _Timed(sock, deadline)
     try:
         connection.request("POST", target.path, body, {"Host": target.host, "Connection": "close", **headers})
         response = connection.getresponse()
     except TimeoutError as error:
-        raise WireFailed("the answer did not come in time", code="timeout") from error
+        raise PostFailed("the response timed out", code="timeout") from error
     except (OSError, http.client.HTTPException) as error:
-        raise WireFailed(f"the answer did not come: {type(error).__name__}", code="connection_lost") from error
-    # The status says it all. The rest is read so that a receiver that is still writing is not cut off; within limits.
+        raise PostFailed(f"the connection was lost: {type(error).__name__}", code="connection_lost") from error
+    # The status is enough. Read the rest, within limits, so that a receiver that is still writing is not cut off.
     with suppress(OSError, http.client.HTTPException):
         while response.read(8192):
             pass
@@ -171,7 +174,7 @@ def _exchange(sock: socket.socket, target: Target, headers: Mapping[str, str], b
 
 
 class _Timed:
-    """A socket as `http.client` uses it, whose every wait ends at the deadline."""
+    """A socket, as `http.client` uses it, on which every wait ends at the deadline."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self._sock = sock
@@ -184,26 +187,26 @@ class _Timed:
             rest = rest[self._sock.send(rest) :]
 
     def makefile(self, mode: str) -> io.BufferedReader:  # noqa: ARG002 - the signature of sockets
-        return io.BufferedReader(_Answer(self._sock, self._deadline))
+        return io.BufferedReader(_Response(self._sock, self._deadline))
 
     def close(self) -> None:
-        """Leave the socket to the one who has opened it."""
+        """Do nothing: `https_post` closes the socket."""
 
 
-class _Answer(io.RawIOBase):
-    """The bytes of an answer, headers included, up to the limit; there it breaks off."""
+class _Response(io.RawIOBase):
+    """The bytes of a response, headers included; fails beyond the limit."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self._sock = sock
         self._deadline = deadline
-        self._left = ANSWER_LIMIT_BYTES
+        self._left = MAX_RESPONSE_BYTES
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         if self._left <= 0:
-            raise OSError("the answer is too long")
+            raise OSError("the response is too long")
         self._sock.settimeout(self._deadline.left())
         count = self._sock.recv_into(memoryview(buffer)[: self._left])
         self._left -= count

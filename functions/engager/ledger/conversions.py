@@ -1,14 +1,14 @@
-"""Conversions: the ledger learns that an activation has reached its goal.
+"""Conversions: record in the ledger that an activation reached its goal.
 
-The goal may be reached before the row is there: its message still waits in the queue, or its delay is not over.
-The browser that waits for an answer cannot wait for that, so such a conversion is kept by itself, and a sweep
-carries it over. After a week nobody expects the row any more.
+The goal may come before the row: the message still waits in the queue, or its delay has not ended. The browser cannot
+wait for that. So an early conversion goes to a collection of its own, and a sweep moves it to the row. It expires after
+a week.
 
-    mark ── row there ──▶ `converted`
-         ── no row ─────▶ conversions ──(sweep)──▶ `converted`
+    mark ── row exists ──▶ `converted`
+         ── no row ──────▶ conversions ──(sweep)──▶ `converted`
 
-A message that is not sent yet, held or to be tried again, is called back in the same step, unless its campaign wants
-otherwise: nobody is reminded of what he has done. One that is still in the queue is looked for here before it is sent.
+The same step recalls a message that is held or waits for a retry, unless its campaign says otherwise: the customer has
+already done what it would ask for. The Engager looks up the goal of a queued message just before it sends it.
 """
 
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ from pymongo import UpdateOne
 from pymongo.collection import Collection
 from pymongo.write_concern import WriteConcern
 
-from engager.ledger.ledger import NO_LONGER_HELD, NOT_YET_SENT, moment
-from engager.ledger.states import State
+from engager.ledger.ledger import UNSET_HELD, to_datetime
+from engager.ledger.states import NOT_YET_SENT, State
 from shared.clock import Clock
 from shared.contracts import Conversion
 from shared.mongodb import Document, translate_errors
 
-MOST_PER_SWEEP = 500
+MAX_PER_SWEEP = 500
 
 
 class Conversions:
-    """Writes ``converted`` into *rows*; *early* keeps what comes before its row. Raises `Unavailable`."""
+    """Writes ``converted`` into *rows*; *early* keeps conversions that have no row yet. Raises `Unavailable`."""
 
     def __init__(self, rows: Collection[Document], early: Collection[Document], clock: Clock) -> None:
         self._rows = rows.with_options(write_concern=WriteConcern("majority"))
@@ -36,63 +36,61 @@ class Conversions:
         self._clock = clock
 
     def mark(self, conversions: Sequence[Conversion]) -> None:
-        """Mark the rows of *conversions*; the first time stays, and repeats change nothing."""
+        """Mark the rows of *conversions*. The first time is kept, and repeats change nothing."""
         if not conversions:
             return
-        now = moment(self._clock())
-        marks = [UpdateOne({"_id": each.id}, _mark(moment(each.at), now, each.calls_back)) for each in conversions]
+        now = to_datetime(self._clock())
+        marks = [
+            UpdateOne({"_id": each.id}, _marked(to_datetime(each.at), now, each.calls_back)) for each in conversions
+        ]
         with translate_errors():
             if self._rows.bulk_write(marks, ordered=False).matched_count == len(marks):
                 return
             ids = [each.id for each in conversions]
             known = {row["_id"] for row in self._rows.find({"_id": {"$in": ids}}, {"_id": 1})}
-            kept = [
-                UpdateOne(
-                    {"_id": each.id},
-                    {
-                        "$min": {"at": moment(each.at)},
-                        "$set": {"calls_back": each.calls_back},
-                        "$setOnInsert": {"created": now},
-                    },
-                    upsert=True,
-                )
-                for each in conversions
-                if each.id not in known
-            ]
-            if kept:
-                self._early.bulk_write(kept, ordered=False)
-            if known:  # some of them may have come between the two looks
+            early = [self._early_mark(each, now) for each in conversions if each.id not in known]
+            if early:
+                self._early.bulk_write(early, ordered=False)
+            if known:  # rows may have been inserted between the write and the read
                 self._rows.bulk_write(marks, ordered=False)
 
     def reached(self, activation_id: str) -> bool:
-        """Return whether the goal of an activation that has no row yet was reached, and calls it back."""
+        """Return whether an activation without a row reached its goal, and is recalled by it."""
         with translate_errors():
             return self._early.find_one({"_id": activation_id, "calls_back": True}, {"_id": 1}) is not None
 
-    def catch_up(self) -> int:
-        """Mark the rows that have come since; return how many."""
+    def apply_early(self) -> int:
+        """Move early conversions to the rows that exist by now; return how many."""
         join = {"from": self._rows.name, "localField": "_id", "foreignField": "_id", "as": "row"}
-        arrived: list[Document] = [
+        with_row: list[Document] = [
             {"$lookup": join},
             {"$match": {"row": {"$ne": []}}},
-            {"$limit": MOST_PER_SWEEP},
+            {"$limit": MAX_PER_SWEEP},
             {"$project": {"at": 1, "calls_back": 1}},
         ]
-        now = moment(self._clock())
+        now = to_datetime(self._clock())
         with translate_errors():
-            found = list(self._early.aggregate(arrived))
+            found = list(self._early.aggregate(with_row))
             for each in found:
-                self._rows.update_one({"_id": each["_id"]}, _mark(each["at"], now, each.get("calls_back", False)))
+                self._rows.update_one({"_id": each["_id"]}, _marked(each["at"], now, each.get("calls_back", False)))
                 self._early.delete_one({"_id": each["_id"]})
         return len(found)
 
+    def _early_mark(self, conversion: Conversion, now: datetime) -> UpdateOne:
+        changes = {
+            "$min": {"at": to_datetime(conversion.at)},
+            "$set": {"calls_back": conversion.calls_back},
+            "$setOnInsert": {"created": now},
+        }
+        return UpdateOne({"_id": conversion.id}, changes, upsert=True)
 
-def _mark(at: datetime, now: datetime, calls_back: bool) -> list[Document]:
+
+def _marked(at: datetime, now: datetime, calls_back: bool) -> list[Document]:
     """Return the update of a row whose goal was reached at *at*."""
     changes: Document = {"converted": {"$min": ["$converted", at]}}
     if calls_back:
-        waits = {"$in": ["$state", NOT_YET_SENT]}
-        stopped = {"state": State.SUPPRESSED.value, "reason": "goal", "updated": now}
-        changes |= {name: {"$cond": [waits, value, f"${name}"]} for name, value in stopped.items()}
-        changes |= {name: {"$cond": [waits, "$$REMOVE", f"${name}"]} for name in NO_LONGER_HELD}
+        is_pending = {"$in": ["$state", [state.value for state in NOT_YET_SENT]]}
+        suppressed = {"state": State.SUPPRESSED.value, "reason": "goal", "updated": now}
+        changes |= {name: {"$cond": [is_pending, value, f"${name}"]} for name, value in suppressed.items()}
+        changes |= {name: {"$cond": [is_pending, "$$REMOVE", f"${name}"]} for name in UNSET_HELD}
     return [{"$set": changes}]

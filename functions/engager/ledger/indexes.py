@@ -1,4 +1,4 @@
-"""The indexes that the Engager's sweep needs, and how long its small collections keep what they have."""
+"""The indexes that the Engager needs, and when rows of its small collections expire."""
 
 from pymongo import ASCENDING, IndexModel
 from pymongo.database import Database
@@ -10,8 +10,8 @@ HOUR_S = 3600
 WEEK_S = 7 * 24 * HOUR_S
 
 
-def index(database: Database[Document]) -> None:
-    """Make them where they are missing; raises `Unavailable`."""
+def ensure_indexes(database: Database[Document]) -> None:
+    """Create the indexes that are missing; raises `Unavailable`."""
     with translate_errors():
         database.activations.create_indexes(
             [
@@ -20,12 +20,12 @@ def index(database: Database[Document]) -> None:
                 _partial("held", State.HELD, "until"),
             ]
         )
-        database.ceilings.create_index("at", name="expiry", expireAfterSeconds=HOUR_S)
+        database.send_rates.create_index("at", name="expiry", expireAfterSeconds=HOUR_S)
         database.forgotten.create_index("at", name="by_time")
         database.conversions.create_index("created", name="expiry", expireAfterSeconds=WEEK_S)
 
 
-def _partial(name: str, state: State, then: str) -> IndexModel:
+def _partial(name: str, state: State, field: str) -> IndexModel:
     return IndexModel(
-        [("state", ASCENDING), (then, ASCENDING)], name=name, partialFilterExpression={"state": state.value}
+        [("state", ASCENDING), (field, ASCENDING)], name=name, partialFilterExpression={"state": state.value}
     )

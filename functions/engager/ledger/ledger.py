@@ -1,16 +1,16 @@
-"""The ledger: one row per activation, written before anything leaves the house.
+"""The ledger: one row per activation, written before any call to a provider.
 
     Engager A ── claim: insert `sending` ──▶ provider ──▶ settle: `sent` | `failed_…` | `unknown`
-    Engager B ──── claim: row is there ──▶ stop
+    Engager B ──── claim: row exists ──▶ stop
 
-A killed A leaves `sending`. Nobody can say whether the provider has accepted, so after twice the
-Engager's timeout the row becomes `unknown`; it never becomes "not sent". Only `failed_retryable`,
-where the provider has said no, may go back to `sending`, and a compare-and-set lets one do it.
+If A dies, its row stays `sending`, and the provider may have accepted the message. After twice the Engager's timeout
+the row becomes `unknown`, never "not sent". Only `failed_retryable`, a definite refusal, may become `sending` again. A
+compare-and-set lets one Engager do that.
 
     hold ──▶ `held` ──(sweep: compare-and-set on `until`)──▶ `sending` | `suppressed` | `dropped_late` | `held`
 
-A held row is the sweep's alone: it keeps the whole activation in ``held`` until it is settled, and a
-copy of its message changes nothing.
+Only sweeps claim a held row. It keeps the whole activation in ``held`` until it is settled. A copy of its message from
+the queue changes nothing.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,15 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
-from engager.ledger.states import Content, Held, Outcome, State, due, recorded
+from engager.ledger.states import (
+    NOT_YET_SENT,
+    DeliveryResult,
+    HeldActivation,
+    RenderedContent,
+    State,
+    due_at,
+    suppressed_state,
+)
 from shared.clock import Clock
 from shared.contracts import Activation
 from shared.errors import Unavailable
@@ -31,17 +39,16 @@ from shared.mongodb import Document, translate_errors
 ENGAGER_TIMEOUT = timedelta(seconds=30)
 STALE_AFTER = 2 * ENGAGER_TIMEOUT
 DUPLICATE_KEY = 11000
-# Reasons that come after the match: what is not sent yet can be called back.
-CALLED_BACK = frozenset({"cancelled", "goal"})
-NO_LONGER_HELD = {"held": "", "until": ""}
-NOT_YET_SENT = [State.HELD.value, State.FAILED_RETRYABLE.value]
+# Reasons that can follow a match: they recall an activation that was not sent yet.
+RECALLING_REASONS = frozenset({"cancelled", "goal"})
+UNSET_HELD = {"held": "", "until": ""}
 UNSETTLED = [State.SENDING.value, State.UNKNOWN.value]
 
 
 class MongoLedger:
-    """The ledger in MongoDB, collection ``activations``; every write waits for a majority.
+    """The ledger in MongoDB, collection ``activations``. Every write waits for a majority.
 
-    Raises `Unavailable` when the database does not answer: then nothing may be sent.
+    Raises `Unavailable` if the database does not answer: then nothing may be sent.
     """
 
     def __init__(self, rows: Collection[Document], clock: Clock) -> None:
@@ -55,13 +62,13 @@ class MongoLedger:
         reason: str | None = None,
         *,
         variant: str | None = None,
-        held: Held | None = None,
+        held: HeldActivation | None = None,
     ) -> bool:
-        """Take *activation* over in *state*; return ``False`` where it is somebody else's, or done.
+        """Claim *activation* in *state*; return ``False`` if another Engager has it, or it is done.
 
-        *held*: as the sweep has found it. ``attempts`` counts the claims for sending. Raises `Unavailable` where
-        somebody else is sending it right now: the provider may refuse it yet, and then this copy is the one that is
-        left to try again.
+        *held*: what the sweep found; ``None`` for a message of the queue. ``attempts`` counts the claims for sending.
+        Raises `Unavailable` while another Engager is sending the activation. The provider may still refuse it, and
+        then this copy of the message is needed for the retry.
         """
         changes: Document = {"state": state.value, "updated": self._now()}
         if reason is not None:
@@ -74,55 +81,57 @@ class MongoLedger:
                 return True
             unset = {} if reason else {"reason": ""}
             if state is not State.SENDING:
-                unset |= NO_LONGER_HELD
+                unset |= UNSET_HELD
             update = {"$set": changes, **({"$unset": unset} if unset else {}), **({"$inc": attempt} if attempt else {})}
-            if self._rows.update_one(self._takeable(activation.id, held), update).modified_count:
+            if self._rows.update_one(self._claimable(activation.id, held), update).modified_count:
                 return True
-            self._rows.update_one({"_id": activation.id, **stale(self._now())}, interrupted(self._now()))
+            self._rows.update_one({"_id": activation.id, **stale_filter(self._now())}, interrupted_update(self._now()))
             if held is None and self._rows.find_one({"_id": activation.id, "state": State.SENDING.value}, {"_id": 1}):
-                raise Unavailable("another delivery of it is under way", code="in_progress")
+                raise Unavailable("another Engager is sending this activation", code="in_progress")
             return False
 
-    def hold(self, held: Held, reason: str, *, seen: Held | None = None) -> bool:
-        """Keep an activation to be delivered later; return ``False`` where it is somebody else's, or done.
+    def hold(self, held: HeldActivation, reason: str, *, found: HeldActivation | None = None) -> bool:
+        """Hold an activation for later; return ``False`` if another Engager has it, or it is done.
 
-        *seen*: as the sweep has found it, where it was held before.
+        *found*: what the sweep found, if it was held before.
         """
-        changes = self._waiting(held, reason)
+        changes = self._held(held, reason)
         with translate_errors():
-            if seen is None and self._insert(held.activation, changes):
+            if found is None and self._insert(held.activation, changes):
                 return True
             return bool(
-                self._rows.update_one(self._takeable(held.activation.id, seen), {"$set": changes}).modified_count
+                self._rows.update_one(self._claimable(held.activation.id, found), {"$set": changes}).modified_count
             )
 
-    def put_off(self, held: Held, reason: str) -> None:
-        """Hold an activation again that was claimed and that the provider has refused for now."""
+    def hold_claimed(self, held: HeldActivation, reason: str) -> None:
+        """Hold an activation again that this Engager claimed and the provider refused for now."""
         with translate_errors():
             self._rows.update_one(
-                {"_id": held.activation.id, "state": {"$in": UNSETTLED}}, {"$set": self._waiting(held, reason)}
+                {"_id": held.activation.id, "state": {"$in": UNSETTLED}}, {"$set": self._held(held, reason)}
             )
 
-    def settle(self, activation_id: str, outcome: Outcome) -> None:
-        """Write down what came of a claimed activation.
+    def settle(self, activation_id: str, result: DeliveryResult) -> None:
+        """Record the *result* of a claimed activation.
 
-        A row that was taken for interrupted in the meantime is put right: this is the one who knows.
+        The row may be `unknown` by now, if a sweep took this Engager for dead. The result corrects it.
         """
-        if outcome.state is None:
+        if result.state is None:
             return
-        changes: Document = {"state": outcome.state.value, "updated": self._now()}
-        if outcome.provider_id is not None:
-            changes["provider_id"] = outcome.provider_id
-        if outcome.reason is not None:
-            changes["reason"] = outcome.reason
-        unset = NO_LONGER_HELD | ({} if outcome.reason else {"reason": ""})
+        changes: Document = {"state": result.state.value, "updated": self._now()}
+        if result.provider_id is not None:
+            changes["provider_id"] = result.provider_id
+        if result.reason is not None:
+            changes["reason"] = result.reason
+        unset = UNSET_HELD | ({} if result.reason else {"reason": ""})
         with translate_errors():
             self._rows.update_one(
                 {"_id": activation_id, "state": {"$in": UNSETTLED}}, {"$set": changes, "$unset": unset}
             )
 
-    def keep(self, activation: Activation, content: Content, variant: str | None = None) -> Content | None:
-        """Store a popup's *content* as sent, or return the content stored before (``None``: no popup)."""
+    def store_popup(
+        self, activation: Activation, content: RenderedContent, variant: str | None = None
+    ) -> RenderedContent | None:
+        """Store a popup's *content* as sent. If the row exists, return its content instead (``None``: no popup)."""
         values: Document = {"state": State.SENT.value, "content": content, "updated": self._now()}
         if variant is not None:
             values["variant"] = variant
@@ -132,33 +141,34 @@ class MongoLedger:
             row = self._rows.find_one({"_id": activation.id}, {"content": 1})
         return row.get("content") if row else None
 
-    def suppress(self, activations: Sequence[Activation]) -> None:
-        """Record *activations* that a gate has stopped, all in one write; repeats change nothing.
+    def record_suppressed(self, activations: Sequence[Activation]) -> None:
+        """Record *activations* that a gate stopped, all in one write. Repeats change nothing.
 
-        One that was called back in time, while it is held or waits to be tried again, is stopped there; in any other
-        state it stays as it is.
+        If a cancellation or a goal finds a row that was not sent yet, it suppresses that row. Rows in any other state
+        stay as they are.
         """
         if not activations:
             return
         now = self._now()
         values = {
-            each.id: {"state": recorded(each).value, "reason": each.suppressed, "updated": now} for each in activations
+            each.id: {"state": suppressed_state(each).value, "reason": each.suppressed, "updated": now}
+            for each in activations
         }
         with translate_errors():
-            known = self._insert_many([self._row(each, values[each.id]) for each in activations])
-            late = [
+            existing = self._insert_many([self._row(each, values[each.id]) for each in activations])
+            recalls = [
                 UpdateOne(
-                    {"_id": name, "state": {"$in": NOT_YET_SENT}},
-                    {"$set": values[name], "$unset": NO_LONGER_HELD},
+                    {"_id": name, "state": {"$in": [state.value for state in NOT_YET_SENT]}},
+                    {"$set": values[name], "$unset": UNSET_HELD},
                 )
-                for name in known
-                if values[name]["reason"] in CALLED_BACK
+                for name in existing
+                if values[name]["reason"] in RECALLING_REASONS
             ]
-            if late:
-                self._rows.bulk_write(late, ordered=False)
+            if recalls:
+                self._rows.bulk_write(recalls, ordered=False)
 
     def _insert_many(self, rows: list[Document]) -> set[str]:
-        """Insert *rows* and return the ids of those that were there already."""
+        """Insert *rows* and return the ids of those that existed already."""
         try:
             self._rows.insert_many(rows, ordered=False)
         except BulkWriteError as error:
@@ -187,46 +197,46 @@ class MongoLedger:
             "event": activation.event,
             "message_id": activation.message_id,
             "per": activation.per,
-            "at": moment(activation.at),
-            "due": moment(due(activation)),
+            "at": to_datetime(activation.at),
+            "due": to_datetime(due_at(activation)),
             "created": self._now(),
             **values,
         }
 
-    def _takeable(self, activation_id: str, held: Held | None) -> Document:
+    def _claimable(self, activation_id: str, held: HeldActivation | None) -> Document:
         if held is None:
             return {"_id": activation_id, "state": State.FAILED_RETRYABLE.value}
-        return {"_id": activation_id, "state": State.HELD.value, "until": moment(held.until)}
+        return {"_id": activation_id, "state": State.HELD.value, "until": to_datetime(held.until)}
 
-    def _waiting(self, held: Held, reason: str) -> Document:
+    def _held(self, held: HeldActivation, reason: str) -> Document:
         return {
             "state": State.HELD.value,
             "reason": reason,
-            "until": moment(held.until),
-            # Encoded: what a site's events say may have names that a document must not have.
+            "until": to_datetime(held.until),
+            # Encoded, because event attributes may have names that MongoDB does not allow in a document.
             "held": {
                 "activation": msgspec.json.encode(held.activation),
-                "since": held.since,
-                **({"failing": held.failing} if held.failing else {}),
+                "expected_at": held.expected_at,
+                **({"failing_since": held.failing_since} if held.failing_since else {}),
             },
             "updated": self._now(),
         }
 
     def _now(self) -> datetime:
-        return moment(self._clock())
+        return to_datetime(self._clock())
 
 
-def stale(now: datetime) -> Document:
-    """Return the filter of rows whose sender must be dead."""
+def stale_filter(now: datetime) -> Document:
+    """Return the filter of rows whose Engager must have died while sending."""
     return {"state": State.SENDING.value, "updated": {"$lt": now - STALE_AFTER}}
 
 
-def interrupted(now: datetime) -> Document:
-    """Return the update that names such a row: nobody can say what became of it."""
+def interrupted_update(now: datetime) -> Document:
+    """Return the update of such a row: the provider may or may not have accepted the message."""
     changes = {"state": State.UNKNOWN.value, "reason": "interrupted", "updated": now}
-    return {"$set": changes, "$unset": NO_LONGER_HELD}
+    return {"$set": changes, "$unset": UNSET_HELD}
 
 
-def moment(ms: int) -> datetime:
-    """Return a time in ms as MongoDB keeps it."""
+def to_datetime(ms: int) -> datetime:
+    """Return the time *ms* as MongoDB stores it."""
     return datetime.fromtimestamp(ms / 1000, UTC)

@@ -1,4 +1,4 @@
-"""What can become of an activation: the ledger's states, and the error for what never can be delivered."""
+"""The states of an activation in the ledger, and the results that lead to them."""
 
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -6,61 +6,69 @@ from typing import Any, NamedTuple
 from shared.contracts import Activation
 from shared.errors import OpportuneError
 
-Content = dict[str, Any]
+RenderedContent = dict[str, Any]
 
 
 class State(StrEnum):
-    """The state of an activation's row in the ledger."""
+    """The state of an activation's row in the ledger; docs/delivery.md describes each."""
 
     SENDING = "sending"
     SENT = "sent"
+    HELD = "held"
     FAILED_RETRYABLE = "failed_retryable"
     FAILED_FINAL = "failed_final"
     UNKNOWN = "unknown"
     SUPPRESSED = "suppressed"
     HELD_OUT = "held_out"
     DROPPED_LATE = "dropped_late"
-    HELD = "held"
 
 
-class Outcome(NamedTuple):
-    """What came of one delivery.
+# An activation in one of these states was not sent, and can still be recalled.
+NOT_YET_SENT = (State.HELD, State.FAILED_RETRYABLE)
 
-    ``state`` is ``None`` where another invocation has, or had, the activation. ``reason`` is a code,
-    ``provider_id`` the provider's id of what it accepted, ``content`` a rendered popup.
+
+class DeliveryResult(NamedTuple):
+    """The result of one delivery.
+
+    ``state``: of the row now; ``None`` if another invocation has, or had, the activation.
+    ``reason``: a code.
+    ``provider_id``: the provider's id of the message that it accepted.
+    ``content``: a rendered popup.
     """
 
     state: State | None
     reason: str | None = None
     provider_id: str | None = None
-    content: Content | None = None
+    content: RenderedContent | None = None
 
 
-class Held(NamedTuple):
-    """An activation that waits in the ledger.
+class HeldActivation(NamedTuple):
+    """An activation that the ledger holds for a later delivery.
 
-    ``until``: ms, when to look at it again. ``since``: ms, from when it counts as late. ``failing``: ms, since when
-    its release fails, 0 where it does not. ``converted``: its goal was reached meanwhile.
+    ``until``: ms, when a sweep checks it again.
+    ``expected_at``: ms, when it should have been delivered; its lateness counts from here.
+    ``failing_since``: ms, since when its release fails; 0 if it does not.
+    ``converted``: whether its goal was reached meanwhile.
     """
 
     activation: Activation
     until: int
-    since: int
-    failing: int = 0
+    expected_at: int
+    failing_since: int = 0
     converted: bool = False
 
 
 class Undeliverable(OpportuneError):
-    """An activation that can never be delivered; ``code`` is the reason that the ledger keeps."""
+    """An activation that can never be delivered. ``code`` becomes the reason in the ledger."""
 
     code = "undeliverable"
 
 
-def due(activation: Activation) -> int:
-    """Return when (ms) *activation* is to be delivered: at once, or after its delay."""
+def due_at(activation: Activation) -> int:
+    """Return when (ms) *activation* is to be delivered: at its match, or after its delay."""
     return activation.due or activation.at
 
 
-def recorded(activation: Activation) -> State:
-    """Return the state of *activation* where a gate of the Decider has stopped it."""
+def suppressed_state(activation: Activation) -> State:
+    """Return the state of an *activation* that a gate of the Decider stopped."""
     return State.HELD_OUT if activation.suppressed == "holdout" else State.SUPPRESSED

@@ -1,4 +1,4 @@
-"""The Engager on a real MongoDB, with moto's SES and a fake one that fails in every known way."""
+"""The Engager on a real MongoDB, with moto's SES and a fake SES that fails in every known way."""
 
 import base64
 import json
@@ -23,12 +23,14 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
-from engager.channels import outbound
-from engager.channels.ses import ses_client
+from engager.channels.channel import OutboundChannel
+from engager.channels.outbound import outbound_channels
+from engager.channels.provider import aws_client
 from engager.engage import engage
-from engager.handler import Deps, create_handler
+from engager.handler import create_handler
 from engager.ledger.ledger import STALE_AFTER, MongoLedger
-from engager.ledger.states import Outcome, State
+from engager.ledger.states import DeliveryResult, State
+from engager.ports import Deps
 from engager.wiring import assemble
 from shared.contracts import Activation, Engage
 from shared.errors import Unavailable
@@ -40,24 +42,24 @@ from tests.support.lambdas import Context
 NOW = 1_790_000_000_000
 STALE_MS = int(STALE_AFTER.total_seconds() * 1000)
 TIMEOUT_S = 0.5
-KEYS = {"region_name": "eu-central-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+KEYS: dict[str, Any] = {"region_name": "eu-central-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
 Db = Database[dict[str, Any]]
 
 
 @dataclass
 class FakeSes:
-    """An SES endpoint that answers in ``mode``, and keeps every request that reached it.
+    """An SES endpoint that responds as ``mode`` says, and keeps every request.
 
-    Modes: ok, stall (takes the mail, never answers in time), reset (takes it, cuts the connection),
-    or an HTTP status with an error code.
+    Modes: ok, stall (accepts the e-mail and responds too late), reset (accepts it and resets the connection), or an
+    HTTP status with an error code.
     """
 
     mode: str | tuple[int, str] = "ok"
     requests: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
-    def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        """Answer one request in the present mode."""
+    def respond(self, handler: BaseHTTPRequestHandler) -> None:
+        """Respond to one request in the current mode."""
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         self.requests.append(json.loads(body))
         mode = self.mode
@@ -71,11 +73,11 @@ class FakeSes:
             handler.connection.close()
             return
         status, code = mode if isinstance(mode, tuple) else (200, "")
-        answer = {"message": code} if code else {"MessageId": f"ses-{len(self.requests)}"}
+        response = {"message": code} if code else {"MessageId": f"ses-{len(self.requests)}"}
         handler.send_response(status)
         if code:
             handler.send_header("x-amzn-ErrorType", code)
-        payload = json.dumps(answer).encode()
+        payload = json.dumps(response).encode()
         handler.send_header("Content-Length", str(len(payload)))
         handler.end_headers()
         handler.wfile.write(payload)
@@ -83,15 +85,15 @@ class FakeSes:
 
 @pytest.fixture(name="ses")
 def _ses() -> Iterator[FakeSes]:
-    """Run a fake SES on a port of the system's choice."""
+    """Run a fake SES on a free port."""
     fake = FakeSes()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            fake.answer(self)
+            fake.respond(self)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name in the base class
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     fake.url = f"http://127.0.0.1:{server.server_port}"
@@ -135,10 +137,10 @@ def deps(database: Db, ses_url: str, *, now: int = NOW, configuration_set: str =
         clock=lambda: now,
     )
     given = assemble(settings, database)
-    outward = outbound.outward(
-        settings, client=lambda _: ses_client(read_timeout_s=TIMEOUT_S, endpoint_url=ses_url, **KEYS)
+    outbound = outbound_channels(
+        settings, client=lambda name: aws_client(name, read_timeout_s=TIMEOUT_S, endpoint_url=ses_url, **KEYS)
     )
-    return replace(given, ports=replace(given.ports, outward=outward))
+    return replace(given, ports=replace(given.ports, outbound=outbound))
 
 
 def activation(name: str = "a1", campaign: str = "mail", user: str = "ada", **changes: Any) -> Activation:
@@ -149,12 +151,12 @@ def activation(name: str = "a1", campaign: str = "mail", user: str = "ada", **ch
 
 
 def deliver(given: Deps, *activations: Activation) -> list[str]:
-    """Deliver a batch as SQS would; return the ids of the activations that are handed back."""
+    """Deliver a batch as SQS would; return the ids of the activations that go back to the queue."""
     records = [
         {"messageId": one.id, "receiptHandle": "r", "body": msgspec.json.encode(one).decode()} for one in activations
     ]
-    answer = create_handler(given)({"Records": records}, Context())
-    return [item["itemIdentifier"] for item in answer["batchItemFailures"]]
+    response = create_handler(given)({"Records": records}, Context())
+    return [item["itemIdentifier"] for item in response["batchItemFailures"]]
 
 
 def row(database: Db, name: str = "a1") -> dict[str, Any]:
@@ -165,7 +167,7 @@ def row(database: Db, name: str = "a1") -> dict[str, Any]:
 
 
 def test_an_email_arrives_as_mime(site: Db, aws: Any) -> None:
-    """SES gets one raw message with both parts; the ledger says sent, with the id that SES gave."""
+    """SES gets one raw message with both parts; the ledger has it as sent, with the id of SES."""
     aws.client("sesv2").create_email_identity(EmailIdentity="shop.example")
     assert deliver(deps(site, aws.url), activation()) == []
     with urllib.request.urlopen(f"{aws.url}/moto-api/data.json") as data:
@@ -184,8 +186,8 @@ def test_an_email_arrives_as_mime(site: Db, aws: Any) -> None:
     assert row(site)["state"] == "sent"
 
 
-def test_the_row_tells_the_whole_story(site: Db, ses: FakeSes) -> None:
-    """Site, user, campaign, ruleset, channel, event, message, run, match time and states are in the row."""
+def test_the_row_has_every_field(site: Db, ses: FakeSes) -> None:
+    """The row has everything about the activation and its delivery."""
     deliver(deps(site, ses.url), activation(per='["c1"]'))
     now = datetime.fromtimestamp(NOW / 1000, UTC)
     assert row(site) == {
@@ -209,7 +211,7 @@ def test_the_row_tells_the_whole_story(site: Db, ses: FakeSes) -> None:
 
 
 def test_ses_gets_tag_and_configuration_set(site: Db, ses: FakeSes) -> None:
-    """Events of SES come back with the activation's id, through the configuration set."""
+    """The configuration set publishes events, and the tag in them finds the activation."""
     deliver(deps(site, ses.url, configuration_set="opportune"), activation())
     (request,) = ses.requests
     assert {"Name": "activation_id", "Value": "a1"} in request["EmailTags"]
@@ -219,41 +221,41 @@ def test_ses_gets_tag_and_configuration_set(site: Db, ses: FakeSes) -> None:
 
 
 def test_the_same_email_in_many_threads_is_one_mail(site: Db, ses: FakeSes) -> None:
-    """Copies of a message meet at the ledger: one sends, the others wait in the queue until that is over."""
+    """One of several copies of a message is sent; the others go back to the queue meanwhile."""
     given = deps(site, ses.url).ports
-    turned_away: list[str] = []
-    all_others = threading.Event()
+    refused: list[str] = []
+    all_refused = threading.Event()
 
-    def prepare(*prepared: Any) -> Callable[[], Outcome]:
-        call = given.outward["email"](*prepared)
+    def prepare(*arguments: Any) -> Callable[[], DeliveryResult]:
+        call = given.outbound["email"].prepare(*arguments)
 
-        def slow() -> Outcome:
-            assert all_others.wait(60)
+        def slow() -> DeliveryResult:
+            assert all_refused.wait(60)
             return call()
 
         return slow
 
-    ports = replace(given, outward={"email": prepare})
+    ports = replace(given, outbound={"email": OutboundChannel(prepare)})
 
     def copy(_: int) -> State | None:
         try:
             return engage(activation(), ports).state
         except Unavailable as error:
-            turned_away.append(error.code)
-            if len(turned_away) == 7:
-                all_others.set()
+            refused.append(error.code)
+            if len(refused) == 7:
+                all_refused.set()
             return None
 
     assert Counter(together(8, copy)) == {State.SENT: 1, None: 7}
-    assert turned_away == ["in_progress"] * 7
+    assert refused == ["in_progress"] * 7
     assert engage(activation(), given).state is None
     assert len(ses.requests) == 1
     assert row(site)["state"] == "sent"
 
 
 @pytest.mark.parametrize("mode", ["stall", "reset", (500, "InternalServiceError"), (503, "ServiceUnavailable")])
-def test_an_ambiguous_send_is_unknown_and_never_repeated(site: Db, ses: FakeSes, mode: str | tuple[int, str]) -> None:
-    """SES may have taken the mail: exactly one request, no redelivery, and a redelivery sends nothing."""
+def test_an_ambiguous_send_is_unknown_and_never_retried(site: Db, ses: FakeSes, mode: str | tuple[int, str]) -> None:
+    """SES may have accepted the e-mail: there is exactly one request, also after a redelivery."""
     ses.mode = mode
     given = deps(site, ses.url)
     assert deliver(given, activation()) == []
@@ -269,7 +271,7 @@ def test_an_ambiguous_send_is_unknown_and_never_repeated(site: Db, ses: FakeSes,
     [(429, "TooManyRequestsException"), (400, "ThrottlingException"), (400, "LimitExceededException")],
 )
 def test_a_throttled_email_is_sent_once_later(site: Db, ses: FakeSes, refusal: tuple[int, str]) -> None:
-    """The queue gets the message back until SES takes it; then once, and no more."""
+    """The message goes back to the queue until SES accepts it. Then it is sent once."""
     ses.mode = refusal
     given = deps(site, ses.url)
     assert deliver(given, activation()) == ["a1"]
@@ -284,7 +286,7 @@ def test_a_throttled_email_is_sent_once_later(site: Db, ses: FakeSes, refusal: t
 
 
 def test_a_refused_email_is_final(site: Db, ses: FakeSes) -> None:
-    """What SES will never take is not offered again; its code is the reason."""
+    """A definite refusal of SES is not retried; its code is the reason."""
     ses.mode = (400, "MessageRejected")
     given = deps(site, ses.url)
     assert deliver(given, activation()) == []
@@ -294,7 +296,7 @@ def test_a_refused_email_is_final(site: Db, ses: FakeSes) -> None:
 
 
 def test_a_call_that_never_left_is_retryable(site: Db) -> None:
-    """Where no connection came about, nothing can have been sent, so the queue may try again."""
+    """Without a connection nothing was sent, so the queue may retry."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -310,10 +312,10 @@ def test_a_call_that_never_left_is_retryable(site: Db) -> None:
         ("bob", {"email": "a@b.c, d@e.f"}, "invalid_address"),
     ],
 )
-def test_an_email_to_nobody_is_final(
+def test_an_email_without_an_address_is_final(
     site: Db, ses: FakeSes, user: str, attributes: dict[str, Any] | None, reason: str
 ) -> None:
-    """An unknown customer, or one without one address, ends in the ledger with the reason."""
+    """An unknown customer, or one without exactly one address, is in the ledger with the reason."""
     if attributes is not None:
         site.customers.insert_one({"_id": f"demo:{user}", "site": "demo", "user": user, "attributes": attributes})
     assert deliver(deps(site, ses.url), activation(user=user)) == []
@@ -322,7 +324,7 @@ def test_an_email_to_nobody_is_final(
 
 
 def test_an_interrupted_send_becomes_unknown(site: Db, ses: FakeSes) -> None:
-    """A row left in `sending` is let alone at first, its copy kept, and named unknown after twice the timeout."""
+    """A row left in `sending` keeps its copy in the queue, and becomes unknown after twice the timeout."""
     dead = MongoLedger(site.activations, lambda: NOW)
     assert dead.claim(activation())
     assert deliver(deps(site, ses.url, now=NOW + STALE_MS), activation()) == ["a1"]
@@ -333,11 +335,11 @@ def test_an_interrupted_send_becomes_unknown(site: Db, ses: FakeSes) -> None:
 
 
 def test_interrupted_sends_are_found_without_redelivery(site: Db, ses: FakeSes) -> None:
-    """A sweep names what is stale; rows in other states are not touched."""
+    """A sweep marks stale rows as unknown, and leaves rows in other states as they are."""
     dead = MongoLedger(site.activations, lambda: NOW)
     for name in ("a1", "a2"):
         assert dead.claim(activation(name))
-    dead.settle("a2", Outcome(State.SENT))
+    dead.settle("a2", DeliveryResult(State.SENT))
     late = deps(site, ses.url, now=NOW + STALE_MS + 1)
     assert deliver(late, activation("a3")) == []
     swept = create_handler(late)({"type": "sweep"}, Context())
@@ -345,19 +347,19 @@ def test_interrupted_sends_are_found_without_redelivery(site: Db, ses: FakeSes) 
     assert [row(site, name)["state"] for name in ("a1", "a2", "a3")] == ["unknown", "sent", "sent"]
 
 
-def test_the_one_who_knows_corrects_unknown(site: Db, ses: FakeSes) -> None:
-    """A slow Engager that was taken for dead still settles its own activation."""
+def test_a_late_result_corrects_unknown(site: Db, ses: FakeSes) -> None:
+    """A slow Engager that seemed to be dead still settles its own activation."""
     slow = MongoLedger(site.activations, lambda: NOW)
     assert slow.claim(activation())
     create_handler(deps(site, ses.url, now=NOW + STALE_MS + 1))({"type": "sweep"}, Context())
     assert (row(site)["state"], row(site)["reason"]) == ("unknown", "interrupted")
-    slow.settle("a1", Outcome(State.SENT, provider_id="p1"))
+    slow.settle("a1", DeliveryResult(State.SENT, provider_id="p1"))
     assert (row(site)["state"], row(site)["provider_id"]) == ("sent", "p1")
     assert "reason" not in row(site)
 
 
-def test_one_popup_for_all_that_ask(site: Db) -> None:
-    """Concurrent repeats of an event all get the popup that is in the ledger, though the customer changes."""
+def test_concurrent_repeats_get_one_popup(site: Db) -> None:
+    """Concurrent repeats of an event all get the stored popup, although the customer changes."""
     start = threading.Barrier(8)
     contents: list[dict[str, Any]] = []
     given = deps(site, "http://127.0.0.1:9")
@@ -381,7 +383,7 @@ def test_one_popup_for_all_that_ask(site: Db) -> None:
 
 
 def test_a_batch_of_suppressed_is_recorded_once(site: Db, ses: FakeSes) -> None:
-    """Repeats among them, and rows that are there already, change nothing and fail nothing."""
+    """Repeats in a batch and rows that exist change nothing and fail nothing."""
     given = deps(site, ses.url)
     assert deliver(given, activation("a0")) == []
     many = [activation(f"a{n}", suppressed="cap") for n in (0, 1, 2, 2)]
@@ -393,25 +395,25 @@ def test_a_batch_of_suppressed_is_recorded_once(site: Db, ses: FakeSes) -> None:
 
 
 class Writes(CommandListener):
-    """Notes every command that the database gets."""
+    """Records every command that the database gets."""
 
     def __init__(self) -> None:
         self.commands: list[tuple[str, Any]] = []
 
     def started(self, event: CommandStartedEvent) -> None:
-        """Note a command."""
+        """Record a command."""
         self.commands.append((event.command_name, event.command.get("writeConcern", {}).get("w")))
 
     def succeeded(self, event: Any) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def failed(self, event: Any) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 @contextmanager
 def watched(database: Db, writes: Writes) -> Iterator[Db]:
-    """Open *database* again, through a client that notes commands."""
+    """Open *database* again through a client that records its commands."""
     host, port = database.client.address or ("", 0)
     with MongoClient[dict[str, Any]](
         host, port, directConnection=True, tz_aware=True, event_listeners=[writes]
@@ -420,7 +422,7 @@ def watched(database: Db, writes: Writes) -> Iterator[Db]:
 
 
 def test_a_popup_costs_one_majority_write(site: Db) -> None:
-    """A popup is one read, of the customer, and one majority insert; all else is read once: who is forgotten, too."""
+    """A popup costs one read, of the customer, and one majority insert. Everything else is cached."""
     writes = Writes()
     with watched(site, writes) as database:
         given = deps(database, "http://127.0.0.1:9")
@@ -436,7 +438,7 @@ def test_a_popup_costs_one_majority_write(site: Db) -> None:
 
 
 def test_nothing_is_sent_without_the_ledger(site: Db, ses: FakeSes) -> None:
-    """With the database away the message goes back to the queue and SES hears nothing."""
+    """Without the database, the message goes back to the queue, and SES gets nothing."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -452,7 +454,7 @@ def test_nothing_is_sent_without_the_ledger(site: Db, ses: FakeSes) -> None:
 
 
 def test_the_wiring_builds_a_working_engager(site: Db) -> None:
-    """Settings are all it takes; a popup needs neither SES nor credentials."""
+    """Settings are enough, and a popup needs neither SES nor credentials."""
     env = {
         "OPPORTUNE_MONGODB_URL": "mongodb://127.0.0.1",
         "OPPORTUNE_MONGODB_DATABASE": site.name,
@@ -461,5 +463,5 @@ def test_the_wiring_builds_a_working_engager(site: Db) -> None:
     }
     built = assemble(Settings.from_env(env, ENGAGER), site)
     request = msgspec.to_builtins(Engage([activation(campaign="pop")], int(time.time() * 1000) + 5_000))
-    answer = create_handler(built)(request, Context())
-    assert answer["contents"]["a1"]["title"] == "Hi Ada & Co"
+    response = create_handler(built)(request, Context())
+    assert response["contents"]["a1"]["title"] == "Hi Ada & Co"

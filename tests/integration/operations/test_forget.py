@@ -15,7 +15,7 @@ from redis import Redis
 from decider import keys, user_admin
 from decider.dispatch import LONGEST_HOP_S, schedule_name
 from engager import forget as engager_forget
-from engager.forget import Forgotten
+from engager.tombstones import MongoTombstones
 from opportune.operations import forget as erasure
 from opportune.system.functions import Queues
 from shared.contracts import Activation, Doorbell, ForgetUser, Woken
@@ -179,7 +179,7 @@ def fill(database: Database[dict[str, Any]], user: str, site: str = "demo") -> N
                 "attributes": {"cart": VALUE},
                 "content": {"title": VALUE},
                 "provider_id": f"ses {VALUE}",
-                "held": {"activation": json.dumps({"user": user, "cart": VALUE}).encode(), "since": 1},
+                "held": {"activation": json.dumps({"user": user, "cart": VALUE}).encode(), "expected_at": 1},
                 "field_of_tomorrow": VALUE,
             }
         )
@@ -223,12 +223,16 @@ def test_what_a_delivery_under_way_writes_later_goes_with_the_next_pass(mongodb:
 
 def test_the_tombstone_says_who_is_forgotten_and_does_not_tell_who(mongodb: Database[dict[str, Any]]) -> None:
     """Of a batch only his activations lose their names; another secret or site would make other hashes."""
-    gone = Forgotten(mongodb.forgotten, SECRET)
+    gone = MongoTombstones(mongodb.forgotten, SECRET)
     sent = [an_activation(CANARY), an_activation("anna"), an_activation(CANARY, suppressed="cap")]
-    assert (gone.has("demo", CANARY), gone.without_names(sent), gone.without_names([])) == (False, sent, [])
+    assert (gone.has("demo", CANARY), gone.pseudonymise_forgotten(sent), gone.pseudonymise_forgotten([])) == (
+        False,
+        sent,
+        [],
+    )
     engager_forget.forget(mongodb, SECRET, "demo", CANARY)
     assert (gone.has("demo", CANARY), gone.has("demo", "anna"), gone.has("demo-2", CANARY)) == (True, False, False)
-    first, second, third = gone.without_names(sent)
+    first, second, third = gone.pseudonymise_forgotten(sent)
     assert second == sent[1]
     assert (first.suppressed, third.suppressed) == ("forgotten", "cap")
     assert (first.user, first.id, first.at) == (pseudonym(SECRET, "demo", CANARY), sent[0].id, sent[0].at)

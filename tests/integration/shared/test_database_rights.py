@@ -13,14 +13,14 @@ import pytest
 from decider.records import MongoRecords
 from decider.stats import Stats
 from decider.user_state import Batch
-from engager.controls import load
-from engager.feedback import Feedback
+from engager.controls import load_controls
 from engager.forget import forget
 from engager.ledger.backlog import Backlog
 from engager.ledger.conversions import Conversions
-from engager.ledger.indexes import index
+from engager.ledger.indexes import ensure_indexes
 from engager.ledger.ledger import MongoLedger
-from engager.send_rate_limiter import SendRateLimiter
+from engager.mail_events import MailEventRecorder
+from engager.send_rate_limiter import MongoSendRateLimiter
 from opportune.system.subprocesses import Subprocesses
 from preferences.known import KnownOptOuts, site_name
 from refresher.plan import ALL
@@ -88,29 +88,31 @@ def test_the_decider_keeps_traits_reports_and_figures(of: Callable[[str], Db], e
 
 
 def test_the_engager_writes_the_ledger_and_forgets(of: Callable[[str], Db], everything: Db) -> None:
-    """Indexes, ceilings, conversions that come early, what SES reports, opt-outs; and every trace of one user."""
+    """It may write indexes, send rates, early conversions, e-mail events and opt-outs, and erase one user."""
     everything.targets_demo_3.insert_one({"_id": "anna", "groups": []})
     everything.customers.insert_one({"_id": "demo:anna", "site": "demo", "user": "anna"})
     listed(everything, "few", "anna")
     database = of(ENGAGER)
     clock = count(NOW).__next__
-    index(database)
-    index(database)
-    assert SendRateLimiter(database.ceilings).take("demo", "email", 1, NOW)
-    assert not SendRateLimiter(database.ceilings).take("demo", "email", 1, NOW)
+    ensure_indexes(database)
+    ensure_indexes(database)
+    limiter = MongoSendRateLimiter(database.send_rates)
+    assert limiter.acquire("demo", "email", 1, NOW)
+    assert not limiter.acquire("demo", "email", 1, NOW)
     conversions = Conversions(database.activations, database.conversions, clock)
     conversions.mark([Conversion("a1", NOW)])
     ledger = MongoLedger(database.activations, clock)
-    ledger.suppress([activation("a1", user="anna", suppressed="holdout")])
-    assert conversions.catch_up() == 1
+    ledger.record_suppressed([activation("a1", user="anna", suppressed="holdout")])
+    assert conversions.apply_early() == 1
     opt_outs = OptOuts(database.optouts, clock)
     bounce = {"bounceType": "Permanent", "bouncedRecipients": [{"emailAddress": "anna@shop.example"}]}
-    mail = {"messageId": "m1", "tags": {"opportune-activation": ["a1"]}}
-    Feedback(database.activations, opt_outs, clock)({"detail": {"eventType": "Bounce", "mail": mail, "bounce": bounce}})
+    mail = {"messageId": "m1", "tags": {"activation_id": ["a1"]}}
+    event = {"detail": {"eventType": "Bounce", "mail": mail, "bounce": bounce}}
+    MailEventRecorder(database.activations, opt_outs, clock)(event)
     opt_outs.add("demo", "anna", "sms", "stop")
     backlog = Backlog(database.activations, clock)
-    assert (backlog.settle_stale(), list(backlog.due()), backlog.left().held) == (0, [], 0)
-    assert load(database) == {}
+    assert (backlog.mark_interrupted(), list(backlog.due()), backlog.count().held) == (0, [], 0)
+    assert load_controls(database) == {}
     done = forget(database, SECRET, "demo", "anna")
     assert done == {"tombstone": 1, "customer": 1, "targets": 1, "lists": 1, "optouts": 1, "ledger": 1}
 

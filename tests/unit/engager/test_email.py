@@ -1,4 +1,4 @@
-"""E-mails as bytes: headers that hold, a text part always, exactly one recipient."""
+"""E-mails as bytes: injection-safe headers, always a text part, exactly one recipient."""
 
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engager.channels.email import Mail, compose
+from engager.channels.mime import Mail, compose
 from engager.channels.plaintext import plaintext
 from engager.ledger.states import Undeliverable
 from shared.contracts import Activation
@@ -24,7 +24,7 @@ def mail(content: dict[str, Any], to: Any = "ada@example.com", sender: Sender | 
 
 
 def composed(content: dict[str, Any], to: Any = "ada@example.com", sender: Sender = SENDER) -> EmailMessage:
-    """Return the e-mail as a reader's program parses it."""
+    """Return the e-mail as a mail program parses it."""
     return message_from_bytes(mail(content, to, sender).mime, policy=default)
 
 
@@ -36,7 +36,7 @@ def part(message: EmailMessage, kind: str) -> str:
 
 
 def test_html_and_text_are_alternatives() -> None:
-    """Both parts come, the text first, so that the richest one a reader knows is shown."""
+    """The text part comes first, so that mail programs show the richest part that they support."""
     message = composed({"subject": "S", "html": f"<p>Hallo ☀ {URL}</p>", "text": "Hallo"})
     assert message.get_content_type() == "multipart/alternative"
     assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
@@ -44,18 +44,18 @@ def test_html_and_text_are_alternatives() -> None:
 
 
 def test_text_is_derived_from_html() -> None:
-    """An e-mail written as HTML alone has a text part all the same."""
+    """An e-mail with HTML only gets a text part."""
     message = composed({"subject": "S", "html": "<p>Hi</p><p><a href='https://x.example/'>Go</a></p>"})
     assert part(message, "plain").split() == ["Hi", "Go", "(https://x.example/)", "Unsubscribe", f"({URL})"]
 
 
 def test_text_alone_is_a_plain_message() -> None:
-    """Without HTML there is nothing to alternate."""
+    """Without HTML there are no alternatives."""
     assert composed({"subject": "S", "text": "Hi"}).get_content_type() == "text/plain"
 
 
 def test_headers_name_sender_recipient_and_subject() -> None:
-    """Names and subjects beyond ASCII arrive as they were written."""
+    """Non-ASCII names and subjects arrive unchanged."""
     message = composed({"subject": "Grüße für Ada", "text": "x"}, sender=Sender("hello@shop.example", "Käse, Brot"))
     assert message["Subject"] == "Grüße für Ada"
     assert message["From"].addresses[0].display_name == "Käse, Brot"
@@ -65,7 +65,7 @@ def test_headers_name_sender_recipient_and_subject() -> None:
 
 @pytest.mark.parametrize("break_", ["\r\n", "\n", "\r", "\u2028", "\x0b", "\x85", "\r\n\r\n"])
 def test_line_breaks_cannot_add_headers(break_: str) -> None:
-    """A line break in a value that came from a customer is a space in the header."""
+    """A line break in a customer's value becomes a space in the header."""
     sender = Sender("hello@shop.example", f"Shop{break_}Bcc: all@example.com")
     message = composed({"subject": f"Hi{break_}Bcc: all@example.com", "text": "x"}, sender=sender)
     assert message["Bcc"] is None
@@ -90,14 +90,14 @@ def test_line_breaks_cannot_add_headers(break_: str) -> None:
     ],
 )
 def test_only_exactly_one_address_is_one(address: Any) -> None:
-    """Several addresses, names, breaks and other types are refused, not guessed at."""
+    """Several addresses, display names, line breaks and other types are refused."""
     with pytest.raises(Undeliverable) as refused:
         mail({"subject": "S", "text": "x"}, address)
     assert refused.value.code == "invalid_address"
 
 
 def test_a_domain_beyond_ascii_is_encoded() -> None:
-    """An address at an internationalised domain is reachable."""
+    """An address at an internationalised domain is encoded."""
     assert mail({"text": "x"}, "ada@käse.example").to == "ada@xn--kse-qla.example"
 
 
@@ -110,22 +110,22 @@ def test_a_domain_beyond_ascii_is_encoded() -> None:
         (Sender("nobody"), "a@b.example", "invalid_sender"),
     ],
 )
-def test_what_is_missing_has_its_own_reason(sender: Sender | None, to: Any, code: str) -> None:
-    """Without a sender or an address nothing is composed."""
+def test_each_missing_part_has_its_own_reason(sender: Sender | None, to: Any, code: str) -> None:
+    """No e-mail is composed without a sender and a valid address."""
     with pytest.raises(Undeliverable) as refused:
         mail({"text": "x"}, to, sender)
     assert refused.value.code == code
 
 
 def test_everything_is_seven_bit_with_short_lines() -> None:
-    """No relay has a reason to re-encode the message, whatever is in it."""
+    """No relay has a reason to re-encode the message, whatever its content."""
     mime = mail({"subject": "ü" * 300, "html": "ü" * 5000, "text": "x" * 5000}).mime
     assert mime.isascii()
     assert max(len(line) for line in mime.split(b"\r\n")) <= 998
 
 
 def test_plaintext_reads_like_the_page() -> None:
-    """Blocks become paragraphs, lists get dashes, links their address; styles and scripts vanish."""
+    """Blocks become paragraphs, list items get dashes, links get their URL; styles and scripts disappear."""
     html = (
         "<head><title>T</title><style>p {}</style></head><body><h1>Big  news</h1>"
         "<p>Hello&nbsp;Ada,<br>look &amp; see</p><ul><li>one</li><li>two</li></ul>"
@@ -134,8 +134,8 @@ def test_plaintext_reads_like_the_page() -> None:
     assert plaintext(html) == "Big news\n\nHello Ada,\nlook & see\n\n- one\n\n- two\n\nhttps://x.example/Logo\n"
 
 
-def test_mail_programs_get_a_way_out_in_one_click() -> None:
-    """Both headers of RFC 8058 are there, each in one line and unencoded, however long the link is."""
+def test_mail_programs_get_a_one_click_unsubscribe_link() -> None:
+    """Both headers of RFC 8058 are present, each on one line and unencoded, however long the URL is."""
     lines = mail({"subject": "S", "text": "x"}).mime.split(b"\r\n")
     assert f"List-Unsubscribe: <{URL}>".encode() in lines
     assert b"List-Unsubscribe-Post: List-Unsubscribe=One-Click" in lines
@@ -153,15 +153,15 @@ def test_mail_programs_get_a_way_out_in_one_click() -> None:
         (f"<a href='{URL}'>No more</a>", f"<a href='{URL}'>No more</a>"),
     ],
 )
-def test_people_see_a_way_out(html: str, expected: str) -> None:
-    """A page without the link gets one as the last thing in it; one that has it stays as it is."""
+def test_html_shows_an_unsubscribe_link(html: str, expected: str) -> None:
+    """HTML without the link gets one at its end; HTML that has it is unchanged."""
     link = f'<p style="font-size:12px"><a href="{URL}">Unsubscribe</a></p>'
     content = part(composed({"subject": "S", "html": html, "text": f"x {URL}"}), "html")
     assert content.rstrip("\n") == expected.replace("LINK", link)
 
 
-def test_readers_of_plain_text_see_it_too() -> None:
-    """A text without the link gets a line with it, and only one."""
+def test_plain_text_shows_it_too() -> None:
+    """A text part without the link gets one line with it."""
     assert part(composed({"subject": "S", "text": "Hi\n\n"}), "plain").split("\n") == [
         "Hi",
         "",
@@ -173,8 +173,8 @@ def test_readers_of_plain_text_see_it_too() -> None:
     assert part(both, "plain").count(URL) == part(both, "html").count(URL) == 1
 
 
-def test_a_link_that_fits_into_no_line_is_refused() -> None:
-    """A line of an e-mail has an end, and an e-mail without the header must not leave."""
+def test_a_link_that_is_too_long_for_a_line_is_refused() -> None:
+    """Lines of an e-mail have a maximum length, and no e-mail may be sent without the header."""
     with pytest.raises(Undeliverable) as refused:
         mail({"text": "x"}, url="https://x.example/" + "y" * 950)
     assert refused.value.code == "long_url"
@@ -182,8 +182,8 @@ def test_a_link_that_fits_into_no_line_is_refused() -> None:
     assert max(len(line) for line in mail({"text": "x"}, url=longest).mime.split(b"\r\n")) <= 998
 
 
-def test_tags_have_only_what_ses_takes() -> None:
-    """The activation, its campaign and its site come back with every event of SES, in letters that it allows."""
+def test_tags_have_only_characters_that_ses_accepts() -> None:
+    """Activation, campaign and site are tags of every e-mail, in characters that SES allows."""
     assert mail({"text": "x"}).tags == {"activation_id": "a1", "campaign": "cart", "site": "shop"}
     odd = Activation("a:1/ü", "s h", "u", "c" * 300, 1, "email", 0, "Order", "m1")
     tags = compose(odd, SENDER, "ada@example.com", {"text": "x"}, URL).tags

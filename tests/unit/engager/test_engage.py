@@ -1,4 +1,4 @@
-"""The use case: what is recorded, what is delivered, what waits, and what is never delivered again."""
+"""The use case: which activations are recorded, delivered or held, and that none is delivered twice."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from engager.controls import Control
 from engager.engage import engage
-from engager.ledger.states import Content, Held, Outcome, State
+from engager.ledger.states import DeliveryResult, HeldActivation, RenderedContent, State
 from engager.ports import Ports
 from engager.rulesets import Rulesets
 from shared.contracts import Activation
@@ -31,7 +31,7 @@ CHANNELS = {
 }
 
 
-def campaign(name: str, content: Content, **values: Any) -> Campaign:
+def campaign(name: str, content: RenderedContent, **values: Any) -> Campaign:
     """Return a campaign for everyone."""
     trigger = Trigger(key="k", program={}, matchers=[], horizon=0)
     values = {"everyone": True, **values}
@@ -62,66 +62,66 @@ RULESET = Ruleset(
 )
 
 
-def world(*outcomes: Outcome, **values: Any) -> World:
-    """Return a world with Ada as the only customer with a name, and Bob without one."""
+def world(*results: DeliveryResult, **values: Any) -> World:
+    """Return a world with the customers Ada, who has a name, and Bob, who has none."""
     given = World(known={"ada": {"name": "Ada", "timezone": "UTC"}, "bob": {}}, **values)
-    if outcomes:
-        given.outcomes = list(outcomes)
+    if results:
+        given.results = list(results)
     return given
 
 
 def run(
-    given: World, name: str = "mail", held: Held | None = None, ruleset: Ruleset = RULESET, **changes: Any
-) -> Outcome:
+    given: World, name: str = "mail", held: HeldActivation | None = None, ruleset: Ruleset = RULESET, **changes: Any
+) -> DeliveryResult:
     """Engage an activation of the campaign *name*."""
     return engage(activation(name, **changes), given.ports(ruleset), held)
 
 
 def activation(name: str = "mail", user: str = "ada", **changes: Any) -> Activation:
-    """Return an activation of the campaign *name*, matched a second ago."""
+    """Return an activation of the campaign *name* that matched a second ago."""
     values: dict[str, Any] = {"attributes": {"item": "Book"}, "at": NOW - 1000, **changes}
     return Activation(
         "a1", "demo", user, name, 1, CHANNELS.get(name, "email"), event="Order", message_id="m1", **values
     )
 
 
-def test_a_popup_is_rendered_and_kept() -> None:
-    """The content names customer and item, and stands in the ledger as sent."""
+def test_a_popup_is_rendered_and_stored() -> None:
+    """The content has the customer's name and the item, and the ledger has it as sent."""
     given = world()
-    outcome = run(given, "pop")
-    assert outcome.state is State.SENT
-    assert outcome.content is not None
-    assert outcome.content["title"] == "Hi Ada, Book"
+    result = run(given, "pop")
+    assert result.state is State.SENT
+    assert result.content is not None
+    assert result.content["title"] == "Hi Ada, Book"
     assert given.ledger.rows == {"a1": (State.SENT, None)}
 
 
 def test_a_repeated_popup_is_the_stored_one() -> None:
-    """A retried event gets the popup of the first time, though the customer has changed since."""
+    """A retried event gets the first popup, even if its attributes differ."""
     given = world()
     first = run(given, "pop")
     again = run(given, "pop", attributes={"item": "Lamp"})
-    assert again == Outcome(None, content=first.content)
+    assert again == DeliveryResult(None, content=first.content)
 
 
 def test_content_may_name_campaign_and_site() -> None:
-    """The variables `campaign` and `site` are there beside customer and event."""
-    outcome = run(world(), "self")
-    assert outcome.content is not None
-    assert outcome.content["title"] == "self of self on demo"
+    """The variables `campaign` and `site` exist beside `customer` and `event`."""
+    result = run(world(), "self")
+    assert result.content is not None
+    assert result.content["title"] == "self of self on demo"
 
 
-def test_a_popup_for_a_stranger_has_an_empty_customer() -> None:
-    """A visitor nobody knows sees the popup without his name."""
-    outcome = run(world(), "pop", user="anon:1")
-    assert outcome.content is not None
-    assert outcome.content["title"] == "Hi , Book"
+def test_a_popup_for_an_unknown_visitor_has_an_empty_customer() -> None:
+    """The customer's attributes render as nothing."""
+    result = run(world(), "pop", user="anon:1")
+    assert result.content is not None
+    assert result.content["title"] == "Hi , Book"
 
 
 def test_an_email_is_sent_once_and_settled() -> None:
-    """The content is rendered with a way out of the channel, and the ledger says sent."""
+    """The content is rendered with an unsubscribe link, and the ledger has it as sent."""
     given = world()
-    assert run(given) == Outcome(State.SENT, provider_id="p1")
-    assert run(given) == Outcome(None)
+    assert run(given) == DeliveryResult(State.SENT, provider_id="p1")
+    assert run(given) == DeliveryResult(None)
     assert given.sent == [("a1", {"subject": "Hi Ada", "text": "Book https://p.example/demo/ada/email"})]
     assert given.ledger.rows == {"a1": (State.SENT, None)}
 
@@ -140,7 +140,7 @@ def test_an_email_is_sent_once_and_settled() -> None:
     ],
 )
 def test_a_row_in_any_other_state_stops_the_email(state: State) -> None:
-    """Whoever wrote the row has, or had, the activation: nothing is sent, nothing is changed."""
+    """Another Engager has, or had, the activation: nothing is sent, and nothing changes."""
     given = world()
     given.ledger.rows["a1"] = (state, None)
     assert run(given).state is None
@@ -148,9 +148,9 @@ def test_a_row_in_any_other_state_stops_the_email(state: State) -> None:
     assert given.ledger.rows == {"a1": (state, None)}
 
 
-def test_a_throttled_email_is_tried_again() -> None:
-    """A throttle is an error for the queue; the next try sends the mail and settles it."""
-    given = world(Outcome(State.FAILED_RETRYABLE, "ThrottlingException"), Outcome(State.SENT))
+def test_a_throttled_email_is_retried() -> None:
+    """A throttled call is an error for the queue; the retry sends the e-mail and settles it."""
+    given = world(DeliveryResult(State.FAILED_RETRYABLE, "ThrottlingException"), DeliveryResult(State.SENT))
     with pytest.raises(Unavailable):
         run(given)
     assert given.ledger.rows == {"a1": (State.FAILED_RETRYABLE, "ThrottlingException")}
@@ -158,9 +158,9 @@ def test_a_throttled_email_is_tried_again() -> None:
     assert len(given.sent) == 2
 
 
-def test_an_unknown_outcome_is_no_error_and_never_sent_again() -> None:
-    """Where nobody knows what became of the mail, the queue is done with it."""
-    given = world(Outcome(State.UNKNOWN, "ReadTimeoutError"))
+def test_an_ambiguous_send_is_not_an_error_and_not_retried() -> None:
+    """If the e-mail may have been sent, the queue does not get the message back."""
+    given = world(DeliveryResult(State.UNKNOWN, "ReadTimeoutError"))
     assert run(given).state is State.UNKNOWN
     assert run(given).state is None
     assert len(given.sent) == 1
@@ -176,16 +176,16 @@ def test_an_unknown_outcome_is_no_error_and_never_sent_again() -> None:
         ("unsafe", "ada", {"attributes": {"link": "javascript:x"}}, "unsafe_url"),
     ],
 )
-def test_what_can_never_be_delivered_is_final(name: str, user: str, changes: dict[str, Any], reason: str) -> None:
-    """Each such activation ends in the ledger with its reason, and nothing leaves the house."""
+def test_an_undeliverable_activation_is_final(name: str, user: str, changes: dict[str, Any], reason: str) -> None:
+    """The ledger has the reason, and no provider is called."""
     given = world()
-    assert run(given, name, user=user, **changes) == Outcome(State.FAILED_FINAL, reason)
+    assert run(given, name, user=user, **changes) == DeliveryResult(State.FAILED_FINAL, reason)
     assert given.ledger.rows == {"a1": (State.FAILED_FINAL, reason)}
     assert not given.sent
 
 
 def test_a_webhook_needs_no_customer() -> None:
-    """Its receiver is another: what a visitor does whom nobody knows may be told as well."""
+    """Its receiver is not the customer, so an unknown visitor triggers one too."""
     given = world()
     assert run(given, "hook", user="anon:1").state is State.SENT
 
@@ -193,24 +193,24 @@ def test_a_webhook_needs_no_customer() -> None:
 @pytest.mark.parametrize("name", ["pop", "mail", "push"])
 @pytest.mark.parametrize(("gate", "state"), [("cap", State.SUPPRESSED), ("holdout", State.HELD_OUT)])
 def test_a_suppressed_activation_is_only_recorded(name: str, gate: str, state: State) -> None:
-    """Of any channel: one row with the gate's name, nothing rendered, nothing delivered."""
+    """For every channel: one row with the gate's name, and no delivery."""
     given = world()
-    assert run(given, name, suppressed=gate) == Outcome(state, gate)
+    assert run(given, name, suppressed=gate) == DeliveryResult(state, gate)
     assert given.ledger.rows == {"a1": (state, gate)}
     assert not given.sent
 
 
 @pytest.mark.parametrize("paused", ["*", "channel:email", "campaign:mail"])
 def test_a_pause_holds_an_email_for_a_minute(paused: str) -> None:
-    """Of the site, the channel or the campaign; it counts as late from when it was due."""
+    """A pause of the site, the channel or the campaign holds it; lateness still counts from the due time."""
     given = world(control=Control(frozenset({paused})))
-    assert run(given) == Outcome(State.HELD, "paused")
+    assert run(given) == DeliveryResult(State.HELD, "paused")
     assert given.ledger.held["a1"][1:3] == (NOW + MINUTE, NOW - 1000)
     assert not given.sent
 
 
 def test_a_pause_of_something_else_stops_nothing() -> None:
-    """Another channel and another campaign."""
+    """Pauses of another channel and another campaign do not apply."""
     given = world(control=Control(frozenset({"channel:popup", "campaign:pop"})))
     assert run(given).state is State.SENT
 
@@ -219,33 +219,33 @@ def test_a_pause_of_something_else_stops_nothing() -> None:
     ("name", "control", "reason"),
     [("pop", Control(frozenset({"*"})), "paused"), ("quietpop", Control(), "quiet_hours")],
 )
-def test_a_popup_cannot_wait(name: str, control: Control, reason: str) -> None:
-    """Paused, or in quiet hours, it is suppressed."""
+def test_a_popup_is_never_held(name: str, control: Control, reason: str) -> None:
+    """A pause or quiet hours suppress it."""
     given = world(control=control)
-    assert run(given, name) == Outcome(State.SUPPRESSED, reason)
+    assert run(given, name) == DeliveryResult(State.SUPPRESSED, reason)
     assert given.ledger.rows == {"a1": (State.SUPPRESSED, reason)}
 
 
-def test_nobody_opts_out_of_popups() -> None:
-    """An opt-out is of messages that come by themselves."""
+def test_an_opt_out_does_not_apply_to_popups() -> None:
+    """Opt-outs are for messages only."""
     given = world(opted_out={("ada", "popup")})
     assert run(given, "pop").state is State.SENT
 
 
-def test_what_comes_too_late_is_dropped() -> None:
-    """An hour after it was due, unless the campaign says otherwise; to the millisecond."""
+def test_a_late_message_is_dropped() -> None:
+    """By default, one millisecond more than an hour after the due time is too late."""
     given = world()
     assert run(given, at=NOW - 2 * HOUR, due=NOW - HOUR, user="ada").state is State.SENT
     late = world()
-    assert run(late, at=NOW - HOUR - 1) == Outcome(State.DROPPED_LATE, "max_lateness")
+    assert run(late, at=NOW - HOUR - 1) == DeliveryResult(State.DROPPED_LATE, "max_lateness")
     assert late.ledger.rows == {"a1": (State.DROPPED_LATE, "max_lateness")}
     assert not late.sent
 
 
 def test_an_opt_out_suppresses() -> None:
-    """Of this channel."""
+    """Only an opt-out of the same channel counts."""
     assert run(world(opted_out={("ada", "sms")})).state is State.SENT
-    assert run(world(opted_out={("ada", "email")})) == Outcome(State.SUPPRESSED, "opt_out")
+    assert run(world(opted_out={("ada", "email")})) == DeliveryResult(State.SUPPRESSED, "opt_out")
 
 
 @pytest.mark.parametrize(
@@ -259,12 +259,14 @@ def test_an_opt_out_suppresses() -> None:
     ],
 )
 def test_consent_must_be_true(attributes: dict[str, Any], sent: bool) -> None:
-    """Nothing but a true value of the site's attribute is consent; dots reach into objects."""
+    """Only `true` in the site's attribute is consent; dots in its name reach into objects."""
     ruleset = Ruleset("demo", 1, [], RULESET.campaigns, RULESET.sender, consent={"email": "ok.mail"})
     given = world()
     given.known["ada"] = attributes
-    outcome = run(given, ruleset=ruleset)
-    assert outcome == (Outcome(State.SENT, provider_id="p1") if sent else Outcome(State.SUPPRESSED, "consent"))
+    result = run(given, ruleset=ruleset)
+    assert result == (
+        DeliveryResult(State.SENT, provider_id="p1") if sent else DeliveryResult(State.SUPPRESSED, "consent")
+    )
 
 
 @pytest.mark.parametrize(
@@ -276,88 +278,88 @@ def test_consent_must_be_true(attributes: dict[str, Any], sent: bool) -> None:
         ("mail", HOUR, set(), State.SENT),
     ],
 )
-def test_a_delayed_one_must_still_be_a_target(
+def test_a_delayed_activation_needs_a_current_target(
     name: str, delay: int, targets: set[tuple[str, str]], state: State
 ) -> None:
-    """Asked again only where time has passed, and where there are targets at all."""
+    """Targets are checked again only after a delay, and only for campaigns with target groups."""
     given = world(target_of=targets)
-    outcome = run(given, name, at=NOW - delay, due=NOW)
-    assert outcome.state is state
-    assert outcome.reason == (None if state is State.SENT else "recheck")
+    result = run(given, name, at=NOW - delay, due=NOW)
+    assert result.state is state
+    assert result.reason == (None if state is State.SENT else "recheck")
 
 
 def test_quiet_hours_hold_until_they_end() -> None:
-    """Until 15:00 on the customer's clocks; only from then on it counts as late."""
+    """An e-mail is held until 15:00 of the customer's time, and lateness counts from there."""
     given = world()
     end = NOW - NOW % HOUR + HOUR
-    assert run(given, "quiet") == Outcome(State.HELD, "quiet_hours")
+    assert run(given, "quiet") == DeliveryResult(State.HELD, "quiet_hours")
     assert given.ledger.held["a1"][1:3] == (end, end)
     held = given.ledger.held["a1"]
     given.now = end + HOUR
     assert run(given, "quiet", held).state is State.SENT
 
 
-def test_without_a_zone_quiet_hours_hold_too() -> None:
-    """Never fail open: looked at again every hour, until a day and the lateness that is allowed are over."""
+def test_an_unknown_zone_counts_as_quiet() -> None:
+    """The e-mail is checked every hour and dropped after a day and the allowed lateness."""
     given = world()
     given.known["ada"]["timezone"] = "Europe/Atlantis"
-    looks = 0
-    outcome = run(given, "quiet")
-    while outcome.state is State.HELD and looks < 48:
-        looks += 1
+    checks = 0
+    result = run(given, "quiet")
+    while result.state is State.HELD and checks < 48:
+        checks += 1
         held = given.ledger.held["a1"]
         assert held.until == given.now + HOUR
         given.now = held.until
-        outcome = run(given, "quiet", held)
-    assert (looks, outcome) == (25, Outcome(State.DROPPED_LATE, "max_lateness"))
+        result = run(given, "quiet", held)
+    assert (checks, result) == (25, DeliveryResult(State.DROPPED_LATE, "max_lateness"))
     assert not given.sent
 
 
 def test_a_schedule_in_the_customers_zone_is_about_the_match() -> None:
-    """It was open when the match was completed, whatever the clocks say when it is delivered."""
+    """The schedule must be open at the time of the match, in the customer's zone."""
     given = world()
     given.known["ada"]["timezone"] = "America/New_York"  # 10:13 there
     assert run(given, "hours").state is State.SENT
     given = world()  # 14:13 in UTC
-    assert run(given, "hours") == Outcome(State.SUPPRESSED, "schedule")
-    assert run(world(), "hours", user="bob") == Outcome(State.SUPPRESSED, "schedule")
+    assert run(given, "hours") == DeliveryResult(State.SUPPRESSED, "schedule")
+    assert run(world(), "hours", user="bob") == DeliveryResult(State.SUPPRESSED, "schedule")
 
 
-def test_a_ceiling_holds_until_the_next_minute() -> None:
-    """What finds no place in this minute waits for the next one."""
+def test_the_rate_limit_holds_until_the_next_minute() -> None:
+    """A message beyond the limit waits for the next minute."""
     ruleset = Ruleset("demo", 1, [], RULESET.campaigns, RULESET.sender, rates={"email": 1})
-    given = world(places=0)
-    assert run(given, ruleset=ruleset) == Outcome(State.HELD, "ceiling")
+    given = world(sends_left=0)
+    assert run(given, ruleset=ruleset) == DeliveryResult(State.HELD, "rate_limit")
     assert given.ledger.held["a1"][1:3] == (NOW - NOW % MINUTE + MINUTE, NOW - 1000)
-    given.places = 1
+    given.sends_left = 1
     assert run(given, held=given.ledger.held["a1"], ruleset=ruleset).state is State.SENT
 
 
-def test_a_copy_takes_no_place_under_a_ceiling() -> None:
-    """Its place is given back: what was sent once counts once."""
+def test_a_copy_does_not_count_towards_the_rate_limit() -> None:
+    """Its count is taken back, so that one delivery counts once."""
     ruleset = Ruleset("demo", 1, [], RULESET.campaigns, RULESET.sender, rates={"email": 5})
-    given = world(places=5)
+    given = world(sends_left=5)
     for _ in range(3):
         run(given, ruleset=ruleset)
-    assert given.places == 4
+    assert given.sends_left == 4
 
 
-def test_a_copy_that_comes_while_the_first_is_sent_takes_no_place_either() -> None:
-    """It goes back to the queue, and its place to the others; so does that of a claim which the database refuses."""
+def test_a_copy_during_the_first_delivery_does_not_count_either() -> None:
+    """Its message goes back to the queue, and its count is taken back, as after any failed claim."""
     ruleset = Ruleset("demo", 1, [], RULESET.campaigns, RULESET.sender, rates={"email": 5})
-    given = world(places=5)
+    given = world(sends_left=5)
     given.ledger.in_progress = {"a1"}
     with pytest.raises(Unavailable):
         run(given, ruleset=ruleset)
-    assert (given.places, given.sent) == (5, [])
+    assert (given.sends_left, given.sent) == (5, [])
 
 
-def test_a_campaign_that_is_gone_by_now_sends_nothing() -> None:
-    """Its waiting activations are withdrawn; under a ruleset that an Engager has not heard of yet, nothing is."""
+def test_a_withdrawn_campaign_sends_nothing() -> None:
+    """Its pending activations are withdrawn. An activation of a newer ruleset than the known one is sent."""
     given = world(control=Control(ruleset=2))
     both = {1: RULESET, 2: Ruleset("demo", 2, [], [campaign("other", MAIL)]), 3: RULESET}
     ports = replace(given.ports(RULESET), rulesets=Rulesets(lambda _site, version: both[version]))
-    assert engage(activation(), ports) == Outcome(State.SUPPRESSED, "withdrawn")
+    assert engage(activation(), ports) == DeliveryResult(State.SUPPRESSED, "withdrawn")
     assert given.ledger.rows == {"a1": (State.SUPPRESSED, "withdrawn")}
     given.ledger.rows.clear()
     newer = msgspec.structs.replace(activation(), ruleset=3)
@@ -365,27 +367,27 @@ def test_a_campaign_that_is_gone_by_now_sends_nothing() -> None:
 
 
 @pytest.mark.parametrize("everyone", [False, True])
-def test_whom_a_campaign_is_for_is_asked_of_the_live_one(everyone: bool) -> None:
-    """From a group to everyone: a delayed one goes out; the other way round it is checked. Content stays as it was."""
+def test_targets_come_from_the_live_campaign(everyone: bool) -> None:
+    """A campaign that is now for everyone sends; one that now has target groups checks them. Content is unchanged."""
     given = world(control=Control(ruleset=2))
     both = {
         1: Ruleset("demo", 1, [], [campaign("mail", MAIL, everyone=not everyone)], RULESET.sender),
         2: Ruleset("demo", 2, [], [campaign("mail", {**MAIL, "subject": "New"}, everyone=everyone)], RULESET.sender),
     }
     ports = replace(given.ports(RULESET), rulesets=Rulesets(lambda _site, version: both[version]))
-    outcome = engage(activation(due=NOW), ports)
-    assert outcome.reason == (None if everyone else "recheck")
+    result = engage(activation(due=NOW), ports)
+    assert result.reason == (None if everyone else "recheck")
     assert [content["subject"] for _, content in given.sent] == ["Hi Ada"] * everyone
 
 
 @pytest.mark.parametrize("calls_back", [True, False])
 def test_a_goal_reached_while_it_was_held_stops_it(calls_back: bool) -> None:
-    """Unless the campaign sends all the same."""
+    """Unless the campaign says `cancel_on_goal: false`."""
     campaigns = [campaign("mail", MAIL, cancel_on_goal=calls_back)]
     given = world()
     held = given.hold(activation(), until=NOW)._replace(converted=True)
-    outcome = run(given, held=held, ruleset=Ruleset("demo", 1, [], campaigns, RULESET.sender))
-    assert (outcome.reason, len(given.sent)) == (("goal", 0) if calls_back else (None, 1))
+    result = run(given, held=held, ruleset=Ruleset("demo", 1, [], campaigns, RULESET.sender))
+    assert (result.reason, len(given.sent)) == (("goal", 0) if calls_back else (None, 1))
 
 
 @pytest.mark.parametrize(
@@ -407,53 +409,53 @@ def test_a_goal_reached_while_it_was_held_stops_it(calls_back: bool) -> None:
                 "known": {"ada": {"ok": True, "timezone": "Asia/Tokyo"}},
                 "target_of": {("ada", "all")},
             },
-            "ceiling",
+            "rate_limit",
         ),
     ],
 )
 def test_the_first_gate_that_closes_gives_the_reason(values: dict[str, Any], reason: str) -> None:
-    """All are closed; opened one by one they show their order."""
+    """All gates are closed; opening them one by one shows their order."""
     everything = campaign("all", MAIL, everyone=False, quiet_hours=QUIET)
     ruleset = Ruleset("demo", 1, [], [everything], consent={"email": "ok"}, rates={"email": 1})
     closed: dict[str, Any] = {
         "known": {"ada": {}},
         "opted_out": {("ada", "email")},
         "now": NOW + 3 * HOUR,
-        "places": 0,
+        "sends_left": 0,
     }
     given = World(**{**closed, **values})
     assert run(given, "all", ruleset=ruleset, at=NOW - HOUR, due=NOW).reason == reason
 
 
 def test_a_forgotten_user_gets_nothing_and_is_not_named() -> None:
-    """The row says why, and no longer who."""
+    """The row has the reason and a pseudonym."""
     given = world(forgotten={"ada"})
-    assert run(given) == Outcome(State.SUPPRESSED, "forgotten")
+    assert run(given) == DeliveryResult(State.SUPPRESSED, "forgotten")
     assert given.ledger.users == {"a1": "forgotten:x"}
     assert not given.sent
 
 
-def test_a_held_one_that_is_throttled_waits_in_the_ledger() -> None:
-    """No message stands behind it, so it is held for another minute, with the same lateness."""
-    given = world(Outcome(State.FAILED_RETRYABLE, "Throttling"), Outcome(State.SENT))
-    held = given.hold(activation(), until=NOW, since=NOW - 5)
-    assert run(given, held=held) == Outcome(State.HELD, "Throttling")
-    assert given.ledger.held["a1"] == Held(activation(), NOW + MINUTE, NOW - 5)
+def test_a_held_activation_that_is_throttled_stays_in_the_ledger() -> None:
+    """The queue has no message for it, so it is held for another minute, and its lateness goes on counting."""
+    given = world(DeliveryResult(State.FAILED_RETRYABLE, "Throttling"), DeliveryResult(State.SENT))
+    held = given.hold(activation(), until=NOW, expected_at=NOW - 5)
+    assert run(given, held=held) == DeliveryResult(State.HELD, "Throttling")
+    assert given.ledger.held["a1"] == HeldActivation(activation(), NOW + MINUTE, NOW - 5)
     assert run(given, held=given.ledger.held["a1"]).state is State.SENT
 
 
-def test_what_a_sweep_has_seen_may_be_gone() -> None:
-    """Another sweep was faster: nothing is sent, nothing is changed."""
+def test_another_sweep_may_be_faster() -> None:
+    """Then nothing is sent, and nothing changes."""
     given = world()
-    seen = given.hold(activation(), until=NOW)
+    found = given.hold(activation(), until=NOW)
     given.hold(activation(), until=NOW + MINUTE)
-    assert run(given, held=seen).state is None
+    assert run(given, held=found).state is None
     assert not given.sent
     assert given.ledger.rows["a1"] == (State.HELD, "paused")
 
 
 def test_a_user_always_gets_the_same_variant() -> None:
-    """Popup and row say the same, and of many users each variant has about its share."""
+    """Popup and row agree, and each variant gets about its share of many users."""
     titles: dict[str, int] = {}
     for number in range(400):
         given = world()
@@ -467,7 +469,7 @@ def test_a_user_always_gets_the_same_variant() -> None:
 
 
 def test_templates_of_variants_are_kept_apart() -> None:
-    """Two users, one set of templates, two subjects; the row of an e-mail names the variant too."""
+    """Two variants of one campaign have two subjects, and the row of an e-mail has the variant."""
     given = world()
     ports: Ports = given.ports(RULESET)
     subjects = set()
@@ -482,7 +484,7 @@ def test_templates_of_variants_are_kept_apart() -> None:
 
 
 def test_a_ruleset_version_is_read_once() -> None:
-    """Rulesets are immutable, so the second activation costs no look-up; a failed look-up is not kept."""
+    """Rulesets are immutable, so the second activation costs no read; a failed read is not cached."""
     loads: list[int] = []
 
     def load(_site: str, version: int) -> Ruleset:
@@ -493,7 +495,7 @@ def test_a_ruleset_version_is_read_once() -> None:
 
     rulesets = Rulesets(load)
     with pytest.raises(Unavailable):
-        rulesets.brief(activation())
-    assert rulesets.brief(activation()).campaign.id == "mail"
-    assert rulesets.brief(activation("pop")).campaign.id == "pop"
+        rulesets.delivery_context(activation())
+    assert rulesets.delivery_context(activation()).campaign.id == "mail"
+    assert rulesets.delivery_context(activation("pop")).campaign.id == "pop"
     assert loads == [1, 1]

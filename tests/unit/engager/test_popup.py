@@ -1,8 +1,8 @@
-"""Popups: the shape the tag paints, and no URL that runs code."""
+"""Popups: the form that the tag shows, and no URL that runs code."""
 
 import pytest
 
-from engager.channels.popup import check_url, popup, sanitised
+from engager.channels.popup import check_url, compose, sanitise
 from engager.ledger.states import Undeliverable
 from shared.contracts import Activation
 
@@ -16,7 +16,7 @@ def test_content_has_the_six_fields_of_the_tag() -> None:
     """Title, body, layout and actions come from the campaign, the ids from the activation."""
     actions = [{"label": "Take", "url": "/boost"}]
     rendered = {"layout": "slide_in", "title": "T", "body": "B", "actions": actions, "internal": 1}
-    assert popup(activation(), rendered) == {
+    assert compose(activation(), rendered) == {
         "id": "a1",
         "campaign": "three-wins",
         "layout": "slide_in",
@@ -27,30 +27,30 @@ def test_content_has_the_six_fields_of_the_tag() -> None:
 
 
 def test_absent_fields_have_defaults() -> None:
-    """A popup of a title alone is a modal without body and actions."""
-    content = popup(activation(), {"title": "T"})
+    """A popup with a title only is a modal without body and actions."""
+    content = compose(activation(), {"title": "T"})
     assert (content["layout"], content["body"], content["actions"]) == ("modal", "", [])
 
 
-def test_what_the_campaign_says_of_its_looks_goes_along() -> None:
-    """Picture, theme and times; the variant by its id; when it expires beside when it matched."""
-    said = {"image": {"url": "/a.png", "alt": ""}, "close": False, "delay": 2000, "theme": {"scheme": "dark"}}
-    content = popup(activation(), {"title": "T", **said, "dismiss_after": 8000, "expires": 60_000}, "b")
-    assert {name: content[name] for name in said} == said
+def test_optional_fields_are_passed_on() -> None:
+    """Image, theme and times; the variant by its id; the expiry next to the time of the match."""
+    optional = {"image": {"url": "/a.png", "alt": ""}, "close": False, "delay": 2000, "theme": {"scheme": "dark"}}
+    content = compose(activation(), {"title": "T", **optional, "dismiss_after": 8000, "expires": 60_000}, "b")
+    assert {name: content[name] for name in optional} == optional
     assert (content["dismiss_after"], content["variant"]) == (8000, "b")
     assert (content["at"], content["expires"]) == (0, 60_000)
 
 
-def test_the_tag_is_told_what_is_more_important() -> None:
-    """Of popups that wait on one page the highest priority goes first; that of most campaigns is 0, and not said."""
-    assert popup(activation(), {"title": "T"}, priority=-5)["priority"] == -5
-    assert "priority" not in popup(activation(), {"title": "T"})
+def test_the_tag_gets_the_priority() -> None:
+    """The tag gets the priority of a popup, unless it is 0, as in most campaigns."""
+    assert compose(activation(), {"title": "T"}, priority=-5)["priority"] == -5
+    assert "priority" not in compose(activation(), {"title": "T"})
 
 
-def test_a_picture_has_no_address_that_runs_code() -> None:
-    """It is checked like those of the actions."""
+def test_an_image_has_no_url_that_runs_code() -> None:
+    """Its URL is checked like those of the actions."""
     with pytest.raises(Undeliverable) as refused:
-        popup(activation(), {"title": "T", "image": {"url": "javascript:x"}})
+        compose(activation(), {"title": "T", "image": {"url": "javascript:x"}})
     assert refused.value.code == "unsafe_url"
 
 
@@ -58,7 +58,7 @@ def test_a_picture_has_no_address_that_runs_code() -> None:
     "url", ["", "/boost", "boost?a=b:c", "#top", "https://x.example/", "MAILTO:a@b.example", "tel:+49"]
 )
 def test_ordinary_urls_pass(url: str) -> None:
-    """Relative addresses, web pages, mail and telephone are what a popup links to."""
+    """Relative URLs, web pages, mail and phone links are allowed."""
     check_url(url)
 
 
@@ -74,18 +74,18 @@ def test_ordinary_urls_pass(url: str) -> None:
     ],
 )
 def test_urls_that_run_code_are_refused(url: str) -> None:
-    """A scheme that runs code is found however it is disguised."""
+    """A scheme that runs code is found in every disguise."""
     with pytest.raises(Undeliverable) as refused:
-        popup(activation(), {"actions": [{"label": "x", "url": url}]})
+        compose(activation(), {"actions": [{"label": "x", "url": url}]})
     assert refused.value.code == "unsafe_url"
 
 
 def test_html_comes_beside_the_fields() -> None:
-    """A popup of HTML has it in its own field, sanitised; one without has no such field."""
-    content = popup(activation(), {"title": "T", "html": "<p onclick='x()'>Hi <b>Ada</b></p>"})
+    """HTML is in a field of its own, sanitised; without HTML the field is absent."""
+    content = compose(activation(), {"title": "T", "html": "<p onclick='x()'>Hi <b>Ada</b></p>"})
     assert content["html"] == "<p>Hi <b>Ada</b></p>"
     assert content["title"] == "T"
-    assert "html" not in popup(activation(), {"title": "T", "html": ""})
+    assert "html" not in compose(activation(), {"title": "T", "html": ""})
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_html_comes_beside_the_fields() -> None:
         ("<div style='position:fixed;top:0;color:red;background:url(https://evil.example/)'>x</div>", None),
     ],
 )
-def test_what_could_do_harm_is_gone(markup: str, left: str | None) -> None:
-    """Scripts, frames, forms, handlers, addresses that run code, and styles that cover the page or call home."""
+def test_harmful_markup_is_removed(markup: str, left: str | None) -> None:
+    """Scripts, frames, forms, handlers, URLs that run code, and styles that cover the page or load something."""
     expected = '<div style="color:red">x</div>' if left is None else left
-    assert sanitised(markup) == expected
+    assert sanitise(markup) == expected
 
 
 @pytest.mark.parametrize(
@@ -124,5 +124,5 @@ def test_what_could_do_harm_is_gone(markup: str, left: str | None) -> None:
     ],
 )
 def test_ordinary_markup_stays(markup: str) -> None:
-    """Texts, links, pictures, lists, tables and simple styles are what a popup is made of."""
-    assert sorted(sanitised(markup)) == sorted(markup)
+    """Text, links, images, lists, tables and simple styles are kept."""
+    assert sorted(sanitise(markup)) == sorted(markup)

@@ -1,4 +1,4 @@
-"""Push notifications: one payload per platform, each with the activation as collapse id."""
+"""Push notifications: one payload per platform, with the activation as collapse id."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from engager.channels.push import Push, SnsPusher, compose
-from engager.ledger.states import Outcome, State, Undeliverable
+from engager.ledger.states import DeliveryResult, State, Undeliverable
 from shared.contracts import Activation
 from tests.support.fake_sns import TIMED_OUT, UNREACHABLE, FakeSns, refusal
 
@@ -20,7 +20,7 @@ def push(content: dict[str, Any], endpoint: Any = ENDPOINT) -> Push:
 
 
 def payload(given: Push, platform: str) -> Any:
-    """Return what *platform* gets."""
+    """Return the payload of *platform*."""
     return json.loads(json.loads(given.message)[platform])
 
 
@@ -29,7 +29,7 @@ FULL = {"title": "Grüße", "body": "Your cart waits", "url": "/cart", "data": {
 
 @pytest.mark.parametrize("platform", ["APNS", "APNS_SANDBOX"])
 def test_apple_gets_alert_and_data(platform: str) -> None:
-    """The notification under `aps`, what the app reads beside it."""
+    """The notification is under `aps`, and the app's data beside it."""
     assert payload(push(FULL), platform) == {
         "aps": {"alert": {"title": "Grüße", "body": "Your cart waits"}, "sound": "default"},
         "cart": "7",
@@ -39,7 +39,7 @@ def test_apple_gets_alert_and_data(platform: str) -> None:
 
 
 def test_android_gets_notification_and_data() -> None:
-    """In the form of FCM's present interface, with what makes a second copy replace the first."""
+    """The payload uses FCM's v1 interface, and a second copy replaces the first."""
     assert payload(push(FULL), "GCM") == {
         "fcmV1Message": {
             "message": {
@@ -52,13 +52,13 @@ def test_android_gets_notification_and_data() -> None:
 
 
 def test_other_platforms_get_the_text() -> None:
-    """The default is plain text: the body, or the title where there is none."""
+    """The default is plain text: the body, or the title if there is no body."""
     assert json.loads(push(FULL).message)["default"] == "Your cart waits"
     assert json.loads(push({"title": "Hi"}).message)["default"] == "Hi"
 
 
 def test_data_cannot_take_the_place_of_the_notification() -> None:
-    """A field named like ours does not replace it."""
+    """A data field with a reserved name does not replace it."""
     given = push({"title": "Hi", "data": {"aps": "x", "activation": "y"}})
     assert payload(given, "APNS") == {"aps": {"alert": {"title": "Hi"}, "sound": "default"}, "activation": ID}
 
@@ -76,7 +76,7 @@ def test_data_cannot_take_the_place_of_the_notification() -> None:
     ],
 )
 def test_only_one_devices_endpoint_is_one(endpoint: Any, code: str) -> None:
-    """A topic, which would reach everybody, is refused."""
+    """The ARN of a topic, which would reach every subscriber, is refused."""
     with pytest.raises(Undeliverable) as refused:
         push(FULL, endpoint)
     assert refused.value.code == code
@@ -86,18 +86,18 @@ def test_only_one_devices_endpoint_is_one(endpoint: Any, code: str) -> None:
     ("content", "code"),
     [({}, "empty_message"), ({"body": "ü" * 2100}, "long_message"), ({"title": "\ud800"}, "template_error")],
 )
-def test_what_no_platform_takes_is_refused(content: dict[str, Any], code: str) -> None:
-    """Nothing to show, more bytes than they carry, or halves of characters."""
+def test_invalid_content_is_refused(content: dict[str, Any], code: str) -> None:
+    """An empty notification, too many bytes, or unpaired surrogates."""
     with pytest.raises(Undeliverable) as refused:
         push(content)
     assert refused.value.code == code
 
 
 def test_the_collapse_id_is_the_activation() -> None:
-    """SNS gets the endpoint, a payload per platform, and the id for Apple's header."""
+    """SNS gets the endpoint, one payload per platform, and the id for Apple's header."""
     sns = FakeSns()
     given = push(FULL)
-    assert SnsPusher(sns)(given) == Outcome(State.SENT, provider_id="sns-1")
+    assert SnsPusher(sns)(given) == DeliveryResult(State.SENT, provider_id="sns-1")
     assert sns.published == [
         {
             "TargetArn": ENDPOINT,
@@ -113,18 +113,18 @@ def test_the_collapse_id_is_the_activation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome"),
+    ("error", "result"),
     [
-        (refusal("EndpointDisabled", 400), Outcome(State.FAILED_FINAL, "EndpointDisabled")),
-        (refusal("NotFound", 404), Outcome(State.FAILED_FINAL, "NotFound")),
-        (refusal("Throttling", 400), Outcome(State.FAILED_RETRYABLE, "Throttling")),
-        (UNREACHABLE, Outcome(State.FAILED_RETRYABLE, "EndpointConnectionError")),
-        (TIMED_OUT, Outcome(State.FAILED_RETRYABLE, "ReadTimeoutError")),
-        (refusal("InternalError", 500), Outcome(State.FAILED_RETRYABLE, "InternalError")),
+        (refusal("EndpointDisabled", 400), DeliveryResult(State.FAILED_FINAL, "EndpointDisabled")),
+        (refusal("NotFound", 404), DeliveryResult(State.FAILED_FINAL, "NotFound")),
+        (refusal("Throttling", 400), DeliveryResult(State.FAILED_RETRYABLE, "Throttling")),
+        (UNREACHABLE, DeliveryResult(State.FAILED_RETRYABLE, "EndpointConnectionError")),
+        (TIMED_OUT, DeliveryResult(State.FAILED_RETRYABLE, "ReadTimeoutError")),
+        (refusal("InternalError", 500), DeliveryResult(State.FAILED_RETRYABLE, "InternalError")),
     ],
 )
-def test_what_may_have_arrived_may_be_sent_again(error: Exception, outcome: Outcome) -> None:
-    """The device shows a repeat once, so only a refusal is final; here there is one publish all the same."""
-    sns = FakeSns(fails=error)
-    assert SnsPusher(sns)(push(FULL)) == outcome
+def test_an_ambiguous_push_may_be_retried(error: Exception, result: DeliveryResult) -> None:
+    """A device shows a copy once, so only a refusal is final. The channel itself publishes once."""
+    sns = FakeSns(publish_error=error)
+    assert SnsPusher(sns)(push(FULL)) == result
     assert len(sns.published) == 1

@@ -1,4 +1,4 @@
-"""Rendering: Liquid with limits, escaping where it belongs, parsed once per campaign version."""
+"""Rendering: Liquid with limits, escaping in HTML, templates parsed once per campaign version."""
 
 from typing import Any
 
@@ -24,13 +24,13 @@ def render(content: dict[str, Any], customer: dict[str, Any] | None = None, **ev
 
 
 def test_variables_come_from_customer_and_event() -> None:
-    """A template reads the customer's and the event's attributes."""
+    """A template reads attributes of the customer and of the event."""
     content = {"title": "Hi {{ customer.first_name }}", "body": "{{ event.cart.total }} €"}
     assert render(content, {"first_name": "Ada"}, cart={"total": 12}) == {"title": "Hi Ada", "body": "12 €"}
 
 
 def test_structure_is_kept() -> None:
-    """Lists, nested objects and values that are no text come out as they went in, texts in them rendered."""
+    """Lists, nested objects and values other than strings are unchanged; strings in them are rendered."""
     content = {"layout": "modal", "actions": [{"label": "{{ event.x }}", "url": "/a"}], "size": 3}
     assert render(content, x="go") == {
         "layout": "modal",
@@ -44,21 +44,21 @@ def test_structure_is_kept() -> None:
     ["customer.x", "customer.x | escape | strip_html", "customer.x | url_encode | url_decode", "customer.l"],
 )
 def test_customer_data_is_escaped_in_html(expression: str) -> None:
-    """What a customer supplied never becomes markup, whichever filters it went through."""
+    """A customer's value never becomes markup, whichever filters it passes."""
     rendered = render({"html": f"<b>{{{{ {expression} }}}}</b>"}, {"x": SCRIPT, "l": [SCRIPT]})["html"]
     assert rendered.startswith("<b>")
     assert "<script" not in rendered
 
 
 def test_plain_fields_are_not_escaped() -> None:
-    """What is shown as text carries an apostrophe as an apostrophe: subject, text part, a popup's fields."""
+    """Subjects, text parts and a popup's text fields keep an apostrophe as it is."""
     fields = ("subject", "text", "title", "body")
     rendered = render(dict.fromkeys(fields, "{{ customer.x }}"), {"x": "O'Neil & Co"})
     assert rendered == dict.fromkeys(fields, "O'Neil & Co")
 
 
 def test_undefined_variables_are_empty() -> None:
-    """A missing attribute leaves nothing behind, and `default` fills the gap."""
+    """A missing attribute renders as nothing, and `default` replaces it."""
     content = {"title": "[{{ customer.a.b }}{{ nobody }}]", "body": "{{ customer.name | default: 'you' }}"}
     assert render(content) == {"title": "[]", "body": "you"}
 
@@ -75,7 +75,7 @@ def test_undefined_variables_are_empty() -> None:
     ids=["loop", "range", "memory", "output", "depth"],
 )
 def test_a_template_without_end_is_stopped(template: str) -> None:
-    """Loops, ranges, memory, output and nesting each have a limit; over it nothing is delivered."""
+    """Loops, ranges, memory, output and nesting each have a limit; beyond it nothing is delivered."""
     with pytest.raises(Undeliverable) as refused:
         render({"body": template}, {"long": "x" * 1000})
     assert refused.value.code == "template_error"
@@ -92,7 +92,7 @@ def test_a_template_without_end_is_stopped(template: str) -> None:
     ],
 )
 def test_a_broken_template_is_one_clear_refusal(template: str) -> None:
-    """What cannot be parsed or rendered is `template_error`, without quoting the customer."""
+    """A template that cannot be parsed or rendered is a `template_error` that does not quote the customer."""
     with pytest.raises(Undeliverable) as refused:
         render({"body": template}, {"s": "secret-value", "n": 3})
     assert refused.value.code == "template_error"
@@ -100,7 +100,7 @@ def test_a_broken_template_is_one_clear_refusal(template: str) -> None:
 
 
 def test_templates_are_parsed_once_per_version() -> None:
-    """The same version is not parsed again; another version is."""
+    """The same version is parsed once; another version is parsed again."""
     templates = Templates()
     first = campaign(title="one")
     assert templates.render("demo", 1, first, {}) == {"title": "one"}
@@ -111,7 +111,7 @@ def test_templates_are_parsed_once_per_version() -> None:
 
 
 def test_the_link_to_unsubscribe_is_a_variable() -> None:
-    """`site.unsubscribe_url` comes out as it is, in HTML too."""
+    """`site.unsubscribe_url` is rendered unchanged, also in HTML."""
     url = "https://x.example/unsubscribe/a-B_9"
     content = {"html": "<a href='{{ site.unsubscribe_url }}'>x</a>", "text": "{{ site.unsubscribe_url }}"}
     rendered = Templates().render("demo", 1, campaign(**content), {"site": {"unsubscribe_url": url}})

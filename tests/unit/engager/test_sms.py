@@ -1,11 +1,11 @@
-"""Text messages: to a number in E.164 that has not said STOP, once."""
+"""Text messages: sent once, to a number in E.164 that has not replied STOP."""
 
 from typing import Any
 
 import pytest
 
 from engager.channels.sms import Sms, SnsTexter, compose
-from engager.ledger.states import Outcome, State, Undeliverable
+from engager.ledger.states import DeliveryResult, State, Undeliverable
 from tests.support.fake_sns import TIMED_OUT, UNREACHABLE, FakeSns, refusal
 
 NUMBER = "+436601234567"
@@ -13,8 +13,8 @@ SMS = Sms(NUMBER, "Hi")
 
 
 @pytest.mark.parametrize("written", [NUMBER, "+43 660 123-45-67", "+43 (660) 1234567", "+43.660.1234567"])
-def test_a_number_is_sent_without_what_separates_it(written: str) -> None:
-    """Blanks, dots, dashes and brackets are for people."""
+def test_separators_in_a_number_are_removed(written: str) -> None:
+    """Spaces, dots, dashes and parentheses are dropped."""
     assert compose(written, {"text": " Hi "}) == SMS
 
 
@@ -35,8 +35,8 @@ def test_a_number_is_sent_without_what_separates_it(written: str) -> None:
         ([NUMBER], "invalid_phone"),
     ],
 )
-def test_what_is_no_number_is_not_guessed_at(to: Any, code: str) -> None:
-    """Without a country code nobody knows whom it would reach."""
+def test_an_invalid_number_is_refused(to: Any, code: str) -> None:
+    """A number without a country code is not completed: it could reach another person."""
     with pytest.raises(Undeliverable) as refused:
         compose(to, {"text": "Hi"})
     assert refused.value.code == code
@@ -54,17 +54,17 @@ def test_what_is_no_number_is_not_guessed_at(to: Any, code: str) -> None:
         ({"text": "Hi", "sender_id": "a b"}, "invalid_sender"),
     ],
 )
-def test_what_cannot_be_sent_fails_before_it_is(content: dict[str, Any], code: str) -> None:
-    """An empty or endless text, and a sender that no network would show."""
+def test_invalid_content_fails_before_sending(content: dict[str, Any], code: str) -> None:
+    """Empty and overlong texts, and sender ids that no network would show."""
     with pytest.raises(Undeliverable) as refused:
         compose(NUMBER, content)
     assert refused.value.code == code
 
 
 def test_a_message_is_promotional_and_names_its_sender() -> None:
-    """SNS gets number, text, type and, where there is one, the sender id."""
+    """SNS gets the number, text, type and, if there is one, the sender id."""
     sns = FakeSns()
-    assert SnsTexter(sns)(compose(NUMBER, {"text": "Hi", "sender_id": "MyShop"})) == Outcome(
+    assert SnsTexter(sns)(compose(NUMBER, {"text": "Hi", "sender_id": "MyShop"})) == DeliveryResult(
         State.SENT, provider_id="sns-1"
     )
     assert sns.published == [
@@ -82,42 +82,42 @@ def test_a_message_is_promotional_and_names_its_sender() -> None:
 
 
 def test_a_stop_is_honoured() -> None:
-    """A number that has opted out gets nothing, and the ledger says why."""
+    """An opted-out number gets nothing, and the result says why."""
     sns = FakeSns(opted_out=frozenset({NUMBER}))
-    assert SnsTexter(sns)(SMS) == Outcome(State.SUPPRESSED, "opt_out")
-    assert (sns.asked, sns.published) == ([NUMBER], [])
+    assert SnsTexter(sns)(SMS) == DeliveryResult(State.SUPPRESSED, "opt_out")
+    assert (sns.checked, sns.published) == ([NUMBER], [])
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome"),
+    ("error", "result"),
     [
-        (TIMED_OUT, Outcome(State.FAILED_RETRYABLE, "ReadTimeoutError")),
-        (UNREACHABLE, Outcome(State.FAILED_RETRYABLE, "EndpointConnectionError")),
-        (refusal("Throttled", 429), Outcome(State.FAILED_RETRYABLE, "Throttled")),
-        (refusal("InternalError", 500), Outcome(State.FAILED_RETRYABLE, "InternalError")),
-        (refusal("AuthorizationError", 403), Outcome(State.FAILED_RETRYABLE, "AuthorizationError")),
-        (refusal("InvalidParameter", 400), Outcome(State.FAILED_FINAL, "invalid_phone")),
+        (TIMED_OUT, DeliveryResult(State.FAILED_RETRYABLE, "ReadTimeoutError")),
+        (UNREACHABLE, DeliveryResult(State.FAILED_RETRYABLE, "EndpointConnectionError")),
+        (refusal("Throttled", 429), DeliveryResult(State.FAILED_RETRYABLE, "Throttled")),
+        (refusal("InternalError", 500), DeliveryResult(State.FAILED_RETRYABLE, "InternalError")),
+        (refusal("AuthorizationError", 403), DeliveryResult(State.FAILED_RETRYABLE, "AuthorizationError")),
+        (refusal("InvalidParameter", 400), DeliveryResult(State.FAILED_FINAL, "invalid_phone")),
     ],
 )
-def test_without_an_answer_about_stop_nothing_is_sent(error: Exception, outcome: Outcome) -> None:
-    """Not to know is not a yes; it is tried again later, unless SNS says that this is no number."""
-    sns = FakeSns(check=error)
-    assert SnsTexter(sns)(SMS) == outcome
+def test_a_failed_opt_out_check_sends_nothing(error: Exception, result: DeliveryResult) -> None:
+    """The message is retried later, unless SNS refuses the number itself."""
+    sns = FakeSns(check_error=error)
+    assert SnsTexter(sns)(SMS) == result
     assert sns.published == []
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome"),
+    ("error", "result"),
     [
-        (TIMED_OUT, Outcome(State.UNKNOWN, "ReadTimeoutError")),
-        (refusal("InternalError", 500), Outcome(State.UNKNOWN, "InternalError")),
-        (UNREACHABLE, Outcome(State.FAILED_RETRYABLE, "EndpointConnectionError")),
-        (refusal("Throttling", 400), Outcome(State.FAILED_RETRYABLE, "Throttling")),
-        (refusal("InvalidParameter", 400), Outcome(State.FAILED_FINAL, "InvalidParameter")),
+        (TIMED_OUT, DeliveryResult(State.UNKNOWN, "ReadTimeoutError")),
+        (refusal("InternalError", 500), DeliveryResult(State.UNKNOWN, "InternalError")),
+        (UNREACHABLE, DeliveryResult(State.FAILED_RETRYABLE, "EndpointConnectionError")),
+        (refusal("Throttling", 400), DeliveryResult(State.FAILED_RETRYABLE, "Throttling")),
+        (refusal("InvalidParameter", 400), DeliveryResult(State.FAILED_FINAL, "InvalidParameter")),
     ],
 )
-def test_a_failure_is_named_and_never_repeated(error: Exception, outcome: Outcome) -> None:
-    """Refused, never left, or nobody knows: one publish in each case."""
-    sns = FakeSns(fails=error)
-    assert SnsTexter(sns)(SMS) == outcome
+def test_a_failure_is_named_and_never_repeated(error: Exception, result: DeliveryResult) -> None:
+    """Refused, never sent or ambiguous: each is one publish."""
+    sns = FakeSns(publish_error=error)
+    assert SnsTexter(sns)(SMS) == result
     assert len(sns.published) == 1

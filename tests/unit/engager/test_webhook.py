@@ -1,4 +1,4 @@
-"""Webhooks: where they may go, what they carry, and what a receiver's answer means."""
+"""Webhooks: allowed targets, the request, and the meaning of each status."""
 
 import http.server
 import ipaddress
@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from engager.channels.webhook import Webhook, WebhookSender, compose
-from engager.channels.webhook_address import Target, is_public, resolve, target
+from engager.channels.webhook_address import Target, is_public, parse_target, resolve
 from engager.channels.webhook_wire import sink_post
-from engager.ledger.states import Outcome, State, Undeliverable
+from engager.ledger.states import DeliveryResult, State, Undeliverable
 from shared.contracts import Activation
 
 HOST = "hooks.partner.example"
@@ -26,7 +26,7 @@ def activation() -> Activation:
 
 
 def webhook(url: str = f"https://{HOST}/in", **content: Any) -> Webhook:
-    """Return the request that a campaign's content makes."""
+    """Return the request for a campaign's content."""
     return compose(activation(), [HOST], {"url": url, **content}, KEY)
 
 
@@ -40,9 +40,9 @@ def webhook(url: str = f"https://{HOST}/in", **content: Any) -> Webhook:
         ("https://käse.example/", Target("xn--kse-qla.example", "/")),
     ],
 )
-def test_a_listed_https_url_is_taken(url: str, expected: Target) -> None:
-    """Host in ASCII and small letters, path and query as they are, the fragment left out."""
-    assert target(url, ["HOOKS.partner.example", "käse.example"]) == expected
+def test_a_listed_https_url_is_accepted(url: str, expected: Target) -> None:
+    """The host is lowercase ASCII, path and query are unchanged, and the fragment is dropped."""
+    assert parse_target(url, ["HOOKS.partner.example", "käse.example"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_a_listed_https_url_is_taken(url: str, expected: Target) -> None:
         "https://hooks.partner.example/" + "x" * 5000,
     ],
 )
-def test_a_url_that_is_not_plainly_one_is_refused(url: Any) -> None:
-    """Other schemes, ports, user names, escapes and breaks are not interpreted."""
+def test_an_unusual_url_is_refused(url: Any) -> None:
+    """Other schemes, ports, user names, escapes and line breaks are not interpreted."""
     with pytest.raises(Undeliverable) as refused:
-        target(url, [HOST])
+        parse_target(url, [HOST])
     assert refused.value.code == "invalid_url"
 
 
@@ -97,10 +97,10 @@ def test_a_url_that_is_not_plainly_one_is_refused(url: Any) -> None:
     ],
 )
 def test_only_listed_hosts_are_allowed(url: str) -> None:
-    """A host is in the list as a whole, or not; with an empty list there is none."""
+    """A host matches the list exactly, and an empty list allows none."""
     for hosts in ([HOST], []):
         with pytest.raises(Undeliverable) as refused:
-            target(url, hosts)
+            parse_target(url, hosts)
         assert refused.value.code == "forbidden_host"
 
 
@@ -108,7 +108,7 @@ def test_only_listed_hosts_are_allowed(url: str) -> None:
     "address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "2002:808:808::1", "64:ff9b::808:808"]
 )
 def test_public_addresses_pass(address: str) -> None:
-    """Those of the internet, also where a router translates them."""
+    """Internet addresses are allowed, also in a translated form."""
     assert is_public(address)
 
 
@@ -123,19 +123,19 @@ def test_public_addresses_pass(address: str) -> None:
         *("2001::7f00:1", "", "hooks.partner.example", "0x7f.1", "2130706433", "127.1"),
     ],
 )
-def test_all_others_do_not(address: str) -> None:
-    """Private, local, reserved, shared, multicast; the same behind a translation; and what is no address."""
+def test_all_other_addresses_are_refused(address: str) -> None:
+    """Private, local, reserved, shared and multicast addresses, their translated forms, and invalid text."""
     assert not is_public(address)
 
 
 def test_the_system_resolves_names() -> None:
-    """A name becomes addresses, each once."""
+    """A name resolves to its addresses, each once."""
     assert LOCAL in resolve("localhost")
     assert len(set(resolve("localhost"))) == len(resolve("localhost"))
 
 
 def test_without_a_body_the_receiver_gets_the_activation() -> None:
-    """Ids, time and the event's attributes that the content uses."""
+    """The request has the ids, the time and the event attributes that the content uses."""
     assert json.loads(webhook().body) == {
         "activation": "a1",
         "site": "shop",
@@ -149,47 +149,47 @@ def test_without_a_body_the_receiver_gets_the_activation() -> None:
 
 @pytest.mark.parametrize("body", [{"text": 'Grüße "Ada"'}, [1, {"a": None}], {}])
 def test_a_body_is_sent_as_it_was_written(body: Any) -> None:
-    """Any JSON value, an empty one too."""
+    """Any JSON value is sent unchanged, also an empty one."""
     assert json.loads(webhook(body=body).body) == body
 
 
 @pytest.mark.parametrize("body", [{"x": float("nan")}, {"x": object()}, {"x": "\ud800"}])
-def test_a_body_that_is_no_json_is_refused(body: Any) -> None:
-    """What no reader of JSON would take fails before anything is claimed."""
+def test_a_body_that_is_not_json_is_refused(body: Any) -> None:
+    """A value that JSON cannot express fails while the message is prepared."""
     with pytest.raises(Undeliverable) as refused:
         webhook(body=body)
     assert refused.value.code == "invalid_body"
 
 
-def test_a_body_without_end_is_refused() -> None:
-    """A receiver's limit is lower than this one."""
+def test_an_overlong_body_is_refused() -> None:
+    """The limit is higher than that of most receivers."""
     with pytest.raises(Undeliverable) as refused:
         webhook(body={"x": "y" * 300_000})
     assert refused.value.code == "long_message"
 
 
 @pytest.mark.parametrize(
-    ("status", "outcome"),
+    ("status", "result"),
     [
-        (200, Outcome(State.SENT)),
-        (204, Outcome(State.SENT)),
-        (301, Outcome(State.FAILED_FINAL, "http_301")),
-        (400, Outcome(State.FAILED_FINAL, "http_400")),
-        (404, Outcome(State.FAILED_FINAL, "http_404")),
-        (408, Outcome(State.FAILED_RETRYABLE, "http_408")),
-        (425, Outcome(State.FAILED_RETRYABLE, "http_425")),
-        (429, Outcome(State.FAILED_RETRYABLE, "http_429")),
-        (500, Outcome(State.FAILED_RETRYABLE, "http_500")),
-        (503, Outcome(State.FAILED_RETRYABLE, "http_503")),
+        (200, DeliveryResult(State.SENT)),
+        (204, DeliveryResult(State.SENT)),
+        (301, DeliveryResult(State.FAILED_FINAL, "http_301")),
+        (400, DeliveryResult(State.FAILED_FINAL, "http_400")),
+        (404, DeliveryResult(State.FAILED_FINAL, "http_404")),
+        (408, DeliveryResult(State.FAILED_RETRYABLE, "http_408")),
+        (425, DeliveryResult(State.FAILED_RETRYABLE, "http_425")),
+        (429, DeliveryResult(State.FAILED_RETRYABLE, "http_429")),
+        (500, DeliveryResult(State.FAILED_RETRYABLE, "http_500")),
+        (503, DeliveryResult(State.FAILED_RETRYABLE, "http_503")),
     ],
 )
-def test_a_status_means_one_outcome(status: int, outcome: Outcome) -> None:
-    """Taken, refused for now, refused for good."""
-    assert WebhookSender(lambda *_: status, lambda: NOW)(webhook()) == outcome
+def test_a_status_means_one_result(status: int, result: DeliveryResult) -> None:
+    """Accepted, refused for now, or refused for good."""
+    assert WebhookSender(lambda *_: status, lambda: NOW)(webhook()) == result
 
 
 def test_a_sink_gets_everything_by_plain_http() -> None:
-    """One address gets all webhooks, whole and signed, and is told where each would have gone."""
+    """One address gets all webhooks, complete and signed, with the URL that each was meant for."""
     seen: list[tuple[str, dict[str, str], bytes]] = []
 
     class Sink(http.server.BaseHTTPRequestHandler):
@@ -205,7 +205,7 @@ def test_a_sink_gets_everything_by_plain_http() -> None:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         post = sink_post(f"http://{LOCAL}:{server.server_port}/hooks")
-        assert WebhookSender(post, lambda: NOW)(webhook()) == Outcome(State.SENT)
+        assert WebhookSender(post, lambda: NOW)(webhook()) == DeliveryResult(State.SENT)
         thread.join()
     ((path, headers, body),) = seen
     assert path == "/hooks"

@@ -1,4 +1,4 @@
-"""The way of a webhook: to the one receiver that was meant, nowhere else, and never for longer than the limit."""
+"""The webhook's connection: to the intended receiver only, and never for longer than the limit."""
 
 import hashlib
 import hmac
@@ -13,7 +13,7 @@ import pytest
 from engager.channels.webhook import Webhook, WebhookSender
 from engager.channels.webhook_address import Target
 from engager.channels.webhook_wire import https_post
-from engager.ledger.states import Outcome, State
+from engager.ledger.states import DeliveryResult, State
 from tests.support.receivers import (
     HOST,
     HTTP_OK,
@@ -55,8 +55,8 @@ def send(
     addresses: Sequence[str] = (LOCAL,),
     public: Callable[[str], bool] = lambda address: address == LOCAL,
     trust: ssl.SSLContext | None = None,
-) -> Outcome:
-    """Send a webhook to *receiver*, found under *addresses*, and return the outcome."""
+) -> DeliveryResult:
+    """Send a webhook to *receiver* at *addresses* and return the result."""
     post = https_post(
         resolve=lambda _: addresses,
         is_public=public,
@@ -68,9 +68,9 @@ def send(
 
 
 def test_the_request_is_whole_and_signed(authority: Authority) -> None:
-    """POST, JSON, the activation as idempotency key, a signature over time and body, the right name in TLS and HTTP."""
+    """A JSON POST with idempotency key, a signature over time and body, and the right host in TLS and HTTP."""
     with receiving(authority, answering(HTTP_OK)) as receiver:
-        assert send(receiver, authority) == Outcome(State.SENT)
+        assert send(receiver, authority) == DeliveryResult(State.SENT)
     (request,) = receiver.requests
     head, _, body = request.partition(b"\r\n\r\n")
     first, *rest = head.decode().split("\r\n")
@@ -86,39 +86,41 @@ def test_the_request_is_whole_and_signed(authority: Authority) -> None:
 
 
 def test_a_redirect_is_not_followed(authority: Authority) -> None:
-    """It could lead anywhere; the one request is the only one."""
+    """A redirect could lead anywhere, so there is only the first request."""
     with receiving(authority, answering(HTTP_OK)) as other:
         there = f"HTTP/1.1 302 Found\r\nLocation: https://{HOST}:{other.port}/\r\nContent-Length: 0\r\n\r\n"
         with receiving(authority, answering(there.encode())) as receiver:
-            assert send(receiver, authority) == Outcome(State.FAILED_FINAL, "http_302")
+            assert send(receiver, authority) == DeliveryResult(State.FAILED_FINAL, "http_302")
     assert (receiver.connections, other.connections) == (1, 0)
 
 
 @pytest.mark.parametrize("addresses", [("10.0.0.1",), (LOCAL, "10.0.0.1"), ("169.254.169.254", LOCAL), ("::1", LOCAL)])
 def test_one_private_address_is_enough_to_refuse(authority: Authority, addresses: Sequence[str]) -> None:
-    """A name with public and private addresses is refused as a whole, without a connection."""
+    """A host with public and private addresses is refused without a connection."""
     with receiving(authority, answering(HTTP_OK)) as receiver:
-        assert send(receiver, authority, addresses=addresses) == Outcome(State.FAILED_FINAL, "forbidden_address")
+        assert send(receiver, authority, addresses=addresses) == DeliveryResult(State.FAILED_FINAL, "forbidden_address")
     assert receiver.connections == 0
 
 
 def test_a_real_check_refuses_this_machine(authority: Authority) -> None:
-    """With the check that is in use a receiver on this machine is out of reach, by name and by number."""
+    """With the real check, a receiver on this machine is refused by name and by address."""
     with receiving(authority, answering(HTTP_OK)) as receiver:
         for host in ("localhost", LOCAL):
             post = https_post(context=authority.context, port=receiver.port)
-            assert WebhookSender(post, lambda: NOW)(webhook(host)) == Outcome(State.FAILED_FINAL, "forbidden_address")
+            assert WebhookSender(post, lambda: NOW)(webhook(host)) == DeliveryResult(
+                State.FAILED_FINAL, "forbidden_address"
+            )
     assert receiver.connections == 0
 
 
 def test_a_name_is_looked_up_once(authority: Authority) -> None:
-    """A name server that answers otherwise the second time is not asked a second time (DNS rebinding)."""
-    answers = iter([(LOCAL,), ("10.0.0.1",), ("10.0.0.1",)])
+    """A name server that would change its answer (DNS rebinding) is not asked a second time."""
+    results = iter([(LOCAL,), ("10.0.0.1",), ("10.0.0.1",)])
     asked: list[str] = []
 
     def rebinding(host: str) -> Sequence[str]:
         asked.append(host)
-        return next(answers)
+        return next(results)
 
     with receiving(authority, answering(HTTP_OK)) as receiver:
         post = https_post(
@@ -128,81 +130,82 @@ def test_a_name_is_looked_up_once(authority: Authority) -> None:
             port=receiver.port,
             limit_s=LIMIT_S,
         )
-        assert WebhookSender(post, lambda: NOW)(webhook()) == Outcome(State.SENT)
+        assert WebhookSender(post, lambda: NOW)(webhook()) == DeliveryResult(State.SENT)
     assert asked == [HOST]
 
 
-def test_a_server_that_is_somebody_else_gets_nothing(authority: Authority) -> None:
-    """A certificate for another name ends it before the request."""
+def test_a_server_with_another_name_gets_nothing(authority: Authority) -> None:
+    """A certificate for another name ends the connection before the request."""
     with receiving(authority, answering(HTTP_OK), name="other.example") as receiver:
-        assert send(receiver, authority) == Outcome(State.FAILED_RETRYABLE, "tls_certificate")
+        assert send(receiver, authority) == DeliveryResult(State.FAILED_RETRYABLE, "tls_certificate")
     assert receiver.requests == []
 
 
 def test_an_unknown_authority_is_not_trusted(authority: Authority) -> None:
-    """With the system's authorities the test's own is a stranger."""
+    """The system's authorities do not include that of the tests."""
     with receiving(authority, answering(HTTP_OK)) as receiver:
-        outcome = send(receiver, authority, trust=ssl.create_default_context())
-        assert outcome == Outcome(State.FAILED_RETRYABLE, "tls_certificate")
+        result = send(receiver, authority, trust=ssl.create_default_context())
+        assert result == DeliveryResult(State.FAILED_RETRYABLE, "tls_certificate")
     assert receiver.requests == []
 
 
-LOST = Outcome(State.FAILED_RETRYABLE, "connection_lost")
-LATE = Outcome(State.FAILED_RETRYABLE, "timeout")
+LOST = DeliveryResult(State.FAILED_RETRYABLE, "connection_lost")
+SENT = DeliveryResult(State.SENT)
+LATE = DeliveryResult(State.FAILED_RETRYABLE, "timeout")
 
 
 @pytest.mark.parametrize(
-    ("behave", "outcome"),
+    ("behave", "result"),
     [
         pytest.param(silent, LATE, id="silent"),
         pytest.param(dripping(b"HTTP/1.1 200 OK\r\nX-Slow: "), LATE, id="slow headers"),
-        pytest.param(dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"), Outcome(State.SENT), id="slow body"),
-        pytest.param(flooding, Outcome(State.SENT), id="endless body"),
-        pytest.param(chunks, Outcome(State.SENT), id="endless chunks"),
+        pytest.param(dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"), SENT, id="slow body"),
+        pytest.param(flooding, SENT, id="endless body"),
+        pytest.param(chunks, SENT, id="endless chunks"),
         pytest.param(heads, LOST, id="endless headers"),
         pytest.param(continuing, LOST, id="endless promises"),
         pytest.param(reset, LOST, id="reset"),
         pytest.param(answering(b""), LOST, id="closed"),
         pytest.param(answering(b"not HTTP at all\r\n\r\n"), LOST, id="not HTTP"),
-        pytest.param(answering(b"HTTP/1.1 200 OK\r\n\r\n"), Outcome(State.SENT), id="no length"),
+        pytest.param(answering(b"HTTP/1.1 200 OK\r\n\r\n"), SENT, id="no length"),
     ],
 )
-def test_no_receiver_holds_the_sender_up(authority: Authority, behave: Behave, outcome: Outcome) -> None:
-    """Whatever it does, the call ends in time, reads little, and is made once; a status that came counts."""
+def test_no_receiver_delays_the_sender(authority: Authority, behave: Behave, result: DeliveryResult) -> None:
+    """The call ends in time, reads little and is made once. A status that was received counts."""
     with receiving(authority, behave) as receiver:
         begun = time.monotonic()
-        assert send(receiver, authority) == outcome
+        assert send(receiver, authority) == result
         took = time.monotonic() - begun
     assert took < LIMIT_S + 0.5
     assert len(receiver.requests) == 1
 
 
-def test_a_handshake_without_end_is_given_up(authority: Authority) -> None:
-    """A server that takes the connection and never speaks TLS costs the time limit, no more."""
+def test_an_endless_handshake_times_out(authority: Authority) -> None:
+    """A server that accepts the connection and never speaks TLS takes only the time limit."""
     with socket.create_server((LOCAL, 0)) as listener:
         receiver = Receiver(silent, listener.getsockname()[1])
         begun = time.monotonic()
-        assert send(receiver, authority) == Outcome(State.FAILED_RETRYABLE, "tls_failed")
+        assert send(receiver, authority) == DeliveryResult(State.FAILED_RETRYABLE, "tls_failed")
         assert time.monotonic() - begun < LIMIT_S + 0.5
 
 
-def test_a_name_server_that_is_silent_is_given_up(authority: Authority) -> None:
-    """The look-up counts into the time limit."""
-    answered = threading.Event()
+def test_a_silent_name_server_times_out(authority: Authority) -> None:
+    """The look-up counts towards the time limit."""
+    released = threading.Event()
 
     def slow(_: str) -> Sequence[str]:
-        answered.wait(10)
+        released.wait(10)
         return (LOCAL,)
 
     post = https_post(resolve=slow, is_public=lambda _: True, context=authority.context, limit_s=0.1)
     begun = time.monotonic()
-    assert WebhookSender(post, lambda: NOW)(webhook()) == Outcome(State.FAILED_RETRYABLE, "dns_timeout")
+    assert WebhookSender(post, lambda: NOW)(webhook()) == DeliveryResult(State.FAILED_RETRYABLE, "dns_timeout")
     assert time.monotonic() - begun < 2
-    answered.set()
+    released.set()
 
 
 def failing(_: str) -> Sequence[str]:
-    """Find no such name."""
+    """Fail to find the name."""
     raise socket.gaierror(-2, "Name or service not known")
 
 
@@ -213,15 +216,15 @@ def empty(_: str) -> Sequence[str]:
 
 @pytest.mark.parametrize("resolver", [failing, empty])
 def test_a_name_without_address_is_retryable(authority: Authority, resolver: Callable[[str], Sequence[str]]) -> None:
-    """Nothing was sent; tomorrow's name server may know it."""
+    """Nothing was sent, and a later look-up may succeed."""
     post = https_post(resolve=resolver, is_public=lambda _: True, context=authority.context, limit_s=LIMIT_S)
-    assert WebhookSender(post, lambda: NOW)(webhook()) == Outcome(State.FAILED_RETRYABLE, "dns_failed")
+    assert WebhookSender(post, lambda: NOW)(webhook()) == DeliveryResult(State.FAILED_RETRYABLE, "dns_failed")
 
 
 def test_a_closed_port_is_retryable_and_the_next_address_is_tried(authority: Authority) -> None:
-    """Only an address that takes no connection is passed over."""
+    """An address that refuses the connection is skipped."""
     with receiving(authority, answering(HTTP_OK)) as receiver:
         public = lambda _: True  # noqa: E731 - all addresses here are this machine's
-        assert send(receiver, authority, addresses=("127.0.0.2", LOCAL), public=public) == Outcome(State.SENT)
+        assert send(receiver, authority, addresses=("127.0.0.2", LOCAL), public=public) == DeliveryResult(State.SENT)
         only = send(receiver, authority, addresses=("127.0.0.2",), public=public)
-        assert only == Outcome(State.FAILED_RETRYABLE, "connect_failed")
+        assert only == DeliveryResult(State.FAILED_RETRYABLE, "connect_failed")

@@ -12,7 +12,7 @@ from tests.support.faults.points import Points, Tripwire, folder_of
 
 points = Points(folder_of(os.environ), ENGAGER)
 deps = build(settings(ENGAGER))
-ledger: Any = Tripwire(deps.ports.ledger, points, "claim", "settle", "keep", "hold")
+ledger: Any = Tripwire(deps.ports.ledger, points, "claim", "settle", "store_popup", "hold")
 handler = points.around(
     create_handler(replace(deps, ports=replace(deps.ports, ledger=ledger))), lambda event: "Records" in event
 )

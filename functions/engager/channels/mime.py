@@ -1,0 +1,113 @@
+"""An e-mail as bytes. Headers are injection-safe, and there is always a text part and an unsubscribe link.
+
+The link is in the headers, which mail programs show as a button (RFC 8058), and in both parts.
+"""
+
+import html
+import re
+from collections.abc import Mapping
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP, EmailPolicy
+from typing import Any, NamedTuple
+
+from engager.channels.plaintext import plaintext
+from engager.ledger.states import RenderedContent, Undeliverable
+from shared.contracts import Activation
+from shared.ruleset import Sender
+
+UNFOLDED = frozenset({"list-unsubscribe", "list-unsubscribe-post"})
+MAX_URL_LENGTH = 950  # a line of an e-mail has at most 998 bytes
+
+
+class _Policy(EmailPolicy):
+    """The SMTP policy, except that it never folds headers for machines: folding would encode a long URL."""
+
+    def fold(self, name: str, value: Any) -> str:
+        if name.lower() in UNFOLDED:
+            return f"{name}: {value}{self.linesep}"
+        folded: str = super().fold(name, value)
+        return folded
+
+    def fold_binary(self, name: str, value: Any) -> bytes:
+        return self.fold(name, value).encode("ascii", "surrogateescape")
+
+
+# 7bit, so that no relay has a reason to re-encode the message, which would break its DKIM signature.
+POLICY = _Policy(linesep=SMTP.linesep, cte_type="7bit")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+ENDS = tuple(re.compile(rf"</{tag}\s*>", re.IGNORECASE) for tag in ("body", "html"))
+UNTAGGABLE = re.compile(r"[^A-Za-z0-9_-]")  # what SES refuses in the value of a tag
+LOCAL_PART = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
+DOMAIN = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+
+
+class Mail(NamedTuple):
+    """One e-mail to one address. SES returns its ``tags``, including ``activation_id``, with every event."""
+
+    to: str
+    mime: bytes
+    tags: Mapping[str, str]
+
+
+def compose(activation: Activation, sender: Sender | None, to: Any, content: RenderedContent, url: str) -> Mail:
+    """Return the e-mail with *content*: ``subject``, and ``html``, ``text`` or both, rendered.
+
+    *url*: to unsubscribe. A part that lacks it gets a line with it.
+    Raises `Undeliverable`: no_sender, no_address, invalid_address, invalid_sender, long_url, template_error.
+    """
+    if sender is None:
+        raise Undeliverable("the site has no sender", code="no_sender")
+    if to is None or to == "":
+        raise Undeliverable("the customer has no e-mail address", code="no_address")
+    if len(url) > MAX_URL_LENGTH:
+        raise Undeliverable("the user id is too long for the unsubscribe link in an e-mail header", code="long_url")
+    recipient = _address(to, code="invalid_address")
+    message = EmailMessage(policy=POLICY)
+    message["From"] = _address(sender.address, name=_one_line(sender.name), code="invalid_sender")
+    message["To"] = recipient
+    message["Subject"] = _one_line(content.get("subject") or "")
+    message["List-Unsubscribe"] = f"<{url}>"
+    message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    page = _html_with_link(content.get("html") or "", url)
+    text = _text_with_link(content.get("text") or plaintext(page), url)
+    try:
+        message.set_content(text, cte="quoted-printable")
+        if page:
+            message.add_alternative(page, subtype="html", cte="quoted-printable")
+        mime = message.as_bytes()
+    except UnicodeEncodeError as error:
+        raise Undeliverable("the content is not valid Unicode", code="template_error") from error
+    tags = {"activation_id": activation.id, "campaign": activation.campaign, "site": activation.site}
+    return Mail(recipient.addr_spec, mime, {name: UNTAGGABLE.sub("_", value)[:256] for name, value in tags.items()})
+
+
+def _html_with_link(page: str, url: str) -> str:
+    """Return *page* with a link to *url* at its end, unless it already has one or is empty."""
+    if not page or url in html.unescape(page):
+        return page
+    link = f'<p style="font-size:12px"><a href="{html.escape(url)}">Unsubscribe</a></p>'
+    end = next((found[-1].start() for tag in ENDS if (found := list(tag.finditer(page)))), len(page))
+    return f"{page[:end]}{link}{page[end:]}"
+
+
+def _text_with_link(text: str, url: str) -> str:
+    """Return *text* with *url* on a line of its own at the end, unless it already has it."""
+    return text if url in text else f"{text.rstrip()}\n\nUnsubscribe: {url}\n"
+
+
+def _one_line(text: str) -> str:
+    """Return *text* for a header: every run of control characters and line breaks becomes one space."""
+    return CONTROL.sub(" ", text).strip()
+
+
+def _address(text: Any, *, name: str = "", code: str) -> Address:
+    """Return *text* as one address; raise `Undeliverable` with *code* if it is not exactly one."""
+    local, _, domain = text.strip().rpartition("@") if isinstance(text, str) else ("", "", "")
+    try:
+        host = domain.encode("idna").decode() if domain else ""
+    except UnicodeError:
+        host = ""
+    if not LOCAL_PART.fullmatch(local) or not DOMAIN.fullmatch(host):
+        raise Undeliverable("expected exactly one e-mail address", code=code)
+    return Address(display_name=name, username=local, domain=host)
