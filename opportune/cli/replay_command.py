@@ -20,11 +20,11 @@ from gateway.times import parse_ms
 from opportune.events import streams
 from opportune.events.streams import Recorded
 from opportune.replay import report, summary
-from opportune.replay.engine import Fire, Replay
+from opportune.replay.engine import Match, Replay
 from opportune.replay.explain import explanation, table
 from opportune.replay.explain.words import count as number_of
 from opportune.replay.explain.words import stamp
-from opportune.replay.gates import Gates, Live, judge
+from opportune.replay.gates import Gates, LiveCampaign, judge
 from opportune.replay.result import Backtest, Span
 from opportune.replay.tally import Tally
 from shared.errors import InvalidDefinition, OpportuneError
@@ -79,7 +79,7 @@ def run(request: Request, *, out: Console, err: Console) -> int:
     if request.user is not None:
         return _explain(request, recording, loaded, seen, out=out, err=err)
     if not request.as_json:
-        summary.show(backtest, out)
+        summary.print_summary(backtest, out)
     if request.html is not None:
         _write(request.html, report.render(backtest))
         if not request.as_json:
@@ -141,11 +141,11 @@ def _replay(loaded: Sequence[tuple[Campaign, Site]], recording: _Recording, *, a
     replay, gates = Replay([each.campaign for each in live]), Gates(live)
     tallies = {each.campaign.id: Tally() for each in live}
 
-    def count(fires: Iterable[Fire]) -> None:
-        for fire, gate in gates.judge(fires):
-            tallies[fire.campaign].add(fire, gate)
+    def count(matches: Iterable[Match]) -> None:
+        for match, gate in gates.judge(matches):
+            tallies[match.campaign].add(match, gate)
             if as_json:
-                sys.stdout.write(fire.as_json(gate) + "\n")
+                sys.stdout.write(match.as_json(gate) + "\n")
 
     count(replay.run(recording.in_order()))
     count(replay.finish(recording.until))
@@ -161,15 +161,15 @@ def _replay(loaded: Sequence[tuple[Campaign, Site]], recording: _Recording, *, a
     )
 
 
-def _live(loaded: Sequence[tuple[Campaign, Site]]) -> list[Live]:
-    return [Live(compile_campaign(campaign, site), site.id, delivery.caps(site)) for campaign, site in loaded]
+def _live(loaded: Sequence[tuple[Campaign, Site]]) -> list[LiveCampaign]:
+    return [LiveCampaign(compile_campaign(campaign, site), site.id, delivery.caps(site)) for campaign, site in loaded]
 
 
 def _explain(
     request: Request,
     recording: _Recording,
     loaded: Sequence[tuple[Campaign, Site]],
-    seen: Sequence[explanation.Seen],
+    seen: Sequence[explanation.TimedEvent],
     *,
     out: Console,
     err: Console,
@@ -184,7 +184,7 @@ def _explain(
         told = {"user": user, "events": len(seen), "until": recording.until, "campaigns": stories}
         sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
     else:
-        table.show(user, stories, out)
+        table.print_stories(user, stories, out)
     return 0
 
 

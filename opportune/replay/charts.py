@@ -1,6 +1,6 @@
-"""The charts of a report: SVG that needs no script, coloured by the page's style, with a text for who cannot see it.
+"""Draw the charts of a report as SVG: no script, colours from the page's style, a text for screen readers.
 
-Nothing in them was written by a user.
+They contain no text that a user wrote.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 from markupsafe import Markup
 
 from opportune.replay.explain.words import day, duration, stamp
-from opportune.replay.tally import DAY_MS, Bucket, widths
+from opportune.replay.tally import DAY_MS, Bucket, width_name
 
 WIDTH = 680
 _HEIGHT = 280
@@ -21,10 +21,10 @@ _NAMES = 96
 
 
 def by_time(buckets: Sequence[Bucket], name: str) -> Markup:
-    """Return columns: matches over time. *name*: unique in the page."""
+    """Return a column chart of matches over time. *name* is unique in the page."""
     most = max((bucket.matches for bucket in buckets), default=0)
     top = _round_up(most)
-    svg = _svg(name, WIDTH, _HEIGHT, f"Matches per {widths(list(buckets))}", _described(buckets))
+    svg = _svg(name, WIDTH, _HEIGHT, f"Matches per {width_name(list(buckets))}", _described(buckets))
     height = _HEIGHT - _TOP - _BOTTOM
     for value in _ticks(top):
         y = _TOP + height * (1 - value / top)
@@ -53,7 +53,7 @@ def by_time(buckets: Sequence[Bucket], name: str) -> Markup:
 
 
 def by_duration(buckets: Sequence[Bucket], name: str, *, open_ended: bool) -> Markup:
-    """Return bars: matches by the time that they took; *open_ended*: the last one holds also what took longer."""
+    """Return a bar chart of matches by duration. *open_ended*: the last bar also counts longer ones."""
     most = max((bucket.matches for bucket in buckets), default=0) or 1
     rows = [(f"{duration(each.start)} – {duration(each.end)}", each.matches) for each in buckets]
     if open_ended:

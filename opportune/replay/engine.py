@@ -1,4 +1,4 @@
-"""Replay recorded events against campaigns, in this process, with the very ``machine.lua`` that runs live."""
+"""Replay recorded events against campaigns in this process, with the same ``machine.lua`` that runs live."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,8 +14,8 @@ from opportune.events.streams import Recorded
 from shared.errors import OpportuneError
 from shared.ruleset import Campaign, Ruleset
 
-NOTHING = (None, None)
-BATCH = 256  # events that cross into Lua together
+NO_COLUMN = (None, None)
+BLOCK = 256  # events passed to Lua in one call
 
 
 class UnsortedEvents(OpportuneError):
@@ -24,8 +24,14 @@ class UnsortedEvents(OpportuneError):
     code = "unsorted_events"
 
 
-class Fire(NamedTuple):
-    """A match: completed ``at``, its first event ``since`` (ms); ``per``: the name of the run, or ``None``."""
+class Match(NamedTuple):
+    """One match.
+
+    ``at``: when its last event or its deadline completed it, ms.
+    ``since``: the time of its first event, ms.
+    ``per``: the name of its run, or ``None``.
+    ``reason``: ``match`` or ``absence``.
+    """
 
     user: str
     campaign: str
@@ -36,23 +42,23 @@ class Fire(NamedTuple):
     since: int
 
     def as_json(self, gate: str | None = None) -> str:
-        """Return the fire as one line of JSON; with *gate*, where one would have stopped it."""
+        """Return the match as one line of JSON, with the *gate* that would have stopped it live."""
         shown = {name: value for name, value in self._asdict().items() if name != "since"}
         return msgspec.json.encode({**shown, **({"gate": gate} if gate else {})}).decode()
 
 
 class Replay:
-    """Campaigns with all their users' progress. Feed it with `run`, then ask `finish`.
+    """Campaigns and the progress of all users. Call `run` with the events, then `finish`.
 
-    *ids*: fires carry the message ids of their events; without, a replay is faster and its fires have none.
+    *ids*: whether matches carry the message ids of their events. Without them, a replay is faster.
     """
 
     def __init__(self, campaigns: Sequence[Campaign], *, ids: bool = True) -> None:
         ruleset = Ruleset(site="replay", version=1, keys=[], campaigns=list(campaigns))
-        self._plan = EventIndex(ruleset)
+        self._index = EventIndex(ruleset)
         self.campaigns = [campaign.id for campaign in campaigns]
-        self._names = {name: number for number, name in enumerate(self._plan.candidates, start=1)}
-        self._users = _Numbers()
+        self._names = {name: number for number, name in enumerate(self._index.candidates, start=1)}
+        self._users = _Numbering()
         self.events = 0
         self.relevant = 0
         self.duplicates = 0
@@ -60,21 +66,21 @@ class Replay:
         machine = lua.execute(scripts.module("machine"))
         programs = lua.table_from([campaign.trigger.program for campaign in campaigns], recursive=True)
         load = lua.eval("loadstring")(_driver(), "@replay.lua")
-        separated = lua.table_from([bool(campaign.trigger.per) for campaign in campaigns])
+        has_per = lua.table_from([bool(campaign.trigger.per) for campaign in campaigns])
         self._ids = ids
         self._has_per = any(campaign.trigger.per for campaign in campaigns)
-        concerned = [[each.number + 1 for each in candidates] for candidates in self._plan.candidates.values()]
-        self._run, self._finish = load(machine, programs, separated, lua.table_from(concerned, recursive=True))
+        triggers_of = [[each.number + 1 for each in candidates] for candidates in self._index.candidates.values()]
+        self._run, self._finish = load(machine, programs, has_per, lua.table_from(triggers_of, recursive=True))
 
-    def run(self, events: Iterable[Recorded]) -> Iterator[Fire]:
-        """Apply *events* in order and yield the matches; they come a few hundred events later."""
+    def run(self, events: Iterable[Recorded]) -> Iterator[Match]:
+        """Apply *events* in order and yield the matches. A match may come up to one block of events late."""
         names, events = self._names, iter(events)
-        while block := list(islice(events, BATCH)):
+        while block := list(islice(events, BLOCK)):
             self.events += len(block)
             yield from self._apply([event for event in block if event.event in names])
 
-    def _apply(self, events: list[Recorded]) -> list[Fire]:
-        candidates, names, users = self._plan.candidates, self._names, self._users
+    def _apply(self, events: list[Recorded]) -> list[Match]:
+        candidates, names, users = self._index.candidates, self._names, self._users
         pairs = [(event.attributes, candidate) for event in events for candidate in candidates[event.event]]
         bits = [candidate.bits_of(attributes) for attributes, candidate in pairs]
         runs: list[str] = []
@@ -82,33 +88,33 @@ class Replay:
             named = [run_name(each.per, attributes) if each.per else "" for attributes, each in pairs]
             runs = [name or "" for name in named]
             bits = [0 if name is None else each for name, each in zip(named, bits, strict=True)]
-        fires, accepted, repeated, unsorted = self._run(
+        matches, accepted, repeated, unsorted = self._run(
             len(events),
             _doubles([names[event.event] for event in events]),
             _doubles([users[event.user] for event in events]),
             _doubles([hash(event.message_id) for event in events]),
             _doubles([event.at for event in events]),
             _doubles(bits),
-            *(_packed([event.message_id for event in events]) if self._ids else NOTHING),
-            *(_packed(runs) if self._has_per else NOTHING),
+            *(_packed([event.message_id for event in events]) if self._ids else NO_COLUMN),
+            *(_packed(runs) if self._has_per else NO_COLUMN),
         )
         self.relevant += accepted + repeated
         self.duplicates += repeated
         if unsorted is not None:
             raise UnsortedEvents(
                 f"{events[unsorted].where}: this event is older than the one before it of the same user; "
-                "sort the file by time, or let --sort do it"
+                "sort the file by time, or add --sort"
             )
-        return [self._read(fire) for fire in fires.values()]
+        return [self._match(packed) for packed in matches.values()]
 
-    def finish(self, until: int) -> list[Fire]:
-        """Return the absences that fall due up to *until* (ms), in order of time."""
-        fires = [self._read(fire) for fire in self._finish(until).values()]
-        return sorted(fires, key=lambda fire: (fire.at, fire.user, fire.campaign))
+    def finish(self, until: int) -> list[Match]:
+        """Return the absences that fall due by *until* (ms), in order of time."""
+        matches = [self._match(packed) for packed in self._finish(until).values()]
+        return sorted(matches, key=lambda match: (match.at, match.user, match.campaign))
 
-    def _read(self, fire: Any) -> Fire:
-        user, trigger, at, reason, per, since, ids = fire.values()
-        return Fire(
+    def _match(self, packed: Any) -> Match:
+        user, trigger, at, reason, per, since, ids = packed.values()
+        return Match(
             user=self._users.names[int(user)],
             campaign=self.campaigns[trigger],
             per=per or None,
@@ -119,8 +125,8 @@ class Replay:
         )
 
 
-class _Numbers(dict[str, int]):
-    """A number for each name, from 0, and the names in this order."""
+class _Numbering(dict[str, int]):
+    """Numbers names from 0 in the order of their first use; ``names`` holds them in that order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,7 +144,7 @@ def _doubles(numbers: Iterable[float]) -> bytes:
 
 
 def _packed(texts: list[str]) -> tuple[bytes, bytes]:
-    """Return *texts* as one, and their lengths in bytes, as native doubles."""
+    """Return *texts* joined, and their lengths in bytes as native doubles."""
     encoded = [text.encode() for text in texts]
     return b"".join(encoded), array("d", [len(text) for text in encoded]).tobytes()
 

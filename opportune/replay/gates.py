@@ -1,7 +1,7 @@
-"""What the gates would have stopped, had the recorded events come in live; by the times of the events.
+"""Find the gates that would stop replayed matches, by the times of the events.
 
-The very ``gates.lua`` that runs live counts the caps. What needs a customer (his zone, consent, opt-out) or the
-world (pauses, rate limits) cannot be known here, and stops nothing.
+Caps are counted by the same ``gates.lua`` that runs live. Gates that need a customer (time zone, consent, opt-out) or
+the state of the system (pauses, rate limits) stay open here.
 """
 
 from collections import Counter
@@ -13,15 +13,15 @@ from lupa.luajit21 import LuaRuntime
 
 from decider import scripts
 from decider.policy import blocking_gate, policy
-from opportune.replay.engine import Fire
-from opportune.replay.explain.model import Explained, Match
+from opportune.replay.engine import Match
+from opportune.replay.explain.model import Explained, ExplainedMatch
 from shared.ruleset import Campaign, Quota
 
-LONGEST_MS = 400 * 86_400_000
+MAX_LIMIT_MS = 400 * 86_400_000
 
 
-class Live(NamedTuple):
-    """A campaign as it would be live: of the site with the id ``site`` and its ``caps``."""
+class LiveCampaign(NamedTuple):
+    """A compiled campaign with the id and the caps of its site."""
 
     campaign: Campaign
     site: str
@@ -29,9 +29,9 @@ class Live(NamedTuple):
 
 
 class Gates:
-    """The gates of *campaigns*, and what has passed them so far; feed it fires in the order of time."""
+    """The gates of *campaigns* and the matches that they have let through. Call `judge` in order of time."""
 
-    def __init__(self, campaigns: Sequence[Live]) -> None:
+    def __init__(self, campaigns: Sequence[LiveCampaign]) -> None:
         self._lua = LuaRuntime(unpack_returned_tuples=True)
         self._gates = self._lua.execute(scripts.module("gates"))
         self._live = {live.campaign.id: live for live in campaigns}
@@ -41,54 +41,54 @@ class Gates:
         self._has_limits = {name for name, each in policies.items() if each.limits}
         self._counted: dict[str, Any] = {}
 
-    def judge(self, fires: Iterable[Fire]) -> Iterator[tuple[Fire, str | None]]:
-        """Yield *fires* with the name of the gate that would have stopped each; ``None``: it would have passed."""
-        for _, together in groupby(fires, key=lambda fire: (fire.user, fire.at, fire.message_ids[-1:])):
-            ordered = sorted(together, key=lambda fire: (-self._priority[fire.campaign], fire.campaign))
+    def judge(self, matches: Iterable[Match]) -> Iterator[tuple[Match, str | None]]:
+        """Yield each match with the name of the gate that stops it, or ``None``."""
+        for _, together in groupby(matches, key=lambda match: (match.user, match.at, match.message_ids[-1:])):
+            ordered = sorted(together, key=lambda match: (-self._priority[match.campaign], match.campaign))
             is_shown = False
-            for fire in ordered:
-                campaign, site, _ = self._live[fire.campaign]
+            for match in ordered:
+                campaign, site, _ = self._live[match.campaign]
                 is_popup = campaign.channel == "popup"
-                closed_by = blocking_gate(campaign, site, fire.user, fire.at, None)
+                closed_by = blocking_gate(campaign, site, match.user, match.at, None)
                 is_held_out = closed_by == "holdout"
-                gate = (None if is_held_out else closed_by) or self._stops(fire)
+                gate = (None if is_held_out else closed_by) or self._stops(match)
                 if gate is None and is_popup and is_shown:
                     gate = "priority"
                 if gate is None:
                     gate = "holdout" if is_held_out else None
                     is_shown = is_shown or (is_popup and not is_held_out)
-                    self._count(fire, is_held_out)
-                yield fire, gate
+                    self._count(match, is_held_out)
+                yield match, gate
 
-    def _stops(self, fire: Fire) -> str | None:
-        if fire.campaign not in self._has_limits:
+    def _stops(self, match: Match) -> str | None:
+        if match.campaign not in self._has_limits:
             return None
-        counted = self._counted.setdefault(fire.user, self._lua.table())
-        gate: str | None = self._gates.stops(self._limits[fire.campaign], counted, fire.at)
+        counted = self._counted.setdefault(match.user, self._lua.table())
+        gate: str | None = self._gates.stops(self._limits[match.campaign], counted, match.at)
         return gate
 
-    def _count(self, fire: Fire, is_held_out: bool) -> None:
-        if fire.campaign in self._has_limits:
-            counted = self._counted[fire.user]
-            self._gates.count(self._limits[fire.campaign], counted, fire.at, LONGEST_MS, is_held_out)
+    def _count(self, match: Match, is_held_out: bool) -> None:
+        if match.campaign in self._has_limits:
+            counted = self._counted[match.user]
+            self._gates.count(self._limits[match.campaign], counted, match.at, MAX_LIMIT_MS, is_held_out)
 
 
-def judge(user: str, stories: Sequence[Explained], campaigns: Sequence[Live]) -> None:
-    """Note in the *stories* of one user which gate would have stopped each match, and say so at their end."""
-    fires: dict[int, tuple[Match, Fire]] = {}
+def judge(user: str, stories: Sequence[Explained], campaigns: Sequence[LiveCampaign]) -> None:
+    """Add to one user's explanations the gate that would stop each match, and the totals to their verdicts."""
+    matches: dict[int, tuple[ExplainedMatch, Match]] = {}
     for story in stories:
         for match in (entry.fired for entry in story.events if entry.fired):
-            fire = Fire(user, story.campaign, match.per, match.at, match.message_ids, match.reason, match.since)
-            fires[id(fire)] = match, fire
-    in_order = sorted((fire for _, fire in fires.values()), key=lambda fire: fire.at)
-    for fire, gate in Gates(campaigns).judge(in_order):
-        fires[id(fire)][0].gate = gate
+            replayed = Match(user, story.campaign, match.per, match.at, match.message_ids, match.reason, match.since)
+            matches[id(replayed)] = match, replayed
+    in_order = sorted((replayed for _, replayed in matches.values()), key=lambda each: each.at)
+    for replayed, gate in Gates(campaigns).judge(in_order):
+        matches[id(replayed)][0].gate = gate
     for story in stories:
         stopped = Counter(entry.fired.gate for entry in story.events if entry.fired and entry.fired.gate)
         if stopped:
-            story.verdict += f"; live, gates would have stopped {sum(stopped.values())}: {by_gate(stopped)}"
+            story.verdict += f"; live, gates would stop {sum(stopped.values())}: {count_by_gate(stopped)}"
 
 
-def by_gate(stopped: Mapping[str, int]) -> str:
-    """Return how many each gate has stopped, in words, the most first."""
+def count_by_gate(stopped: Mapping[str, int]) -> str:
+    """Return the number of matches per gate in words, the largest first."""
     return ", ".join(f"{gate} {n:,}" for gate, n in sorted(stopped.items(), key=lambda item: (-item[1], item[0])))

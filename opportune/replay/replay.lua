@@ -1,19 +1,25 @@
 --[[
-Drives machine.lua over recorded events, with all rows in memory.
+Run machine.lua over recorded events, with all rows in memory.
 
-Called with (machine, programs, separated: for each trigger whether it has `per`, concerned: for each event name
-that a trigger mentions the places of these triggers); returns run and finish:
-  run(count, names, users, digests, times, bits, ids, id_lengths, runs, run_lengths)   a block of events, as columns
-      of packed native doubles: the name (from 1), the user (from 0), a number that stands for the message id, the
-      time; then what the event is to each trigger that its name concerns, 0 for nothing. Texts are joined, with
-      their lengths packed: the message ids; the name of the run for each of the bits. Both may be nil. Returns the
-      fires, how many events were accepted, how many had an id that was seen before, and the place of an event that
-      is older than its user's last one, or nil
-  finish(until)   fires the absences that are due by then: a list of fires
-A fire is {user, trigger, at, reason, per, since, ids}.
+Called with
+  machine       the module
+  programs      the program of each trigger
+  has_per       for each trigger, whether it has `per`
+  triggers_of   for each event name that a trigger uses, the numbers of these triggers
+Returns two functions:
+  run(count, names, users, digests, times, bits, ids, id_lengths, runs, run_lengths)
+      Apply a block of events, given as columns of packed native doubles: the number of the name (from 1), the number
+      of the user (from 0), a hash of the message id, the time in ms, and one entry of `bits` for each trigger of the
+      event's name: the event's roles in it, or 0. Texts are joined, with their lengths packed: the message ids, and
+      the run name for each entry of `bits`. Both may be nil.
+      Returns the matches, the number of accepted events, the number of repeated events, and the place of an event
+      that is older than its user's last one, or nil.
+  finish(until)
+      Return the matches of absences that are due by `until` (ms).
+A match is {user, trigger, at, reason, per, since, ids}.
 ]]
-local machine, programs, separated, concerned = ...
-collectgarbage("setpause", 400) -- most of what is made stays
+local machine, programs, has_per, triggers_of = ...
+collectgarbage("setpause", 400) -- most objects stay alive, so collect rarely
 local ffi = require("ffi")
 local rows = {}
 
@@ -26,11 +32,11 @@ local function ids_of(link)
   return ids
 end
 
-local function report(user, trigger, per, fire)
+local function packed_match(user, trigger, per, fire)
   return { user, trigger - 1, fire.at, fire.reason, per, fire.since, ids_of(fire.link) }
 end
 
--- The ids that a live row remembers as text, as numbers in a ring.
+-- A live row keeps recent ids as text; here they are numbers in a ring.
 local function is_repeated(row, digest, at)
   local seen = row.seen
   for i = 1, #seen do
@@ -48,13 +54,13 @@ local function advance(row, trigger, bits, per, at, id)
     progress = {}
     row[trigger] = progress
   end
-  if separated[trigger] then return machine.advance_run(program, progress, per, bits, at, at, false, id) end
+  if has_per[trigger] then return machine.advance_run(program, progress, per, bits, at, at, false, id) end
   return machine.advance(program, progress, bits, at, at, false, id)
 end
 
 local function doubles(packed) return ffi.cast("const double *", packed) end
 
--- Read joined texts one after the other; where there are none, each is nil.
+-- Return a function that yields the joined texts one by one; nil each time if there are none.
 local function reader(joined, packed_lengths)
   if not joined then return function() return nil end end
   local text, lengths, at, n = ffi.cast("const char *", joined), doubles(packed_lengths), 0, -1
@@ -65,7 +71,7 @@ local function reader(joined, packed_lengths)
   end
 end
 
--- The user's row with this event in it; nil where it is a repeated one, or too old (second result).
+-- Return the user's row after adding this event; nil if the event is repeated, or (second result true) too old.
 local function enter(user, digest, at)
   local row = rows[user]
   if not row then
@@ -79,15 +85,15 @@ local function enter(user, digest, at)
 end
 
 local function run(count, ...)
-  local columns = { ... } -- in scope to the end: a pointer does not keep what it points to
+  local columns = { ... } -- in scope to the end: a pointer does not keep its target alive
   local names, users, digests = doubles(columns[1]), doubles(columns[2]), doubles(columns[3])
   local times, bits = doubles(columns[4]), doubles(columns[5])
   local next_id, next_run = reader(columns[6], columns[7]), reader(columns[8], columns[9])
-  local fires, accepted, repeated = {}, 0, 0
+  local matches, accepted, repeated = {}, 0, 0
   local n = 0
   for place = 0, count - 1 do
     local user, at, id = users[place], times[place], next_id()
-    local triggers = concerned[names[place]]
+    local triggers = triggers_of[names[place]]
     local row, known = nil, false
     for i = 1, #triggers do
       local per = next_run() or ""
@@ -95,32 +101,32 @@ local function run(count, ...)
         if not row then
           local is_old
           row, is_old = enter(user, digests[place], at)
-          if is_old then return fires, accepted, repeated, place end
+          if is_old then return matches, accepted, repeated, place end
           known = not row
           if known then repeated = repeated + 1 else accepted = accepted + 1 end
         end
         local fire = row and advance(row, triggers[i], bits[n], per, at, id)
-        if fire then fires[#fires + 1] = report(user, triggers[i], per, fire) end
+        if fire then matches[#matches + 1] = packed_match(user, triggers[i], per, fire) end
       end
       n = n + 1
     end
   end
-  return fires, accepted, repeated, nil
+  return matches, accepted, repeated, nil
 end
 
 local function finish(until_)
-  local fires = {}
+  local matches = {}
   for user, row in pairs(rows) do
     for trigger, program in ipairs(programs) do
       local runs = row[trigger] or {}
-      if not separated[trigger] then runs = { { per = "", state = runs } } end
+      if not has_per[trigger] then runs = { { per = "", state = runs } } end
       for _, run in ipairs(runs) do
         local fire = machine.expire(program, run.state, until_)
-        if fire then fires[#fires + 1] = report(user, trigger, run.per, fire) end
+        if fire then matches[#matches + 1] = packed_match(user, trigger, run.per, fire) end
       end
     end
   end
-  return fires
+  return matches
 end
 
 return run, finish

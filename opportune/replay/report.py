@@ -1,4 +1,4 @@
-"""A replay as one page of HTML: nothing is loaded, nothing runs, and it prints."""
+"""Render a replay as one HTML page that loads nothing, runs no script, and prints."""
 
 from importlib.resources import files
 from typing import Any
@@ -8,14 +8,14 @@ import liquid
 from definitions.model.campaign import Campaign
 from opportune.replay import charts
 from opportune.replay.explain.words import about, sentence, stamp
-from opportune.replay.gates import by_gate
+from opportune.replay.gates import count_by_gate
 from opportune.replay.result import Backtest
-from opportune.replay.tally import Tally, merged, widths
+from opportune.replay.tally import Tally, merge_users, width_name
 
-MOST_COLUMNS = 60
-MOST_BARS = 10
-MOST_USERS = 1000
-MOST_USERS_PRINTED = 40
+MAX_COLUMNS = 60
+MAX_BARS = 10
+MAX_USERS = 1000
+MAX_USERS_PRINTED = 40
 
 
 def render(backtest: Backtest) -> str:
@@ -35,12 +35,12 @@ def _page(backtest: Backtest) -> dict[str, Any]:
         "duplicates": f"{backtest.duplicates:,}",
         "users": f"{len(span.users):,}",
         "matches": f"{sum(tally.matches for tally in tallies):,}",
-        "matched": f"{len(merged(iter(tallies))):,}",
+        "matched": f"{len(merge_users(iter(tallies))):,}",
         "first": stamp(span.first) if span.first is not None else "",
         "last": stamp(span.last),
         "lasted": about(span.last - (span.first or 0)),
         "until": stamp(backtest.until) if backtest.until > span.last else "",
-        "most_printed": MOST_USERS_PRINTED,
+        "most_printed": MAX_USERS_PRINTED,
         "campaigns": [
             _campaign(campaign, tally, backtest, number)
             for number, (campaign, tally) in enumerate(zip(backtest.campaigns, tallies, strict=True), start=1)
@@ -59,7 +59,7 @@ def _campaign(campaign: Campaign, tally: Tally, backtest: Backtest, number: int)
         "absences": f"{tally.absences:,}" if tally.absences else "",
         "users": f"{len(tally.users):,}",
         "share": _percent(len(tally.users), len(backtest.span.users)),
-        "stopped": by_gate(tally.stopped),
+        "stopped": count_by_gate(tally.stopped),
         "per_user": "–",
         "p10": "–",
         "median": "–",
@@ -73,14 +73,14 @@ def _campaign(campaign: Campaign, tally: Tally, backtest: Backtest, number: int)
     }
     if not tally.matches:
         return shown
-    times = tally.times.buckets(backtest.span.first or 0, backtest.end, MOST_COLUMNS)
-    took = tally.took.buckets(MOST_BARS)
+    times = tally.times.buckets(backtest.span.first or 0, backtest.end, MAX_COLUMNS)
+    took = tally.took.buckets(MAX_BARS)
     open_ended = bool(took) and tally.took.longest >= took[-1].end
     users = tally.most()
     shown |= {
         "per_user": f"{tally.matches / len(tally.users):.2f}",
         **{name: about(tally.took.quantile(at)) for name, at in (("p10", 0.1), ("median", 0.5), ("p90", 0.9))},
-        "width": widths(times),
+        "width": width_name(times),
         "times": charts.by_time(times, f"times-{number}"),
         "took": charts.by_duration(took, f"took-{number}", open_ended=open_ended) if took else "",
         "exact": tally.took.is_exact,
@@ -92,10 +92,10 @@ def _campaign(campaign: Campaign, tally: Tally, backtest: Backtest, number: int)
                 "first": stamp(matched.first),
                 "last": stamp(matched.last),
             }
-            for rank, (user, matched) in enumerate(users[:MOST_USERS], start=1)
+            for rank, (user, matched) in enumerate(users[:MAX_USERS], start=1)
         ],
-        "left_out": f"{len(users) - MOST_USERS:,}" if len(users) > MOST_USERS else "",
-        "more_to_print": len(users) > MOST_USERS_PRINTED,
+        "left_out": f"{len(users) - MAX_USERS:,}" if len(users) > MAX_USERS else "",
+        "more_to_print": len(users) > MAX_USERS_PRINTED,
     }
     return shown
 

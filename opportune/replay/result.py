@@ -1,4 +1,4 @@
-"""A finished replay, as those who show it want it."""
+"""The result of a replay, for the summary and the report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from opportune.replay.tally import Tally
 
 @dataclass
 class Span:
-    """From the first to the last event (ms), and the users that there are."""
+    """The times of the first and the last event (ms), and the users."""
 
     first: int | None = None
     last: int = 0
@@ -18,7 +18,7 @@ class Span:
 
 @dataclass
 class Backtest:
-    """A finished replay: the campaigns with their numbers, and what they were run over."""
+    """A finished replay: the campaigns, their matches, and the events they ran over."""
 
     name: str
     campaigns: Sequence[Campaign]

@@ -1,4 +1,4 @@
-"""A replay in numbers, for the terminal."""
+"""Print the result of a replay in the terminal."""
 
 from collections.abc import Sequence
 
@@ -10,20 +10,20 @@ from rich.text import Text
 
 from definitions.model.campaign import Campaign
 from opportune.replay.explain.words import about, count, duration, sentence, stamp
-from opportune.replay.gates import by_gate
+from opportune.replay.gates import count_by_gate
 from opportune.replay.result import Backtest
-from opportune.replay.tally import DAY_MS, Bucket, Tally, merged, widths
+from opportune.replay.tally import DAY_MS, Bucket, Tally, merge_users, width_name
 
-MOST_ROWS = 30
-MOST_BARS = 10
+MAX_ROWS = 30
+MAX_BARS = 10
 TOP_USERS = 10
 MINUTE = len("2026-01-31 12:00")
 BAR = 32
 _EIGHTHS = "▏▎▍▌▋▊▉█"
 
 
-def show(backtest: Backtest, console: Console) -> None:
-    """Print what was replayed, the campaigns side by side, each by itself, and the users who match most."""
+def print_summary(backtest: Backtest, console: Console) -> None:
+    """Print the totals, an overview of the campaigns, each campaign, and the users with most matches."""
     console.print(_head(backtest))
     console.print(_overview(backtest))
     for campaign in backtest.campaigns:
@@ -35,7 +35,7 @@ def show(backtest: Backtest, console: Console) -> None:
         console.print()
         console.print(users)
     else:
-        console.print("No match. To see why for one user: add --explain USER", style="yellow")
+        console.print("No match. Add --explain USER to see why for one user.", style="yellow")
 
 
 def _head(backtest: Backtest) -> Text:
@@ -49,8 +49,8 @@ def _head(backtest: Backtest) -> Text:
         span = f"\n{stamp(backtest.span.first)} to {stamp(backtest.span.last)} UTC"
         text.append(span + f" ({about(backtest.span.last - backtest.span.first)})", style="not bold dim")
         if backtest.until > backtest.span.last:
-            text.append(f", the clock ran on to {stamp(backtest.until)}", style="not bold dim")
-    text.append("\nEvery user counts as a target, whatever the target groups say.\n", style="not bold dim")
+            text.append(f"; the clock ran on to {stamp(backtest.until)}", style="not bold dim")
+    text.append("\nTarget groups are not applied: every user counts as a target.\n", style="not bold dim")
     return text
 
 
@@ -77,13 +77,13 @@ def _show_campaign(campaign: Campaign, tally: Tally, backtest: Backtest, console
     heading.append(f"  {campaign.name}", style="not bold")
     heading.append(f"\n{sentence(campaign.trigger)}", style="not bold default dim")
     if tally.stopped:
-        stopped = f"\nlive, gates would have stopped {tally.stopped.total():,} of {tally.matches:,}: "
-        heading.append(stopped + by_gate(tally.stopped), style="not bold yellow")
+        stopped = f"\nlive, gates would stop {tally.stopped.total():,} of {tally.matches:,}: "
+        heading.append(stopped + count_by_gate(tally.stopped), style="not bold yellow")
     console.print(heading)
     simple = console.options.ascii_only
-    buckets = tally.times.buckets(backtest.span.first or 0, backtest.end, MOST_ROWS)
+    buckets = tally.times.buckets(backtest.span.first or 0, backtest.end, MAX_ROWS)
     charts: list[RenderableType] = [
-        Group(Text(f"matches per {widths(buckets)}", style="italic"), _chart(_by_time(buckets), simple=simple))
+        Group(Text(f"matches per {width_name(buckets)}", style="italic"), _chart(_by_time(buckets), simple=simple))
     ]
     if tally.took.longest:
         note = "" if tally.took.is_exact else " (within 1 %)"
@@ -105,7 +105,7 @@ def _by_time(buckets: Sequence[Bucket]) -> list[tuple[str, int]]:
 
 
 def _by_duration(tally: Tally) -> list[tuple[str, int]]:
-    buckets = tally.took.buckets(MOST_BARS)
+    buckets = tally.took.buckets(MAX_BARS)
     rows = [(f"{duration(each.start)} – {duration(each.end)}", each.matches) for each in buckets]
     if buckets and tally.took.longest >= buckets[-1].end:
         rows[-1] = (f"{duration(buckets[-1].start)} or more", buckets[-1].matches)
@@ -133,7 +133,7 @@ def _bar(share: float, *, simple: bool) -> str:
 
 
 def _top_users(backtest: Backtest) -> Table:
-    users = merged(iter(backtest.tallies.values()))
+    users = merge_users(iter(backtest.tallies.values()))
     shown = users[:TOP_USERS]
     more = f" ({len(shown)} of {len(users):,})" if len(users) > len(shown) else ""
     table = Table(title=f"Most matches{more}", title_justify="left")

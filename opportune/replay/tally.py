@@ -1,19 +1,19 @@
-"""What a replay adds up while it runs: numbers per campaign, in memory that does not grow with the matches."""
+"""Count the matches of a replay per campaign, in memory that does not grow with their number."""
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from opportune.replay.engine import Fire
+from opportune.replay.engine import Match
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
-# Each is a multiple of the one before, so that counts of one can be added up to counts of the next.
+# Each width is a multiple of the one before, so counts of one width add up to counts of the next.
 _WIDTHS = [n * MINUTE_MS for n in (1, 5, 10, 30)] + [n * HOUR_MS for n in (1, 2, 6, 12)]
 _WIDTHS += [DAY_MS * n for n in (1, 7, 14, 28)]
-_MONDAY = 4 * DAY_MS  # weeks begin on Mondays, and the first day of the clock was a Thursday
+_MONDAY = 4 * DAY_MS  # the first Monday of the clock, which began on a Thursday
 _MAX_COUNTED = 10_000
 _FINE_BITS = 8
 _ROUND_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000)
@@ -21,7 +21,7 @@ _STEPS = [*_ROUND_MS, *(n * MINUTE_MS for n in (5, 10, 15, 30)), *(n * HOUR_MS f
 
 
 class Bucket(NamedTuple):
-    """``matches`` from ``start`` to before ``end`` (ms)."""
+    """The number of ``matches`` from ``start`` up to but not including ``end`` (ms)."""
 
     start: int
     end: int
@@ -29,7 +29,7 @@ class Bucket(NamedTuple):
 
 
 class Timeline:
-    """How many matches at what time: per minute, and coarser where that would be too many numbers."""
+    """Matches by time: per minute, or coarser where minutes would be too many."""
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
@@ -58,8 +58,8 @@ class Timeline:
         return counts
 
 
-class Spread:
-    """How long matches took: every different time is counted, up to 10,000; then within 1 % of it."""
+class Durations:
+    """How long matches took. Up to 10,000 different durations are exact; beyond that, each is within 1 %."""
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
@@ -68,7 +68,7 @@ class Spread:
         self.is_exact = True
 
     def add(self, took: int) -> None:
-        """Count a match that took so many ms."""
+        """Count a match that took *took* ms."""
         self.count += 1
         self.longest = max(self.longest, took)
         self._counts[took if self.is_exact else _coarse(took)] += 1
@@ -79,7 +79,7 @@ class Spread:
                 self._counts[_coarse(each)] += count
 
     def quantile(self, share: float) -> int:
-        """Return the ms that *share* of the matches did not exceed; 0 without any."""
+        """Return the duration (ms) that *share* of the matches did not exceed; 0 without matches."""
         wanted, passed = share * self.count, 0
         for took in sorted(self._counts):
             passed += self._counts[took]
@@ -88,12 +88,12 @@ class Spread:
         return self.longest
 
     def buckets(self, most: int) -> list[Bucket]:
-        """Return at most *most* buckets of equal width from 0; the last one holds also what took longer."""
+        """Return at most *most* buckets of equal width from 0. The last also counts longer durations."""
         if not self.longest:
             return []
         end = self.longest + 1
         usual = self.quantile(0.99) + 1
-        if end > 2 * usual:  # or a few that took very long would leave one bar for all others
+        if end > 2 * usual:  # otherwise a few long durations would squeeze all others into one bar
             end = usual
         width = next((step for step in _STEPS if step * most >= end), DAY_MS)
         while width * most < end:
@@ -106,15 +106,15 @@ class Spread:
 
 
 @dataclass
-class Matched:
-    """The matches of one user: how many, the first and the last of them (ms)."""
+class UserMatches:
+    """The matches of one user: their number, and the times of the first and the last (ms)."""
 
     count: int
     first: int
     last: int
 
     def add(self, count: int, first: int, last: int) -> None:
-        """Count more of them."""
+        """Add *count* matches between *first* and *last*."""
         self.count += count
         self.first = min(self.first, first)
         self.last = max(self.last, last)
@@ -122,43 +122,44 @@ class Matched:
 
 @dataclass
 class Tally:
-    """The matches of one campaign; ``absences``: how many of them were fired by a deadline.
+    """The matches of one campaign.
 
-    ``stopped``: how many each gate would have stopped.
+    ``absences``: how many of them a deadline completed.
+    ``stopped``: how many each gate would stop live.
     """
 
     matches: int = 0
     absences: int = 0
     stopped: Counter[str] = field(default_factory=Counter)
-    users: dict[str, Matched] = field(default_factory=dict)
+    users: dict[str, UserMatches] = field(default_factory=dict)
     times: Timeline = field(default_factory=Timeline)
-    took: Spread = field(default_factory=Spread)
+    took: Durations = field(default_factory=Durations)
 
-    def add(self, fire: Fire, gate: str | None = None) -> None:
-        """Count a match, which *gate* would have stopped."""
+    def add(self, match: Match, gate: str | None = None) -> None:
+        """Count a match that *gate* would stop live."""
         self.matches += 1
-        self.absences += fire.reason == "absence"
+        self.absences += match.reason == "absence"
         if gate is not None:
             self.stopped[gate] += 1
-        self.times.add(fire.at)
-        self.took.add(fire.at - fire.since)
-        matched = self.users.get(fire.user)
+        self.times.add(match.at)
+        self.took.add(match.at - match.since)
+        matched = self.users.get(match.user)
         if matched is None:
-            self.users[fire.user] = Matched(1, fire.at, fire.at)
+            self.users[match.user] = UserMatches(1, match.at, match.at)
         else:
-            matched.add(1, fire.at, fire.at)
+            matched.add(1, match.at, match.at)
 
     @property
     def latest(self) -> int:
-        """The time of the last match (ms), 0 without any."""
+        """The time of the last match (ms); 0 without matches."""
         return max((matched.last for matched in self.users.values()), default=0)
 
-    def most(self) -> list[tuple[str, Matched]]:
-        """Return the users, those with most matches first; of equals, the earlier one."""
+    def most(self) -> list[tuple[str, UserMatches]]:
+        """Return the users by number of matches, the largest first; of equals, the earlier one."""
         return sorted(self.users.items(), key=lambda each: (-each[1].count, each[1].first, each[0]))
 
 
-def widths(buckets: list[Bucket]) -> str:
+def width_name(buckets: list[Bucket]) -> str:
     """Return the name of the width of *buckets*: ``minute``, ``10 minutes``, ``hour`` …"""
     width = buckets[0].end - buckets[0].start if buckets else HOUR_MS
     name, size = next(
@@ -182,13 +183,13 @@ def _coarse(took: int) -> int:
     return took >> shift << shift
 
 
-def merged(tallies: Iterator[Tally]) -> list[tuple[str, Matched]]:
-    """Return the users of several campaigns, those with most matches first."""
-    users: dict[str, Matched] = {}
+def merge_users(tallies: Iterator[Tally]) -> list[tuple[str, UserMatches]]:
+    """Return the users of several campaigns by number of matches, the largest first."""
+    users: dict[str, UserMatches] = {}
     for tally in tallies:
         for user, matched in tally.users.items():
             if user in users:
                 users[user].add(matched.count, matched.first, matched.last)
             else:
-                users[user] = Matched(matched.count, matched.first, matched.last)
+                users[user] = UserMatches(matched.count, matched.first, matched.last)
     return Tally(users=users).most()

@@ -1,4 +1,4 @@
-"""One user's story in one campaign, told event by event."""
+"""Explain one user's events in one campaign, one after the other."""
 
 import msgspec
 
@@ -7,24 +7,24 @@ from definitions.compiler.ruleset import compile_campaign
 from definitions.model.campaign import Campaign
 from opportune.events.streams import Recorded
 from opportune.replay.explain import words
-from opportune.replay.explain.model import Entry, Explained, Match, Progress
-from opportune.replay.explain.reasons import Story
-from opportune.replay.explain.trace import ALL, Fired, Machine, Near, Trace, Traced
+from opportune.replay.explain.model import Entry, Explained, ExplainedMatch, Progress
+from opportune.replay.explain.reasons import History
+from opportune.replay.explain.trace import ALL, CompletedMatch, EventTrace, Machine, NearMiss, Trace
 from shared import ruleset
 
-# How close to a match something came: the verdict names the closest, and of those the latest.
+# How close to a match an event came. The verdict names the closest event, and the latest of equals.
 _NO_CONDITION, _NO_RUN, _PARTLY, _NEARLY = range(4)
 _LOST = {
     "not_before": "the guard not_before allows none of these",
-    "directly": "the next step must come directly",
+    "directly": "the next step must follow directly",
     "consecutive": "it breaks the row",
     "reset_on": "reset_on",
     ALL: "the rules allow none of these in between",
 }
 
 
-class Teller:
-    """Tells the story of one campaign."""
+class Explainer:
+    """Explains events in one campaign: call `add` for each, then `finish`."""
 
     def __init__(self, campaign: Campaign, machine: Machine) -> None:
         self._campaign = campaign
@@ -32,19 +32,19 @@ class Teller:
         compiled = compile_campaign(campaign)
         self._program = compiled.trigger.program
         self._trace = Trace(machine, self._program)
-        self._plan = _plan(compiled)
+        self._index = _index_of(compiled)
         without_per = msgspec.structs.replace(compiled.trigger, per=[])
-        self._any_run = _plan(msgspec.structs.replace(compiled, trigger=without_per))
-        self._stories: dict[str, Story] = {}
+        self._any_run = _index_of(msgspec.structs.replace(compiled, trigger=without_per))
+        self._histories: dict[str, History] = {}
         self._entries: list[Entry] = []
         self._closest: tuple[int, int, str] = (0, 0, "")
 
     def is_relevant(self, event: Recorded) -> bool:
-        """Return whether the event means anything to the campaign."""
-        return bool(self._concerns(self._plan, event))
+        """Return whether the trigger uses the event."""
+        return bool(self._hits(self._index, event))
 
-    def tell(self, event: Recorded, late_ms: int, *, repeated: bool) -> None:
-        """Add an event to the story."""
+    def add(self, event: Recorded, late_ms: int, *, repeated: bool) -> None:
+        """Explain the next event."""
         entry = Entry(
             at=event.at,
             status="applied",
@@ -57,30 +57,32 @@ class Teller:
         self._entries.append(entry)
         if late_ms:
             entry.effects.append(self._late(late_ms))
-        for concern in self._concerns(self._any_run, event):
-            entry.roles = self._roles(concern.bits)
-        concerns = self._concerns(self._plan, event)
+        for hit in self._hits(self._any_run, event):
+            entry.roles = self._roles(hit.bits)
+        hits = self._hits(self._index, event)
         if not entry.roles:
             entry.status = "irrelevant"
             entry.why_not = self._unmet(event)
             self._note(_NO_CONDITION, 0, entry.why_not)
-        elif not concerns:
+        elif not hits:
             entry.status = "no_run"
             entry.why_not = self._no_run(event)
             self._note(_NO_RUN, 0, entry.why_not)
         elif repeated:
             entry.status = "duplicate"
-            entry.effects.append(f"duplicate: the message id {event.message_id} came before, and counts once")
+            entry.effects.append(
+                f"duplicate: an earlier event has the message id {event.message_id}, so this one does not count"
+            )
         else:
-            (concern,) = concerns
-            self._apply(entry, event, concern.bits, concern.per)
+            (hit,) = hits
+            self._apply(entry, event, hit.bits, hit.per)
 
-    def _concerns(self, plan: EventIndex, event: Recorded) -> list[Hit]:
-        """Return what *event* is to the trigger; what it is to earlier activations is no matter of a replay."""
-        return [each for each in plan.concerns(event.event, event.attributes) if each.bits]
+    def _hits(self, index: EventIndex, event: Recorded) -> list[Hit]:
+        """Return the event's roles in the trigger. A replay ignores its effect on earlier activations."""
+        return [each for each in index.concerns(event.event, event.attributes) if each.bits]
 
-    def end(self, until: int) -> Explained:
-        """Run the clock on to *until* (ms) and return the story."""
+    def finish(self, until: int) -> Explained:
+        """Run the clock on to *until* (ms) and return the explanation."""
         for fired in self._trace.finish(until):
             self._deadline(fired)
         matches = sum(entry.fired is not None for entry in self._entries)
@@ -95,8 +97,8 @@ class Teller:
 
     def _apply(self, entry: Entry, event: Recorded, bits: int, per: str) -> None:
         entry.per = per or None
-        story = self._stories.setdefault(per, Story(self._trigger, self._program))
-        story.add(event, bits)
+        history = self._histories.setdefault(per, History(self._trigger, self._program))
+        history.add(event, bits)
         traced = self._trace.apply(bits, per, event.at, event.message_id)
         near = self._nearest(traced)
         entry.effects += self._effects(traced, bits, event.at, near)
@@ -105,14 +107,14 @@ class Teller:
             self._note(
                 _PARTLY,
                 2 * traced.reached,
-                f"{entry.progress.text} at {words.stamp(event.at)}, and the rest never came",
+                f"{entry.progress.text} at {words.stamp(event.at)}; the rest never came",
             )
         if near is not None:
-            reason = story.reason(near.constraint, near.message_ids)
+            reason = history.reason(near.constraint, near.message_ids)
             complete = near.reached == self._trace.units
             entry.why_not = f"no match: {reason}" if complete else f"not {self._progress(near.reached)}: {reason}"
             said = reason if complete else entry.why_not
-            closeness = (_NEARLY, -story.lasted(near.message_ids)) if complete else (_PARTLY, 2 * near.reached - 1)
+            closeness = (_NEARLY, -history.lasted(near.message_ids)) if complete else (_PARTLY, 2 * near.reached - 1)
             self._note(*closeness, f"{said} ({words.stamp(event.at)})")
         if traced.cancelled:
             what = f"{entry.shown} at {words.stamp(event.at)} cancelled the wait"
@@ -122,7 +124,7 @@ class Teller:
         if traced.fired is not None:
             entry.fired = _match(traced.fired)
 
-    def _effects(self, traced: Traced, bits: int, at: int, near: Near | None) -> list[str]:
+    def _effects(self, traced: EventTrace, bits: int, at: int, near: NearMiss | None) -> list[str]:
         before, after = traced.before, traced.after
         effects = []
         if traced.broken_by and not before.due and (near is None or near.constraint != traced.broken_by):
@@ -134,16 +136,16 @@ class Teller:
             silence = words.label(self._trigger.unless) if self._trigger.unless else ""
             effects.append(f"complete: fires at {words.stamp(after.due, near=at)} if no {silence} comes before")
         elif after.due and self._is_step(bits):
-            effects.append(f"the wait until {words.stamp(after.due, near=at)} runs already")
+            effects.append(f"the wait until {words.stamp(after.due, near=at)} is already running")
         elif before.done:
-            effects.append("has matched before, and after_match is once")
+            effects.append("has already matched, and after_match is once")
         elif self._is_step(bits) and not traced.reached and near is None:
-            effects.append("nothing came before that it could follow")
+            effects.append("no earlier step that it could follow")
         if traced.dropped is not None:
-            effects.append(f"the run {words.run(traced.dropped)} had to go: 20 at a time are kept")
+            effects.append(f"the run {words.run(traced.dropped)} was dropped: only 20 are kept at a time")
         return effects
 
-    def _lost(self, traced: Traced, at: int) -> str:
+    def _lost(self, traced: EventTrace, at: int) -> str:
         lost = max(unit for unit in traced.before.starts if unit not in traced.after.starts)
         what = self._progress(lost) if self._trigger.sequence else "what came before"
         within = self._trigger.within
@@ -151,16 +153,16 @@ class Teller:
             return f"{what} lost: within {words.duration(within)} is over"
         return f"{what} lost: {_LOST.get(traced.broken_by or ALL, _LOST[ALL])}"
 
-    def _nearest(self, traced: Traced) -> Near | None:
-        """Return what would have led further; ``None`` where nothing stood in the way."""
+    def _nearest(self, traced: EventTrace) -> NearMiss | None:
+        """Return the near miss that explains most; ``None`` if no constraint stopped the event."""
         if traced.fired or traced.after.due or traced.after.done:
             return None
         further = [near for near in traced.near if near.reached > traced.reached]
-        # That a single constraint stood in the way says more than that all of them did.
+        # One constraint explains more than all of them together.
         single = [near for near in further if near.constraint != ALL]
         return max(single or further, key=lambda near: near.reached, default=None)
 
-    def _deadline(self, fired: Fired) -> None:
+    def _deadline(self, fired: CompletedMatch) -> None:
         silence = self._trigger.unless
         run = f" ({', '.join(self._trigger.per)}: {words.run(fired.per)})" if fired.per else ""
         entry = Entry(
@@ -170,7 +172,7 @@ class Teller:
             per=fired.per or None,
             fired=_match(fired),
         )
-        # Before the event that came after it, and all others since.
+        # It belongs before the first event at or after the deadline.
         place = next((n for n, other in enumerate(self._entries) if other.at >= fired.at), len(self._entries))
         self._entries.insert(place, entry)
 
@@ -182,10 +184,10 @@ class Teller:
         return any(bits & weight for weight in weights)
 
     def _late(self, late_ms: int) -> str:
-        text = f"late: stands in the file after an event {words.duration(late_ms)} newer"
+        text = f"late: an earlier event in the file is {words.duration(late_ms)} newer"
         if late_ms > self._trigger.max_backdate:
             limit = words.duration(self._trigger.max_backdate)
-            text += f"; received so late live, over max_backdate {limit}, it could stop the trigger but not advance it"
+            text += f"; live, an event later than max_backdate ({limit}) can stop the trigger but not advance it"
         return text
 
     def _roles(self, bits: int) -> list[str]:
@@ -210,8 +212,8 @@ class Teller:
     def _no_run(self, event: Recorded) -> str:
         missing = [name for name in self._trigger.per if words.attribute(name, event.attributes) is None]
         if missing:
-            return f"{' and '.join(missing)} missing: belongs to no run"
-        return f"{' or '.join(self._trigger.per)} is neither text nor number: belongs to no run"
+            return f"{' and '.join(missing)} missing: it belongs to no run"
+        return f"{' or '.join(self._trigger.per)} is neither text nor a number: it belongs to no run"
 
     def _unmet(self, event: Recorded) -> str | None:
         texts = [
@@ -227,7 +229,7 @@ class Teller:
 
     def _verdict(self, matches: int, until: int) -> str:
         waits = [run.due for run in self._trace.runs().values() if run.due and run.due > until]
-        pending = f"waits until {words.stamp(min(waits))}; --until lets the clock run on to then" if waits else ""
+        pending = f"waiting until {words.stamp(min(waits))}; use --until to run the clock to that time" if waits else ""
         if matches:
             times = {1: "once", 2: "twice"}.get(matches, f"{matches} times")
             return f"matched {times}" + (f"; {pending}" if pending else "")
@@ -235,12 +237,12 @@ class Teller:
             return f"no match yet: {pending}"
         if self._closest[2]:
             return f"no match; closest: {self._closest[2]}"
-        return "no match: none of these events means anything to this campaign"
+        return "no match: this campaign uses none of these events"
 
 
-def _plan(campaign: ruleset.Campaign) -> EventIndex:
+def _index_of(campaign: ruleset.Campaign) -> EventIndex:
     return EventIndex(ruleset.Ruleset(site="replay", version=1, keys=[], campaigns=[campaign]))
 
 
-def _match(fired: Fired) -> Match:
-    return Match(fired.at, fired.since, fired.per or None, fired.reason, fired.message_ids)
+def _match(fired: CompletedMatch) -> ExplainedMatch:
+    return ExplainedMatch(fired.at, fired.since, fired.per or None, fired.reason, fired.message_ids)

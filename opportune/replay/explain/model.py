@@ -1,18 +1,21 @@
-"""What an explanation of one user's events consists of; the same for people and, as JSON, for programs."""
+"""The parts of an explanation. Tables and JSON are both made from them."""
 
 import msgspec
 
 
 class Progress(msgspec.Struct):
-    """How far an event got: ``reached`` of ``of`` events of a match."""
+    """How far a run is: ``reached`` of the ``of`` events that a match needs, and the same in words."""
 
     reached: int
     of: int
     text: str
 
 
-class Match(msgspec.Struct):
-    """A match of the user, from its first event ``since`` to ``at`` (ms). ``gate``: what would have stopped it live."""
+class ExplainedMatch(msgspec.Struct):
+    """A match, from its first event (``since``) to its completion (``at``), in ms.
+
+    ``gate``: the gate that would have stopped it live.
+    """
 
     at: int
     since: int
@@ -23,11 +26,11 @@ class Match(msgspec.Struct):
 
 
 class Entry(msgspec.Struct):
-    """What happened at one time (ms), to one campaign; ``event`` is ``None`` where a deadline passed.
+    """One event, or one deadline that passed (``event`` is ``None``), in one campaign. ``at`` is in ms.
 
-    ``status``: ``applied``, ``duplicate``, ``irrelevant`` (means nothing to the campaign), ``no_run`` (an
-    attribute of ``per`` is missing) or ``deadline``. ``late_ms``: how much newer an event before it in the
-    file is.
+    ``status``: ``applied``, ``duplicate``, ``irrelevant`` (the campaign does not use the event), ``no_run`` (an
+    attribute of ``per`` is missing) or ``deadline``.
+    ``late_ms``: how much newer the newest earlier event in the file is.
     """
 
     at: int
@@ -41,12 +44,12 @@ class Entry(msgspec.Struct):
     roles: list[str] = []
     effects: list[str] = []
     progress: Progress | None = None
-    fired: Match | None = None
+    fired: ExplainedMatch | None = None
     why_not: str | None = None
 
 
 class Explained(msgspec.Struct):
-    """One campaign: its trigger and the end of the story in words, and the story."""
+    """The events of one user in one campaign, with the trigger and the outcome in words."""
 
     campaign: str
     name: str

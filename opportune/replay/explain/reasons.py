@@ -1,4 +1,4 @@
-"""Why events that look like a match are none: their rules, checked against what happened, in words."""
+"""Explain in words which rule keeps a chain of events from being a match."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,14 +10,14 @@ from shared.ruleset import Program
 
 
 class Applied(NamedTuple):
-    """An event of a run and what it means to the trigger."""
+    """An event of a run, and its roles in the trigger (``bits``)."""
 
     event: Recorded
     bits: int
 
 
-class Story:
-    """All events of one run so far, the newest one last."""
+class History:
+    """The events of one run so far, the newest last."""
 
     def __init__(self, trigger: Trigger, program: Program) -> None:
         self._trigger = trigger
@@ -27,7 +27,7 @@ class Story:
         self._numbers: dict[str, int] = {}
 
     def add(self, event: Recorded, bits: int) -> None:
-        """Note an event that the run has accepted."""
+        """Append an event that the run has accepted."""
         self._numbers[event.message_id] = len(self._events)
         self._events.append(Applied(event, bits))
 
@@ -37,7 +37,7 @@ class Story:
         return max(times) - min(times)
 
     def reason(self, constraint: str, message_ids: Sequence[str]) -> str:
-        """Return what of *constraint* (``all``: of any) keeps the events *message_ids* from being a match."""
+        """Return how the events *message_ids* violate *constraint*, or any constraint if it is ``all``."""
         chain = sorted(self._numbers[name] for name in message_ids)
         kinds = (constraint,) if constraint != "all" else ("within", "gap", "inner", *_BETWEEN, "reset_on")
         found = [text for kind in kinds for text in self._violations(kind, chain)]
@@ -47,7 +47,7 @@ class Story:
         if constraint == "within":
             return self._too_long(chain)
         if constraint == "after_match":
-            return ["a match begins with each event once only, and this one's first event has had its match"]
+            return ["each event can begin only one match, and the first event of this one already did"]
         if constraint == "reset_on":
             return self._seen("reset_on", range(chain[0] + 1, chain[-1] + 1), self._program.get("reset", 0))
         if not self._trigger.sequence:

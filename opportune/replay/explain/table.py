@@ -1,4 +1,4 @@
-"""One user's story as tables for the terminal."""
+"""Print explanations as tables."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -11,8 +11,8 @@ from opportune.replay.explain.model import Entry, Explained
 from opportune.replay.explain.words import day, duration, stamp
 
 
-def show(user: str, stories: Sequence[Explained], console: Console) -> None:
-    """Print a table per campaign: what each event was to it, what it did, and how it ended."""
+def print_stories(user: str, stories: Sequence[Explained], console: Console) -> None:
+    """Print one table per campaign, with its outcome below."""
     for story in stories:
         heading = Text(story.campaign, style="bold cyan")
         heading.append(f"  {story.name}", style="not bold default")
@@ -28,8 +28,8 @@ def show(user: str, stories: Sequence[Explained], console: Console) -> None:
 def _table(entries: Sequence[Entry]) -> Table:
     table = Table()
     table.add_column("UTC", no_wrap=True)
-    table.add_column("event, and what it is")
-    table.add_column("what it does")
+    table.add_column("event and role")
+    table.add_column("effect")
     today = ""
     for is_quiet, group in groupby(entries, key=lambda entry: entry.status == "irrelevant" and not entry.why_not):
         rows = list(group)
@@ -39,7 +39,7 @@ def _table(entries: Sequence[Entry]) -> Table:
         if is_quiet:
             names = ", ".join(dict.fromkeys(entry.event or "" for entry in rows))
             what = f"{len(rows)} × {names}" if len(rows) > 1 else names
-            meaning = Text("means nothing to this campaign", style="dim")
+            meaning = Text("not used by this campaign", style="dim")
             table.add_row(_clock(rows[0]), Text(what, style="dim"), meaning)
             today = day(rows[-1].at)
             continue
@@ -73,7 +73,7 @@ def _effects(entry: Entry) -> Text:
         after = f", {took} after its first event" if entry.fired.at > entry.fired.since else ""
         lines.append((f"FIRES ({entry.fired.reason}){after}", "bold green"))
         if entry.fired.gate is not None:
-            lines.append((f"live, the gate {entry.fired.gate} would have stopped it", "yellow"))
+            lines.append((f"live, the gate {entry.fired.gate} would stop it", "yellow"))
     if entry.why_not is not None:
         lines.append((entry.why_not, "dim" if entry.status == "irrelevant" else "yellow"))
     text = Text()

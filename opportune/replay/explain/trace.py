@@ -1,8 +1,8 @@
-"""One user's progress under a microscope: ``machine.lua`` itself, asked what it did and what stood in its way.
+"""Trace one user's progress, event by event, with ``machine.lua`` itself.
 
-Why an event led no further is found by experiment, never by a second state machine: beside the program run
-relaxed ones, each without one of its constraints. The constraint without which the event gets further is what
-stood in its way.
+The trace finds by experiment why an event led no further; there is no second state machine. Relaxed copies of the
+program run beside it, each without one constraint. If an event gets further in a relaxed copy, the constraint that
+this copy lacks stopped it.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from decider import scripts
 from shared.ruleset import Program
 
 ALL = "all"
-# In this order they are named where removing either of several would do.
+# If removing any one of several constraints would help, the first of them in this order is named.
 STEP_CONSTRAINTS = {"not_before": "guard", "directly": "directly", "consecutive": "consecutive"} | {
     "inner": "inner",
     "gap": "gap",
@@ -22,8 +22,8 @@ STEP_CONSTRAINTS = {"not_before": "guard", "directly": "directly", "consecutive"
 ENDLESS_MS = 2**52
 
 
-class Fired(NamedTuple):
-    """A match of the run ``per``, from its first event ``since`` to ``at`` (ms)."""
+class CompletedMatch(NamedTuple):
+    """A match of the run ``per``, from its first event (``since``) to its completion (``at``), in ms."""
 
     per: str
     at: int
@@ -32,8 +32,12 @@ class Fired(NamedTuple):
     message_ids: list[str]
 
 
-class Near(NamedTuple):
-    """How far an event would have got without ``constraint``: the events of it, the first one first."""
+class NearMiss(NamedTuple):
+    """How far an event would have got without ``constraint``.
+
+    ``reached``: the number of events of a match.
+    ``message_ids``: those events, in order.
+    """
 
     constraint: str
     reached: int
@@ -41,27 +45,38 @@ class Near(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What a run holds: first times by number of events reached; the deadline of a wait; done for good."""
+    """The progress of a run.
+
+    ``starts``: the first event's time by the number of events reached.
+    ``due``: the deadline of a pending absence.
+    ``done``: whether it has matched and cannot match again.
+    """
 
     starts: dict[int, int]
     due: int | None
     done: bool
 
 
-class Traced(NamedTuple):
-    """What one event did: how many events of a match end in it (``reached``), what it broke and cancelled.
+class EventTrace(NamedTuple):
+    """The effect of one event.
 
-    ``expired``: the absence that was due before it; ``before``: progress after that.
+    ``before``, ``after``: progress without and with it; ``before`` follows ``expired``, an absence due earlier.
+    ``reached``: how many events of a match end in it.
+    ``fired``: the match that it completed.
+    ``broken_by``: the constraint by which it ended earlier progress.
+    ``cancelled``: whether it cancelled a pending absence.
+    ``near``: how far it would have got without each constraint.
+    ``dropped``: the run that it displaced.
     """
 
     before: Progress
     after: Progress
     reached: int
-    expired: Fired | None
-    fired: Fired | None
+    expired: CompletedMatch | None
+    fired: CompletedMatch | None
     broken_by: str | None
     cancelled: bool
-    near: list[Near]
+    near: list[NearMiss]
     dropped: str | None
 
 
@@ -83,7 +98,7 @@ class Machine:
 
 
 class Trace:
-    """The runs of one user in one trigger, beside their relaxed doubles."""
+    """The runs of one user in one trigger, and their relaxed copies."""
 
     def __init__(self, machine: Machine, program: Program) -> None:
         self._machine = machine
@@ -93,33 +108,33 @@ class Trace:
         self._cancels = program.get("absent", {}).get("bit", 0) | program.get("reset", 0)
         self.units = len(program["members"]) if self._members else program["units"]
         self._runs = machine.lua.table()
-        self._doubles: dict[str, dict[str, Any]] = {}
+        self._copies: dict[str, dict[str, Any]] = {}
 
-    def apply(self, bits: int, per: str, at: int, message_id: str) -> Traced:
-        """Apply an event that means *bits*."""
+    def apply(self, bits: int, per: str, at: int, message_id: str) -> EventTrace:
+        """Apply an event whose roles in the trigger are *bits*; return its effect."""
         code, copy, table = self._machine.code, self._machine.copy, self._machine.lua.table
         state = self._state(per)
         expired = None
         if state is not None and (fire := code.expire(self._program, state, at)):
             expired = _fired(per, fire)
-            self._settle(per, state)
+            self._restart_copies(per, state)
         earlier = copy(state) if state is not None else table()
         fire, dropped = code.advance_run(self._program, self._runs, per, bits, at, at, False, message_id)  # noqa: FBT003
         state = self._state(per) or table()
-        doubles = self._doubles.setdefault(per, {name: table() for name in self._relaxed})
+        copies = self._copies.setdefault(per, {name: table() for name in self._relaxed})
         near = [
             near
             for name, program in self._relaxed.items()
-            if (near := self._near(name, program, doubles[name], bits, at, message_id))
+            if (near := self._near(name, program, copies[name], bits, at, message_id))
         ]
         fired = _fired(per, fire) if fire else None
         if fired:
-            self._settle(per, state)
+            self._restart_copies(per, state)
         if dropped is not None:
-            self._doubles.pop(dropped, None)
+            self._copies.pop(dropped, None)
         before, after = _progress(earlier), _progress(state)
         lost = max((unit for unit in before.starts if unit not in after.starts), default=0)
-        return Traced(
+        return EventTrace(
             before=before,
             after=after,
             reached=self._reached(state, fired, message_id),
@@ -131,8 +146,8 @@ class Trace:
             dropped=dropped,
         )
 
-    def finish(self, until: int) -> list[Fired]:
-        """Return the absences that fall due up to *until* (ms)."""
+    def finish(self, until: int) -> list[CompletedMatch]:
+        """Return the absences that fall due by *until* (ms)."""
         fired = []
         for run in self._runs.values():
             fire = self._machine.code.expire(self._program, run.state, until)
@@ -141,17 +156,17 @@ class Trace:
         return sorted(fired, key=lambda each: each.at)
 
     def runs(self) -> dict[str, Progress]:
-        """Return what is left of every run."""
+        """Return the progress of every run."""
         return {run.per: _progress(run.state) for run in self._runs.values()}
 
     def _state(self, per: str) -> Any:
         return next((run.state for run in self._runs.values() if run.per == per), None)
 
-    def _settle(self, per: str, state: Any) -> None:
-        """Let the doubles go on from *state*: what led to a match is no longer of interest."""
-        self._doubles[per] = {name: self._machine.copy(state) for name in self._relaxed}
+    def _restart_copies(self, per: str, state: Any) -> None:
+        """Restart the relaxed copies from *state*, after a match."""
+        self._copies[per] = {name: self._machine.copy(state) for name in self._relaxed}
 
-    def _reached(self, state: Any, fired: Fired | None, message_id: str) -> int:
+    def _reached(self, state: Any, fired: CompletedMatch | None, message_id: str) -> int:
         """Return how many events of a match end in this one."""
         if fired or (state.due and message_id in _ids(state.chain)):
             return int(self.units)
@@ -164,19 +179,19 @@ class Trace:
             return len(held) if any(link[n] == message_id for n in held) else 0
         return max((unit for unit in held if link[unit][1] == message_id), default=0)
 
-    def _near(self, name: str, program: Any, state: Any, bits: int, at: int, message_id: str) -> Near | None:
+    def _near(self, name: str, program: Any, state: Any, bits: int, at: int, message_id: str) -> NearMiss | None:
         fire = self._machine.code.advance(program, state, bits, at, at, False, message_id)  # noqa: FBT003
         if fire:
-            return Near(name, int(self.units), _ids(fire.link))
+            return NearMiss(name, int(self.units), _ids(fire.link))
         reached = self._partial(state, message_id)
         if not reached:
             return None
         if self._members:
-            return Near(name, reached, [state.link[n] for n in _progress(state).starts])
-        return Near(name, reached, _ids(state.link[reached]))
+            return NearMiss(name, reached, [state.link[n] for n in _progress(state).starts])
+        return NearMiss(name, reached, _ids(state.link[reached]))
 
     def _breaker(self, earlier: Any, lost: int, bits: int, at: int) -> str:
-        """Return the constraint without which this event would not have cost the progress of *lost* events."""
+        """Return the constraint by which this event ended progress of *lost* events."""
         for name, program in self._relaxed.items():
             state = self._machine.copy(earlier)
             self._machine.code.advance(program, state, bits, at, at, False, "")  # noqa: FBT003
@@ -186,7 +201,7 @@ class Trace:
 
 
 def relaxed(program: Program) -> dict[str, Program]:
-    """Return *program* without each of its constraints, by name of that, and without ``ALL`` of them."""
+    """Return relaxed copies of *program*: one without each constraint, by its name, and one without any (``ALL``)."""
     plain = {name: value for name, value in program.items() if name != "absent"}
     plain["after"] = "every"
     steps: list[Mapping[str, Any]] = plain.get("steps", [])
@@ -215,13 +230,13 @@ def _without(steps: list[Mapping[str, Any]], *fields: str) -> list[dict[str, Any
 
 def _progress(state: Any) -> Progress:
     column = state.start if state.start is not None else state["last"]
-    # A list that Lua has filled from its end is a table all the same: `items` of it are pairs.
+    # Lua may have filled the list from its end. `items` yields pairs in both cases.
     starts = {int(unit): int(at) for unit, at in column.items()} if column is not None else {}
     return Progress(starts, int(state.due) if state.due else None, bool(state.done))
 
 
-def _fired(per: str, fire: Any) -> Fired:
-    return Fired(per, int(fire.at), int(fire.since), fire.reason, _ids(fire.link))
+def _fired(per: str, fire: Any) -> CompletedMatch:
+    return CompletedMatch(per, int(fire.at), int(fire.since), fire.reason, _ids(fire.link))
 
 
 def _ids(link: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Triggers, events and times in words."""
+"""Put triggers, events, durations and times into words."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -52,10 +52,10 @@ def about(milliseconds: float) -> str:
 
 
 def stamp(at: int, *, near: int | None = None) -> str:
-    """Return a time in UTC; the day is left out where it is that of *near*, ms where there are none."""
+    """Return a time in UTC: milliseconds only if there are any, the day only if *near* is on another."""
     try:
         time = datetime.fromtimestamp(at // 1000, UTC)
-    except (ValueError, OverflowError, OSError):  # no year from 1 to 9999: times that are no ms
+    except (ValueError, OverflowError, OSError):  # outside the years 1 to 9999
         return f"{at} ms"
     shown = f"{time:%H:%M:%S}" + (f".{at % 1000:03}" if at % 1000 else "")
     if near is not None and at // UNITS[0][1] == near // UNITS[0][1]:
@@ -80,18 +80,18 @@ def ordinal(number: int) -> str:
 
 
 def label(matcher: Matcher) -> str:
-    """Return what a matcher waits for: ``game_result (outcome = win)``."""
+    """Return the events of a matcher: ``game_result (outcome = win)``."""
     names = " or ".join(matcher.event)
     return f"{names} ({where(matcher.where)})" if matcher.where else names
 
 
 def labels(matchers: Iterable[Matcher]) -> str:
-    """Return what any of several matchers waits for."""
+    """Return the events of several matchers, joined by *or*."""
     return " or ".join(label(matcher) for matcher in matchers)
 
 
 def where(condition: Mapping[str, Any]) -> str:
-    """Return a condition as people say it."""
+    """Return a condition in words."""
     return ", ".join(text for name, wanted in condition.items() for text in _tests(name, wanted))
 
 
@@ -113,7 +113,7 @@ def _tests(name: str, wanted: Any) -> Iterator[str]:
 
 
 def value(given: Any) -> str:
-    """Return an attribute's value as it is written in JSON, text without its quotes."""
+    """Return an attribute's value as in JSON; text without quotes."""
     if isinstance(given, bool):
         return "true" if given else "false"
     if isinstance(given, list | tuple):
@@ -122,12 +122,12 @@ def value(given: Any) -> str:
 
 
 def run(name: str) -> str:
-    """Return the name of a run, which is the JSON of its values or a hash, as its values."""
+    """Return the values of a run; its name is their JSON, or a hash, which is returned unchanged."""
     return name if name.startswith("#") else value(msgspec.json.decode(name))
 
 
 def attribute(name: str, attributes: Mapping[str, Any]) -> Any:
-    """Return the value of a dotted attribute, ``None`` where there is none."""
+    """Return the value of a dotted attribute, or ``None``."""
     found: Any = attributes
     for part in name.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
@@ -135,23 +135,23 @@ def attribute(name: str, attributes: Mapping[str, Any]) -> Any:
 
 
 def unmet(matcher: Matcher, attributes: Mapping[str, Any]) -> str:
-    """Return what of ``where`` does not hold: ``outcome is loss, not = win``."""
-    complaints = []
+    """Return the parts of ``where`` that an event fails: ``outcome is loss, expected: outcome = win``."""
+    failed = []
     for name, wanted in matcher.where.items():
         if compile_predicate(parse_condition({name: wanted}))(attributes):
             continue
         tests = ", ".join(_tests(name, wanted))
         if name in _GROUPS:
-            complaints.append(f"not {tests}")
+            failed.append(f"not {tests}")
             continue
         found = attribute(name, attributes)
-        is_now = f"{name} is {value(found)}" if found is not None else f"there is no {name}"
-        complaints.append(f"{is_now}, wanted: {tests}")
-    return "; ".join(complaints)
+        is_now = f"{name} is {value(found)}" if found is not None else f"{name} is missing"
+        failed.append(f"{is_now}, expected: {tests}")
+    return "; ".join(failed)
 
 
 def event(seen: Recorded, trigger: Trigger) -> str:
-    """Return an event with those of its attributes that *trigger* looks at."""
+    """Return an event with the attributes that *trigger* reads."""
     names = dict.fromkeys(name for _, matcher in trigger.matchers() for name in matcher.where if name not in _GROUPS)
     shown = [(name, attribute(name, seen.attributes)) for name in (*names, *trigger.per)]
     text = ", ".join(f"{name}: {value(found)}" for name, found in dict(shown).items() if found is not None)
@@ -159,12 +159,12 @@ def event(seen: Recorded, trigger: Trigger) -> str:
 
 
 def places(trigger: Trigger) -> list[tuple[int, int]]:
-    """Return step (from 0) and number within it (from 1) of every event that a match of a sequence has."""
+    """Return, for every event of a sequence's match, its step (from 0) and its number within the step (from 1)."""
     return [(k, n) for k, step in enumerate(trigger.sequence or ()) for n in range(1, step.times + 1)]
 
 
 def progress(trigger: Trigger, reached: int) -> str:
-    """Return how far *reached* events are: ``2 of 3 view``, ``step 1 of 2 (cart)``."""
+    """Return the progress of *reached* events: ``2 of 3 view``, ``step 1 of 2 (cart)``."""
     steps = trigger.sequence
     if not steps:
         return f"{reached} of {len(trigger.all_of or ())} events"
@@ -177,7 +177,7 @@ def progress(trigger: Trigger, reached: int) -> str:
 
 
 def sentence(trigger: Trigger) -> str:
-    """Return the whole trigger in words."""
+    """Return the whole trigger as one sentence."""
     if trigger.sequence:
         text = ", then ".join(_step(step) for step in trigger.sequence)
     else:
@@ -185,10 +185,10 @@ def sentence(trigger: Trigger) -> str:
     if trigger.within is not None:
         text += f", within {duration(trigger.within)}"
     if trigger.unless is not None:
-        anew = " (the wait starts anew each time)" if trigger.unless.anchor == "last" else ""
+        anew = " (the wait restarts each time)" if trigger.unless.anchor == "last" else ""
         text += f", then no {label(trigger.unless)} for {duration(trigger.unless.for_)}{anew}"
     if trigger.reset_on:
-        text += f"; {labels(trigger.reset_on)} starts it over"
+        text += f"; {labels(trigger.reset_on)} resets it"
     if trigger.per:
         text += f"; separately for each {_and(trigger.per)}"
     if trigger.after_match != "restart":

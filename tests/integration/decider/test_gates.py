@@ -21,7 +21,7 @@ from decider.wake import answer_bell
 from decider.wiring import redis_client as connect
 from opportune.events.streams import Recorded
 from opportune.replay.engine import Replay
-from opportune.replay.gates import Gates, Live
+from opportune.replay.gates import Gates, LiveCampaign
 from shared.contracts import Doorbell, Woken
 from shared.errors import Unavailable
 from shared.ruleset import CANCEL, GOAL, Campaign, Goal, Limits, Matcher, Quota, Schedule
@@ -618,7 +618,7 @@ def test_a_replay_judges_as_the_live_system_does(house: HouseMaker, seed: int) -
         events.append(Recorded(user, name, f"m{n}", {}, T0 + at))
         home.send(user, name, at, message_id=f"m{n}")
     live = [*home.post.shown, *home.post.recorded, *home.post.queued]
-    judged = Gates([Live(each, "demo", caps) for each in campaigns]).judge(Replay(campaigns).run(events))
+    judged = Gates([LiveCampaign(each, "demo", caps) for each in campaigns]).judge(Replay(campaigns).run(events))
     backtest = Counter((fire.user, fire.campaign, fire.message_ids[-1], gate) for fire, gate in judged)
     assert backtest == Counter((each.user, each.campaign, each.message_id, each.suppressed) for each in live)
     assert {gate for *_, gate in backtest} == {None, "rearm", "cap", "priority", "holdout"}

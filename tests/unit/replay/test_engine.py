@@ -9,7 +9,7 @@ import pytest
 
 from opportune.events import streams
 from opportune.events.streams import InvalidStream, Recorded
-from opportune.replay.engine import BATCH, Fire, Replay, UnsortedEvents
+from opportune.replay.engine import BLOCK, Match, Replay, UnsortedEvents
 from tests.support import oracle
 from tests.support.builders import THREE_WINS, WINS, compiled
 
@@ -22,7 +22,7 @@ def win(user: str, second: int, message_id: str = "", outcome: str = "win") -> R
     return Recorded(user, "game_result", name, {"outcome": outcome}, T0 + second * 1000, "f", second)
 
 
-def fires(events: list[Recorded], *triggers: dict[str, Any], until: int | None = None) -> list[Fire]:
+def fires(events: list[Recorded], *triggers: dict[str, Any], until: int | None = None) -> list[Match]:
     """Replay *events* for campaigns named c0, c1 …"""
     replay = Replay([compiled(trigger, name=f"c{n}", channel="email") for n, trigger in enumerate(triggers)])
     found = list(replay.run(events))
@@ -62,8 +62,8 @@ def test_an_event_older_than_its_users_last_one_is_an_error() -> None:
 
 def test_batches_do_not_show() -> None:
     """A match across the border of two batches is found, and every batch is applied."""
-    events = [win(f"u{n}", n) for n in range(BATCH - 2)] + [win("a", BATCH + n) for n in range(4)]
-    assert [fire.message_ids for fire in fires(events, THREE_WINS)] == [[f"a-{BATCH + n}" for n in range(3)]]
+    events = [win(f"u{n}", n) for n in range(BLOCK - 2)] + [win("a", BLOCK + n) for n in range(4)]
+    assert [fire.message_ids for fire in fires(events, THREE_WINS)] == [[f"a-{BLOCK + n}" for n in range(3)]]
 
 
 def test_campaigns_of_one_event_do_not_disturb_each_other() -> None:

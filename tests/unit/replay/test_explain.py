@@ -30,8 +30,8 @@ TWO_REASONS = (
 CLOSEST = "no match; closest: the 3rd game (outcome = win) came 11m after the 1st; within is 10m (2026-01-01 10:11:00)"
 EVERYTHING = (
     "a or b (n from 1 to 5, not t = true), then directly c less than 1m 30s later with no d before it, "
-    "then 2 × e in less than 2m, within 1h, then no order for 30m (the wait starts anew each time); "
-    "logout starts it over; separately for each cart_id and shop; matches may overlap"
+    "then 2 × e in less than 2m, within 1h, then no order for 30m (the wait restarts each time); "
+    "logout resets it; separately for each cart_id and shop; matches may overlap"
 )
 WINS = {"sequence": [{"event": "game", "where": WIN, "times": 3, "consecutive": True}], "within": "10m"}
 
@@ -116,7 +116,7 @@ def test_progress_is_told_step_by_step_up_to_the_fire(path: Path) -> None:
         (
             {"sequence": [{"event": "cart"}, {"event": "buy", "directly": True}], "within": "1h"},
             [(0, "cart"), (1, "buy"), (2, "cart"), (3, "cart"), (4, "buy"), (5, "buy")],
-            "nothing came before that it could follow",
+            "no earlier step that it could follow",
         ),
         (
             {
@@ -155,22 +155,22 @@ def test_progress_is_told_step_by_step_up_to_the_fire(path: Path) -> None:
         (
             {"sequence": [{"event": "a"}, {"event": "b"}], "within": "1h", "after_match": "overlap"},
             [(0, "a"), (1, "b"), (2, "b")],
-            "no match: a match begins with each event once only, and this one's first event has had its match",
+            "no match: each event can begin only one match, and the first event of this one already did",
         ),
         (
             {"sequence": [{"event": "a"}, {"event": "b"}], "within": "1h", "per": "cart_id"},
             [(0, "a", {"cart_id": "c1"}), (1, "b")],
-            "cart_id missing: belongs to no run",
+            "cart_id missing: it belongs to no run",
         ),
         (
             {"sequence": [{"event": "pay", "where": {"amount": {"gte": 100}, "currency": "EUR"}}]},
             [(0, "pay", {"amount": 7})],
-            "amount is 7, wanted: amount ≥ 100; there is no currency, wanted: currency = EUR",
+            "amount is 7, expected: amount ≥ 100; currency is missing, expected: currency = EUR",
         ),
         (
             {"sequence": [{"event": "a"}], "after_match": "once"},
             [(0, "a"), (1, "a")],
-            "has matched before, and after_match is once",
+            "has already matched, and after_match is once",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -255,13 +255,13 @@ def test_an_absence_is_told_when_it_is_due(path: Path) -> None:
         (
             ABANDONED,
             [(0, "cart")],
-            "no match yet: waits until 2026-01-01 10:30:00; --until lets the clock run on to then",
+            "no match yet: waiting until 2026-01-01 10:30:00; use --until to run the clock to that time",
         ),
-        (ABANDONED, [(0, "ping")], "no match: none of these events means anything to this campaign"),
+        (ABANDONED, [(0, "ping")], "no match: this campaign uses none of these events"),
         (
             WINS,
             [(0, "game", WIN), (5, "game", WIN)],
-            "no match; closest: 2 of 3 game (outcome = win) at 2026-01-01 10:05:00, and the rest never came",
+            "no match; closest: 2 of 3 game (outcome = win) at 2026-01-01 10:05:00; the rest never came",
         ),
         (
             WINS,
@@ -271,7 +271,7 @@ def test_an_absence_is_told_when_it_is_due(path: Path) -> None:
         (
             {"sequence": [{"event": "game", "where": WIN}]},
             [(0, "game", LOSS)],
-            "no match; closest: outcome is loss, wanted: outcome = win",
+            "no match; closest: outcome is loss, expected: outcome = win",
         ),
     ],
     ids=["cancelled", "waits", "foreign", "incomplete", "too slow", "condition"],
@@ -297,9 +297,9 @@ def test_duplicates_and_late_events_are_named(path: Path) -> None:
     seen = explanation.gather(events, "u", in_order=True)
     told = explanation.explain([campaign(WINS)], seen, seen[-1].event.at)[0]
     assert [entry.status for entry in told.events] == ["applied", "duplicate", "applied", "applied"]
-    assert "the message id m1 came before" in told.events[1].effects[0]
+    assert "an earlier event has the message id m1" in told.events[1].effects[0]
     assert told.events[2].late_ms == 7 * MINUTE
-    assert "over max_backdate 5m" in told.events[2].effects[0]
+    assert "later than max_backdate (5m)" in told.events[2].effects[0]
     assert told.matches == 1
     with pytest.raises(UnsortedEvents, match=r"events\.ndjson:4: .*--sort"):
         explanation.explain([campaign(WINS)], explanation.gather(events, "u", in_order=False), 0)
@@ -344,7 +344,7 @@ def test_the_table_tells_it_to_people(path: Path) -> None:
     trigger = {"sequence": [{"event": "[red]a", "times": 2}], "within": "2d"}
     told = story(path, trigger, [(0, "[red]a"), (1, "x"), (2, "y"), (24 * 60, "[red]a")])
     console = Console(width=100, record=True, file=path.with_suffix(".txt").open("w"))
-    table.show("u", [told], console)
+    table.print_stories("u", [told], console)
     text = console.export_text()
     for part in ("2 × x, y", "2026-01-01", "2026-01-02", "1 of 2 [red]a", "FIRES (match), 1d after its first event"):
         assert part in text
