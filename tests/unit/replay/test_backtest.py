@@ -190,7 +190,7 @@ def test_a_summary_without_matches_says_what_to_do(shop: Shop) -> None:
     shop.events.write_text("")
     done = shop.replay("--html", str(shop.folder / "empty.html"))
     assert done.exit_code == 0
-    assert "There are no events in it." in (shop.folder / "empty.html").read_text()
+    assert "The file has no events." in (shop.folder / "empty.html").read_text()
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
