@@ -1,39 +1,39 @@
 """The commands about customers: import, show, export."""
 
-# A command loads only what it needs.
-# ruff: noqa: PLC0415
-
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from opportune.cli.output import Json, MongoUrl, bytes_bar, command, err, out, print_json, progress_bar
+from opportune.cli.options import Json, MongoUrl, Site, User
+from opportune.cli.output import bytes_bar, command, err, out, print_json, progress_bar
 
 app = typer.Typer(help="The customers in MongoDB.", no_args_is_help=True)
 
 
 @command(app, "import")
 def import_(
-    path: Annotated[Path, typer.Argument(help="CSV or NDJSON, .gz too; or an export of Pinpoint's, file or folder.")],
-    site: Annotated[str | None, typer.Option(help="Id of the site; default: the only one.")] = None,
-    id_column: Annotated[str, typer.Option(help="Column or field of the user id.")] = "user_id",
+    path: Annotated[
+        Path, typer.Argument(help="CSV or NDJSON, may be gzipped. Or an Amazon Pinpoint export, file or folder.")
+    ],
+    site: Site = None,
+    id_column: Annotated[str, typer.Option(help="Column or field that holds the user id.")] = "user_id",
     rejects: Annotated[
-        Path | None, typer.Option(help="Where rows that are not imported go; default: FILE.rejects.csv or .ndjson.")
+        Path | None, typer.Option(help="File for rejected rows. Default: FILE.rejects.csv or .ndjson.")
     ] = None,
     origin: Annotated[
-        str | None, typer.Option("--from", help="`pinpoint`: endpoints of Amazon Pinpoint; default: recognised.")
+        str | None, typer.Option("--from", help="`pinpoint` for an Amazon Pinpoint export. Default: detected.")
     ] = None,
     endpoint_ids: Annotated[
-        bool, typer.Option("--endpoint-ids", help="Pinpoint: endpoints without a user id go under their own.")
+        bool, typer.Option("--endpoint-ids", help="Pinpoint: use the endpoint id where there is no user id.")
     ] = False,
     users: Annotated[
-        Path | None, typer.Option("--list", help="Pinpoint: write the user ids here: a list for a target group.")
+        Path | None, typer.Option("--list", help="Pinpoint: write the user ids to this file, for a target group.")
     ] = None,
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Import customers: the good rows go in, the others into a file that can be mended and imported.
+    """Import customers. Rejected rows go to a file that you can correct and import again.
 
     Exit code 1: some rows were rejected.
 
@@ -53,13 +53,8 @@ def import_(
 
 
 @command(app, "show")
-def show(
-    user: Annotated[str, typer.Argument(help="User id, as the site knows it.")],
-    site: Annotated[str | None, typer.Option(help="Id of the site; default: the only one.")] = None,
-    mongodb_url: MongoUrl = None,
-    as_json: Json = False,
-) -> None:
-    """Show what is stored of a customer: attributes, and what he has opted out of.
+def show(user: User, site: Site = None, mongodb_url: MongoUrl = None, as_json: Json = False) -> None:
+    """Show the attributes and opt-outs of a customer.
 
     Example: opportune customers show anna
     """
@@ -78,14 +73,16 @@ def show(
     for name, value in sorted(found.attributes.items()):
         table.add_row(name, stored.shown(value), type_of(value))
     out.print(table if found.attributes else f"{user}: no attributes")
-    for channel, why in sorted(found.opted_out.items()):
-        out.print(f"opted out of {channel}: {stored.shown(why['at'])}, {why['reason']}", highlight=False)
+    for channel, opt_out in sorted(found.opted_out.items()):
+        out.print(f"opted out of {channel}: {stored.shown(opt_out['at'])}, {opt_out['reason']}", highlight=False)
 
 
 @command(app, "export")
 def export(
-    path: Annotated[Path | None, typer.Argument(help="Where to; .gz is packed. Default: standard output.")] = None,
-    site: Annotated[str | None, typer.Option(help="Id of the site; default: the only one.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="File to write; gzipped if it ends in .gz. Default: standard output.")
+    ] = None,
+    site: Site = None,
     mongodb_url: MongoUrl = None,
 ) -> None:
     """Write all customers with their opt-outs as NDJSON, which `customers import` reads.
@@ -96,10 +93,10 @@ def export(
     from opportune.system import connection, sites
 
     with connection.opened(mongodb_url) as database, stored.target(path) as file, progress_bar() as bar:
-        named = sites.resolve(database, site)
-        task = bar.add_task("customers", total=stored.count(database, named))
+        name = sites.resolve(database, site)
+        task = bar.add_task("customers", total=stored.count(database, name))
         written = 0
-        for written, each in enumerate(stored.customers(database, named), start=1):
+        for written, each in enumerate(stored.customers(database, name), start=1):
             file.write(each.line())
             if written % 1000 == 0:
                 bar.update(task, completed=written)

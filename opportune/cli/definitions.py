@@ -1,8 +1,5 @@
 """The commands about definitions: init, check, schema, diff, publish, versions, rollback."""
 
-# A command loads only what it needs.
-# ruff: noqa: PLC0415
-
 import shlex
 import sys
 from pathlib import Path
@@ -12,8 +9,9 @@ import msgspec
 import typer
 from rich.table import Table
 
-from opportune.cli.output import Json, MongoUrl, command, err, out, print_json
-from opportune.cli.targets import say, with_progress
+from opportune.cli.options import Json, MongoUrl, SiteArgument
+from opportune.cli.output import command, err, out, print_json
+from opportune.cli.targets import print_refresh, with_progress
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -27,7 +25,6 @@ Refresh = Annotated[
     bool,
     typer.Option("--refresh/--no-refresh", help="Refresh the targets of what has changed; else the daily one does."),
 ]
-SiteArgument = Annotated[str | None, typer.Argument(help="Id of the site; default: the only one.")]
 
 
 @command(app, "init")
@@ -221,7 +218,7 @@ def _finish(database: "Database[Any]", published: "Published", *, refresh: bool,
     if as_json:
         print_json({**published._asdict(), "progress": lost.users, "targets": made._asdict() if made else None})
     elif made and not made.is_unchanged:
-        say(site, made)
+        print_refresh(site, made)
 
 
 def _say(published: "Published", lost: "Cost") -> None:

@@ -1,15 +1,13 @@
-"""The commands about keys: write keys, and what proves user ids."""
-
-# A command loads only what it needs.
-# ruff: noqa: PLC0415
+"""The commands about keys: new, identity, token."""
 
 from typing import Annotated, Literal
 
 import typer
 
-from opportune.cli.output import Json, command, out, print_json
+from opportune.cli.options import Json, User
+from opportune.cli.output import command, out, print_json
 
-app = typer.Typer(help="Write keys, and the keys that prove user ids.", no_args_is_help=True)
+app = typer.Typer(help="Write keys, and keys that prove user ids.", no_args_is_help=True)
 
 KeyId = Annotated[str, typer.Option("--id", help="Id of the key in `identity` of site.yaml.")]
 
@@ -17,13 +15,13 @@ KeyId = Annotated[str, typer.Option("--id", help="Id of the key in `identity` of
 @command(app, "new")
 def new(
     kind: Annotated[
-        Literal["public", "secret"], typer.Argument(help="public: for pages; secret: for servers.")
+        Literal["public", "secret"], typer.Argument(help="public for web pages, secret for servers.")
     ] = "public",
     as_json: Json = False,
 ) -> None:
-    """Make a write key, and say what to write in site.yaml. Nothing is stored: keep it, it is shown once.
+    """Make a write key and print the line for site.yaml. The key is shown once and stored nowhere.
 
-    To rotate a key: add the new one, publish, move pages or servers to it, remove the old one, publish.
+    To rotate a key: add the new one and publish, switch pages or servers to it, remove the old one and publish.
 
     Example: opportune keys new secret
     """
@@ -43,10 +41,10 @@ def identity(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the key in `identity` of site.yaml.")],
     as_json: Json = False,
 ) -> None:
-    """Show the secret that the site's server signs tokens with (HS256), or hashes user ids with (user_hash).
+    """Print the secret with which the site's server signs tokens (HS256) or hashes user ids (user_hash).
 
-    It is derived from the deployment's secret, site and id: always the same, stored nowhere. To rotate it: add a key
-    with a new id, publish, have the server sign with it, remove the old one after a day, publish.
+    The secret is derived from the deployment's secret, the site and the id, so it is stored nowhere. To rotate it:
+    add a key with a new id and publish, sign with the new secret, remove the old key a day later and publish.
 
     Example: opportune keys identity shop spring-2026
     """
@@ -62,13 +60,13 @@ def identity(
 
 @command(app, "token")
 def token(
-    user: Annotated[str, typer.Argument(help="User id, as the site knows it.")],
+    user: User,
     site: Annotated[str, typer.Option(help="Id of the site.")],
     key_id: KeyId,
-    key: Annotated[str, typer.Option("--key", help="Public write key that the token is for.")],
-    hours: Annotated[int, typer.Option(help="How long it lives, 1 to 24.")] = 1,
+    key: Annotated[str, typer.Option("--key", help="Public write key that the token is valid for.")],
+    hours: Annotated[int, typer.Option(help="Hours until the token expires, 1 to 24.")] = 1,
 ) -> None:
-    """Make a token that proves a user id, to try it with: in production the site's own server does that.
+    """Make a token that proves a user id, for tests. In production the site's own server makes it.
 
     Example: opportune keys token anna --site shop --id spring-2026 --key wk_shop_public
     """
@@ -76,5 +74,5 @@ def token(
     from opportune.system import functions
 
     now_s = functions.system_clock()() // 1000
-    made = keys.token(keys.identity_secret(), site, key_id, user, key, now_s=now_s, hours=hours)
-    out.print(made, highlight=False, soft_wrap=True)
+    text = keys.token(keys.identity_secret(), site, key_id, user, key, now_s=now_s, hours=hours)
+    out.print(text, highlight=False, soft_wrap=True)

@@ -1,10 +1,10 @@
-"""What every command shares: how it is registered, how it prints, how its errors look."""
+"""How commands are registered, how they print, and how they report errors."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import typer
@@ -27,35 +27,32 @@ F = TypeVar("F", bound=Callable[..., Any])
 out = Console()
 err = Console(stderr=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-MongoUrl = Annotated[str | None, typer.Option("--mongodb-url", help="MongoDB; default: the running local stack's.")]
-
 
 def command(group: typer.Typer, name: str) -> Callable[[F], F]:
-    """Register a command that turns every expected error into one line and exit code 2."""
+    """Register a command in *group*; expected errors become one line and exit code 2."""
 
     def register(function: F) -> F:
         @wraps(function)
-        def guarded(*args: Any, **kwargs: Any) -> Any:
+        def run(*args: Any, **kwargs: Any) -> Any:
             try:
                 return function(*args, **kwargs)
             except OpportuneError as error:
                 err.print(f"[red]error[/red] [bold]{error.code}[/bold]: ", end="")
-                # Elsewhere than on a screen a line is a line, for whoever searches a log.
+                # In a log or a pipe, keep the message on one line so that it can be searched.
                 err.print(error.message, markup=False, highlight=False, soft_wrap=not err.is_terminal)
                 raise typer.Exit(2) from None
             except KeyboardInterrupt:
                 err.print("stopped")
                 raise typer.Exit(130) from None
 
-        group.command(name)(guarded)
+        group.command(name)(run)
         return function
 
     return register
 
 
 def progress_bar() -> Progress:
-    """Return the progress bar of everything that may take over two seconds."""
+    """Return a progress bar with a count, shown only on a terminal."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -70,7 +67,7 @@ def progress_bar() -> Progress:
 
 @contextmanager
 def bytes_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how far a file is read; yields what is to be told bytes done and bytes in all."""
+    """Show how much of a file is read; yield a function that takes bytes done and bytes in total."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(what, total=None)

@@ -1,39 +1,35 @@
 """The commands about targets: refresh, rollback."""
 
-# A command loads only what it needs.
-# ruff: noqa: PLC0415
-
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from opportune.cli.output import Json, MongoUrl, command, err, out, print_json, progress_bar
+from opportune.cli.options import Json, MongoUrl, SiteArgument
+from opportune.cli.output import command, err, out, print_json, progress_bar
 
 if TYPE_CHECKING:
     from opportune.audiences.targets import Asked, Result
 
-app = typer.Typer(help="The daily targets: who is in which target group.", no_args_is_help=True)
-
-SiteArgument = Annotated[str | None, typer.Argument(help="Id of the site; default: the only one.")]
+app = typer.Typer(help="The daily targets: which users are in which target group.", no_args_is_help=True)
 
 
 @command(app, "refresh")
 def refresh(
-    site: Annotated[str | None, typer.Option(help="Id of the site; default: all.")] = None,
+    site: Annotated[str | None, typer.Option(help="Id of the site. Default: all sites.")] = None,
     campaign: Annotated[
-        str | None, typer.Option(help="Look for the users of this campaign's groups only; the rest stays as it is.")
+        str | None, typer.Option(help="Refresh only the target groups of this campaign; keep the others.")
     ] = None,
     changed: Annotated[
-        bool, typer.Option("--changed", help="Only groups that were changed since the last refresh.")
+        bool, typer.Option("--changed", help="Refresh only groups that changed since the last refresh.")
     ] = False,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Where another refresh is under way, wait until all is done.")
+        bool, typer.Option("--wait", help="If another refresh is running, wait until everything is refreshed.")
     ] = False,
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Look for the users of all target groups, write a new generation of targets and switch to it.
+    """Find the users of all target groups, write a new generation of targets and switch to it.
 
     Example: opportune targets refresh --site demo
     """
@@ -42,9 +38,9 @@ def refresh(
     from shared import mongodb
 
     database = connection.database(mongodb_url)
-    named = [sites.resolve(database, site)] if site or campaign else sorted(mongodb.pointers(database))
+    names = [sites.resolve(database, site)] if site or campaign else sorted(mongodb.pointers(database))
     results: dict[str, Result] = {}
-    for name in named:
+    for name in names:
 
         def work(asked: "Asked", name: str = name) -> "Result":
             if campaign:
@@ -54,13 +50,14 @@ def refresh(
         results[name] = with_progress(work, name, wait=wait)
     if as_json:
         print_json({name: result._asdict() for name, result in results.items()})
-    for name, result in {} if as_json else results.items():
-        say(name, result)
+        return
+    for name, result in results.items():
+        print_refresh(name, result)
 
 
 @command(app, "rollback")
 def rollback(site: SiteArgument = None, mongodb_url: MongoUrl = None, as_json: Json = False) -> None:
-    """Bring the generation of targets before back, until the next refresh.
+    """Switch back to the previous generation of targets, until the next refresh.
 
     Example: opportune targets rollback demo
     """
@@ -74,13 +71,13 @@ def rollback(site: SiteArgument = None, mongodb_url: MongoUrl = None, as_json: J
         print_json({name: result._asdict()})
     else:
         out.print(
-            f"[green]brought back[/green] {name}: generation {result.generation} has the {result.users} user(s) of "
-            "the one before"
+            f"[green]rolled back[/green] {name}: generation {result.generation} has the {result.users} user(s) of "
+            "the previous one"
         )
 
 
 def with_progress(work: Callable[["Asked"], "Result"], name: str, *, wait: bool) -> "Result":
-    """Do *work* under a bar that shows how far it is."""
+    """Do *work* on the targets of site *name* while a bar shows its progress; return its result."""
     from opportune.audiences.targets import Asked
     from opportune.system import functions
 
@@ -91,18 +88,16 @@ def with_progress(work: Callable[["Asked"], "Result"], name: str, *, wait: bool)
         )
 
 
-def say(name: str, result: "Result") -> None:
-    """Say what a refresh came to."""
+def print_refresh(name: str, result: "Result") -> None:
+    """Print the result of a refresh of site *name*."""
     from refresher.refresh import End
 
     if result.end is End.ELSEWHERE:
-        err.print(
-            f"another refresh of {name} is under way; it sees to this too, and --wait waits for it", highlight=False
-        )
+        err.print(f"another refresh of {name} is running and includes this one; --wait waits for it", highlight=False)
     elif result.is_unchanged:
         out.print(f"unchanged: {name} generation {result.generation}, {result.users} user(s)", highlight=False)
     else:
-        kept = f"; taken over as they were: {', '.join(result.kept)}" if result.kept else ""
+        kept = f"; not refreshed: {', '.join(result.kept)}" if result.kept else ""
         out.print(
             f"[green]refreshed[/green] {name}: generation {result.generation}, {result.users} user(s){kept}",
             highlight=False,

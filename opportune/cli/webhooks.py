@@ -1,36 +1,28 @@
-"""The command about webhooks: webhook-key."""
-
-# A command loads only what it needs.
-# ruff: noqa: PLC0415
-
-from typing import Annotated
+"""The command `webhook-key`."""
 
 import typer
 
-from opportune.cli.output import Json, MongoUrl, command, err, print_json
+from opportune.cli.options import Json, MongoUrl, SiteArgument
+from opportune.cli.output import command, err, print_json
 
 app = typer.Typer()
 
 
 @command(app, "webhook-key")
-def webhook_key(
-    site: Annotated[str | None, typer.Argument(help="Id of the site; default: the only one.")] = None,
-    mongodb_url: MongoUrl = None,
-    as_json: Json = False,
-) -> None:
-    """Print the key that a site's webhooks are signed with: their receiver checks Opportune-Signature with it.
+def webhook_key(site: SiteArgument = None, mongodb_url: MongoUrl = None, as_json: Json = False) -> None:
+    """Print the key that signs a site's webhooks. Receivers check the header Opportune-Signature with it.
 
-    It follows from OPPORTUNE_SIGNING_SECRET, which may be the ARN of the secret. Keep it secret.
+    The key is derived from OPPORTUNE_SIGNING_SECRET, which may hold the ARN of a secret. Keep the key secret.
 
     Example: opportune webhook-key shop
     """
     from opportune.system import connection, sites
     from shared import signing
 
-    named = sites.resolve(connection.database(mongodb_url), site)
-    key = signing.webhook_key(connection.signing_secret(), named)
+    name = sites.resolve(connection.database(mongodb_url), site)
+    key = signing.webhook_key(connection.signing_secret(), name)
     if as_json:
-        print_json({"site": named, "key": key})
+        print_json({"site": name, "key": key})
         return
-    err.print(f"the key of {named}'s webhooks, as text:", highlight=False)
+    err.print(f"key of the webhooks of {name}:", highlight=False)
     typer.echo(key)

@@ -174,10 +174,10 @@ def test_forget_leaves_no_trace_in_any_store_queue_or_log(system: System, user: 
 def test_forget_says_where_there_was_nobody(system: System) -> None:
     """A wrong id, or one that was forgotten before: no receipt that looks as if somebody had been erased."""
     user = f"nobody-{uuid.uuid4().hex[:8]}"
-    for said in ("Is the id right?", "He was forgotten before."):
+    for said in ("Is the id right?", "The user was already erased."):
         done = command(system, "forget", user, "--site", "demo", "--yes", COLUMNS="200")
         assert done.returncode == 0, done.stderr
-        assert done.stdout == f"nothing is stored of a user '{user}' at demo. {done.stdout.split('demo. ')[1]}"
+        assert done.stdout == f"nothing is stored about user '{user}' of demo. {done.stdout.split('demo. ')[1]}"
         assert said in done.stdout
 
 
@@ -194,7 +194,7 @@ def _only_demo(system: System) -> Iterator[System]:
 def test_pause_asks_before_it_stops_everything(only_demo: System) -> None:
     """Without a site, a channel or a campaign: a no changes nothing, --yes does not ask."""
     done = opportune("pause", cwd=only_demo.folder, input="n\n")
-    assert (done.returncode, "Pause all that demo sends" in done.stderr) == (1, True)
+    assert (done.returncode, "Pause all messages of demo" in done.stderr) == (1, True)
     assert "nothing of demo is paused" in command(only_demo, "pause", "--list").stdout
     try:
         assert "all of demo is paused" in command(only_demo, "pause", "--yes").stdout

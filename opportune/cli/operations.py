@@ -1,7 +1,4 @@
-"""The commands about people and what they get: why, deliveries, pause, resume, forget."""
-
-# A command loads only what it needs.
-# ruff: noqa: PLC0415
+"""The commands about running campaigns: why, deliveries, pause, resume, forget."""
 
 from functools import partial
 from typing import Annotated
@@ -9,23 +6,24 @@ from typing import Annotated
 import msgspec
 import typer
 
-from opportune.cli.output import Json, MongoUrl, command, err, out, print_json
+from opportune.cli.options import Json, MongoUrl, Site, SiteArgument, User
+from opportune.cli.output import command, err, out, print_json
 
 app = typer.Typer()
 
-User = Annotated[str, typer.Argument(help="User id, as the site knows it.")]
-Site = Annotated[str | None, typer.Option(help="Id of the site; default: the only one.")]
+Channel = Annotated[str | None, typer.Option(help="Only this channel: popup, email, sms, push or webhook.")]
+Campaign = Annotated[str | None, typer.Option("--campaign", help="Only this campaign.")]
 
 
 @command(app, "why")
 def why(
     user: User,
-    campaign: Annotated[str | None, typer.Argument(help="Id of a campaign; default: all.")] = None,
+    campaign: Annotated[str | None, typer.Argument(help="Id of a campaign. Default: all campaigns.")] = None,
     site: Site = None,
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Tell how far a user is in each campaign, what waits, what was decided, and what stands in the way now.
+    """Show how far a user is in each campaign, which messages wait, the last decisions, and what blocks a campaign now.
 
     Example: opportune why anna three-wins
     """
@@ -47,17 +45,17 @@ def why(
 @command(app, "deliveries")
 def deliveries(
     site: Site = None,
-    user: Annotated[str | None, typer.Option(help="Of this user only.")] = None,
-    campaign: Annotated[str | None, typer.Option(help="Of this campaign only.")] = None,
-    channel: Annotated[str | None, typer.Option(help="Of this channel only.")] = None,
-    state: Annotated[list[str] | None, typer.Option(help="In this state only, such as unknown; repeatable.")] = None,
-    reason: Annotated[list[str] | None, typer.Option(help="For this reason only, such as cap; repeatable.")] = None,
-    since: Annotated[str, typer.Option(help="A duration such as 24h or 7d, or an ISO-8601 time.")] = "24h",
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many are listed.")] = 20,
+    user: Annotated[str | None, typer.Option(help="Only this user.")] = None,
+    campaign: Campaign = None,
+    channel: Channel = None,
+    state: Annotated[list[str] | None, typer.Option(help="Only this state, such as unknown. Repeatable.")] = None,
+    reason: Annotated[list[str] | None, typer.Option(help="Only this reason, such as cap. Repeatable.")] = None,
+    since: Annotated[str, typer.Option(help="A duration such as 24h or 7d, or an ISO 8601 time.")] = "24h",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many to list.")] = 20,
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
-    """List what became of activations, the newest first, and how many of them there are in each state.
+    """List activations with their delivery state, the newest first, and count them by state.
 
     Example: opportune deliveries --state suppressed --reason cap --since 7d
     """
@@ -83,24 +81,19 @@ def deliveries(
         ledger.show(listed, now, out)
 
 
-SiteArgument = Annotated[str | None, typer.Argument(help="Id of the site; default: the only one.")]
-Channel = Annotated[str | None, typer.Option(help="Only this channel: popup, email, sms, push or webhook.")]
-CampaignOption = Annotated[str | None, typer.Option("--campaign", help="Only this campaign.")]
-
-
 @command(app, "pause")
 def pause(
     site: SiteArgument = None,
     channel: Channel = None,
-    campaign: CampaignOption = None,
-    listed: Annotated[bool, typer.Option("--list", help="Change nothing; list what is paused.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    campaign: Campaign = None,
+    listed: Annotated[bool, typer.Option("--list", help="Only list the pauses.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Stop what a site sends, or a channel or a campaign of it. What matches meanwhile is held.
+    """Pause a site, or one channel or campaign of it. Messages that come due meanwhile are held.
 
-    Where neither a site nor a part of it is named, it asks first.
+    Without a site, a channel or a campaign, the command asks for confirmation.
 
     Example: opportune pause shop --channel email
     """
@@ -108,34 +101,34 @@ def pause(
     from opportune.system import connection, sites
 
     database = connection.database(mongodb_url)
-    named = sites.resolve(database, site)
+    name = sites.resolve(database, site)
     if listed:
-        switched = pauses.Switched(named, "", changed=False, paused=pauses.paused(database, named))
+        switched = pauses.Switched(name, "", changed=False, paused=pauses.paused(database, name))
     else:
         if site is None and channel is None and campaign is None and not yes:
-            typer.confirm(f"Pause all that {named} sends, on every channel?", abort=True, err=True)
-        switched = pauses.pause(database, named, channel=channel, campaign=campaign)
+            typer.confirm(f"Pause all messages of {name}, on every channel?", abort=True, err=True)
+        switched = pauses.pause(database, name, channel=channel, campaign=campaign)
     if as_json:
         print_json(switched._asdict())
         return
     if not listed:
-        what = pauses.said(named, switched.what)
-        out.print(f"{what} {'is paused' if switched.changed else 'was paused already'}. {pauses.WHEN}", highlight=False)
+        what = pauses.said(name, switched.what)
+        out.print(f"{what} {'is' if switched.changed else 'was already'} paused. {pauses.WHEN}", highlight=False)
     elif not switched.paused:
-        out.print(f"nothing of {named} is paused")
+        out.print(f"nothing of {name} is paused")
     for each in switched.paused if listed else ():
-        out.print(pauses.said(named, each), highlight=False)
+        out.print(pauses.said(name, each), highlight=False)
 
 
 @command(app, "resume")
 def resume(
     site: SiteArgument = None,
     channel: Channel = None,
-    campaign: CampaignOption = None,
+    campaign: Campaign = None,
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Lift a pause; other pauses stay. What was held is sent where it is not too late.
+    """Lift a pause; other pauses stay. Held messages are sent unless they are too late.
 
     Example: opportune resume shop --channel email
     """
@@ -148,8 +141,8 @@ def resume(
         print_json(switched._asdict())
         return
     what = pauses.said(switched.site, switched.what)
-    said = f"{what} goes on. {pauses.WHEN}" if switched.changed else f"{what} was not paused."
-    out.print(said, highlight=False)
+    outcome = f"{what} is resumed. {pauses.WHEN}" if switched.changed else f"{what} was not paused."
+    out.print(outcome, highlight=False)
     for each in switched.paused:
         out.print(f"still paused: {pauses.said(switched.site, each)}", highlight=False)
 
@@ -158,13 +151,13 @@ def resume(
 def forget(
     user: User,
     site: Annotated[str, typer.Option(help="Id of the site.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Erase a user everywhere, for ever; the ledger keeps a salted hash. May be repeated.
+    """Erase a user from every store, queue and schedule. The ledger keeps a salted hash. You may repeat the command.
 
-    Exit code 1: events of the user still come in.
+    Exit code 1: events of the user still arrive.
 
     Example: opportune forget anna --site shop
     """
@@ -175,31 +168,34 @@ def forget(
     from shared.settings import DECIDER, ENGAGER
 
     database = connection.database(mongodb_url)
-    named = sites.resolve(database, site)
+    name = sites.resolve(database, site)
     if not yes:
-        typer.confirm(f"Erase all that is stored of this user of {named}? Nobody can undo it.", abort=True)
+        typer.confirm(f"Erase everything stored about this user of {name}? This cannot be undone.", abort=True)
     reach = erasure.Reach(
         functions.function(DECIDER),
         functions.function(ENGAGER),
         functions.dead_queues(),
         partial(erasure.activations, database),
     )
-    with err.status("erasing, and looking again for what was on its way"):
-        erased = erasure.forget(named, user, reach)
+    with err.status("erasing, then searching again for messages that were in progress"):
+        erased = erasure.forget(name, user, reach)
     if as_json:
         print_json({**msgspec.to_builtins(erased), "found": erased.found, "totals": erased.totals})
     elif not erased.found:
-        what = f"nothing is stored of a user {user!r} at {named}"
-        why_not = "Is the id right? Whoever has it will get no message from now on." if erased.is_new else ""
-        out.print(f"{what}. {why_not or 'He was forgotten before.'}", markup=False, highlight=False)
+        note = (
+            "Is the id right? A user with this id will get no messages from now on."
+            if erased.is_new
+            else "The user was already erased."
+        )
+        out.print(f"nothing is stored about user {user!r} of {name}. {note}", markup=False, highlight=False)
     else:
         table = Table("store", *[f"pass {n}" for n in range(1, len(erased.passes) + 1)])
         for store in erased.totals:
             table.add_row(store, *[str(each.get(store, 0)) for each in erased.passes])
         out.print(table)
         if erased.totals.get("mongodb.lists"):
-            out.print("He was in a list of users: take him out of its file too, or a publish brings him back.")
-        out.print("[green]forgotten[/green]" if erased.done else "[yellow]not done[/yellow]: events still come in")
+            out.print("The user was in a list. Remove the id from its file too, or the next publish restores it.")
+        out.print("[green]erased[/green]" if erased.done else "[yellow]not done[/yellow]: events still arrive")
     if not erased.done:
-        err.print("Stop the site from sending events of this user, then repeat the command.")
+        err.print("Make the site stop sending events of this user, then repeat the command.")
         raise typer.Exit(1)
