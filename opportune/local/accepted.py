@@ -1,4 +1,4 @@
-"""What the stand-ins for SES, SNS and the receivers of webhooks accepted, in one shape."""
+"""The messages that the stand-ins for SES, SNS and webhook receivers accepted, in one shape."""
 
 import http.client
 import re
@@ -14,17 +14,21 @@ from opportune.system.ports import HOST
 
 PATH = "/opportune/accepted"
 Channel = Literal["email", "sms", "push", "webhook"]
-# Where the Engager puts the id: what receivers and devices tell a repeat by, and the data of an app.
+# The headers and attributes in which the Engager sends the activation's id.
 _ACTIVATION = re.compile(r"idempotency-key|aws\.sns\.mobile\.apns\.collapse_id|activation", re.IGNORECASE)
 
 
 class Accepted(msgspec.Struct, omit_defaults=True):
-    """One message that was accepted.
+    """One accepted message.
 
-    ``at``: milliseconds by the clock of the functions; ``to``: addresses, numbers, an end point's ARN or a URL;
-    ``id``: the provider's; ``activation``: the activation's, where the message carries it; ``subject``: of a mail,
-    the title of a push; ``text``: the text part of a mail, the words of a text or a push, the body of a webhook;
-    ``headers``: of a mail or a webhook, the attributes of a text or a push; ``payload``: of a push, for all platforms.
+    at: ms by the functions' clock
+    to: addresses, phone numbers, the ARN of a push endpoint, or a URL
+    id: given by the provider
+    activation: id of the activation, if the message carries it
+    subject: of an e-mail, or the title of a push
+    text: text part of an e-mail, words of a text message or push, body of a webhook
+    headers: of an e-mail or a webhook; the attributes of a text message or push
+    payload: of a push, for all platforms
     """
 
     at: int
@@ -41,12 +45,12 @@ class Accepted(msgspec.Struct, omit_defaults=True):
 
 
 def activation(headers: dict[str, str]) -> str:
-    """Return the activation's id in the *headers* or attributes of a message, or an empty string."""
+    """Return the activation's id from the *headers* or attributes of a message, or an empty string."""
     return next((value for name, value in headers.items() if _ACTIVATION.fullmatch(name)), "")
 
 
 def read_mail(raw: bytes) -> dict[str, Any]:
-    """Return sender, subject, text, html and headers of a *raw* mail, decoded."""
+    """Return sender, subject, text, html and headers of a *raw* e-mail, decoded."""
     parsed: EmailMessage = message_from_bytes(raw, policy=policy.default)
     return {
         "sender": str(parsed["From"] or ""),
@@ -58,7 +62,7 @@ def read_mail(raw: bytes) -> dict[str, Any]:
 
 
 def fetch(aws_url: str, *, since: int = 0) -> list[Accepted]:
-    """Return what the AWS stand-in accepted *since* (ms), oldest first."""
+    """Return the messages that the AWS stand-in accepted since *since* (ms), oldest first."""
     address = urlsplit(aws_url)
     connection = http.client.HTTPConnection(address.hostname or HOST, address.port, timeout=10)
     try:

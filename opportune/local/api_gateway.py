@@ -1,4 +1,4 @@
-"""What API Gateway's HTTP API does: request → event v2.0 → function → response."""
+"""Act as API Gateway's HTTP API: turn a request into an event v2.0, call a function, return its response."""
 
 import base64
 import binascii
@@ -28,10 +28,14 @@ Invoke = Callable[[bytes], InvocationResult]
 
 
 class ApiGateway:
-    """Serve *invoke* (the Gateway's pool) over HTTP, and *demo_dir* below ``/demo/``.
+    """Serve the functions over HTTP.
 
-    *functions*: others that answer all requests below a path, such as ``/unsubscribe`` (on AWS they have an API of
-    their own); *pages*: what the laptop alone has, by its path, to be read.
+    invoke: calls the Gateway
+    port: None for any free one
+    demo_dir: folder to serve below ``/demo/``, or None
+    functions: other functions by the first part of their path, such as ``/unsubscribe``; on AWS they have
+        their own API
+    pages: pages that exist only on this machine, by path
     """
 
     def __init__(
@@ -51,13 +55,13 @@ class ApiGateway:
             self._answer,
             port=port,
             max_body=MAX_BODY_BYTES,
-            too_large=_told(413, "Request Entity Too Large"),
-            failed=_told(500, "Internal Server Error"),
+            too_large=_error(413, "Request Entity Too Large"),
+            failed=_error(500, "Internal Server Error"),
         )
         self.url = self._server.url
 
     def start(self) -> None:
-        """Begin to serve in the background."""
+        """Start serving in the background."""
         self._server.start()
 
     def stop(self) -> None:
@@ -66,10 +70,10 @@ class ApiGateway:
 
     def _answer(self, request: Request) -> Response:
         path = request.target.partition("?")[0]
-        reads = request.method in ("GET", "HEAD")
-        if reads and path in self._pages:
+        is_read = request.method in ("GET", "HEAD")
+        if is_read and path in self._pages:
             return self._pages[path](request)
-        if reads and self._demo_dir is not None:
+        if is_read and self._demo_dir is not None:
             if path in ("/", DEMO[:-1]):
                 return Response(302, headers=[("Location", DEMO)])
             if path.startswith(DEMO):
@@ -77,24 +81,24 @@ class ApiGateway:
         try:
             answer = self._function(path)(msgspec.json.encode(to_event(request)))
         except Throttled:
-            return _told(503, "Service Unavailable")
+            return _error(503, "Service Unavailable")
         except LocalStackError as error:
-            return _told(503, error.message)
+            return _error(503, error.message)
         if answer.error:
-            return _told(500, "Internal Server Error")
+            return _error(500, "Internal Server Error")
         return to_response(answer.payload)
 
     def _function(self, path: str) -> Invoke:
-        """Return the function that answers requests to the undecoded *path*."""
+        """Return the function for the *path* of a request."""
         first = "/" + path[1:].partition("/")[0]
         return self._functions.get(first, self._invoke)
 
 
 def to_event(request: Request) -> dict[str, Any]:
-    """Return the API Gateway event, payload format 2.0, of *request*.
+    """Return the API Gateway event (payload format 2.0) of *request*.
 
-    As HTTP APIs do: the path is decoded, repeated headers and parameters are joined by commas,
-    cookies stand apart, and only bodies of a few textual types stay text.
+    Like an HTTP API, decode the path, join repeated headers and parameters with commas, list cookies
+    separately, and pass the body as text only for a few textual types.
     """
     path, _, query = request.target.partition("?")
     path = unquote(path)
@@ -149,9 +153,9 @@ def to_event(request: Request) -> dict[str, Any]:
 
 
 def to_response(payload: bytes) -> Response:
-    """Return the HTTP response to a function's answer, in format 2.0 or in the simple format.
+    """Return the HTTP response for a function's *payload*, in format 2.0 or in the simple format.
 
-    An answer that API Gateway could not use gives 500.
+    A payload that API Gateway could not use becomes a 500.
     """
     try:
         answer = msgspec.json.decode(payload)
@@ -163,7 +167,7 @@ def to_response(payload: bytes) -> Response:
             headers = [header for header in headers if header[0].lower() != name.lower()]
             headers += [(name, _text(value)) for value in values]
         headers += [("Set-Cookie", cookie) for cookie in answer.get("cookies") or ()]
-        # The server frames the body itself.
+        # The server sets these headers itself.
         headers = [header for header in headers if header[0].lower() not in ("content-length", "connection")]
         if not any(name.lower() == "content-type" for name, _ in headers):
             headers.append(("Content-Type", "text/plain;charset=UTF-8"))
@@ -174,7 +178,7 @@ def to_response(payload: bytes) -> Response:
             body = base64.b64decode(body, validate=True)
         return Response(int(answer["statusCode"]), body, headers)
     except (msgspec.DecodeError, binascii.Error, ValueError, TypeError, AttributeError):
-        return _told(500, "Internal Server Error")
+        return _error(500, "Internal Server Error")
 
 
 def _body(headers: dict[str, str], body: bytes) -> tuple[str, bool]:
@@ -191,6 +195,6 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _told(status: int, message: str) -> Response:
-    # API Gateway's own answers have no code and no CORS headers, and an HTTP API cannot change them.
+def _error(status: int, message: str) -> Response:
+    # API Gateway's own errors have no code and no CORS headers, and an HTTP API cannot change that.
     return Response(status, json.dumps({"message": message}).encode(), [("Content-Type", "application/json")])

@@ -1,7 +1,7 @@
-"""SQS, SES, SNS and EventBridge Scheduler on the laptop: moto's server as a child process, and the resources in it.
+"""Stand-ins for SQS, SES, SNS and EventBridge Scheduler: moto's server in a subprocess, and its resources.
 
-``python -m opportune.local.aws [START_MS,SPEED]`` serves on a port of the system's choice and prints it. The
-argument is the clock of the functions, where that is not the wall clock.
+``python -m opportune.local.aws [START_MS,SPEED]`` serves on a free port and prints it. The argument is
+the functions' clock, if it is not the wall clock.
 """
 
 import json
@@ -27,7 +27,7 @@ DELIVERIES, DEAD_LETTERS = "deliveries", "deliveries-dead"
 DOORBELLS, DEAD_DOORBELLS = "doorbells", "doorbells-dead"
 DEAD_SCHEDULES = "schedules-dead"
 SCHEDULE_GROUP = "opportune"
-# Nobody looks at it here: the stand-in has no rights.
+# moto checks no permissions, so the role need not exist.
 SCHEDULE_ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/schedules"
 PUSH_APPLICATION = "opportune"
 MAX_RECEIVE_COUNT = 5
@@ -38,7 +38,7 @@ Mail = dict[str, Any]
 
 @dataclass(frozen=True)
 class Resources:
-    """What `create_resources` made."""
+    """The queues and the schedule group that `create_resources` made."""
 
     queue_url: str
     queue_arn: str
@@ -52,10 +52,10 @@ class Resources:
 
 
 def start(subprocesses: Subprocesses, clock_text: str = "") -> str:
-    """Start the AWS stand-in and return its URL; *clock_text*: of the functions, ``START_MS,SPEED``."""
+    """Start the AWS stand-in and return its URL; *clock_text* is the functions' clock, ``START_MS,SPEED``."""
     arguments = [clock_text] if clock_text else []
     child = subprocesses.start("aws", [sys.executable, "-m", "opportune.local.aws", *arguments], piped=True)
-    # Ends with the port, or with the end of the process: never hangs.
+    # The read ends with the port or with the process, so it cannot hang.
     line = child.stdout.readline()
     if not line.strip().isdigit():
         child.kill()
@@ -64,7 +64,7 @@ def start(subprocesses: Subprocesses, clock_text: str = "") -> str:
 
 
 def create_resources(aws_url: str, identities: Iterable[str] = ()) -> Resources:
-    """Create the queues, the group of one-time schedules, and the SES *identities*."""
+    """Create the queues, the group for one-time schedules, and the SES *identities*."""
     sqs = client("sqs", aws_url)
 
     def queue(name: str, dead: str) -> tuple[str, str]:
@@ -95,7 +95,7 @@ def create_resources(aws_url: str, identities: Iterable[str] = ()) -> Resources:
 
 
 def push_endpoint(aws_url: str, token: str) -> str:
-    """Return the ARN of the SNS platform end point of a device, known by its *token*; made where it is not there."""
+    """Return the ARN of the SNS platform endpoint of the device with *token*; create it if needed."""
     sns = client("sns", aws_url)
     application = sns.create_platform_application(
         Name=PUSH_APPLICATION, Platform="GCM", Attributes={"PlatformCredential": SECRET_KEY}
@@ -105,7 +105,7 @@ def push_endpoint(aws_url: str, token: str) -> str:
 
 
 def client(service: str, aws_url: str, *, read_timeout_s: float = 30) -> Any:
-    """Return a boto3-style client for the stand-in that ignores the caller's AWS profile and proxy."""
+    """Return a boto3-style client for the stand-in that ignores the user's AWS profile and proxy."""
     nowhere = (None, None, os.devnull, None)
     session = botocore.session.Session(
         session_vars={
@@ -131,16 +131,16 @@ def client(service: str, aws_url: str, *, read_timeout_s: float = 30) -> Any:
 
 
 def outbox(aws_url: str) -> list[Mail]:
-    """Return the mails that SES accepted, oldest first.
+    """Return the e-mails that SES accepted, oldest first, as dicts.
 
-    Keys: ``to`` (list), from, subject, text, html, headers, at, id, activation; see `Accepted`. What was not sent
-    raw has no headers.
+    Keys: ``to`` (a list), from, subject, text, html, headers, at, id, activation; see `Accepted`. Only raw
+    e-mails have headers.
     """
     return [mail(each) for each in accepted.fetch(aws_url) if each.channel == "email"]
 
 
 def mail(message: accepted.Accepted) -> Mail:
-    """Return an accepted e-mail as `outbox` gives it."""
+    """Return an accepted e-mail in the shape of `outbox`."""
     return {
         "to": message.to,
         "from": message.sender,
@@ -161,7 +161,7 @@ def queue_arn(name: str) -> str:
 
 def main() -> None:
     """Serve until the process is stopped."""
-    # A second of import, in the child only.
+    # This import takes a second, so only the subprocess does it.
     from moto.moto_server.werkzeug_app import (  # noqa: PLC0415
         DomainDispatcherApplication,
         MotoRequestHandler,

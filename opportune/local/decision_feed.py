@@ -1,6 +1,6 @@
-"""What the demo site shows beside itself: decisions as they fall, and what stands between a user and each campaign.
+"""The decision feed beside the demo site: events with their outcome, and where a user stands with each campaign.
 
-For this machine alone: the deployed Gateway has no such address. Nothing is watched while nobody looks.
+Only the local stack has it; the deployed Gateway has no such page. It records nothing while no page is open.
 """
 
 import threading
@@ -28,15 +28,18 @@ from shared.settings import DECIDER
 
 PATH, STANDING_PATH = "/_decisions", "/_decisions/standing"
 MAX_KEPT = 500
-LOOK_S = 0.3
+POLL_S = 0.3
 HEARTBEAT_S = 3.0
 _PRIVATE = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
 
 
 class ReceivedMessage(msgspec.Struct, omit_defaults=True):
-    """A message that the Gateway has answered after ``ms``; ``asked``: whether it had to ask the Decider.
+    """A tracking message that the Gateway received.
 
-    ``popups``: titles of those in the answer; ``refused``: the code, where the message was not taken.
+    ms: how long the Gateway took
+    asked: whether it called the Decider
+    popups: titles of the popups in the response
+    refused: the error code, if the message was rejected
     """
 
     id: str
@@ -51,42 +54,45 @@ class ReceivedMessage(msgspec.Struct, omit_defaults=True):
 
 
 class DecisionFeed:
-    """Listens to the functions of a local stack while somebody looks."""
+    """Observes the functions of a local stack while a page is open."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._heard: deque[tuple[int, ReceivedMessage]] = deque(maxlen=MAX_KEPT)
-        self._asked: deque[str] = deque(maxlen=MAX_KEPT)
+        self._received: deque[tuple[int, ReceivedMessage]] = deque(maxlen=MAX_KEPT)
+        self._decided_ids: deque[str] = deque(maxlen=MAX_KEPT)
         self._count = 0
-        self._lookers = 0
+        self._viewers = 0
 
-    def gateway(self, payload: bytes, invoke: Callable[[bytes], Answered]) -> Answered:
-        """Invoke the Gateway, and hear what it is asked and answers."""
-        if not self._lookers:
+    def invoke_gateway(self, payload: bytes, invoke: Callable[[bytes], Answered]) -> Answered:
+        """Invoke the Gateway with *invoke*; record its request and response."""
+        if not self._viewers:
             return invoke(payload)
         began = time.perf_counter()
         answered = invoke(payload)
         ms = (time.perf_counter() - began) * 1000
         with self._changed:
-            for each in heard(payload, answered.payload, ms, set(self._asked)):
+            for each in received_messages(payload, answered.payload, ms, set(self._decided_ids)):
                 self._count += 1
-                self._heard.append((self._count, each))
+                self._received.append((self._count, each))
             self._changed.notify_all()
         return answered
 
-    def invoked(self, function: str, payload: bytes) -> None:
-        """Hear of an invocation of *function* by another one."""
-        if self._lookers and function == DECIDER:
+    def observe_invocation(self, function: str, payload: bytes) -> None:
+        """Record that *function* was invoked by another function with *payload*."""
+        if self._viewers and function == DECIDER:
             try:
                 events = msgspec.json.decode(payload, type=Decide).events
             except msgspec.DecodeError:
                 return  # another of the Decider's requests
-            self._asked.extend(event.message_id for event in events)
+            self._decided_ids.extend(event.message_id for event in events)
 
     def stream(self, changes: Callable[[int], list[Document]], clock: Clock) -> Generator[bytes]:
-        """Yield server-sent events for ever: what is heard, and *changes* of the ledger since a time."""
+        """Yield server-sent events until closed: received messages and changes of the ledger.
+
+        changes: returns the ledger's rows that changed since a time (ms)
+        """
         with self._changed:
-            self._lookers += 1
+            self._viewers += 1
             place = self._count
         try:
             since, quiet, known = clock(), time.monotonic(), set[tuple[str, ...]]()
@@ -94,52 +100,53 @@ class DecisionFeed:
             while True:
                 with self._changed:
                     if self._count == place:
-                        self._changed.wait(LOOK_S)
-                    fresh = [each for count, each in self._heard if count > place]
+                        self._changed.wait(POLL_S)
+                    fresh = [each for count, each in self._received if count > place]
                     place = self._count
-                # Two rows may change in one millisecond: the last one is asked for again.
+                # Two rows may change in the same millisecond, so the last one is read again.
                 rows = [row for row in changes(since) if (row["id"], row["state"]) not in known]
                 known |= {(row["id"], row["state"]) for row in rows}
                 since = max((row["updated"] for row in rows), default=since)
-                told = [sent("received", each) for each in fresh] + [sent("ledger", row) for row in rows]
-                if not told and time.monotonic() - quiet > HEARTBEAT_S:
-                    told = [b":\n\n"]  # else nobody would notice that the browser has gone
-                if told:
+                parts = [server_event("received", each) for each in fresh]
+                parts += [server_event("ledger", row) for row in rows]
+                if not parts and time.monotonic() - quiet > HEARTBEAT_S:
+                    parts = [b":\n\n"]  # a failing write reveals that the browser has disconnected
+                if parts:
                     quiet = time.monotonic()
-                    yield b"".join(told)
+                    yield b"".join(parts)
         finally:
             with self._changed:
-                self._lookers -= 1
+                self._viewers -= 1
 
 
-def heard(asked: bytes, answered: bytes, ms: float, decided: set[str]) -> Iterator[ReceivedMessage]:
-    """Yield the messages in an event of API Gateway, with what the answer says of them."""
+def received_messages(request: bytes, response: bytes, ms: float, decided_ids: set[str]) -> Iterator[ReceivedMessage]:
+    """Yield the tracking messages in the Gateway's *request*, each with its outcome from the *response*."""
     try:
-        event, answer = msgspec.json.decode(asked), msgspec.json.decode(answered)
-        said, came = msgspec.json.decode(event["body"]), msgspec.json.decode(answer["body"])
-        items = said["batch"] if "batch" in said else [{"type": event["rawPath"].rpartition("/")[2], **said}]
-        refused = {each.get("messageId"): each["code"] for each in came.get("rejected", [])}
+        event, answer = msgspec.json.decode(request), msgspec.json.decode(response)
+        sent, outcome = msgspec.json.decode(event["body"]), msgspec.json.decode(answer["body"])
+        items = sent["batch"] if "batch" in sent else [{"type": event["rawPath"].rpartition("/")[2], **sent}]
+        refused = {each.get("messageId"): each["code"] for each in outcome.get("rejected", [])}
         for item in items:
-            name, anonymous = item.get("messageId", ""), item.get("anonymousId", "")
+            message_id, anonymous = item.get("messageId", ""), item.get("anonymousId", "")
             yield ReceivedMessage(
-                id=name,
+                id=message_id,
                 type=item["type"],
                 user=item.get("userId") or ANONYMOUS_PREFIX + anonymous,
                 event=item.get("event") or item.get("name") or "",
                 properties=item.get("properties") or item.get("traits") or {},
                 ms=round(ms, 1),
-                asked=name in decided,
-                popups=[popup["title"] for popup in came.get("messages", [])] if item is items[-1] else [],
-                refused=refused.get(name) or came.get("code", ""),
+                asked=message_id in decided_ids,
+                popups=[popup["title"] for popup in outcome.get("messages", [])] if item is items[-1] else [],
+                refused=refused.get(message_id) or outcome.get("code", ""),
             )
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError):
-        return  # no call of the tracking API, or one that the Gateway refused as a whole
+        return  # not a tracking request, or the Gateway rejected all of it
 
 
 def pages(
     feed: DecisionFeed, pools: Mapping[str, Pool], mongodb_url: Callable[[], str], clock: Clock
 ) -> Mapping[str, Handler]:
-    """Return the pages by path: the stream, and where a user stands with each campaign."""
+    """Return the feed's pages by path: the event stream, and a user's standing with each campaign."""
 
     @cache
     def database() -> Database[Document]:
@@ -149,7 +156,7 @@ def pages(
         return pools[DECIDER].invoke(payload).payload
 
     def changes(since: int) -> list[Document]:
-        from opportune.operations.deliveries import delivery  # noqa: PLC0415 - only where somebody looks
+        from opportune.operations.deliveries import delivery  # noqa: PLC0415 - only if a page is open
 
         when = datetime.fromtimestamp(since / 1000, UTC)
         with translate_errors():
@@ -161,21 +168,21 @@ def pages(
         return Response(200, headers=headers, stream=feed.stream(changes, clock))
 
     def standing(request: Request) -> Response:
-        from opportune.operations.why import answer, snapshot  # noqa: PLC0415 - only where somebody looks
+        from opportune.operations.why import answer, snapshot  # noqa: PLC0415 - only if a page is open
 
         query = parse_qs(request.target.partition("?")[2])
         site, user = query.get("site", [""])[0], query.get("user", [""])[0]
         try:
-            told = answer.answer(snapshot.read(database(), ask, site, user, clock()))
+            found = answer.answer(snapshot.read(database(), ask, site, user, clock()))
         except OpportuneError as error:
             return _json(error.status, {"code": error.code, "message": error.message})
-        return _json(200, told)
+        return _json(200, found)
 
     return {PATH: stream, STANDING_PATH: standing}
 
 
-def sent(kind: str, content: Any) -> bytes:
-    """Return a server-sent event of *kind*."""
+def server_event(kind: str, content: Any) -> bytes:
+    """Return a server-sent event of *kind*, with *content* as JSON."""
     return b"event: %s\ndata: %s\n\n" % (kind.encode(), msgspec.json.encode(content))
 
 

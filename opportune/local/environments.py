@@ -1,8 +1,8 @@
-"""Lambda execution environments as real processes: a pool per function.
+"""Run Lambda execution environments as processes, with a pool for each function.
 
-An environment serves one invocation at a time; more are started while callers wait, up to the
-function's maximum. One that dies or overruns the timeout is replaced, and its invocation answers
-as Lambda does.
+An environment serves one invocation at a time. While callers wait, the pool starts more environments, up
+to the function's maximum. It replaces an environment that dies or exceeds the timeout, and the invocation
+fails as on Lambda.
 """
 
 import json
@@ -23,15 +23,18 @@ from opportune.system.subprocesses import Subprocess, Subprocesses
 
 INIT_TIMEOUT_S = 30.0
 UNHANDLED = "Unhandled"
-# A new environment costs half a second of processor; a busy one is usually free again sooner.
-_PATIENCE_S = 0.02
+# Starting an environment takes half a second of CPU; a busy one is usually free sooner.
+_GROW_AFTER_S = 0.02
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function: its handler as ``package.module.name``, its limits, its own environment variables.
+    """A function and its limits.
 
-    ``warm``: environments started before the first call; ``most``: how many run at the same time.
+    handler: as ``package.module.name``
+    env: its own environment variables
+    warm: how many environments start before the first call
+    max_environments: how many may run at the same time
     """
 
     handler: str
@@ -44,14 +47,14 @@ class Function:
 
 @dataclass(frozen=True)
 class InvocationResult:
-    """What an invocation answered; ``error`` is None or Lambda's ``Unhandled``."""
+    """The result of an invocation; ``error`` is None or Lambda's ``Unhandled``."""
 
     payload: bytes
     error: str | None = None
 
 
 class ExecutionEnvironment(Protocol):
-    """One execution environment. `serve` is called by one thread at a time."""
+    """One execution environment. One thread at a time calls `serve`."""
 
     def alive(self) -> bool: ...
     def serve(self, payload: bytes) -> tuple[InvocationResult, bool]: ...
@@ -59,7 +62,7 @@ class ExecutionEnvironment(Protocol):
 
 
 class WorkerEnvironment:
-    """`ExecutionEnvironment` by a worker process. `serve` is called by one thread at a time."""
+    """An execution environment in a worker process. One thread at a time calls `serve`."""
 
     def __init__(self, name: str, function: Function, child: Subprocess, connection: Connection) -> None:
         self._name = name
@@ -71,7 +74,7 @@ class WorkerEnvironment:
     def start(
         cls, name: str, function: Function, subprocesses: Subprocesses, env: Mapping[str, str], cwd: Path
     ) -> "WorkerEnvironment":
-        """Start a worker and wait until it imported the handler; raise `LocalStackError` if it cannot."""
+        """Start a worker and wait until it has imported the handler; raise `LocalStackError` if it cannot."""
         ours, theirs = socket.socketpair()
         connection = Connection(ours.detach())
         with theirs:
@@ -97,17 +100,16 @@ class WorkerEnvironment:
             raise
         if not imported:
             environment.stop()
-            told = json.loads(failure)
-            what = f"cannot import {function.handler}: {told['errorType']}: {told['errorMessage']}"
-            raise child.failure(what)
+            cause = json.loads(failure)
+            raise child.failure(f"cannot import {function.handler}: {cause['errorType']}: {cause['errorMessage']}")
         return environment
 
     def alive(self) -> bool:
-        """Say whether the worker still runs."""
+        """Return whether the worker still runs."""
         return self._child.alive()
 
     def serve(self, payload: bytes) -> tuple[InvocationResult, bool]:
-        """Serve one invocation; the second value says whether the worker can serve another."""
+        """Serve one invocation; return its result, and whether the worker can serve another."""
         request_id = str(uuid.uuid4())
         timeout_s = self._function.timeout_s
         try:
@@ -116,34 +118,34 @@ class WorkerEnvironment:
                 ok, answer = self._connection.recv()
                 return InvocationResult(answer, None if ok else UNHANDLED), True
         except (EOFError, OSError):
-            # The socket closes a moment before the exit code is known.
+            # The socket closes shortly before the exit code is known.
             self._child.wait(1.0)
             self.stop()
             code = self._child.process.returncode
             how = f"signal: {-code}" if code < 0 else f"exit status {code}"
-            return self._cut_off(request_id, "Runtime.ExitError", f"Runtime exited with error: {how}"), False
+            return self._failed(request_id, "Runtime.ExitError", f"Runtime exited with error: {how}"), False
         self.stop()
         message = f"Task timed out after {timeout_s:.2f} seconds"
-        return self._cut_off(request_id, "Sandbox.Timedout", message), False
+        return self._failed(request_id, "Sandbox.Timedout", message), False
 
     def stop(self) -> None:
-        """End the worker at once."""
+        """Kill the worker."""
         self._child.kill()
         self._connection.close()
 
-    def _cut_off(self, request_id: str, error_type: str, message: str) -> InvocationResult:
+    def _failed(self, request_id: str, error_type: str, message: str) -> InvocationResult:
         with self._child.log.open("a", encoding="utf-8") as log:
             log.write(f"{request_id} {message}\n")
-        told = {"errorType": error_type, "errorMessage": f"RequestId: {request_id} Error: {message}"}
-        return InvocationResult(json.dumps(told).encode(), UNHANDLED)
+        error = {"errorType": error_type, "errorMessage": f"RequestId: {request_id} Error: {message}"}
+        return InvocationResult(json.dumps(error).encode(), UNHANDLED)
 
 
-# What starts an environment of a function: its name, its limits, where its processes belong, variables, folder.
+# Starts an execution environment, given its name, function, subprocesses, variables and folder.
 StartEnvironment = Callable[[str, Function, Subprocesses, Mapping[str, str], Path], ExecutionEnvironment]
 
 
 class Pool:
-    """The environments of one function. `invoke` may be called by any number of threads."""
+    """The environments of one function. Any number of threads may call `invoke`."""
 
     def __init__(
         self,
@@ -167,7 +169,7 @@ class Pool:
         self._stopped = False
 
     def warm_up(self) -> None:
-        """Start the environments that wait for the first call; raise `LocalStackError` if one cannot."""
+        """Start the warm environments; raise `LocalStackError` if one cannot start."""
         for _ in range(self.function.warm):
             environment = self._start()
             with self._changed:
@@ -178,15 +180,15 @@ class Pool:
     def invoke(self, payload: bytes) -> InvocationResult:
         """Invoke the function with a JSON *payload*.
 
-        Raises `Throttled` if no environment gets free within the function's timeout.
+        Raise `Throttled` if no environment becomes free within the function's timeout.
         """
-        environment = self._take()
+        environment = self._acquire()
         if isinstance(environment, InvocationResult):
             return environment
         answer, usable = environment.serve(payload)
         with self._changed:
             if usable and not self._stopped:
-                # Last in, first out: the most recently used is the fastest.
+                # Last in, first out: the environment used last is the fastest.
                 self._idle.append(environment)
                 self._changed.notify()
             else:
@@ -196,7 +198,7 @@ class Pool:
         return answer
 
     def stop(self) -> None:
-        """Refuse further invocations and end the idle environments."""
+        """Refuse further invocations and stop the idle environments."""
         with self._changed:
             self._stopped = True
             idle, self._idle = self._idle, []
@@ -204,13 +206,13 @@ class Pool:
         for environment in idle:
             environment.stop()
 
-    def _take(self) -> ExecutionEnvironment | InvocationResult:
-        """Return an idle environment, or the answer to give if none can be started."""
+    def _acquire(self) -> ExecutionEnvironment | InvocationResult:
+        """Return an idle environment, or the error result if none can be started."""
         deadline = time.monotonic() + self.function.timeout_s
         with self._changed:
             self._waiting += 1
             failures = self._failures
-            patience_s = _PATIENCE_S if self._size else 0.0
+            grow_after_s = _GROW_AFTER_S if self._size else 0.0
             try:
                 while not self._stopped:
                     if self._idle:
@@ -220,14 +222,14 @@ class Pool:
                         self._size -= 1
                         continue
                     if self._failures > failures and not self._size:
-                        told = {"errorType": "Runtime.ImportModuleError", "errorMessage": self._last_failure}
-                        return InvocationResult(json.dumps(told).encode(), UNHANDLED)
+                        error = {"errorType": "Runtime.ImportModuleError", "errorMessage": self._last_failure}
+                        return InvocationResult(json.dumps(error).encode(), UNHANDLED)
                     remaining_s = deadline - time.monotonic()
                     if remaining_s <= 0:
-                        raise Throttled(f"{self.name}: no environment got free")
-                    if patience_s:
-                        self._changed.wait(min(patience_s, remaining_s))
-                        patience_s = 0.0
+                        raise Throttled(f"{self.name}: no environment became free")
+                    if grow_after_s:
+                        self._changed.wait(min(grow_after_s, remaining_s))
+                        grow_after_s = 0.0
                         continue
                     if self._starting < self._waiting and self._size < self.function.max_environments:
                         self._grow()
@@ -237,7 +239,7 @@ class Pool:
         raise LocalStackError(f"{self.name} was not invoked: the local stack is stopping")
 
     def _grow(self) -> None:
-        """Start one more environment in the background; called with the lock held."""
+        """Start one more environment in the background. The caller holds the lock."""
         self._size += 1
         self._starting += 1
         threading.Thread(target=self._start_one_more, name=f"start {self.name}", daemon=True).start()

@@ -1,4 +1,4 @@
-"""All that calls functions without a request from outside: queues, schedules, and what SES says of mails."""
+"""Everything that invokes functions without an HTTP request: queues, schedules, and SES events."""
 
 import time
 from collections.abc import Mapping
@@ -17,10 +17,12 @@ WAKE, SWEEP = b'{"type": "wake"}', b'{"type": "sweep"}'
 
 
 class EventSources:
-    """Queues and schedules of *made* in front of *pools*; a function that is not among them is not called.
+    """The queues and schedules that invoke the functions in *pools*.
 
-    *every_s*: seconds of the wall clock between wakes, sweeps and looks at the one-time schedules (a minute on
-    AWS); *clock*: of the functions. Asynchronous calls go through *calls*, which `drain` waits for too.
+    made: the queues and the schedule group
+    calls: `drain` also waits for its asynchronous invocations
+    clock: of the functions
+    every_s: wall-clock seconds between wakes, sweeps and checks of the one-time schedules (a minute on AWS)
     """
 
     def __init__(
@@ -37,12 +39,12 @@ class EventSources:
         self._queues: list[QueueMapping] = []
         self._schedules: list[Schedule] = []
         sqs = aws.client("sqs", aws_url)
-        # In the order in which work flows: a doorbell leads to a delivery.
+        # The order in which work flows: a doorbell leads to a delivery.
         if DECIDER in pools:
             decider = pools[DECIDER].invoke
             self._queues.append(QueueMapping(sqs, made.doorbells_url, made.doorbells_arn, decider))
-            # Where the clock is fast, this also makes up for delays that a queue can only keep in whole seconds:
-            # the agenda in Redis decides what is due, doorbells only tell it sooner.
+            # With a fast clock, the wakes also compensate for queue delays, which are whole seconds. The timers in
+            # Redis decide what is due; a doorbell only speeds it up.
             self._schedules.append(Schedule(decider, WAKE, every_s=every_s))
         if ENGAGER in pools:
             engager = pools[ENGAGER].invoke
@@ -53,33 +55,36 @@ class EventSources:
         self._schedules.append(Schedule(one_time, b"", every_s=every_s))
 
     def start(self) -> None:
-        """Begin to poll and to count the seconds."""
+        """Start polling, and start the schedules."""
         for queue in self._queues:
             queue.start()
         for schedule in self._schedules:
             schedule.start()
 
     def stop(self) -> None:
-        """Stop; does not wait for what is under way. May be called twice."""
+        """Stop without waiting for work in progress. May be called twice."""
         for schedule in self._schedules:
             schedule.stop()
         for queue in self._queues:
             queue.stop()
 
     def join(self, timeout_s: float) -> None:
-        """Wait until the pollers ended, for *timeout_s* seconds at most."""
+        """Wait until the pollers have ended, at most *timeout_s* seconds."""
         deadline = time.monotonic() + timeout_s
         for queue in self._queues:
             queue.join(max(0.0, deadline - time.monotonic()))
 
     def drain(self, timeout_s: float) -> None:
-        """Wait until no message is visible or in work and no asynchronous call runs; raise `LocalStackError` else."""
+        """Wait until no message is visible or in progress and no asynchronous call runs.
+
+        Raise `LocalStackError` after *timeout_s* seconds.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
             if not self._calls.drain(max(0.0, deadline - time.monotonic())):
                 raise LocalStackError(f"asynchronous invocations still ran after {timeout_s:g} s")
             for queue in self._queues:
                 queue.drain(max(0.0, deadline - time.monotonic()))
-            # What was done last may have led to more.
+            # The work that finished last may have caused more.
             if all(queue.empty() for queue in self._queues) and self._calls.drain(0.0):
                 return

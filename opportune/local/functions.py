@@ -1,4 +1,4 @@
-"""The functions of the local stack: limits as in the template, environment as Lambda gives it."""
+"""Define the functions of the local stack: limits as in the template, variables as on Lambda."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,9 +19,9 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
         GATEWAY: Function("gateway.app.handler", timeout_s=10),
         DECIDER: Function("decider.app.handler", timeout_s=6),
         ENGAGER: Function("engager.app.handler", timeout_s=30),
-        # Runs once a day: nothing waits for its start.
+        # Runs once a day, so it needs no warm start.
         REFRESHER: Function("refresher.app.handler", timeout_s=900, warm=0),
-        # Called when a customer follows a link in a mail.
+        # Called when a customer follows a link in an e-mail.
         PREFERENCES: Function("preferences.app.handler", timeout_s=10, warm=0),
     }
 )
@@ -42,9 +42,13 @@ def settings(
 ) -> dict[str, str]:
     """Return the settings of all functions, by variable.
 
-    *signing_secret*: what links and webhooks are signed with; *identity_secret*: what keys of user ids follow from;
-    *http_url*: of the HTTP front; *poll_seconds*: of the wall clock; *clock_text*: START_MS,SPEED or empty, with the
-    same *speed*. What the functions measure by their own clock is that much longer.
+    signing_secret: signs links and webhooks
+    identity_secret: the secret from which the keys for user ids are derived
+    http_url: of the HTTP endpoint
+    webhook_sink: URL that receives all webhooks
+    poll_seconds: by the wall clock
+    clock_text: ``START_MS,SPEED``, or empty for the wall clock
+    speed: as in *clock_text*; intervals that functions measure by their own clock are longer by this factor
     """
     return {
         "OPPORTUNE_DECIDER_FUNCTION": DECIDER,
@@ -78,8 +82,8 @@ def function_environment(
 ) -> dict[str, str]:
     """Return the environment variables of function *name*.
 
-    Of *settings* (by variable name) it gets those that the table of settings declares for it; its
-    own variables win over *extra*, which win over all else.
+    settings: by variable; only those are passed that the table of settings declares for the function
+    extra: variables that win over all others except the function's own
     """
     declared = {setting.name for setting in SETTINGS if name in setting.used_by}
     return {
@@ -90,7 +94,7 @@ def function_environment(
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_ENDPOINT_URL": aws_url,
         "AWS_ENDPOINT_URL_LAMBDA": lambda_url,
-        # The caller's profile lies there; it may name other end points and retries.
+        # The user's profile may set other endpoints and retries.
         "AWS_CONFIG_FILE": "/dev/null",
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         "AWS_LAMBDA_FUNCTION_NAME": name,
@@ -115,9 +119,10 @@ def pools(
     variables: Callable[[str, Function], Mapping[str, str]],
     start: StartEnvironment,
 ) -> dict[str, Pool]:
-    """Return the pools of *functions*, not started, each with its *variables*; the site tag is built for them.
+    """Build the site tag and return the pools of *functions*, not yet started.
 
-    *start*: what starts an execution environment.
+    variables: returns the environment variables of a function
+    start: starts an execution environment
     """
     build.build()
     return {

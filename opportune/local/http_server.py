@@ -1,7 +1,6 @@
-"""A small HTTP/1.1 server for 127.0.0.1: a function from request to response, nothing else.
+"""A small HTTP/1.1 server for 127.0.0.1 that maps a request to a response.
 
-Keep-alive, no Nagle delay, one write per response: what an answer costs is what it costs in the
-functions behind it.
+It uses keep-alive, no Nagle delay and one write per response, so response times are those of the functions.
 """
 
 import contextlib
@@ -20,14 +19,19 @@ from opportune.system.errors import LocalStackError
 from opportune.system.ports import HOST
 
 _LOG = logging.getLogger("opportune.local.http")
-_DISCARD_AT_MOST = 64 * 1024 * 1024
+_MAX_DISCARDED = 64 * 1024 * 1024
 _CHUNK = 64 * 1024
 _BODILESS = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came: ``target`` undecoded, headers in order, ``body`` without transfer coding."""
+    """A request as received.
+
+    target: not decoded
+    headers: in order
+    body: without transfer coding
+    """
 
     method: str
     target: str
@@ -37,13 +41,13 @@ class Request:
     protocol: str
 
     def header(self, name: str) -> str:
-        """Return the first header called *name* (in lower case), or an empty string."""
+        """Return the first header called *name* (lower case), or an empty string."""
         return next((value for key, value in self.headers if key.lower() == name), "")
 
 
 @dataclass(frozen=True)
 class Response:
-    """A response; Content-Length is added. ``stream``: instead of a body, as long as the client listens."""
+    """A response; the server adds Content-Length. A *stream* replaces the body and lasts while the client listens."""
 
     status: int
     body: bytes = b""
@@ -59,16 +63,19 @@ class BodyTooLarge(Exception):
 
 
 class HttpServer:
-    """Serve *answer* on 127.0.0.1:*port* (None: the system chooses).
+    """Serve *handler* on 127.0.0.1.
 
-    *too_large* is answered to bodies over *max_body* bytes, *failed* when *answer* raises. Raises
-    `LocalStackError` if the port is taken.
+    port: None for any free one
+    max_body: in bytes; a larger body gets the response *too_large*
+    failed: the response if *handler* raises
+
+    Raise `LocalStackError` if the port is in use.
     """
 
     def __init__(
-        self, answer: Handler, *, port: int | None, max_body: int, too_large: Response, failed: Response
+        self, handler: Handler, *, port: int | None, max_body: int, too_large: Response, failed: Response
     ) -> None:
-        self.answer = answer
+        self.handler = handler
         self.max_body = max_body
         self.too_large = too_large
         self.failed = failed
@@ -79,22 +86,22 @@ class HttpServer:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
             raise LocalStackError(
-                f"port {port} on {HOST} cannot be used ({error.strerror}): "
+                f"cannot use port {port} on {HOST} ({error.strerror}): "
                 "stop the program that uses it, or choose another port"
             ) from error
 
     @property
     def url(self) -> str:
-        """The address without a slash at the end."""
+        """The address, without a slash at the end."""
         return f"http://{HOST}:{self._server.server_address[1]}"
 
     def start(self) -> None:
-        """Begin to serve in the background."""
+        """Start serving in the background."""
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop serving, close the port and all connections. May be called twice."""
+        """Stop serving and close the port and all connections. May be called twice."""
         if self._thread is not None:
             self._server.shutdown()
             self._thread.join()
@@ -108,13 +115,13 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, front: HttpServer, port: int) -> None:
-        self.front = front
+    def __init__(self, owner: HttpServer, port: int) -> None:
+        self.owner = owner
         self._connections: set[socket.socket] = set()
         super().__init__((HOST, port), _Connection)
 
     def server_bind(self) -> None:
-        # HTTPServer would look the host's name up.
+        # HTTPServer would look up the host name.
         socketserver.TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -137,7 +144,7 @@ class _Connection(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def handle(self) -> None:
-        # The browser may go away at any time.
+        # The client may disconnect at any time.
         with contextlib.suppress(ConnectionError, ValueError):
             super().handle()
 
@@ -153,12 +160,12 @@ class _Connection(BaseHTTPRequestHandler):
             return
         if not self.parse_request():
             return
-        front = self.server.front
+        owner = self.server.owner
         try:
-            body = self._body(front.max_body)
+            body = self._body(owner.max_body)
         except BodyTooLarge:
             self.close_connection = True
-            self._write(front.too_large)
+            self._write(owner.too_large)
             return
         except ValueError:
             self.send_error(HTTPStatus.BAD_REQUEST, "malformed body framing")
@@ -173,43 +180,43 @@ class _Connection(BaseHTTPRequestHandler):
             protocol=self.request_version,
         )
         try:
-            response = front.answer(request)
-        except Exception:  # noqa: BLE001 - a server must answer; what happened is logged in full
+            response = owner.handler(request)
+        except Exception:  # noqa: BLE001 - the client must get a response; the log has the traceback
             _LOG.exception("%s %s failed", self.command, self.path)
-            response = front.failed
+            response = owner.failed
         self._write(response)
 
-    def _body(self, most: int) -> bytes:
-        """Read the body; a too large one is read to its end, or the client would not see the answer."""
+    def _body(self, max_body: int) -> bytes:
+        """Read the body. Read even a body that is too large to its end, or the client would not see the response."""
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            return self._chunked(most)
+            return self._chunked(max_body)
         length = int(self.headers.get("Content-Length", 0))
         if length < 0:
             raise ValueError("negative length")
-        if length > most:
-            left = min(length, _DISCARD_AT_MOST)
+        if length > max_body:
+            left = min(length, _MAX_DISCARDED)
             while left > 0 and (piece := self.rfile.read(min(left, _CHUNK))):
                 left -= len(piece)
             raise BodyTooLarge
         body = self.rfile.read(length) if length else b""
         if len(body) < length:
-            raise ConnectionResetError("the client went away within its body")
+            raise ConnectionResetError("the client disconnected while it sent its body")
         return body
 
-    def _chunked(self, most: int) -> bytes:
+    def _chunked(self, max_body: int) -> bytes:
         body = bytearray()
         total = 0
         while size := int(self.rfile.readline(1024).partition(b";")[0], 16):
             total += size
-            if total > _DISCARD_AT_MOST:
+            if total > _MAX_DISCARDED:
                 raise BodyTooLarge
             piece = self.rfile.read(size)
             self.rfile.readline(8)
-            if total <= most:
+            if total <= max_body:
                 body += piece
         while self.rfile.readline(65537).strip():
             pass
-        if total > most:
+        if total > max_body:
             raise BodyTooLarge
         return bytes(body)
 
@@ -236,5 +243,5 @@ class _Connection(BaseHTTPRequestHandler):
                 for part in stream:
                     self.wfile.write(part)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - named so in the base class
         _LOG.debug(format, *args)

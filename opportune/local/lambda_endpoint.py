@@ -1,4 +1,4 @@
-"""Lambda's Invoke API on 127.0.0.1, so that a real boto3 client calls the local functions."""
+"""Lambda's Invoke API on 127.0.0.1, so that a real boto3 client can call the local functions."""
 
 import json
 import logging
@@ -16,16 +16,16 @@ from opportune.local.http_server import HttpServer, Request, Response
 from opportune.system.errors import LocalStackError, Throttled
 
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
-MAX_WAIT_S = 60.0  # of an asynchronous call for a free environment: as in the template
-PAUSE_S = 0.2
+MAX_WAIT_S = 60.0  # how long an asynchronous call waits for a free environment, as in the template
+RETRY_PAUSE_S = 0.2
 _LOG = logging.getLogger("opportune.local.lambda")
 _PREFIX, _SUFFIX = "/2015-03-31/functions/", "/invocations"
 
 
 class LambdaEndpoint:
-    """Serve Invoke for *pools*, by function name, and tell *watch* of each synchronous call with its payload.
+    """Serve Invoke for *pools*, by function name; pools may be added after the start.
 
-    The pools may be added after the start.
+    watch: called with function and payload of each synchronous invocation
     """
 
     def __init__(self, pools: Mapping[str, Pool], watch: Callable[[str, bytes], None] = lambda *_: None) -> None:
@@ -43,7 +43,7 @@ class LambdaEndpoint:
         self.url = self._server.url
 
     def start(self) -> None:
-        """Begin to serve in the background."""
+        """Start serving in the background."""
         self._server.start()
 
     def stop(self) -> None:
@@ -51,14 +51,14 @@ class LambdaEndpoint:
         self._server.stop()
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until no asynchronous invocation runs; say whether that came true in time."""
+        """Wait until no asynchronous invocation runs; return whether that happened in time."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._pending, timeout_s)
 
     def _answer(self, request: Request) -> Response:
         path = urlsplit(request.target).path
         if request.method != "POST" or not (path.startswith(_PREFIX) and path.endswith(_SUFFIX)):
-            return _error(404, "UnknownOperationException", "only Invoke is served here")
+            return _error(404, "UnknownOperationException", "only Invoke is supported here")
         name = function_name(unquote(path[len(_PREFIX) : -len(_SUFFIX)]))
         pool = self._pools.get(name)
         if pool is None:
@@ -73,7 +73,7 @@ class LambdaEndpoint:
         match request.header("x-amz-invocation-type"):
             case "" | "RequestResponse":
                 self._watch(name, payload)
-                return _invoke(pool, payload)
+                return _invoke_now(pool, payload)
             case "Event":
                 self._invoke_later(pool, payload)
                 return _response(202)
@@ -85,11 +85,12 @@ class LambdaEndpoint:
     def _invoke_later(self, pool: Pool, payload: bytes) -> None:
         with self._changed:
             self._pending += 1
-        threading.Thread(target=self._invoke_unattended, args=(pool, payload), daemon=True).start()
 
-    def _invoke_unattended(self, pool: Pool, payload: bytes) -> None:
+        threading.Thread(target=self._invoke_asynchronously, args=(pool, payload), daemon=True).start()
+
+    def _invoke_asynchronously(self, pool: Pool, payload: bytes) -> None:
         try:
-            answer = _invoke_patiently(pool, payload)
+            answer = _invoke_with_retries(pool, payload)
             if answer.error:
                 _LOG.warning("asynchronous invocation of %s failed: %s", pool.name, answer.payload.decode())
         except LocalStackError as error:
@@ -101,13 +102,13 @@ class LambdaEndpoint:
 
 
 def function_name(identifier: str) -> str:
-    """Return the bare name in a name, ``name:alias``, partial ARN or ARN."""
+    """Return the bare function name from a name, ``name:alias``, partial ARN or ARN."""
     before, function, after = identifier.rpartition(":function:")
     return (after if function else before or identifier).partition(":")[0]
 
 
-def _invoke_patiently(pool: Pool, payload: bytes) -> InvocationResult:
-    """Invoke as Lambda does what nobody waits for: again and again while the function is throttled."""
+def _invoke_with_retries(pool: Pool, payload: bytes) -> InvocationResult:
+    """Invoke the function, and retry while it is throttled, as Lambda does for asynchronous calls."""
     deadline = time.monotonic() + MAX_WAIT_S
     while True:
         try:
@@ -115,10 +116,10 @@ def _invoke_patiently(pool: Pool, payload: bytes) -> InvocationResult:
         except Throttled:
             if time.monotonic() >= deadline:
                 raise
-            time.sleep(PAUSE_S)
+            time.sleep(RETRY_PAUSE_S)
 
 
-def _invoke(pool: Pool, payload: bytes) -> Response:
+def _invoke_now(pool: Pool, payload: bytes) -> Response:
     try:
         answer = pool.invoke(payload)
     except Throttled:
@@ -126,11 +127,11 @@ def _invoke(pool: Pool, payload: bytes) -> Response:
     except LocalStackError as error:
         return _error(503, "ServiceException", error.message)
     if len(answer.payload) > MAX_PAYLOAD_BYTES:
-        told = {
+        too_large = {
             "errorType": "Function.ResponseSizeTooLarge",
             "errorMessage": "Response payload size exceeded",
         }
-        return _response(200, json.dumps(told).encode(), ("X-Amz-Function-Error", "Unhandled"))
+        return _response(200, json.dumps(too_large).encode(), ("X-Amz-Function-Error", "Unhandled"))
     if answer.error:
         return _response(200, answer.payload, ("X-Amz-Function-Error", answer.error))
     return _response(200, answer.payload)
@@ -146,5 +147,5 @@ def _response(status: int, body: bytes = b"", *headers: tuple[str, str]) -> Resp
 
 
 def _error(status: int, kind: str, message: str) -> Response:
-    told = {"Type": "User" if status < 500 else "Service", "message": message}
-    return _response(status, json.dumps(told).encode(), ("x-amzn-ErrorType", kind))
+    body = {"Type": "User" if status < 500 else "Service", "message": message}
+    return _response(status, json.dumps(body).encode(), ("x-amzn-ErrorType", kind))

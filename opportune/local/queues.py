@@ -1,4 +1,4 @@
-"""What Lambda's event source mapping does: SQS → function, with partial batch failures."""
+"""Act as Lambda's event source mapping: SQS → function, with partial batch failures."""
 
 import json
 import logging
@@ -22,10 +22,12 @@ Invoke = Callable[[bytes], InvocationResult]
 
 
 class QueueMapping:
-    """Feed the messages of a queue to a function, and delete those it handled.
+    """Pass the messages of a queue to a function, and delete those that it handled.
 
-    *sqs*: a client; *pollers*: how many batches are in work at the same time. Messages of a failed
-    batch become visible again when the queue says so, as on AWS.
+    sqs: an SQS client
+    pollers: how many batches may be in progress at the same time
+
+    Messages of a failed batch become visible again after the queue's visibility timeout, as on AWS.
     """
 
     def __init__(self, sqs: Any, queue_url: str, queue_arn: str, invoke: Invoke, *, pollers: int = 2) -> None:
@@ -41,23 +43,23 @@ class QueueMapping:
         ]
 
     def start(self) -> None:
-        """Begin to poll in the background."""
+        """Start polling in the background."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Stop polling; does not wait for the poll under way. May be called twice."""
+        """Stop polling without waiting for the current poll. May be called twice."""
         self._stopping.set()
 
     def join(self, timeout_s: float) -> None:
-        """Wait until the pollers ended, for *timeout_s* seconds at most."""
+        """Wait until the pollers have ended, at most *timeout_s* seconds."""
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(max(0.0, deadline - time.monotonic()))
 
     def drain(self, timeout_s: float) -> None:
-        """Wait until no message is visible, in flight or being handled; raise `LocalStackError` else."""
+        """Wait until no message is visible, in flight or being handled; raise `LocalStackError` on timeout."""
         deadline = time.monotonic() + timeout_s
         while True:
             visible, in_flight = self._counts()
@@ -71,7 +73,7 @@ class QueueMapping:
             time.sleep(0.02)
 
     def empty(self) -> bool:
-        """Say whether no message is visible, in flight or being handled; delayed ones do not count."""
+        """Return whether no message is visible, in flight or being handled. Delayed messages do not count."""
         return not any(self._counts()) and not self._busy
 
     def _counts(self) -> tuple[int, int]:
@@ -108,7 +110,7 @@ class QueueMapping:
             except LocalStackError as error:
                 _LOG.warning("a batch of %d stays in the queue: %s", len(messages), error.message)
                 return
-            done = handled([message["MessageId"] for message in messages], answer)
+            done = handled_ids([message["MessageId"] for message in messages], answer)
             if len(done) < len(messages):
                 kept, answered = len(messages) - len(done), answer.payload.decode(errors="replace")
                 _LOG.warning(
@@ -143,11 +145,11 @@ class QueueMapping:
         }
 
 
-def handled(message_ids: Sequence[str], answer: InvocationResult) -> set[str]:
+def handled_ids(message_ids: Sequence[str], answer: InvocationResult) -> set[str]:
     """Return the ids of the messages that the function handled.
 
-    As on AWS: no or an empty list of failures means all; an error, or a failure whose identifier
-    is missing, empty or unknown, means none.
+    As on AWS, a missing or empty list of failures means all of them. An error means none, and so does a
+    failure whose identifier is missing, empty or unknown.
     """
     if answer.error:
         return set()

@@ -1,8 +1,8 @@
-"""Between the functions and moto: notes what SES and SNS accepted, and shortens delays for a fast clock.
+"""Record what SES and SNS accepted, in front of moto, and adapt moto to a fast clock.
 
-moto forgets when a message came, its tags and attributes, and the texts of mails that are not raw. It also
-delays messages by the wall clock, which is too long where the functions' clock runs faster. A mail to unknown@… is
-accepted, and the call answered with an error all the same.
+moto does not keep the time of a message, its tags and attributes, or the text of e-mails that are not raw.
+It also delays messages by the wall clock, which is too long if the functions' clock runs faster. An e-mail
+to unknown@… is accepted although the call fails.
 """
 
 import base64
@@ -31,9 +31,10 @@ Application = Callable[[Environ, Any], Iterable[bytes]]
 
 
 class Recorder:
-    """A WSGI application in front of *app*, which is moto's; it keeps the last 5,000 messages.
+    """A WSGI application in front of moto's *app*; it keeps the last 5,000 messages.
 
-    *clock*: of the functions, which runs *speed* times as fast as the wall clock.
+    clock: of the functions
+    speed: how many times as fast as the wall clock it runs
     """
 
     def __init__(self, app: Application, clock: Clock, *, speed: float = 1.0) -> None:
@@ -44,26 +45,26 @@ class Recorder:
         self._lock = threading.Lock()
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """Answer one request."""
+        """Handle one request."""
         path = environ["PATH_INFO"]
         if path == PATH:
             since = int(dict(parse_qsl(environ.get("QUERY_STRING", ""))).get("since", 0))
             with self._lock:
-                told = msgspec.json.encode([each for each in self._accepted if each.at >= since])
-            return Response(told, mimetype="application/json")(environ, start_response)
-        body = self._shortened(environ, _body(environ))
+                found = msgspec.json.encode([each for each in self._accepted if each.at >= since])
+            return Response(found, mimetype="application/json")(environ, start_response)
+        body = self._shorten_delays(environ, _body(environ))
         environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
         answer = Response.from_app(self._app, environ, buffered=True)
         if answer.status_code == 200:
             if path == _RESET:
                 with self._lock:
                     self._accepted.clear()
-            elif self._note(path, body, answer):
-                answer = Response('{"message": "accepted, but who knows"}', 500, mimetype="application/json")
+            elif self._record(path, body, answer):
+                answer = Response('{"message": "accepted, reported as failed"}', 500, mimetype="application/json")
         return answer(environ, start_response)
 
-    def _note(self, path: str, body: bytes, answer: Response) -> bool:
-        """Keep what was accepted; return whether its sender must not hear of that."""
+    def _record(self, path: str, body: bytes, answer: Response) -> bool:
+        """Record an accepted message; return whether the call has to fail all the same."""
         found: Accepted | None
         if path == _SEND_MAIL:
             found = _mail(msgspec.json.decode(body), msgspec.json.decode(answer.get_data()))
@@ -78,8 +79,8 @@ class Recorder:
             self._accepted.append(found)
         return found.channel == "email" and simulated(found.to) == UNKNOWN
 
-    def _shortened(self, environ: Environ, body: bytes) -> bytes:
-        """Return *body* with the delays of SQS messages by the wall clock, in whole seconds, never too short."""
+    def _shorten_delays(self, environ: Environ, body: bytes) -> bytes:
+        """Return *body* with SQS delays converted to the wall clock, rounded up to whole seconds."""
         if self._speed == 1 or environ.get("HTTP_X_AMZ_TARGET") not in _DELAYED:
             return body
         request = msgspec.json.decode(body)
@@ -112,7 +113,7 @@ def _mail(request: dict[str, Any], answer: dict[str, Any]) -> Accepted:
 
 
 def _published(form: dict[str, str], answer: str) -> Accepted | None:
-    """Return the text message or push that was published; None where it went to a topic."""
+    """Return the published text message or push, or None for a message to a topic."""
     number, target = form.get("PhoneNumber"), form.get("TargetArn", "")
     if not number and ":endpoint/" not in target:
         return None
@@ -143,7 +144,7 @@ def _attributes(form: dict[str, str]) -> dict[str, str]:
 
 
 def _read_push(push: Accepted) -> None:
-    """Find title, text and activation in what each platform would get; the first that has one wins."""
+    """Set title, text and activation of *push* from its payloads by platform; the first that has one wins."""
     push.payload, push.text = push.text, ""
     platforms = msgspec.json.decode(push.payload)
     for platform in platforms.values():
@@ -159,7 +160,7 @@ def _read_push(push: Accepted) -> None:
 
 
 def _parts(payload: Any) -> Iterable[dict[str, Any]]:
-    """Yield *payload* and every object in it."""
+    """Yield *payload* and every object inside it."""
     if isinstance(payload, dict):
         yield payload
         for value in payload.values():

@@ -1,4 +1,4 @@
-"""What EventBridge's schedules do: invoke a function again and again, or send a message once."""
+"""Act as EventBridge's schedules: invoke a function at an interval, or send a message once."""
 
 import logging
 import threading
@@ -18,7 +18,7 @@ _LOG = logging.getLogger("opportune.local.schedules")
 class Schedule:
     """Invoke with *payload* every *every_s* seconds, one call at a time, until stopped.
 
-    A failed call is the function's to log; the next one comes all the same, as on AWS.
+    After a failed call the next one comes as planned, as on AWS. The function logs its own failures.
     """
 
     def __init__(self, invoke: Callable[[bytes], Any], payload: bytes, *, every_s: float) -> None:
@@ -26,26 +26,30 @@ class Schedule:
         self._payload = payload
         self._every_s = every_s
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._ring, name="schedule", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="schedule", daemon=True)
 
     def start(self) -> None:
-        """Begin; the first call comes after one interval."""
+        """Start; the first call comes after one interval."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop; does not wait for a call under way. May be called twice."""
+        """Stop without waiting for a call in progress. May be called twice."""
         self._stopping.set()
 
-    def _ring(self) -> None:
+    def _run(self) -> None:
         while not self._stopping.wait(self._every_s):
             try:
                 self._invoke(self._payload)
-            except LocalStackError as error:  # no environment of the function got free, or the stack stops
+            except LocalStackError as error:  # no environment became free, or the stack is stopping
                 _LOG.warning("a scheduled call was lost: %s", error.message)
 
 
 class OneTime(NamedTuple):
-    """A schedule as far as it is carried out here: when it is due, what goes to which queue."""
+    """The parts of a schedule that this stand-in uses.
+
+    due: ms
+    message: goes to the queue *queue_arn*, or to *dead_arn* if that fails
+    """
 
     name: str
     due: int
@@ -55,11 +59,14 @@ class OneTime(NamedTuple):
 
 
 class OneTimeSchedules:
-    """Carries out the ``at(…)`` schedules of *group* whose target is an SQS queue; the stand-in only stores them.
+    """Runs the ``at(…)`` schedules of *group* whose target is an SQS queue; moto only stores them.
 
-    *scheduler*, *sqs*: clients; *clock*: of the functions. A schedule that was carried out is deleted if it says so
-    (ActionAfterCompletion). What cannot be sent goes to the schedule's dead-letter queue, without the many tries
-    of AWS. As there, a schedule may be carried out twice, and cannot be recalled once its message was sent.
+    scheduler, sqs: clients
+    clock: of the functions
+
+    A schedule that has run is deleted if its ActionAfterCompletion says so. A message that cannot be sent goes
+    to the schedule's dead-letter queue, without the retries of AWS. As on AWS, a schedule may run twice, and
+    its message cannot be recalled.
     """
 
     def __init__(self, scheduler: Any, sqs: Any, group: str, clock: Clock) -> None:
@@ -67,12 +74,12 @@ class OneTimeSchedules:
         self._sqs = sqs
         self._group = group
         self._clock = clock
-        # By name and time of the last change: what was made anew under an old name is another schedule.
+        # By name and time of the last change: a new schedule may reuse the name of an old one.
         self._known: dict[tuple[str, Any], OneTime | None] = {}
 
-    def look(self) -> int:
-        """Carry out what is due and return how many that were."""
-        keys = set(self._listed())
+    def run_due(self) -> int:
+        """Run all due schedules; return how many."""
+        keys = set(self._list())
         self._known = {key: known for key, known in self._known.items() if key in keys}
         done = 0
         for key in sorted(keys):
@@ -80,18 +87,18 @@ class OneTimeSchedules:
                 self._known[key] = self._read(key[0])
             schedule = self._known[key]
             if schedule is not None and schedule.due <= self._clock():
-                self._carry_out(schedule)
+                self._run(schedule)
                 self._known[key] = None
                 done += 1
         return done
 
-    def _listed(self) -> Iterator[tuple[str, Any]]:
+    def _list(self) -> Iterator[tuple[str, Any]]:
         for page in self._scheduler.get_paginator("list_schedules").paginate(GroupName=self._group):
             for each in page["Schedules"]:
                 yield each["Name"], each["LastModificationDate"]
 
     def _read(self, name: str) -> OneTime | None:
-        """Return a schedule; None where it is gone, switched off, or nothing that is carried out here."""
+        """Return a schedule; None if it is deleted, disabled or of a kind that is not supported here."""
         try:
             found = self._scheduler.get_schedule(GroupName=self._group, Name=name)
         except self._scheduler.exceptions.ResourceNotFoundException:
@@ -101,13 +108,13 @@ class OneTimeSchedules:
         try:
             due = at_ms(found["ScheduleExpression"], found.get("ScheduleExpressionTimezone") or "UTC")
         except ValueError:
-            _LOG.warning("schedule %s cannot be read: %s", name, found["ScheduleExpression"])
+            _LOG.warning("schedule %s has an unsupported expression: %s", name, found["ScheduleExpression"])
             return None
         target = found["Target"]
         dead_arn = target.get("DeadLetterConfig", {}).get("Arn")
         return OneTime(name, due, target["Arn"], target.get("Input", "{}"), dead_arn)
 
-    def _carry_out(self, schedule: OneTime) -> None:
+    def _run(self, schedule: OneTime) -> None:
         try:
             found = self._scheduler.get_schedule(GroupName=self._group, Name=schedule.name)
         except self._scheduler.exceptions.ResourceNotFoundException:
@@ -115,29 +122,29 @@ class OneTimeSchedules:
         try:
             self._send(schedule.queue_arn, schedule.message)
         except ClientError as error:
-            _LOG.warning("schedule %s cannot be carried out: %s", schedule.name, error)
+            _LOG.warning("schedule %s failed: %s", schedule.name, error)
             if schedule.dead_arn:
                 self._send(schedule.dead_arn, schedule.message)
         if found.get("ActionAfterCompletion") == "DELETE":
             try:
                 self._scheduler.delete_schedule(GroupName=self._group, Name=schedule.name)
             except self._scheduler.exceptions.ResourceNotFoundException:
-                _LOG.debug("schedule %s was deleted meanwhile", schedule.name)
+                _LOG.debug("schedule %s was already deleted", schedule.name)
 
     def _send(self, arn: str, message: str) -> None:
         url = self._sqs.get_queue_url(QueueName=arn.rpartition(":")[2])["QueueUrl"]
         self._sqs.send_message(QueueUrl=url, MessageBody=message)
 
     def __call__(self, _: bytes) -> None:
-        """Look, as the call of a `Schedule`; a stand-in that does not answer is asked again the next time."""
+        """Run what is due, as the call of a `Schedule`. If the stand-in does not respond, the next call retries."""
         try:
-            self.look()
+            self.run_due()
         except (BotoCoreError, ClientError) as error:
-            _LOG.warning("the schedules cannot be looked at: %s", error)
+            _LOG.warning("cannot read the schedules: %s", error)
 
 
 def at_ms(expression: str, zone: str = "UTC") -> int:
-    """Return when ``at(yyyy-mm-ddThh:mm:ss)`` is due, in ms since the epoch; `ValueError` for all else."""
+    """Return the time of ``at(yyyy-mm-ddThh:mm:ss)`` in ms since the epoch; raise `ValueError` for anything else."""
     if not (expression.startswith("at(") and expression.endswith(")")):
         raise ValueError("not a one-time expression")
     try:

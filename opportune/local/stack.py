@@ -1,4 +1,4 @@
-"""The whole system on a laptop: data stores, AWS stand-ins, functions, HTTP front."""
+"""Run the whole system on this machine: data stores, AWS stand-ins, functions and HTTP endpoint."""
 
 import contextlib
 import os
@@ -22,40 +22,38 @@ from opportune.local.webhook_sink import WebhookSink
 from opportune.system import state_file
 from opportune.system.errors import LocalStackError
 from opportune.system.signals import sigterm_as_exit
+from opportune.system.state_file import StackUrls
 from opportune.system.subprocesses import Subprocesses, sweep_dead_runs
 from shared import clock
 from shared.settings import GATEWAY, PREFERENCES
 
-Progress = Callable[[str, Literal["starting", "ready", "failed", "cleaned up", "stopped"]], None]
+State = Literal["starting", "ready", "failed", "cleaned up", "stopped"]
+Progress = Callable[[str, State], None]
 T = TypeVar("T")
 
 
-def _silent(label: str, state: str) -> None:
-    """Report to nobody."""
+def _no_progress(label: str, state: State) -> None:
+    """Ignore the progress."""
 
 
-class Stack:
-    """Start everything on entry, stop everything on exit; `start` and `stop` do the same by hand.
+class Stack(StackUrls):
+    """Start everything on entry and stop everything on exit; `start` and `stop` do the same.
 
-    *port* of the HTTP front (None: the system chooses); *demo_dir* is served below ``/demo/``;
-    *redis_url*, *mongodb_url*: use these servers and start none; *extra_env* is added to every
-    function's environment; *ses_identities*: addresses and domains that may send; *keys*: write keys by
-    the variable that definitions name, for the command line to find; *wake_s*: seconds between wakes;
-    *speed*: how much faster than the wall clock the functions' clock runs, from now on: `clock`; *environments*: what
-    starts an execution environment; *progress* is told ``(label, state)``, from any thread but never from two at
-    once. Raises `LocalStackError` if a part does not start, the port is taken, or a stack runs in *state_dir*.
+    state_dir: holds the state file, the data of the run and the logs
+    port: of the HTTP endpoint; None for any free one
+    demo_dir: folder that is served below ``/demo/``
+    extra_env: variables for every function
+    redis_url, mongodb_url: use these servers and start none
+    poll_seconds: how often functions look for a new ruleset
+    wake_s: seconds between wakes
+    speed: how many times as fast as the wall clock the functions' clock runs, from now on; see `clock`
+    keys: write keys by the variable that definitions name, for other commands to find
+    ses_identities: addresses and domains that may send e-mails
+    environments: starts an execution environment
+    progress: called with ``(label, state)``, from any thread but never from two at the same time
+
+    Raise `LocalStackError` if a part does not start, the port is in use, or a stack already runs in *state_dir*.
     """
-
-    http_url: str
-    lambda_url: str
-    aws_url: str
-    redis_url: str
-    mongodb_url: str
-    queue_url: str
-    dead_letter_url: str
-    doorbells_url: str
-    dead_doorbells_url: str
-    dead_schedules_url: str
 
     def __init__(
         self,
@@ -73,7 +71,7 @@ class Stack:
         ses_identities: Iterable[str] = ("example.com",),
         functions: Mapping[str, Function] = FUNCTIONS,
         environments: StartEnvironment = WorkerEnvironment.start,
-        progress: Progress = _silent,
+        progress: Progress = _no_progress,
     ) -> None:
         self.state_dir = state_dir.resolve()
         self.run_dir = self.state_dir / f"run-{os.getpid()}"
@@ -89,7 +87,7 @@ class Stack:
         self._poll_seconds = poll_seconds
         self._wake_s = wake_s
         self._keys = dict(keys or {})
-        # New each time.
+        # New secrets for each run.
         self.identity_secret, self.signing_secret = secrets.token_urlsafe(48), secrets.token_urlsafe(48)
         self._ses_identities = tuple(ses_identities)
         self._functions = functions
@@ -107,12 +105,12 @@ class Stack:
         self._signals = contextlib.ExitStack()
 
     def start(self) -> None:
-        """Start all parts and return when the HTTP front serves; after a failure nothing is left."""
+        """Start all parts and return when the endpoint is ready. After a failure, stop everything again."""
         dead = state_file.claim(self.state_dir)
         self._claimed = True
         try:
             for line in filter(None, [dead, *sweep_dead_runs(self.state_dir)]):
-                self._tell(line, "cleaned up")
+                self._report(line, "cleaned up")
             shutil.rmtree(self.logs_dir, ignore_errors=True)
             self._start_parts(Subprocesses(self.run_dir, self.logs_dir, os.environ))
         except BaseException:
@@ -120,7 +118,7 @@ class Stack:
             raise
 
     def stop(self) -> None:
-        """Stop all parts and remove the run's data; the logs stay. May be called again at any time."""
+        """Stop all parts and delete the run's data, but keep the logs. May be called repeatedly."""
         with self._stop_lock:
             for part in (self._sources, self._http, self._lambda, self._sink, *self._pools.values()):
                 if part is not None:
@@ -133,30 +131,29 @@ class Stack:
                 shutil.rmtree(self.run_dir, ignore_errors=True)
                 state_file.release(self.state_dir)
                 self._claimed = False
-                self._tell("local stack", "stopped")
+                self._report("local stack", "stopped")
 
     def drain(self, timeout_s: float = 2.5 * aws.VISIBILITY_TIMEOUT_S) -> None:
-        """Wait until all deliveries, doorbells that rang and asynchronous invocations are done.
+        """Wait until all deliveries, doorbells and asynchronous invocations are done, except delayed messages.
 
-        Raises `LocalStackError` after *timeout_s* seconds, by default long enough for what failed once or twice.
-        Delayed messages are not waited for.
+        Raise `LocalStackError` after *timeout_s* seconds. The default leaves time for two retries.
         """
         if self._sources is None:
             raise LocalStackError("the local stack is not running")
         self._sources.drain(timeout_s)
 
     def outbox(self) -> list[aws.Mail]:
-        """Return the mails that SES accepted, see `opportune.local.aws.outbox`."""
+        """Return the e-mails that SES accepted; see `opportune.local.aws.outbox`."""
         return aws.outbox(self.aws_url)
 
     def accepted(self, channel: Channel | None = None) -> list[Accepted]:
-        """Return what was accepted of all channels, or of one, oldest first; the last 200 of the webhooks."""
+        """Return the accepted messages of all channels, or of one, oldest first; of webhooks only the last 200."""
         sink = self._sink.accepted() if self._sink is not None else []
         found = [each for each in (*accepted.fetch(self.aws_url), *sink) if channel in (None, each.channel)]
         return sorted(found, key=lambda each: each.at)
 
     def push_endpoint(self, token: str) -> str:
-        """Return the ARN of the push end point of the device with *token*."""
+        """Return the ARN of the push endpoint of the device with *token*."""
         return aws.push_endpoint(self.aws_url, token)
 
     def __enter__(self) -> Self:
@@ -176,31 +173,31 @@ class Stack:
 
     def _start_parts(self, subprocesses: Subprocesses) -> None:
         self._subprocesses = subprocesses
-        # Ports first: a busy one is reported before anything slow has begun.
-        watched = decision_feed.DecisionFeed()
-        self._lambda = LambdaEndpoint(self._pools, watched.invoked)
+        # Open the ports first, so that a port in use is reported before anything slow starts.
+        feed = decision_feed.DecisionFeed()
+        self._lambda = LambdaEndpoint(self._pools, feed.observe_invocation)
         self.lambda_url = self._lambda.url
         self._sink = WebhookSink(self.clock)
         self._http = ApiGateway(
-            lambda payload: watched.gateway(payload, self._pools[GATEWAY].invoke),
+            lambda payload: feed.invoke_gateway(payload, self._pools[GATEWAY].invoke),
             port=self._port,
             demo_dir=self._demo_dir,
             functions={"/unsubscribe": self._preferences},
             pages={
                 **outbox_page.pages(self.accepted, speed=self.speed),
-                **decision_feed.pages(watched, self._pools, lambda: self.mongodb_url, self.clock),
+                **decision_feed.pages(feed, self._pools, lambda: self.mongodb_url, self.clock),
             },
         )
         self.http_url = self._http.url
         with ThreadPoolExecutor(max_workers=8) as executor:
-            resources = executor.submit(self._timed, "AWS stand-ins", self._start_aws)
+            resources = executor.submit(self._reported, "AWS stand-ins", self._start_aws)
             redis_url = executor.submit(
-                self._timed, "Valkey", lambda: valkey.start(subprocesses, url=self._given_redis_url)
+                self._reported, "Valkey", lambda: valkey.start(subprocesses, url=self._given_redis_url)
             )
             mongodb_url = executor.submit(
-                self._timed, "MongoDB", lambda: mongod.start(subprocesses, url=self._given_mongodb_url)
+                self._reported, "MongoDB", lambda: mongod.start(subprocesses, url=self._given_mongodb_url)
             )
-            self._all([resources, redis_url, mongodb_url])
+            self._wait_for_all([resources, redis_url, mongodb_url])
             made = resources.result()
             self.redis_url, self.mongodb_url = redis_url.result(), mongodb_url.result()
             self.queue_url, self.dead_letter_url = made.queue_url, made.dead_letter_url
@@ -210,14 +207,16 @@ class Stack:
             self._lambda.start()
             self._sink.start()
             warm = [(name, pool) for name, pool in self._pools.items() if pool.function.warm]
-            self._all([executor.submit(self._timed, f"function {n}", p.warm_up) for n, p in warm])
+            self._wait_for_all(
+                [executor.submit(self._reported, f"function {name}", pool.warm_up) for name, pool in warm]
+            )
         self._sources = EventSources(
             made, self._pools, self._lambda, aws_url=self.aws_url, clock=self.clock, every_s=self._wake_s
         )
         self._sources.start()
         self._http.start()
-        state_file.publish(self.state_dir, self._where())
-        self._tell("HTTP", "ready")
+        state_file.publish(self.state_dir, self._state())
+        self._report("HTTP endpoint", "ready")
 
     def _start_aws(self) -> aws.Resources:
         self.aws_url = aws.start(self._running_subprocesses(), self._clock_text)
@@ -255,18 +254,19 @@ class Stack:
             raise LocalStackError("the local stack is not running")
         return self._subprocesses
 
-    def _timed(self, label: str, start: Callable[[], T]) -> T:
-        self._tell(label, "starting")
+    def _reported(self, label: str, start: Callable[[], T]) -> T:
+        """Return the result of *start*, and report its progress."""
+        self._report(label, "starting")
         try:
             result = start()
         except BaseException:
-            self._tell(label, "failed")
+            self._report(label, "failed")
             raise
-        self._tell(label, "ready")
+        self._report(label, "ready")
         return result
 
-    def _all(self, futures: list[Future[Any]]) -> None:
-        """Wait for all; at the first failure stop the subprocesses, so that the others' waits end too."""
+    def _wait_for_all(self, futures: list[Future[Any]]) -> None:
+        """Wait for all *futures*. At the first failure stop the subprocesses, so that the other futures end too."""
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             for future in done:
@@ -275,24 +275,18 @@ class Stack:
             self._running_subprocesses().stop()
             raise
 
-    def _tell(self, label: str, state: Literal["starting", "ready", "failed", "cleaned up", "stopped"]) -> None:
+    def _report(self, label: str, state: State) -> None:
         with self._progress_lock:
             self._progress(label, state)
 
-    def _where(self) -> dict[str, Any]:
-        urls = (
-            "http_url",
-            "lambda_url",
-            "aws_url",
-            "redis_url",
-            "mongodb_url",
-            "queue_url",
-            "dead_letter_url",
-            "doorbells_url",
-            "dead_doorbells_url",
-            "dead_schedules_url",
-        )
-        folders = {"run_dir": str(self.run_dir), "logs_dir": str(self.logs_dir)}
-        told = {"keys": self._keys, "clock": self._clock_text}
-        told |= {"identity_secret": self.identity_secret, "signing_secret": self.signing_secret}
-        return {name: getattr(self, name) for name in urls} | folders | told
+    def _state(self) -> dict[str, Any]:
+        """Return the content of the state file."""
+        return {
+            **self.urls(),
+            "run_dir": str(self.run_dir),
+            "logs_dir": str(self.logs_dir),
+            "keys": self._keys,
+            "clock": self._clock_text,
+            "identity_secret": self.identity_secret,
+            "signing_secret": self.signing_secret,
+        }

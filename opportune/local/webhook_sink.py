@@ -1,4 +1,4 @@
-"""A receiver of webhooks: keeps the last ones in memory, for the outbox."""
+"""Receive webhooks and keep the last ones in memory, for the outbox."""
 
 from collections import deque
 
@@ -8,12 +8,12 @@ from shared.clock import Clock
 
 MAX_KEPT = 200
 MAX_BODY_BYTES = 1024 * 1024
-# Where the webhook would have gone had the sink not been in between.
+# The URL to which the webhook would have gone without the sink.
 URL_HEADER = "opportune-url"
 
 
 class WebhookSink:
-    """Takes every POST on 127.0.0.1 and answers 204; checks nothing. *clock*: of the functions."""
+    """Responds to every POST on 127.0.0.1 with 204 and checks nothing. *clock* is that of the functions."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -28,7 +28,7 @@ class WebhookSink:
         self.url = self._server.url
 
     def start(self) -> None:
-        """Begin to serve in the background."""
+        """Start serving in the background."""
         self._server.start()
 
     def stop(self) -> None:

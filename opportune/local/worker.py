@@ -1,9 +1,9 @@
-"""One execution environment: ``python -m opportune.local.worker <handler> <fd>``.
+"""Worker process of an execution environment: ``python -m opportune.local.worker <handler> <fd>``.
 
-Imports the handler as Lambda's runtime does and serves one invocation at a time over the socket
-*fd*: in comes ``(request_id, payload, timeout_s)``, out goes ``(ok, payload)``, where the payload
-of a failure is Lambda's ``{"errorType", "errorMessage", "requestId", "stackTrace"}``. The first
-message out says whether the import worked. Ends when the other side closes.
+It imports the handler as Lambda's runtime does, and serves one invocation at a time over the socket *fd*.
+It receives ``(request_id, payload, timeout_s)`` and replies ``(ok, payload)``. The payload of a failure is
+Lambda's ``{"errorType", "errorMessage", "requestId", "stackTrace"}``. The first message that it sends says
+whether the import worked. It ends when the other side closes the socket.
 """
 
 import importlib
@@ -22,7 +22,7 @@ Handler = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Context:
-    """The context object of Lambda's runtime, as far as it means anything on a laptop."""
+    """The parts of Lambda's context object that have a meaning on a laptop."""
 
     aws_request_id: str
     function_name: str
@@ -35,22 +35,22 @@ class Context:
     _started: float = field(default_factory=time.monotonic)
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return the milliseconds until the invocation is cut off."""
+        """Return how many milliseconds are left before the invocation times out."""
         return max(0, int((self.timeout_s - (time.monotonic() - self._started)) * 1000))
 
 
 def load(path: str) -> Handler:
-    """Import a handler given as ``package.module.name``."""
+    """Import the handler *path*, ``package.module.name``."""
     module, _, name = path.rpartition(".")
     handler: Handler = getattr(importlib.import_module(module), name)
     return handler
 
 
 def invoke(handler: Handler, payload: bytes, context: Context) -> tuple[bool, bytes]:
-    """Call *handler* and return what Lambda would answer."""
+    """Call *handler*; return whether it succeeded, and Lambda's payload."""
     try:
         answer = handler(json.loads(payload), context)
-    except Exception as error:  # noqa: BLE001 - a handler may raise anything; it is logged and answered
+    except Exception as error:  # noqa: BLE001 - a handler may raise anything; it becomes Lambda's error
         return False, _failure(error, context.aws_request_id)
     try:
         return True, json.dumps(answer, ensure_ascii=False).encode()
@@ -85,11 +85,11 @@ def serve(handler: Handler, connection: Connection, environ: dict[str, str]) -> 
 
 
 def main() -> None:
-    """Import the handler, say whether that worked, then serve."""
+    """Import the handler, report whether that worked, then serve."""
     connection = Connection(int(sys.argv[2]))
     try:
         handler = load(sys.argv[1])
-    except Exception as error:  # noqa: BLE001 - an import may raise anything; it is logged and answered
+    except Exception as error:  # noqa: BLE001 - an import may raise anything; it becomes Lambda's error
         connection.send((False, _failure(error, "")))
         sys.exit(1)
     connection.send((True, b""))
@@ -97,17 +97,17 @@ def main() -> None:
 
 
 def _failure(error: Exception, request_id: str, *, error_type: str | None = None) -> bytes:
-    told = traceback.TracebackException.from_exception(error)
-    # Of an import that fails deep down, only the frames of real files help.
-    kept = [frame for frame in told.stack if "importlib" not in frame.filename]
-    told.stack = traceback.StackSummary.from_list(kept)
-    sys.stderr.write("".join(told.format()))
+    trace = traceback.TracebackException.from_exception(error)
+    # Leave out the frames of the import system: they do not help to find the cause.
+    kept = [frame for frame in trace.stack if "importlib" not in frame.filename]
+    trace.stack = traceback.StackSummary.from_list(kept)
+    sys.stderr.write("".join(trace.format()))
     return json.dumps(
         {
             "errorType": error_type or type(error).__name__,
             "errorMessage": str(error),
             "requestId": request_id,
-            "stackTrace": told.stack.format(),
+            "stackTrace": trace.stack.format(),
         }
     ).encode()
 

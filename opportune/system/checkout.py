@@ -1,4 +1,4 @@
-"""Where the repository lies: the tooling runs from a checkout."""
+"""Locate the repository: the tooling runs from a checkout."""
 
 from pathlib import Path
 

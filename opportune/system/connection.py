@@ -1,4 +1,4 @@
-"""Where the command line finds the system: what the options say, then the environment, then the running stack."""
+"""Find the system for a command: from its options, else from the environment, else the running local system."""
 
 import os
 from collections.abc import Iterator
@@ -15,18 +15,18 @@ from shared.mongodb import Document
 from shared.signing import check_secret
 
 STATE_DIR = Path(".opportune")
-ANSWER_MS = 130_000  # a person waits for a large refresh, a count of all customers; no request does
-SIGNING_SECRET = "OPPORTUNE_SIGNING_SECRET"  # the name of the variable
+ANSWER_MS = 130_000  # for commands only: refreshing or counting all customers takes long
+SIGNING_SECRET = "OPPORTUNE_SIGNING_SECRET"  # the variable's name
 
 
 class NotConnected(OpportuneError):
-    """Nothing says where the system is."""
+    """No option, variable or running local system says where the system is."""
 
     code = "not_connected"
 
 
 def database(url: str | None = None) -> Database[Document]:
-    """Return the database of the system."""
+    """Return the system's database; *url* is the value of --mongodb-url."""
     return mongodb.database(
         _find(url, "OPPORTUNE_MONGODB_URL", "mongodb_url", "--mongodb-url"),
         os.environ.get("OPPORTUNE_MONGODB_DATABASE", "opportune"),
@@ -36,7 +36,7 @@ def database(url: str | None = None) -> Database[Document]:
 
 @contextmanager
 def opened(url: str | None = None) -> Iterator[Database[Document]]:
-    """Yield the database of the system, and close what was opened for it."""
+    """Yield the system's database, and close its client afterwards."""
     found = database(url)
     try:
         yield found
@@ -45,12 +45,12 @@ def opened(url: str | None = None) -> Iterator[Database[Document]]:
 
 
 def endpoint(url: str | None = None) -> str:
-    """Return the URL of the public endpoint."""
+    """Return the URL of the public endpoint; *url* is the value of --url."""
     return _find(url, "OPPORTUNE_URL", "http_url", "--url")
 
 
 def signing_secret() -> str:
-    """Return what links and webhooks are signed with; an ARN in the environment is looked up."""
+    """Return the secret that signs links and webhooks. If the variable holds an ARN, look up the secret."""
     stack = running_stack(STATE_DIR) or {}
     secret = secrets.resolve(os.environ.get(SIGNING_SECRET, "")) or stack.get("signing_secret")
     if not secret:
@@ -61,7 +61,7 @@ def signing_secret() -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment, with the demo keys that a running local stack has made."""
+    """Return the environment variables, and the write keys of the running local system."""
     stack = running_stack(STATE_DIR)
     return {**(stack.get("keys", {}) if stack else {}), **os.environ}
 
@@ -71,7 +71,7 @@ def _find(given: str | None, variable: str, entry: str, option: str) -> str:
     found = given or os.environ.get(variable) or (stack or {}).get(entry)
     if not found:
         raise NotConnected(
-            f"no system runs in {Path.cwd()}: go where one does, start one with `opportune run`, "
-            f"or give {option} (or set {variable})"
+            f"no system runs in {Path.cwd()}: start one with `opportune run`, change to the folder of a running "
+            f"one, or give {option} (or set {variable})"
         )
     return str(found)

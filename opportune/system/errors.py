@@ -1,16 +1,16 @@
-"""Expected failures of the local stack."""
+"""Expected errors of the local stack."""
 
 from shared.errors import OpportuneError
 
 
 class LocalStackError(OpportuneError):
-    """A part of the local stack could not be started, used or stopped; the message says what to do."""
+    """A part of the local stack could not be started, used or stopped. The message says what to do."""
 
     code = "local_stack"
 
 
 class Throttled(LocalStackError):
-    """All execution environments of a function stayed busy for as long as the function may run."""
+    """All execution environments of a function stayed busy until the function's timeout."""
 
     code = "too_many_requests"
     retryable = True

@@ -1,4 +1,4 @@
-"""TCP ports on 127.0.0.1, chosen by the system."""
+"""Find free TCP ports on 127.0.0.1."""
 
 import errno
 import socket
@@ -7,7 +7,7 @@ HOST = "127.0.0.1"
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago; whoever uses it must retry when it no longer is."""
+    """Return a free port. Another process may take it before you do, so retry if it is in use."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -15,7 +15,7 @@ def free_port() -> int:
 
 
 def free_port_pair(distance: int, highest: int = 65535) -> int:
-    """Return a port that was free together with the one *distance* above it."""
+    """Return a free port of which the port *distance* above is free too."""
     for _ in range(200):
         port = free_port()
         if port + distance <= highest and is_free(port + distance):
@@ -24,7 +24,7 @@ def free_port_pair(distance: int, highest: int = 65535) -> int:
 
 
 def is_free(port: int) -> bool:
-    """Say whether *port* can be listened on."""
+    """Return whether a server can listen on *port*."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,6 +1,6 @@
-"""Processes known by pid *and* start time, so that a reused pid is never mistaken for ours.
+"""Identify processes by pid and start time, because the system reuses pids.
 
-Only the standard library is imported here: the watchdog must be up within milliseconds.
+Import only the standard library here: the watchdog must start within milliseconds.
 """
 
 import contextlib
@@ -14,19 +14,19 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-CHILDREN_FILE = "children.jsonl"
+SUBPROCESSES_FILE = "subprocesses.jsonl"
 OWNER_FILE = "owner.json"
 _POLL_S = 0.01
 
 
 def start_time(pid: int) -> str | None:
-    """Return when process *pid* started, in the system's own notation; None if it does not run."""
+    """Return when process *pid* started, in the system's own notation, or None if it is not running."""
     if Path("/proc/self/stat").exists():
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
         except OSError:
             return None
-        # The second field, the command, may itself hold spaces and brackets.
+        # The second field is the command, which may contain spaces and parentheses.
         fields = stat.rpartition(")")[2].split()
         return None if fields[0] in "ZX" else fields[19]
     shown = subprocess.run(
@@ -37,7 +37,7 @@ def start_time(pid: int) -> str | None:
 
 @dataclass(frozen=True)
 class Process:
-    """A process that was running when it was written down."""
+    """A process, as recorded while it was running."""
 
     pid: int
     started: str
@@ -45,22 +45,22 @@ class Process:
 
     @classmethod
     def running(cls, pid: int, name: str) -> "Process":
-        """Return the identity of the running process *pid* (an ended one gets an empty start time)."""
+        """Return the identity of process *pid*. The start time is empty if it has ended."""
         return cls(pid=pid, started=start_time(pid) or "", name=name)
 
     def alive(self) -> bool:
-        """Say whether this very process, not a later one with its pid, still runs."""
+        """Return whether this process still runs, and not a later one with the same pid."""
         return bool(self.started) and start_time(self.pid) == self.started
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal if the process still runs."""
+        """Send a signal to the process if it still runs."""
         if self.alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
 
 def kill(processes: Iterable[Process], patience_s: float = 5.0) -> list[Process]:
-    """End *processes* with SIGKILL and wait until they are gone; return those that ran."""
+    """Kill *processes*, wait up to *patience_s* seconds for their end, and return those that were running."""
     killed = [process for process in processes if process.alive()]
     for process in killed:
         process.send(signal.SIGKILL)
@@ -71,34 +71,34 @@ def kill(processes: Iterable[Process], patience_s: float = 5.0) -> list[Process]
 
 
 def record(run_dir: Path, process: Process) -> None:
-    """Append *process* to the children of the run in *run_dir*."""
+    """Record *process* as a subprocess of the run in *run_dir*."""
     line = json.dumps(asdict(process)) + "\n"
-    with (run_dir / CHILDREN_FILE).open("a", encoding="utf-8") as file:
+    with (run_dir / SUBPROCESSES_FILE).open("a", encoding="utf-8") as file:
         file.write(line)
 
 
 def recorded(run_dir: Path) -> list[Process]:
-    """Return the children recorded in *run_dir*; a line cut off by a kill is left out."""
+    """Return the subprocesses recorded in *run_dir*, without a line that a kill cut off."""
     try:
-        lines = (run_dir / CHILDREN_FILE).read_text(encoding="utf-8").splitlines()
+        lines = (run_dir / SUBPROCESSES_FILE).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
-    children = []
+    found = []
     for line in lines:
         with contextlib.suppress(ValueError, TypeError):
-            children.append(Process(**json.loads(line)))
-    return children
+            found.append(Process(**json.loads(line)))
+    return found
 
 
 def claim(run_dir: Path) -> None:
-    """Create *run_dir* and write down this process as its owner."""
+    """Create *run_dir* and record this process as its owner."""
     run_dir.mkdir(parents=True, exist_ok=True)
     owner = Process.running(os.getpid(), "owner")
     (run_dir / OWNER_FILE).write_text(json.dumps(asdict(owner)), encoding="utf-8")
 
 
 def owner_alive(run_dir: Path) -> bool:
-    """Say whether the process that claimed *run_dir* still runs."""
+    """Return whether the owner of *run_dir* still runs."""
     try:
         owner = Process(**json.loads((run_dir / OWNER_FILE).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
@@ -107,9 +107,9 @@ def owner_alive(run_dir: Path) -> bool:
 
 
 def sweep(run_dir: Path) -> list[Process]:
-    """End what the run in *run_dir* left running, remove the folder, return what was ended.
+    """Kill the processes that the run in *run_dir* left, remove the folder, and return what was killed.
 
-    Its data goes with it, so nothing needs a clean end.
+    The data of the run is deleted too, so no process needs an orderly shutdown.
     """
     ended = kill(process for process in recorded(run_dir) if process.pid != os.getpid())
     shutil.rmtree(run_dir, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""SIGTERM, turned into an orderly end."""
+"""Turn SIGTERM into an orderly exit."""
 
 import contextlib
 import signal
@@ -9,9 +9,9 @@ from types import FrameType
 
 @contextlib.contextmanager
 def sigterm_as_exit() -> Iterator[None]:
-    """Make SIGTERM leave through the context managers; only where nobody else handles it."""
+    """Raise `SystemExit` on SIGTERM, so that context managers clean up. A handler that is already set stays."""
 
-    def leave(number: int, _: FrameType | None) -> None:
+    def exit_orderly(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
     if (
@@ -20,7 +20,7 @@ def sigterm_as_exit() -> Iterator[None]:
     ):
         yield
         return
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, exit_orderly)
     try:
         yield
     finally:

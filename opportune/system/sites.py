@@ -1,4 +1,4 @@
-"""Which site a command is about."""
+"""Find the site that a command is about."""
 
 from pymongo.database import Database
 
@@ -15,18 +15,21 @@ class UnknownSite(OpportuneError):
 
 
 def resolve(database: Database[Document], site: str | None) -> str:
-    """Return *site*, or the only one there is; raises `UnknownSite`, or `InvalidRequest` where there are several."""
+    """Return *site*, or the only site if it is None.
+
+    Raise `UnknownSite`, or `InvalidRequest` if *site* is None and there are several sites.
+    """
     known = sorted(mongodb.pointers(database))
     if site is None and len(known) > 1:
         raise InvalidRequest(f"there are several sites: give --site, one of {', '.join(known)}", code="which_site")
     if site is None and known:
         return known[0]
     if site not in known:
-        asked = f"site {site!r} was never published" if site else "no site was ever published"
-        raise UnknownSite(f"{asked}; known: {', '.join(known) or 'none'}")
+        problem = f"site {site!r} was never published" if site else "no site was ever published"
+        raise UnknownSite(f"{problem}; known: {', '.join(known) or 'none'}")
     return str(site)
 
 
 def live_ruleset(database: Database[Document], site: str) -> Ruleset:
-    """Return what is live at *site*; raises `Unavailable` where it is not there."""
+    """Return the live ruleset of *site*; raise `Unavailable` if it is missing."""
     return mongodb.ruleset(database, site, mongodb.pointers(database)[site].ruleset)

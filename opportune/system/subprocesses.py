@@ -1,8 +1,8 @@
-"""Child processes of a run: started, waited for, stopped, and never left behind.
+"""Start, await and stop the subprocesses of a run, and never leave one behind.
 
-Each child gets a session of its own, so that Ctrl-C reaches only the parent, which then stops
-its subprocesses in order. Each is recorded in the run folder with its start time; the watchdog, or
-the next start, stops what a killed parent left.
+Each subprocess gets its own session, so Ctrl-C reaches only the parent, which then stops the
+subprocesses in order. The run folder records each one with its start time. If the parent is killed,
+the watchdog or the next start stops what is left.
 """
 
 import subprocess
@@ -17,14 +17,14 @@ from opportune.system import processes
 from opportune.system.errors import LocalStackError
 from opportune.system.processes import Process
 
-# What a child sees of the caller's environment. No AWS profile, no proxy, no setting of another
-# installation may change what runs locally.
+# Subprocesses inherit only these variables. An AWS profile, a proxy or a setting of another
+# installation must not change what runs locally.
 INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "USER", "VIRTUAL_ENV")
 _TAIL_BYTES = 8192
 
 
 class Subprocess:
-    """A started process and its log file."""
+    """A subprocess and its log file. A *disposable* one needs no orderly shutdown."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
         self.name = name
@@ -39,13 +39,13 @@ class Subprocess:
 
     @property
     def stdout(self) -> IO[bytes]:
-        """The pipe of a child that was started with ``piped=True``."""
+        """The standard output of a subprocess that was started with ``piped=True``."""
         if self.process.stdout is None:
             raise LocalStackError(f"{self.name} was started without a pipe")
         return self.process.stdout
 
     def alive(self) -> bool:
-        """Say whether the process still runs."""
+        """Return whether the process still runs."""
         return self.process.poll() is None
 
     def last_lines(self, count: int = 12) -> str:
@@ -56,7 +56,7 @@ class Subprocess:
         return "\n".join(lines[-count:])
 
     def wait_ready(self, ready: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until *ready* returns true; raise `LocalStackError` with the log's end otherwise."""
+        """Wait until *ready* returns true. If the process ends first or time runs out, raise `LocalStackError`."""
         deadline = time.monotonic() + timeout_s
         while not ready():
             if not self.alive():
@@ -70,7 +70,7 @@ class Subprocess:
         return LocalStackError(f"{self.name} {what}; the end of {self.log}:\n{self.last_lines()}")
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the process to end by itself; say whether it did."""
+        """Wait for the process to end; return whether it did within *timeout_s* seconds."""
         try:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -78,13 +78,13 @@ class Subprocess:
         return True
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process and wait for its end."""
         self.process.kill()
         self.process.wait()
 
 
 class Subprocesses:
-    """The subprocesses of one run. Use as a context manager, or call `stop`; both are idempotent."""
+    """The subprocesses of one run. Use it as a context manager, or call `stop`; both may be repeated."""
 
     def __init__(self, run_dir: Path, logs_dir: Path, environ: Mapping[str, str]) -> None:
         self.run_dir = run_dir
@@ -113,12 +113,14 @@ class Subprocesses:
         pass_fds: Sequence[int] = (),
         disposable: bool = False,
     ) -> Subprocess:
-        """Start *command*; its output is appended to ``logs/<log or name>.log``.
+        """Start *command* and append its output to ``logs/<log or name>.log``.
 
-        *env* is added to the inherited part of the environment. ``piped`` keeps standard output
-        back for `Subprocess.stdout`. *pass_fds* are inherited under the same numbers. A *disposable*
-        child has nothing to put in order and is killed at once. Raises `LocalStackError` if it
-        cannot be started or the run is already being stopped.
+        env: variables in addition to the inherited ones
+        piped: keep standard output out of the log, for `Subprocess.stdout`
+        pass_fds: file descriptors to inherit, under the same numbers
+        disposable: kill the subprocess on stop, because it has nothing to put in order
+
+        Raise `LocalStackError` if the command cannot be started or the run is already stopping.
         """
         with self._lock:
             if self._stopped:
@@ -139,7 +141,7 @@ class Subprocesses:
         return child
 
     def stop(self, grace_s: float = 3.0) -> None:
-        """Stop all subprocesses at once: SIGTERM, after *grace_s* seconds SIGKILL."""
+        """Send SIGTERM to all subprocesses, and SIGKILL after *grace_s* seconds."""
         with self._lock:
             self._stopped = True
             subprocesses, self._subprocesses = self._subprocesses, []
@@ -196,7 +198,7 @@ class Subprocesses:
 
 
 def sweep_dead_runs(state_dir: Path) -> list[str]:
-    """Stop and remove what killed runs left in *state_dir*; return one line per run that was swept."""
+    """Stop and remove what killed runs left in *state_dir*; return one line per run."""
     swept = []
     for run_dir in sorted(state_dir.glob("run-*")):
         if not processes.owner_alive(run_dir):

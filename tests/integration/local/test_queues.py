@@ -13,7 +13,7 @@ import pytest
 
 from opportune.local import aws
 from opportune.local.environments import InvocationResult
-from opportune.local.queues import QueueMapping, handled
+from opportune.local.queues import QueueMapping, handled_ids
 from opportune.system.errors import LocalStackError, Throttled
 from opportune.system.subprocesses import Subprocesses
 
@@ -160,8 +160,8 @@ def test_an_error_keeps_the_whole_batch(
 )
 def test_answers_mean_what_they_mean_on_aws(payload: bytes, expected: set[str]) -> None:
     """Nothing or an empty list is success of all; anything malformed is failure of all."""
-    assert handled(["a", "b"], InvocationResult(payload)) == expected
-    assert handled(["a", "b"], InvocationResult(payload, "Unhandled")) == set()
+    assert handled_ids(["a", "b"], InvocationResult(payload)) == expected
+    assert handled_ids(["a", "b"], InvocationResult(payload, "Unhandled")) == set()
 
 
 def test_poison_messages_end_in_the_dead_letter_queue(aws_url: str, resources: aws.Resources, mapping: Start) -> None:

@@ -70,20 +70,20 @@ def test_what_is_due_is_sent_and_deleted(desk: Desk) -> None:
     desk.create("soon", NOON + MINUTE)
     desk.create("later", NOON + 2 * MINUTE)
     desk.now = NOON + MINUTE - 1
-    assert desk.schedules.look() == 0
+    assert desk.schedules.run_due() == 0
     assert desk.received() == []
     desk.now = NOON + MINUTE
-    assert desk.schedules.look() == 1
+    assert desk.schedules.run_due() == 1
     assert desk.received() == ["ring soon"]
     assert desk.names() == ["later"]
-    assert desk.schedules.look() == 0
+    assert desk.schedules.run_due() == 0
     assert desk.received() == []
 
 
 def test_what_is_long_past_is_sent_at_once(desk: Desk) -> None:
     """A schedule whose time passed before it was made is late, not lost."""
     desk.create("late", NOON - 24 * 60 * MINUTE)
-    assert desk.schedules.look() == 1
+    assert desk.schedules.run_due() == 1
     assert desk.received() == ["ring late"]
 
 
@@ -92,25 +92,25 @@ def test_a_time_zone_is_kept(desk: Desk) -> None:
     berlin = {"ScheduleExpression": "at(2026-12-25T13:00:00)", "ScheduleExpressionTimezone": "Europe/Berlin"}
     desk.create("berlin", 0, **berlin)
     desk.now = NOON - 1
-    assert desk.schedules.look() == 0
+    assert desk.schedules.run_due() == 0
     desk.now = NOON
-    assert desk.schedules.look() == 1
+    assert desk.schedules.run_due() == 1
 
 
 def test_a_cancelled_one_does_not_ring(desk: Desk) -> None:
     """Also not when it was seen before it was deleted."""
     desk.create("cancelled", NOON + MINUTE)
-    desk.schedules.look()
+    desk.schedules.run_due()
     desk.scheduler.delete_schedule(GroupName=desk.made.schedule_group, Name="cancelled")
     desk.now = NOON + MINUTE
-    assert desk.schedules.look() == 0
+    assert desk.schedules.run_due() == 0
     assert desk.received() == []
 
 
 def test_a_disabled_one_does_not_ring(desk: Desk) -> None:
     """It stays where it is."""
     desk.create("off", NOON, State="DISABLED")
-    assert desk.schedules.look() == 0
+    assert desk.schedules.run_due() == 0
     assert desk.received() == []
     assert desk.names() == ["off"]
 
@@ -118,7 +118,7 @@ def test_a_disabled_one_does_not_ring(desk: Desk) -> None:
 def test_without_the_action_it_stays_and_rings_once(desk: Desk) -> None:
     """AWS keeps a schedule that was carried out, unless it says that it is to be deleted."""
     desk.create("kept", NOON, ActionAfterCompletion="NONE")
-    assert [desk.schedules.look(), desk.schedules.look()] == [1, 0]
+    assert [desk.schedules.run_due(), desk.schedules.run_due()] == [1, 0]
     assert desk.received() == ["ring kept"]
     assert desk.names() == ["kept"]
 
@@ -126,10 +126,10 @@ def test_without_the_action_it_stays_and_rings_once(desk: Desk) -> None:
 def test_a_new_one_under_an_old_name_rings(desk: Desk) -> None:
     """Whoever made it anew meant it."""
     desk.create("again", NOON)
-    desk.schedules.look()
+    desk.schedules.run_due()
     desk.create("again", NOON + MINUTE)
     desk.now = NOON + MINUTE
-    assert desk.schedules.look() == 1
+    assert desk.schedules.run_due() == 1
     assert desk.received() == ["ring again"] * 2
 
 
@@ -143,7 +143,7 @@ def test_what_cannot_be_sent_is_kept_as_dead(desk: Desk) -> None:
     }
     desk.create("a-gone", NOON, Target=gone)
     desk.create("b-fine", NOON)
-    assert desk.schedules.look() == 2
+    assert desk.schedules.run_due() == 2
     assert desk.received(desk.made.dead_schedules_url) == ["lost"]
     assert desk.received() == ["ring b-fine"]
     assert desk.names() == []
@@ -153,7 +153,7 @@ def test_what_cannot_be_read_hinders_no_other(desk: Desk) -> None:
     """The stand-in takes expressions that AWS refuses."""
     desk.create("a-nonsense", NOON, ScheduleExpression="at(nonsense)")
     desk.create("b-fine", NOON)
-    assert desk.schedules.look() == 1
+    assert desk.schedules.run_due() == 1
     assert desk.received() == ["ring b-fine"]
 
 
@@ -161,7 +161,7 @@ def test_all_pages_are_looked_at(desk: Desk) -> None:
     """The list comes in pages; none is left out."""
     for number in range(MANY):
         desk.create(f"n-{number:03}", NOON)
-    assert desk.schedules.look() == MANY
+    assert desk.schedules.run_due() == MANY
     assert sorted(desk.received()) == [f"ring n-{number:03}" for number in range(MANY)]
 
 

@@ -23,8 +23,8 @@ def test_an_error_is_one_line_in_a_pipe(tmp_path: Path) -> None:
     done = opportune(tmp_path, "versions")
     assert done.returncode == 2
     assert done.stderr == (
-        f"error not_connected: no system runs in {tmp_path}: go where one does, start one with `opportune run`, "
-        "or give --mongodb-url (or set OPPORTUNE_MONGODB_URL)\n"
+        f"error not_connected: no system runs in {tmp_path}: start one with `opportune run`, "
+        "change to the folder of a running one, or give --mongodb-url (or set OPPORTUNE_MONGODB_URL)\n"
     )
 
 
