@@ -1,7 +1,7 @@
-"""Is what runs live what `replay` says, and what the definition says? Real events through the real system.
+"""Compare live matches with those of `opportune replay` and of the oracle, on real events.
 
-Sends a file of shop events to the public endpoint as history and compares, user by user and millisecond by
-millisecond, the matches in the ledger with those of `opportune replay` and of the brute-force oracle.
+Send a file of shop events to the public endpoint as history. Then compare the matches in the ledger with
+those of the replay and of the brute-force oracle, by user and by millisecond.
 
     python -m tests.verify_live PATH/rees46_2019-10-01_first_170min.csv.gz
 """
@@ -35,14 +35,14 @@ Match = tuple[str, str, int]  # user, campaign, ms
 
 
 def main(arguments: list[str]) -> int:
-    """Compare; return 0 when all three agree, or when there is no file to compare on."""
+    """Compare; return 0 if all three agree, or if there is no file of events."""
     console = Console()
     if not arguments or not Path(arguments[0]).is_file():
-        console.print("verify-live: skipped, there is no file of events; give one: make verify-live DATA=events.csv.gz")
+        console.print("verify-live: skipped. Name a file of events: make verify-live DATA=events.csv.gz")
         return 0
     path = Path(arguments[0])
-    by_live, sent = live(path, console)
-    counted = {"ledger (live)": by_live, "opportune replay": replayed(path), "oracle": judged(path)}
+    by_live, sent = live_matches(path, console)
+    counted = {"ledger (live)": by_live, "opportune replay": replay_matches(path), "oracle": oracle_matches(path)}
     campaigns = sorted({campaign for matches in counted.values() for _, campaign, _ in matches})
     table = Table(title=f"Matches of {sent['events']} events", title_justify="left")
     table.add_column("")
@@ -57,17 +57,17 @@ def main(arguments: list[str]) -> int:
     equal = True
     for name, matches in counted.items():
         for missing in sorted((reference - matches).elements())[:5]:
-            console.print(f"[red]{name} lacks[/red] {missing}", highlight=False)
+            console.print(f"[red]{name}: missing[/red] {missing}", highlight=False)
         for extra in sorted((matches - reference).elements())[:5]:
-            console.print(f"[red]{name} invents[/red] {extra}", highlight=False)
+            console.print(f"[red]{name}: unexpected[/red] {extra}", highlight=False)
         equal = equal and matches == reference
     equal = equal and bool(reference)
     console.print("[green]all three agree[/green]" if equal else "[red]they differ[/red]")
     return 0 if equal else 1
 
 
-def live(path: Path, console: Console) -> tuple[Counter[Match], dict[str, Any]]:
-    """Send the file through a running system; return the matches of its ledger and the sender's summary."""
+def live_matches(path: Path, console: Console) -> tuple[Counter[Match], dict[str, Any]]:
+    """Send the file through a running system; return the matches in its ledger and the sender's summary."""
     key = secrets.token_urlsafe(24)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -96,7 +96,7 @@ def live(path: Path, console: Console) -> tuple[Counter[Match], dict[str, Any]]:
         sent: dict[str, Any] = json.loads(done)
         stack.drain(timeout_s=600)
         console.print(
-            f"  sent {sent['events']} events in {sent['seconds']:.1f} s (p50 {sent['p50_ms']} ms a batch of 100), "
+            f"  sent {sent['events']} events in {sent['seconds']:.1f} s (p50 {sent['p50_ms']} ms per batch of 100), "
             f"ledger complete after {time.perf_counter() - started:.1f} s",
             highlight=False,
         )
@@ -105,15 +105,15 @@ def live(path: Path, console: Console) -> tuple[Counter[Match], dict[str, Any]]:
         return matches, sent
 
 
-def replayed(path: Path) -> Counter[Match]:
+def replay_matches(path: Path) -> Counter[Match]:
     """Return the matches of `opportune replay`."""
     lines = opportune("replay", "--campaign", str(DEFINITIONS), "--events", str(path), "--map", MAP, "--json")
     fires = [json.loads(line) for line in lines.splitlines()]
     return Counter((fire["user"], fire["campaign"], fire["at"]) for fire in fires)
 
 
-def judged(path: Path) -> Counter[Match]:
-    """Return the matches of the oracle, user by user, from the campaign files as they are written."""
+def oracle_matches(path: Path) -> Counter[Match]:
+    """Return the matches that the oracle finds for each user, from the campaign files."""
     sources = [YAML(typ="safe").load(file) for file in sorted((DEFINITIONS / "campaigns").glob("*.yaml"))]
     users: dict[str, list[oracle.Seen]] = {}
     for event in streams.read(path, streams.parse_map(MAP)):
@@ -128,12 +128,12 @@ def judged(path: Path) -> Counter[Match]:
 
 
 def opportune(*arguments: str) -> str:
-    """Run the command line; return what it printed, or end with its error."""
+    """Run the command line; return its output, or exit with its error."""
     done = subprocess.run(
         [sys.executable, "-m", "opportune", *arguments], stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode != 0:
-        sys.exit(f"verify-live: `opportune {' '.join(arguments[:2])}` ended with {done.returncode}")
+        sys.exit(f"verify-live: `opportune {' '.join(arguments[:2])}` failed with exit code {done.returncode}")
     return done.stdout
 
 

@@ -1,6 +1,6 @@
-"""`opportune bench`: each figure beside its floor, both measured in the same run.
+"""Measure each figure of `opportune bench` beside a floor, both in the same run.
 
-A ratio says more than a time: the machine's speed cancels out.
+A ratio says more than a time, because the speed of the machine cancels out.
 """
 
 import json
@@ -57,20 +57,23 @@ THREE_WINS = {
 
 
 class Line(msgspec.Struct, gc=False):
-    """What a line of the replayed file holds, and nothing else: the floor of reading it."""
+    """The fields of a line in the replayed file. Decoding only these is the floor of reading it."""
 
     type: str
-    userId: str  # noqa: N815 - the wire's name
+    userId: str  # noqa: N815 - name in the messages
     event: str
-    messageId: str  # noqa: N815 - the wire's name
+    messageId: str  # noqa: N815 - name in the messages
     timestamp: str
     properties: dict[str, Any]
 
 
 def run(console: Console, *, events: int, rounds: int, customers: int, targets: int) -> list[Figure]:
-    """Measure everything; *events* of the replay, *rounds* of the round trips, *customers* that are imported.
+    """Measure everything, print a table to *console* and return the figures.
 
-    *targets*: customers whose targets are refreshed.
+    events: that the replay reads
+    rounds: repetitions of each request
+    customers: that are imported
+    targets: customers whose targets are refreshed
     """
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as name:
@@ -102,7 +105,7 @@ def run(console: Console, *, events: int, rounds: int, customers: int, targets: 
 
 
 def write(figures: list[Figure], path: Path) -> None:
-    """Write *figures* as JSON."""
+    """Write *figures* to *path* as JSON."""
     rows = [{**figure._asdict(), "ratio": round(figure.ratio, 2)} for figure in figures]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
@@ -119,7 +122,7 @@ def _replay(folder: Path, events: int) -> list[Figure]:
         lambda: _decode_lines(path),
         lambda: _decode_blocks(path),
     ]
-    # In turn, and the best of each: what else the machine does must not count.
+    # Run them in turn and keep the best time of each, so that other load on the machine does not count.
     rounds = [[_seconds(work) for work in works] for _ in range(3)]
     replay, lines, blocks = (min(times) for times in zip(*rounds, strict=True))
     name = f"replay of {events:,} events"
@@ -163,7 +166,7 @@ def _decode_blocks(path: Path) -> int:
     return count
 
 
-# What Segment's browser library sends.
+# A request of Segment's browser library.
 BROWSER_CALL = {
     "timestamp": "2026-11-23T06:46:33.118Z",
     "sentAt": "2026-11-23T06:46:33.121Z",
@@ -194,12 +197,12 @@ def _gateway(rounds: int) -> list[Figure]:
     floor, single = _in_turn(
         rounds, lambda: decode(call), lambda: tracking.parse_single(body.parse(call), "track", envelope)
     )
-    most, many = _in_turn(
+    batch_floor, many = _in_turn(
         rounds // 20, lambda: decode(batch), lambda: tracking.parse_batch(body.parse(batch), envelope)
     )
     return [
         Figure(f"reading a call of {len(call)} bytes (median)", single * 1000, "decoding it", floor * 1000, "µs"),
-        Figure("reading a batch of 100 of them (median)", many * 1000, "decoding it", most * 1000, "µs"),
+        Figure("reading a batch of 100 of them (median)", many * 1000, "decoding it", batch_floor * 1000, "µs"),
     ]
 
 
@@ -244,9 +247,9 @@ def _whole_path(folder: Path, rounds: int) -> list[Figure]:
         client = mongodb.database(stack.mongodb_url, "opportune")
         publishing.publish_folder(client, ROOT / "campaigns" / "demo", {"OPPORTUNE_DEMO_SECRET_KEY": key})
         publishing.refresh_targets(client, "demo")
-        empty = Function("noop.handler", timeout_s=5, env={"PYTHONPATH": str(folder)})
-        with Stack(state_dir=folder / "empty", functions={"gateway": empty}) as nothing:
-            ours, bare = Endpoint(stack.http_url, key), Endpoint(nothing.http_url, "x")
+        noop = Function("noop.handler", timeout_s=5, env={"PYTHONPATH": str(folder)})
+        with Stack(state_dir=folder / "empty", functions={"gateway": noop}) as empty:
+            ours, bare = Endpoint(stack.http_url, key), Endpoint(empty.http_url, "x")
 
             def track(event: str) -> Callable[[], Any]:
                 return lambda: ours.post(
@@ -257,7 +260,7 @@ def _whole_path(folder: Path, rounds: int) -> list[Figure]:
             _, relevant = _in_turn(rounds, lambda: bare.post("/v1/track", {}), track("game_result"))
         client.client.close()
     return [
-        Figure("HTTP, an event no trigger names (median)", irrelevant, "HTTP, empty function", floor, "ms"),
+        Figure("HTTP, an irrelevant event (median)", irrelevant, "HTTP, empty function", floor, "ms"),
         Figure("HTTP, a decided event (median)", relevant, "HTTP, empty function", floor, "ms"),
     ]
 
@@ -279,7 +282,7 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 
 def _in_turn(rounds: int, floor: Callable[[], Any], work: Callable[[], Any]) -> tuple[float, float]:
-    """Return the medians of both in ms, measured in turn after a warm-up."""
+    """Return the medians of *floor* and *work* in ms, measured in turn after a warm-up."""
     times: tuple[list[float], list[float]] = ([], [])
     for n in range(rounds + rounds // 10):
         for each, spent in zip((floor, work), times, strict=True):

@@ -1,7 +1,7 @@
-"""`make cost`: what a stack costs at rest, and per million events, from measured calls and list prices.
+"""`make cost`: the cost of a stack at rest and per million events, from measured calls and list prices.
 
-``python -m opportune.dev.cost [EVENTS [RELEVANT [MATCHED]]]``: millions of events a month, the share that a live
-trigger uses, and the share that ends in a message.
+``python -m opportune.dev.cost [EVENTS [RELEVANT [MATCHED]]]``: millions of events a month, the share of
+events that a live trigger uses, and the share of events that end in a message.
 """
 
 import sys
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-HOURS = 730  # of a month
+HOURS = 730  # per month
 MINUTES = HOURS * 60
-GB = 0.5  # of memory, each function
+GB = 0.5  # memory of each function
 
-# Medians of warm calls on one processor, in Lambda's emulator, built functions, ms; 2026-11-25.
+# Medians of warm calls in ms, on one processor: built functions in Lambda's emulator, 2026-11-25.
 MEASURED_MS = {"gateway alone": 1.3, "gateway": 7.5, "decider": 2.5, "engager": 3.1}
-# 512 MB is given 0.29 of a processor: a full one comes with 1,769 MB.
+# A function with 512 MB gets 0.29 of a processor; 1,769 MB get a full one.
 SLOWER = 1769 / 512
 
-# US dollars, us-east-1, list prices as known on 2026-11-25, without free tiers and data transfer.
+# List prices in US dollars, us-east-1, known on 2026-11-25, without free tiers and data transfer.
 PRICES_AT = "2026-11-25"
 PRICES = {
     "HTTP API, million requests": 1.00,
@@ -44,15 +44,15 @@ PRICES = {
     "SES, thousand e-mails": 0.10,
 }
 ALARMS, METRICS, SECRETS = 25, 32, 3
-# Of the distribution, and of what guards it.
+# Of the CloudFront distribution, and of the web ACL that protects it.
 FRONT_ALARMS, FRONT_SECRETS, GUARD_ALARMS, GUARD_RULES = 1, 1, 2, 3
-LEAST_GB = 0.1  # that a serverless cache is billed for
+MIN_GB = 0.1  # the least that a serverless cache is billed for
 PARTITIONS = 1024
 
 
 @dataclass(frozen=True)
 class Line:
-    """What something costs: a month at rest, and a million events."""
+    """The cost of a part: per month at rest, and per million events."""
 
     what: str
     rest: float
@@ -60,7 +60,7 @@ class Line:
 
 
 def functions(relevant: float, matched: float) -> float:
-    """Return what Lambda costs for a million events."""
+    """Return the cost of Lambda for a million events; *relevant* and *matched* are shares of the events."""
     ms = (1 - relevant) * MEASURED_MS["gateway alone"]
     ms += relevant * (MEASURED_MS["gateway"] + MEASURED_MS["decider"]) + matched * MEASURED_MS["engager"]
     calls = 1 + relevant + matched
@@ -71,10 +71,10 @@ def functions(relevant: float, matched: float) -> float:
 
 
 def lines(relevant: float, matched: float) -> list[Line]:
-    """Return the lines of a stack whose state store is serverless, without its network."""
+    """Return the cost of each part of a stack with a serverless state store, without its network."""
     calls = 2 * MINUTES / 1e6  # a wake and a sweep each minute
     wake_s = 2 * MINUTES / 1e6 * 0.05 * SLOWER
-    ecpu = 2 * PARTITIONS * MINUTES / 1e6  # each wake looks at the agenda and the counters of each partition
+    ecpu = 2 * PARTITIONS * MINUTES / 1e6  # each wake reads the timers and the counters of each partition
     return [
         Line("HTTP API", 0, PRICES["HTTP API, million requests"]),
         Line(
@@ -86,7 +86,7 @@ def lines(relevant: float, matched: float) -> list[Line]:
         Line("SQS: polling, deliveries", 2 * MINUTES * 15 / 1e6 * PRICES["SQS, million requests"], 3 * matched * 0.40),
         Line(
             "State store, serverless",
-            LEAST_GB * HOURS * PRICES["ElastiCache Serverless for Valkey, GB-hour"]
+            MIN_GB * HOURS * PRICES["ElastiCache Serverless for Valkey, GB-hour"]
             + ecpu * PRICES["ElastiCache Serverless for Valkey, million ECPU"],
             relevant * 4 * PRICES["ElastiCache Serverless for Valkey, million ECPU"],
         ),
@@ -101,21 +101,23 @@ def lines(relevant: float, matched: float) -> list[Line]:
 
 
 def networks() -> list[Line]:
-    """Return what each way to the state store costs besides."""
+    """Return the additional cost of each way to reach the state store."""
     node = PRICES["ElastiCache node m7g.large for Valkey, hour"]
-    least = LEAST_GB * HOURS * PRICES["ElastiCache Serverless for Valkey, GB-hour"]
+    smallest = MIN_GB * HOURS * PRICES["ElastiCache Serverless for Valkey, GB-hour"]
     return [
         Line("serverless-public, no VPC", 0, 0),
         Line("serverless-vpc, one NAT gateway", PRICES["NAT gateway, hour"] * HOURS, 0),
         Line("serverless-vpc, six endpoints in two zones", 12 * PRICES["Interface endpoint, hour and zone"] * HOURS, 0),
         Line(
-            "node-durable, 2 shards with replicas, one NAT", (4 * node + PRICES["NAT gateway, hour"]) * HOURS - least, 0
+            "node-durable, 2 shards with replicas, one NAT",
+            (4 * node + PRICES["NAT gateway, hour"]) * HOURS - smallest,
+            0,
         ),
     ]
 
 
 def fronts() -> list[Line]:
-    """Return what CloudFront in front of the API costs besides, and what guards it; an event is a request."""
+    """Return the additional cost of CloudFront, and of AWS WAF, with one request per event."""
     return [
         Line(
             "CloudFront",
@@ -144,29 +146,29 @@ def main(arguments: Sequence[str], console: Console) -> int:
     found = lines(relevant, matched)
     title = f"{events:g} million events a month, {relevant:.1%} relevant, {matched:.2%} matched: US dollars"
     table = Table(title=title, title_justify="left")
-    table.add_column("what")
-    for column in ("a month at rest", "a million events", "this month"):
+    table.add_column("part")
+    for column in ("per month at rest", "per million events", "this month"):
         table.add_column(column, justify="right")
-    for each in [*found, Line("together", sum(e.rest for e in found), sum(e.million for e in found))]:
+    for each in [*found, Line("total", sum(e.rest for e in found), sum(e.million for e in found))]:
         table.add_row(each.what, f"{each.rest:.2f}", f"{each.million:.2f}", f"{each.rest + events * each.million:.2f}")
     console.print(table)
-    ways = Table(title="Besides, by StateStoreMode and VpcWayOut", title_justify="left")
-    ways.add_column("way")
-    ways.add_column("a month", justify="right")
+    ways = Table(title="In addition, by StateStoreMode and VpcWayOut", title_justify="left")
+    ways.add_column("network")
+    ways.add_column("per month", justify="right")
     for each in networks():
         ways.add_row(each.what, f"{each.rest:.2f}")
     console.print(ways)
-    before = Table(title="Besides, with PublicEndpoint both or cloudfront", title_justify="left")
-    before.add_column("what")
-    for column in ("a month at rest", "a million events"):
-        before.add_column(column, justify="right")
+    edge = Table(title="In addition, with PublicEndpoint both or cloudfront", title_justify="left")
+    edge.add_column("part")
+    for column in ("per month at rest", "per million events"):
+        edge.add_column(column, justify="right")
     for each in fronts():
-        before.add_row(each.what, f"{each.rest:.2f}", f"{each.million:.2f}")
-    console.print(before)
+        edge.add_row(each.what, f"{each.rest:.2f}", f"{each.million:.2f}")
+    console.print(edge)
     console.print(
-        f"List prices of us-east-1 as known on {PRICES_AT}: check them. Without free tiers, data transfer and MongoDB "
-        f"Atlas. Calls as measured in Lambda's emulator, {SLOWER:.1f} times as long: 512 MB get so much less of a "
-        "processor."
+        f"List prices of us-east-1, known on {PRICES_AT}: check them. Free tiers, data transfer and MongoDB Atlas "
+        f"are not included. Durations were measured in Lambda's emulator on a full processor, then multiplied by "
+        f"{SLOWER:.1f}, because 512 MB get that share of a processor."
     )
     return 0
 

@@ -1,4 +1,4 @@
-"""A measurement, and what it is measured against."""
+"""A measurement and its floor."""
 
 from typing import NamedTuple
 
@@ -14,5 +14,5 @@ class Figure(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """Return the measurement in floors."""
+        """The measurement divided by its floor."""
         return self.value / self.floor

@@ -1,4 +1,4 @@
-"""How fast customers are imported, beside a program that does nothing but write the same documents."""
+"""Measure the import of customers beside a program that only writes the same documents."""
 
 import statistics
 import time
@@ -25,7 +25,7 @@ TIERS = ("vip", "basic", "basic", "basic")
 
 
 def measure(subprocesses: Subprocesses, folder: Path, rows: int) -> list[Figure]:
-    """Import *rows* customers of seven attributes, and twice as many endpoints of theirs, in turn with the floor."""
+    """Import *rows* customers with seven attributes, and twice as many endpoints, in turn with the floor."""
     database = mongodb.database(mongod.start(subprocesses), "bench")
     players, export = folder / "players.csv", folder / "export.json"
     _write(players, export, rows)
@@ -63,7 +63,7 @@ def _fail(reject: object) -> None:
 
 
 def _bare(documents: Iterable[Document], database: Database[Document]) -> None:
-    """Write what is ready in memory, into a collection of its own: the floor."""
+    """Write *documents*, ready in memory, to a collection of their own: the floor."""
     into = database.floor
     into.create_index("site")
     rest = iter(documents)

@@ -1,4 +1,4 @@
-"""How fast targets are refreshed, beside the pipelines that somebody would run by hand: one `$merge` a group."""
+"""Measure a refresh of targets beside the obvious pipelines: one `$merge` per group."""
 
 import statistics
 import time
@@ -27,8 +27,8 @@ NOW = datetime(2026, 11, 25, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
 CAMPAIGNS = 20
 ROUNDS = 3
-MANY = 500_000  # customers of whom one round is enough: the pipelines by hand take minutes
-SMALL = 10  # how many times fewer customers the memory is compared with
+MANY = 500_000  # from this many customers on, one round is enough: the floor takes minutes
+SMALL = 10  # the memory is compared with that for a tenth of the customers
 RULES: dict[str, dict[str, Any]] = {
     "vip": {"tier": "vip"},
     "gold": {"tier": {"in": ["vip", "gold"]}},
@@ -41,7 +41,7 @@ RULES: dict[str, dict[str, Any]] = {
     "often": {"visits": {"gte": 400}},
     "sevens": {"email": {"ends_with": "7@mail.example"}},
 }
-CYCLES: dict[str, list[Any]] = {  # of lengths without a common factor: every combination occurs
+CYCLES: dict[str, list[Any]] = {  # the lengths have no common factor, so every combination occurs
     "tier": ["vip", "gold", "silver", "basic", "basic"],
     "country": ["AT", "DE", "CH", "US", "GB", "FR", "IT"],
     "age": [*range(18, 89, 5), 90, 91],
@@ -54,7 +54,7 @@ CYCLES: dict[str, list[Any]] = {  # of lengths without a common factor: every co
 
 
 def measure(subprocesses: Subprocesses, customers: int) -> list[Figure]:
-    """Refresh the targets of *customers*, 20 campaigns and 10 groups, in turn with the floor."""
+    """Refresh the targets of *customers* customers, 20 campaigns and 10 groups, in turn with the floor."""
     database = mongodb.database(mongod.start(subprocesses), "bench", answer_ms=3_600_000)
     _publish(database)
     memory = []
@@ -64,12 +64,12 @@ def measure(subprocesses: Subprocesses, customers: int) -> list[Figure]:
     ours, floor = [], []
     for _ in range(ROUNDS if customers < MANY else 1):
         ours.append(_seconds(lambda: _refresh(database)))
-        floor.append(_seconds(lambda: _by_hand(database)))
+        floor.append(_seconds(lambda: _merge_per_group(database)))
     _compare(database)
     database.client.close()
     name = f"targets of {customers:,} customers"
     return [
-        Figure(name, statistics.median(ours), "one $merge a group", statistics.median(floor), "s"),
+        Figure(name, statistics.median(ours), "one $merge per group", statistics.median(floor), "s"),
         Figure("its memory in Python", memory[1], f"of {customers // SMALL:,} customers", memory[0], "MB"),
     ]
 
@@ -107,9 +107,9 @@ def _refresh(database: Database[Document]) -> None:
     refresh(database, SITE, [ALL], Way("bench", lambda: NOW_MS))
 
 
-def _by_hand(database: Database[Document]) -> None:
-    """Write the same rows as anybody would first: every group merged into those before it."""
-    database.by_hand.drop()
+def _merge_per_group(database: Database[Document]) -> None:
+    """Write the same rows with one pipeline per group, each merged into those before it: the floor."""
+    database.floor.drop()
     both = {"$setUnion": ["$groups", "$$new.groups"]}
     for name, rule in RULES.items():
         condition = parse_condition(rule, field="rule")
@@ -118,22 +118,22 @@ def _by_hand(database: Database[Document]) -> None:
             [
                 {"$match": {"$and": [{"site": SITE}, matching]}},
                 {"$project": {"_id": "$user", "groups": [name]}},
-                {"$merge": {"into": "by_hand", "whenMatched": [{"$set": {"groups": both}}]}},
+                {"$merge": {"into": "floor", "whenMatched": [{"$set": {"groups": both}}]}},
             ],
             allowDiskUse=True,
         )
 
 
 def _compare(database: Database[Document]) -> None:
-    """Make sure that both have found the same: a wrong answer is always faster."""
+    """Check that both have the same result: a wrong one is always faster."""
     generation = mongodb.pointers(database)[SITE].generation
     by_groups: list[Document] = [
         {"$group": {"_id": {"$sortArray": {"input": "$groups", "sortBy": 1}}, "users": {"$sum": 1}}},
         {"$sort": {"_id": 1}},
     ]
     ours = list(database[targets_collection(SITE, generation)].aggregate(by_groups))
-    if ours != list(database.by_hand.aggregate(by_groups)):
-        raise AssertionError("refresh and pipelines by hand differ")
+    if ours != list(database.floor.aggregate(by_groups)):
+        raise AssertionError("the refresh and the floor have different results")
 
 
 def _peak_mb(work: Callable[[], None]) -> float:

@@ -1,12 +1,12 @@
-"""Build the tag: from web/tag to the files that the Gateway serves.
+"""Build the site tag from web/tag into the files that the Gateway serves.
 
-    loader.js            ─▶ tag.js              what a site includes; it names the version
-    core/*.js            ─▶ <version>/core.js   calls, sending, consent, what the page says
-    render/render.js,css ─▶ <version>/render.js painting
+    loader.js            ─▶ tag.js              included by the site; names the version
+    core/*.js            ─▶ <version>/core.js   calls, sending, consent, events from attributes
+    render/render.js,css ─▶ <version>/render.js popups
 
-The local stack builds the tag at every start; so does `python -m opportune.site_tag.build`. Only Python is needed.
-The files are stored compressed, as they are sent. The version is a hash of their content, so browsers may cache them
-for ever.
+The local stack builds the tag at every start, and so does `python -m opportune.site_tag.build`. It needs
+only Python. The files are stored compressed, as they are sent. The version is a hash of their content,
+so browsers may cache them forever.
 """
 
 import gzip
@@ -25,14 +25,14 @@ from opportune.system.checkout import ROOT
 
 SOURCE = ROOT / "web" / "tag"
 TARGET = ROOT / "functions" / "gateway" / "assets"
-# One scope, in this order: what is begun at the end finds all that is defined before.
+# The parts share one scope, in this order: the last one starts what the others define.
 CORE = ("store", "calls", "send", "popups", "page", "start")
-# Bytes, packed.
+# In bytes, compressed.
 BUDGETS = {"tag.js": 512, "core.js": 4096, "render.js": 6144}
 
 
-def made(source: Path = SOURCE) -> tuple[str, Mapping[str, bytes]]:
-    """Return the version, and the files by name, packed."""
+def compressed_files(source: Path = SOURCE) -> tuple[str, Mapping[str, bytes]]:
+    """Return the version, and the compressed files by name."""
     core = "\n".join(_text(source / "core" / f"{part}.js") for part in CORE)
     css = rcssmin.cssmin(_text(source / "render" / "render.css"))
     render = _text(source / "render" / "render.js").replace('"{css}"', f"`{css}`")
@@ -42,24 +42,24 @@ def made(source: Path = SOURCE) -> tuple[str, Mapping[str, bytes]]:
     }
     name = hashlib.sha256("\0".join(files.values()).encode()).hexdigest()[:16]
     files["tag.js"] = rjsmin.jsmin(_text(source / "loader.js").replace("{core}", f"tag/{name}/core.js"))
-    # Level and time are fixed: the same sources make the same bytes.
+    # Level and time are fixed, so that the same sources give the same bytes.
     return name, {file: gzip.compress(text.encode(), 9, mtime=0) for file, text in files.items()}
 
 
 def build(target: Path = TARGET, source: Path = SOURCE) -> str:
-    """Write the files to *target* where they are not there yet, remove older ones, and return the version."""
-    name, files = made(source)
+    """Write the files to *target* unless they exist, remove older versions, and return the version."""
+    name, files = compressed_files(source)
     for file, packed in files.items():
         place = target / (file if file == "tag.js" else f"{name}/{file}")
         _write(place.with_name(place.name + ".gz"), packed)
     for other in target.iterdir():
         if other.is_dir() and other.name != name:
-            shutil.rmtree(other, ignore_errors=True)  # another build may be at it
+            shutil.rmtree(other, ignore_errors=True)  # another build may do the same
     return name
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write *content* at once: whoever reads meanwhile finds the old file or the new one."""
+    """Write *content* atomically: a reader sees the old file or the new one."""
     if path.is_file() and path.read_bytes() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-// Copies the code beside a button; where the browser has no clipboard for us, it selects the code instead.
+// Copy the code beside the button. If the browser denies access to the clipboard, select the code instead.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button.copy");
   if (!button) return;

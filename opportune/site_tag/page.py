@@ -1,4 +1,4 @@
-"""The tags of a site as one page for the web team: nothing is loaded, and it works without a network."""
+"""Render a site's tags as one page for the web team. It loads nothing and works without a network."""
 
 import hashlib
 from base64 import b64encode
@@ -13,7 +13,7 @@ from opportune.site_tag.snippets import EventTags, SiteTags
 
 
 def render(found: SiteTags) -> str:
-    """Return the page. Its policy allows its own script and no other."""
+    """Return the page. Its policy allows only its own script."""
     folder = files("opportune.site_tag")
     script = folder.joinpath("page.js").read_text("utf-8")
     environment = liquid.Environment(autoescape=True, undefined=liquid.StrictUndefined)

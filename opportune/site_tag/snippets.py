@@ -1,4 +1,4 @@
-"""The tags of a site: for every event what to paste, in the page and on the server.
+"""The code to paste for each event of a site, in pages and on servers.
 
 https://segment.com/docs/connections/sources/catalog/libraries/server/python
 https://segment.com/docs/connections/sources/catalog/libraries/server/node
@@ -26,7 +26,11 @@ _ELEMENTS = {"click": ("button", "…"), "submit": ("form", "…"), "view": ("se
 
 @dataclass(frozen=True)
 class Snippet:
-    """Something to paste. ``id``: what it is, for programs; ``note``: what to mind."""
+    """A piece of code to paste.
+
+    id: its kind, for programs
+    note: a restriction to know
+    """
 
     id: str
     title: str
@@ -37,7 +41,7 @@ class Snippet:
 
 @dataclass(frozen=True)
 class Described:
-    """An attribute of an event in words. ``values``: those that are possible, where only some are."""
+    """An attribute of an event, described; ``values`` lists the possible ones if they are limited."""
 
     name: str
     type: str
@@ -61,7 +65,7 @@ class EventTags:
 
 @dataclass(frozen=True)
 class SiteTags:
-    """All tags of a site. ``missing``: what is still to be filled in, by placeholder."""
+    """All tags of a site; ``missing`` says by placeholder what to fill in."""
 
     site: str
     name: str
@@ -71,34 +75,32 @@ class SiteTags:
     missing: dict[str, str]
 
 
-# It works before the tag has loaded, too: until then the calls lie in an array.
+# It works even before the tag has loaded: the array holds calls until then.
 IDENTIFY = Snippet(
     "identify",
-    "Where somebody is logged in",
+    "Where a user is logged in",
     "js",
     f'(window.opportune ||= []).push(["identify", "{USER}"]);',
-    'A call that may come before the tag has loaded is written so; all others may be opportune.track("…").',
+    'Write calls this way if they may run before the tag has loaded. Otherwise opportune.track("…") works too.',
 )
 
 
 def tags(definitions: Definitions, endpoint: str | None, event: str | None = None) -> SiteTags:
-    """Return the tags of a site's events, or of one; *endpoint* may not be known.
+    """Return the tags of a site's events, or of one event; *endpoint* is None if it is not known.
 
-    Raises `InvalidRequest` for an event that is not defined, and where none is.
+    Raise `InvalidRequest` if the event is not defined, or if none is.
     """
     known = [each.name for each in definitions.events]
     if event is not None and event not in known:
         raise InvalidRequest(f"there is no event '{event}'; defined: {listed(known) or 'none'}", code="unknown_event")
     if not known:
-        raise InvalidRequest(
-            "no event is defined: write one into events/, such as 'name: order_placed'", code="no_events"
-        )
-    at = _At(endpoint or ENDPOINT, _public(definitions.site.keys), _secret(definitions.site.keys))
+        raise InvalidRequest("no event is defined: add one to events/, such as 'name: order_placed'", code="no_events")
+    at = _Destination(endpoint or ENDPOINT, _public(definitions.site.keys), _secret(definitions.site.keys))
     missing = {}
     if endpoint is None:
-        missing[ENDPOINT] = "the address of your endpoint, an output of the deployed stack"
+        missing[ENDPOINT] = "the address of your endpoint (an output of the deployed stack)"
     if at.key == PUBLIC_KEY:
-        missing[PUBLIC_KEY] = "a public write key of the site; the site file has its hash alone"
+        missing[PUBLIC_KEY] = "a public write key of the site (the site file has only its hash)"
     return SiteTags(
         definitions.site.id,
         definitions.site.name,
@@ -117,7 +119,7 @@ def _secret(keys: Sequence[Key]) -> str:
     return next((each.from_env for each in keys if each.kind == "secret" and each.from_env), SECRET_VARIABLE)
 
 
-def _event(at: "_At", event: Event) -> EventTags:
+def _event(at: "_Destination", event: Event) -> EventTags:
     tag = event.tag
     on = (tag and tag.on) or "click"
     values = properties(event)
@@ -140,27 +142,27 @@ def _described(name: str, attribute: Attribute) -> Described:
 
 def _attributes(event: str, on: str, values: dict[str, Any]) -> Snippet:
     element, inside = _ELEMENTS[on]
-    said, unsaid = data_attributes(values)
-    told = {"data-event": event} | ({} if on == "click" else {"data-event-on": on}) | said
-    written = " ".join(f"{name}={_quoted(value)}" for name, value in told.items())
-    note = f"HTML cannot say {listed(unsaid)}: where they count, call JavaScript." if unsaid else ""
+    expressed, unsupported = data_attributes(values)
+    attributes = {"data-event": event} | ({} if on == "click" else {"data-event-on": on}) | expressed
+    written = " ".join(f"{name}={_quoted(value)}" for name, value in attributes.items())
+    note = f"HTML cannot express {listed(unsupported)}. If you need them, use JavaScript." if unsupported else ""
     return Snippet("attributes", f"On an element ({on})", "html", f"<{element} {written}>{inside}</{element}>", note)
 
 
 def _quoted(value: str) -> str:
-    """Return the value of an HTML attribute, in the quotes in which it reads best."""
+    """Return the value of an HTML attribute, in the quotes that need the least escaping."""
     text = html.escape(value, quote=False)
     return f'"{text.replace(chr(34), "&quot;")}"' if '"' not in text or "'" in text else f"'{text}'"
 
 
 def _javascript(event: str, values: dict[str, Any]) -> Snippet:
-    said = f", {javascript(values)}" if values else ""
-    return Snippet("javascript", "JavaScript", "js", f"opportune.track({javascript(event)}{said});")
+    argument = f", {javascript(values)}" if values else ""
+    return Snippet("javascript", "JavaScript", "js", f"opportune.track({javascript(event)}{argument});")
 
 
 @dataclass(frozen=True)
-class _At:
-    """Where the tags send to, and as whom: a key that everybody may see, and a variable that holds a secret one."""
+class _Destination:
+    """Where the tags send events, with which public key, and which variable holds the secret key."""
 
     endpoint: str
     key: str
@@ -178,26 +180,26 @@ class _At:
         return Snippet("curl", "curl", "sh", code)
 
     def python(self, event: str, values: dict[str, Any]) -> Snippet:
-        said = f", {python(values)}" if values else ""
+        argument = f", {python(values)}" if values else ""
         code = (
             "import os\n"
             "import segment.analytics as analytics  # pip install segment-analytics-python\n\n"
             f'analytics.write_key = os.environ["{self.variable}"]\n'
             f"analytics.host = {python(self.endpoint)}\n\n"
-            f'analytics.track("{USER}", {python(event)}{said})\n'
+            f'analytics.track("{USER}", {python(event)}{argument})\n'
             "analytics.flush()  # before the program ends\n"
         )
         return Snippet("python", "Python", "python", code.rstrip())
 
     def node(self, event: str, values: dict[str, Any]) -> Snippet:
-        said = f", properties: {javascript(values)}" if values else ""
+        argument = f", properties: {javascript(values)}" if values else ""
         code = (
             'import { Analytics } from "@segment/analytics-node"; // npm install @segment/analytics-node\n\n'
             "const analytics = new Analytics({\n"
             f"  writeKey: process.env.{self.variable},\n"
             f"  host: {javascript(self.endpoint)},\n"
             "});\n\n"
-            f'analytics.track({{ userId: "{USER}", event: {javascript(event)}{said} }});\n'
+            f'analytics.track({{ userId: "{USER}", event: {javascript(event)}{argument} }});\n'
             "await analytics.closeAndFlush(); // before the program ends\n"
         )
         return Snippet("node", "Node", "js", code.rstrip())

@@ -1,4 +1,4 @@
-"""Example values of attributes, and how each place in which a tag can stand writes them."""
+"""Make example values of attributes, and write them in each language of a tag."""
 
 import json
 import re
@@ -12,7 +12,7 @@ _DATA_NAME = re.compile(r"[a-z0-9_][a-z0-9_-]*")
 
 
 def example(name: str, attribute: Attribute) -> Any:
-    """Return a value such as the site would send: the one that is defined, or one of the right type."""
+    """Return an example value: the defined one, or one of the right type."""
     if attribute.sample is not None:
         return attribute.sample
     if attribute.one_of:
@@ -29,7 +29,7 @@ def example(name: str, attribute: Attribute) -> Any:
 
 
 def properties(event: Event) -> dict[str, Any]:
-    """Return examples of all attributes; ``cart.total`` is in an object ``cart``."""
+    """Return examples of all attributes of *event*; ``cart.total`` becomes a field of the object ``cart``."""
     found: dict[str, Any] = {}
     for name, attribute in (event.attributes or {}).items():
         *above, last = name.split(".")
@@ -44,7 +44,7 @@ def properties(event: Event) -> dict[str, Any]:
 
 
 def javascript(value: Any) -> str:
-    """Return a value as people write it in a script, safe inside of an element `script`."""
+    """Return *value* as JavaScript, safe inside a ``script`` element."""
     if isinstance(value, Mapping):
         fields = (
             f"{name if _IDENTIFIER.fullmatch(name) else _json(name)}: {javascript(each)}"
@@ -57,7 +57,7 @@ def javascript(value: Any) -> str:
 
 
 def python(value: Any) -> str:
-    """Return a value as people write it in Python, with double quotes."""
+    """Return *value* as Python, with double quotes."""
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{_text(name)}: {python(each)}' for name, each in value.items())}}}"
     if isinstance(value, list | tuple):
@@ -66,16 +66,19 @@ def python(value: Any) -> str:
 
 
 def data_attributes(values: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return ``data-prop-*`` by name, and the attributes that HTML cannot say.
+    """Return the ``data-prop-*`` attributes by name, and the names that HTML cannot express.
 
-    HTML has no capitals in names of attributes, and only text as values: the tag reads what looks like a number, true
-    or false as that, and text that looks so stands in quotes.
+    HTML has no capitals in attribute names, and only text as values. The tag reads text that looks like a
+    number, true or false as such, so text that is meant as text is quoted.
     """
-    said = {name: value for name, value in values.items() if _is_sayable(name, value)}
-    return {f"data-prop-{name}": _data(value) for name, value in said.items()}, tuple(set(values) - set(said))
+    expressed = {name: value for name, value in values.items() if _is_expressible(name, value)}
+    return (
+        {f"data-prop-{name}": _data(value) for name, value in expressed.items()},
+        tuple(set(values) - set(expressed)),
+    )
 
 
-def _is_sayable(name: str, value: Any) -> bool:
+def _is_expressible(name: str, value: Any) -> bool:
     return _DATA_NAME.fullmatch(name) is not None and isinstance(value, str | int | float)
 
 
@@ -98,5 +101,5 @@ def _json(value: Any) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names as people read them."""
+    """Return *names* sorted and separated by commas."""
     return ", ".join(sorted(names))

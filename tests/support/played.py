@@ -1,8 +1,8 @@
-"""Documents that can be played: their files are written, their commands typed, and their outputs compared.
+"""Play a document: write its files, run its commands and compare their output.
 
-```yaml shop/site.yaml      a file: the second word is its path
-```console                  `$ command`, and what it prints; `…` stands for anything in a line, a line `…` for lines;
-                                what is exported stays so, each command has a shell of its own all the same
+```yaml shop/site.yaml      a file; the second word is its path
+```console                  `$ command` and its output. In a line, `…` stands for any text; a line `…` stands
+                            for any lines. Each command has its own shell; exported variables are kept.
 """
 
 import os
@@ -17,14 +17,14 @@ _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTAL
 
 
 class File(NamedTuple):
-    """A file that the document shows whole."""
+    """A file that the document shows completely."""
 
     path: str
     text: str
 
 
 class Typed(NamedTuple):
-    """A command, what it prints, and the line where it stands."""
+    """A command, its output, and its line in the document."""
 
     line: int
     command: str
@@ -32,7 +32,7 @@ class Typed(NamedTuple):
 
 
 def steps(document: str) -> Iterator[File | Typed]:
-    """Yield files and commands in the order in which a reader meets them."""
+    """Yield the files and commands of *document* in order."""
     for block in _BLOCK.finditer(document):
         language, path, text = block.groups()
         if path:
@@ -47,7 +47,7 @@ def steps(document: str) -> Iterator[File | Typed]:
 
 
 def play(document: Path, folder: Path, env: Mapping[str, str]) -> int:
-    """Do what *document* says in *folder*; return how many commands that were, and fail at the first surprise."""
+    """Play *document* in *folder*; return the number of commands. Fail at the first output that differs."""
     done, exported = 0, ""
     for step in steps(document.read_text(encoding="utf-8")):
         if isinstance(step, File):
@@ -59,7 +59,7 @@ def play(document: Path, folder: Path, env: Mapping[str, str]) -> int:
         if step.command.startswith("export "):
             exported += f"{step.command}\n"
         assert _expected(step.output).fullmatch(printed), (
-            f"{document.name}:{step.line}: $ {step.command}\n--- said\n{step.output}--- printed\n{printed}"
+            f"{document.name}:{step.line}: $ {step.command}\n--- expected\n{step.output}--- printed\n{printed}"
         )
         done += 1
     return done

@@ -1,6 +1,6 @@
-"""One whole local system for the tests that need one, with the demo's definitions published.
+"""A whole local system with the demo's definitions published, for tests that need one.
 
-In its MongoDB each function may do what docs/deploy.md lets it do, and no more.
+In its MongoDB each function has the rights that docs/deploy.md gives it, and no others.
 """
 
 import os

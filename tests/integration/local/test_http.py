@@ -1,4 +1,4 @@
-"""The HTTP front: the event a function sees, the response a browser gets."""
+"""The HTTP endpoint: the event that a function gets, and the response that a browser gets."""
 
 import base64
 import gzip
@@ -20,7 +20,7 @@ from opportune.system.errors import LocalStackError, Throttled
 
 
 class RecordingGateway:
-    """A stand-in for the Gateway's pool: keeps the last event, gives the prepared answer."""
+    """A stand-in for the Gateway's pool: it keeps the last event and returns the prepared answer."""
 
     def __init__(self) -> None:
         self.event: dict[str, Any] = {}
@@ -29,7 +29,7 @@ class RecordingGateway:
         self.failure: LocalStackError | None = None
 
     def __call__(self, payload: bytes) -> InvocationResult:
-        """Record the event."""
+        """Record the event and answer."""
         self.event = json.loads(payload)
         if self.failure:
             raise self.failure
@@ -38,13 +38,13 @@ class RecordingGateway:
 
 @pytest.fixture
 def gateway() -> RecordingGateway:
-    """Return the function behind the front."""
+    """Return the function that the endpoint calls."""
     return RecordingGateway()
 
 
 @pytest.fixture
 def front(gateway: RecordingGateway, tmp_path: Path) -> Iterator[ApiGateway]:
-    """Return a started front with a small demo site."""
+    """Return a started endpoint with a small demo site."""
     demo = tmp_path / "demo"
     (demo / "css").mkdir(parents=True)
     (demo / "index.html").write_text("<title>Demo</title>")
@@ -59,7 +59,7 @@ def front(gateway: RecordingGateway, tmp_path: Path) -> Iterator[ApiGateway]:
 
 @pytest.fixture
 def connection(front: ApiGateway) -> Iterator[http.client.HTTPConnection]:
-    """Return a connection to the front."""
+    """Return a connection to the endpoint."""
     opened = http.client.HTTPConnection(front.url.removeprefix("http://"), timeout=5)
     yield opened
     opened.close()
@@ -107,7 +107,7 @@ def test_json_body_stays_text(connection: http.client.HTTPConnection, gateway: R
 def test_gzip_and_unknown_bodies_come_as_base64(
     connection: http.client.HTTPConnection, gateway: RecordingGateway
 ) -> None:
-    """A body with a content coding, of a binary or no type, or broken text, is base64-encoded."""
+    """A body is base64-encoded if it is compressed, binary, of unknown type or not valid text."""
     packed = gzip.compress(b"{}")
     _call(connection, "POST", "/v1/b", packed, Content_Type="application/json", Content_Encoding="gzip")
     assert gateway.event["isBase64Encoded"] is True
@@ -122,7 +122,7 @@ def test_gzip_and_unknown_bodies_come_as_base64(
 
 
 def test_chunked_body_is_put_together(connection: http.client.HTTPConnection, gateway: RecordingGateway) -> None:
-    """A body of unknown length arrives whole, and the connection stays usable."""
+    """A chunked body arrives complete, and the connection stays usable."""
     connection.request("POST", "/v1/t", iter([b"ab", b"cde"]), {"Content-Type": "text/plain"}, encode_chunked=True)
     assert connection.getresponse().read() == b"{}"
     assert gateway.event["body"] == "abcde"
@@ -130,7 +130,7 @@ def test_chunked_body_is_put_together(connection: http.client.HTTPConnection, ga
 
 
 def test_query_headers_and_cookies(front: ApiGateway, gateway: RecordingGateway) -> None:
-    """Repeated headers and parameters are joined by commas, cookies stand apart, the path is decoded."""
+    """Repeated headers and parameters are joined with commas, cookies are separate, and the path is decoded."""
     with socket.create_connection(("127.0.0.1", int(front.url.rpartition(":")[2])), timeout=5) as raw:
         raw.sendall(
             b"GET /v1/a%20b?x=1&x=2&y=%26&z HTTP/1.1\r\nHost: shop.example:80\r\nX-A: 1\r\nx-a: 2\r\n"
@@ -149,7 +149,7 @@ def test_query_headers_and_cookies(front: ApiGateway, gateway: RecordingGateway)
 
 
 def test_cors_headers_pass_through(connection: http.client.HTTPConnection, gateway: RecordingGateway) -> None:
-    """A preflight reaches the function, and its CORS headers reach the browser unchanged."""
+    """A preflight reaches the function, and the browser gets its CORS headers unchanged."""
     gateway.answer = {
         "statusCode": 204,
         "headers": {"access-control-allow-origin": "https://shop.example", "access-control-max-age": 86400},
@@ -167,7 +167,7 @@ def test_cors_headers_pass_through(connection: http.client.HTTPConnection, gatew
 
 
 def test_responses_in_all_formats(connection: http.client.HTTPConnection, gateway: RecordingGateway) -> None:
-    """Base64 bodies, multi-value headers and the simple format come out as API Gateway sends them."""
+    """Base64 bodies, multi-value headers and the simple format become what API Gateway would send."""
     gateway.answer = {
         "statusCode": 201,
         "multiValueHeaders": {"content-type": ["image/png"]},
@@ -194,12 +194,12 @@ def test_responses_in_all_formats(connection: http.client.HTTPConnection, gatewa
     ],
 )
 def test_malformed_answers_are_an_internal_error(answer: object) -> None:
-    """What API Gateway could not use gives 500."""
+    """An answer that API Gateway could not use becomes a 500."""
     assert to_response(json.dumps(answer).encode()).status == 500
 
 
 def test_errors_of_the_function_are_hidden(connection: http.client.HTTPConnection, gateway: RecordingGateway) -> None:
-    """A function error gives 500 without detail; a throttled function gives 503."""
+    """A function error becomes a 500 without details; a throttled function becomes a 503."""
     gateway.error, gateway.answer = "Unhandled", {"errorMessage": "secret"}
     status, headers, body = _call(connection, "POST", "/v1/t", b"{}")
     assert status == 500
@@ -210,7 +210,7 @@ def test_errors_of_the_function_are_hidden(connection: http.client.HTTPConnectio
 
 
 def test_too_large_bodies_are_refused(connection: http.client.HTTPConnection, gateway: RecordingGateway) -> None:
-    """Ten megabytes pass, one byte more gives 413 and does not reach the function."""
+    """Ten megabytes are accepted. One byte more becomes a 413, and the function is not called."""
     assert _call(connection, "POST", "/v1/b", b"x" * MAX_BODY_BYTES)[0] == 200
     gateway.event = {}
     status, _, body = _call(connection, "POST", "/v1/b", b"x" * (MAX_BODY_BYTES + 1))
@@ -220,7 +220,7 @@ def test_too_large_bodies_are_refused(connection: http.client.HTTPConnection, ga
 
 
 def test_the_demo_site_is_served(connection: http.client.HTTPConnection, gateway: RecordingGateway) -> None:
-    """Files come with their types, the root redirects, and no request reaches the function."""
+    """Files have their types, the root redirects, and no request reaches the function."""
     status, headers, _ = _call(connection, "GET", "/")
     assert (status, headers["location"]) == (302, "/demo/")
     status, headers, body = _call(connection, "GET", "/demo/")
@@ -246,19 +246,19 @@ def test_the_demo_site_is_served(connection: http.client.HTTPConnection, gateway
     ],
 )
 def test_nothing_outside_the_demo_site_is_served(connection: http.client.HTTPConnection, path: str) -> None:
-    """Traversal, absolute paths, symbolic links and folders without index give 404."""
+    """Traversal, absolute paths, symbolic links and folders without an index become a 404."""
     assert _call(connection, "GET", f"/demo/{path}")[0] == 404
 
 
 def test_a_busy_port_is_named(front: ApiGateway, gateway: RecordingGateway) -> None:
-    """The error says which port, and what to do."""
+    """The error names the port and says what to do."""
     port = int(front.url.rpartition(":")[2])
     with pytest.raises(LocalStackError, match=f"port {port} .*choose another port"):
         ApiGateway(gateway, port=port, demo_dir=None)
 
 
 def test_stop_closes_open_connections(front: ApiGateway, connection: http.client.HTTPConnection) -> None:
-    """A kept-alive connection does not outlive the front, and stopping twice is harmless."""
+    """An open connection is closed with the endpoint. Stopping twice is harmless."""
     assert _call(connection, "GET", "/x")[0] == 200
     front.stop()
     front.stop()
@@ -270,7 +270,7 @@ def test_stop_closes_open_connections(front: ApiGateway, connection: http.client
 
 
 def test_paths_of_other_functions_and_pages(gateway: RecordingGateway) -> None:
-    """What is below a function's path goes to it, with every method; a page is read; all else is the Gateway's."""
+    """A function gets all requests below its path, pages answer reads, and the Gateway gets the rest."""
     preferences = RecordingGateway()
     front = ApiGateway(
         gateway,

@@ -58,7 +58,7 @@ def act(event, context):
 
 @pytest.fixture(scope="module")
 def pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pool]]:
-    """Return started pools of small handlers."""
+    """Return started pools with small handlers."""
     folder = tmp_path_factory.mktemp("lambda")
     (folder / "small_handlers.py").write_text(HANDLERS)
     functions = {
@@ -124,7 +124,7 @@ def test_invoke_passes_event_context_and_environment(client: Any) -> None:
     ],
 )
 def test_functions_are_found_by_name_alias_and_arn(client: Any, identifier: str) -> None:
-    """All notations of the Lambda API lead to the function."""
+    """A name, an alias and all forms of an ARN find the function."""
     assert function_name(identifier) == "echo"
     assert client.invoke(FunctionName=identifier, Payload=b"{}")["StatusCode"] == 200
 
@@ -136,13 +136,13 @@ def test_an_unknown_function_is_not_found(client: Any) -> None:
 
 
 def test_a_payload_that_is_no_json_is_refused(client: Any) -> None:
-    """boto3 raises InvalidRequestContentException and the function is not called."""
+    """boto3 raises InvalidRequestContentException, and the function is not called."""
     with pytest.raises(ClientError, match="InvalidRequestContent"):
         client.invoke(FunctionName="echo", Payload=b"{")
 
 
 def test_an_exception_is_an_unhandled_error(client: Any) -> None:
-    """FunctionError is Unhandled, the payload names type and message."""
+    """FunctionError is Unhandled, and the payload names type and message."""
     answer = client.invoke(FunctionName="act", Payload=b'{"do": "raise"}')
     told = json.loads(answer["Payload"].read())
     assert answer["FunctionError"] == "Unhandled"
@@ -151,14 +151,14 @@ def test_an_exception_is_an_unhandled_error(client: Any) -> None:
 
 
 def test_an_answer_that_is_no_json_is_an_error(pools: dict[str, Pool]) -> None:
-    """What cannot be serialised is reported, not lost."""
+    """A result that cannot be serialised is reported as an error."""
     error, told = _act(pools, do="object")
     assert (error, told["errorType"]) == ("Unhandled", "Runtime.MarshalError")
 
 
 @pytest.mark.parametrize(("do", "how"), [("die", "signal: 9"), ("exit", "exit status 3")])
 def test_a_dead_environment_is_replaced(pools: dict[str, Pool], do: str, how: str) -> None:
-    """The invocation answers Runtime.ExitError, the next one is served by another process."""
+    """The invocation fails with Runtime.ExitError, and another process serves the next one."""
     _, before = _act(pools, do="nothing")
     error, told = _act(pools, do=do)
     assert (error, told["errorType"]) == ("Unhandled", "Runtime.ExitError")
@@ -169,7 +169,7 @@ def test_a_dead_environment_is_replaced(pools: dict[str, Pool], do: str, how: st
 
 
 def test_an_environment_that_died_idle_is_not_used(pools: dict[str, Pool]) -> None:
-    """Killing an idle environment costs no invocation."""
+    """No invocation fails when an idle environment dies."""
     _, pid = _act(pools, do="nothing")
     os.kill(pid, 9)
     time.sleep(0.1)
@@ -179,7 +179,7 @@ def test_an_environment_that_died_idle_is_not_used(pools: dict[str, Pool]) -> No
 
 
 def test_a_function_is_cut_off_at_its_timeout(pools: dict[str, Pool]) -> None:
-    """After the timeout the environment is killed and the answer says so."""
+    """After the timeout the environment is killed, and the result says so."""
     _, before = _act(pools, do="nothing")
     started = time.monotonic()
     error, told = _act(pools, do="sleep", s=30)
@@ -191,7 +191,7 @@ def test_a_function_is_cut_off_at_its_timeout(pools: dict[str, Pool]) -> None:
 
 
 def test_the_pool_grows_to_its_maximum_and_then_throttles(pools: dict[str, Pool]) -> None:
-    """Three run at the same time; the fourth waits for the function's timeout and is refused."""
+    """Three run at the same time. The fourth waits for the function's timeout and is throttled."""
     with ThreadPoolExecutor(4) as executor:
         list(executor.map(lambda _: _act(pools, do="sleep", s=0.5), range(3)))
         pids = list(executor.map(lambda _: _act(pools, do="sleep", s=0.3)[1], range(3)))
@@ -204,14 +204,14 @@ def test_the_pool_grows_to_its_maximum_and_then_throttles(pools: dict[str, Pool]
 
 
 def _act_until_throttled(pools: dict[str, Pool]) -> None:
-    """Keep all environments busy for longer than a caller may wait."""
+    """Keep all environments busy for longer than a caller waits."""
     with ThreadPoolExecutor(8) as executor:
         for future in [executor.submit(_act, pools, do="sleep", s=30) for _ in range(8)]:
             future.result()
 
 
 def test_event_invocations_return_at_once(client: Any, endpoint: LambdaEndpoint, tmp_path: Path) -> None:
-    """An asynchronous invocation is accepted with 202 and then runs; drain waits for it."""
+    """An asynchronous invocation returns 202 and then runs; drain waits for it."""
     done = tmp_path / "done"
     payload = json.dumps({"do": "write", "path": str(done)})
     answer = client.invoke(FunctionName="act", InvocationType="Event", Payload=payload)
@@ -221,7 +221,7 @@ def test_event_invocations_return_at_once(client: Any, endpoint: LambdaEndpoint,
 
 
 class Busy:
-    """A pool none of whose environments is free for the first two calls."""
+    """A pool that throttles the first two calls."""
 
     name = "busy"
 
@@ -229,7 +229,7 @@ class Busy:
         self.calls: list[bytes] = []
 
     def invoke(self, payload: bytes) -> InvocationResult:
-        """Refuse, or answer."""
+        """Throttle, or answer."""
         self.calls.append(payload)
         if len(self.calls) < 3:
             raise Throttled("busy: no environment got free")
@@ -237,7 +237,7 @@ class Busy:
 
 
 def test_an_event_invocation_waits_for_an_environment() -> None:
-    """Lambda tries it again while the function is throttled."""
+    """Like Lambda, the endpoint retries while the function is throttled."""
     busy: Any = Busy()
     endpoint = LambdaEndpoint({"busy": busy})
     endpoint.start()
@@ -249,7 +249,7 @@ def test_an_event_invocation_waits_for_an_environment() -> None:
 
 
 def test_a_schedule_outlives_a_throttled_call() -> None:
-    """The next call comes all the same."""
+    """The schedule continues after a throttled call."""
     busy = Busy()
     schedule = Schedule(busy.invoke, b"1", every_s=0.01)
     schedule.start()
@@ -276,7 +276,7 @@ def test_an_import_failure_names_function_and_cause(tmp_path: Path) -> None:
 
 
 def test_concurrent_callers_are_all_served(pools: dict[str, Pool]) -> None:
-    """Many threads on few environments each get their own answer."""
+    """Many threads on few environments each get their own result."""
     answers: dict[int, int] = {}
 
     def call(number: int) -> None:

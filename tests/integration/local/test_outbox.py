@@ -1,4 +1,4 @@
-"""The outbox: what the stand-ins accepted, by each channel, as commands and pages show it."""
+"""The outbox: the accepted messages of each channel, as commands and pages show them."""
 
 import json
 import os
@@ -31,7 +31,7 @@ RAW = (
 
 
 def send_raw(aws: Aws, sender: str = "shop@example.com", **options: Any) -> str:
-    """Send the raw mail and return its message id."""
+    """Send the raw e-mail and return its message id."""
     answer = aws.client("sesv2").send_email(
         FromEmailAddress=sender,
         Destination={"ToAddresses": ["ann@site.test"]},
@@ -42,7 +42,7 @@ def send_raw(aws: Aws, sender: str = "shop@example.com", **options: Any) -> str:
 
 
 def test_mails_are_read_back(aws: Aws) -> None:
-    """Raw and simple mails in the order in which they came, decoded, with parts, headers, time, id, activation."""
+    """E-mails are in order and decoded, with parts, headers, time, id and activation; raw and simple ones."""
     local_aws.create_resources(aws.url, ["example.com"])
     before = clock.now_ms()
     simple = {"Subject": {"Data": "s"}, "Body": {"Html": {"Data": "<p>h</p>"}, "Text": {"Data": "t"}}}
@@ -65,7 +65,7 @@ def test_mails_are_read_back(aws: Aws) -> None:
 
 
 def test_what_was_refused_is_not_there(aws: Aws) -> None:
-    """A sender that is not verified gets an error, and its mail is in no outbox."""
+    """A sender that is not verified gets an error, and the outbox does not have its e-mail."""
     local_aws.create_resources(aws.url, ["example.com"])
     with pytest.raises(ClientError):
         send_raw(aws, sender="shop@stranger.test")
@@ -73,7 +73,7 @@ def test_what_was_refused_is_not_there(aws: Aws) -> None:
 
 
 def test_texts_are_read_back(aws: Aws) -> None:
-    """A text message has its number, words and attributes."""
+    """A text message has its number, text and attributes."""
     attributes = {"AWS.SNS.SMS.SenderID": {"DataType": "String", "StringValue": "SHOP"}}
     answer = aws.client("sns").publish(PhoneNumber="+14155550100", Message="a & b = ä", MessageAttributes=attributes)
     (text,) = accepted.fetch(aws.url)
@@ -83,7 +83,7 @@ def test_texts_are_read_back(aws: Aws) -> None:
 
 
 def test_pushes_are_read_back(aws: Aws) -> None:
-    """A push has its end point, its title and words, the activation it collapses by, and the whole payload."""
+    """A push has its endpoint, title, text, the activation that it collapses by, and the whole payload."""
     endpoint = local_aws.push_endpoint(aws.url, "device-1")
     assert local_aws.push_endpoint(aws.url, "device-1") == endpoint
     apns = {"aps": {"alert": {"title": "Back again?", "body": "Your cart waits."}}, "activation": "a2"}
@@ -97,7 +97,7 @@ def test_pushes_are_read_back(aws: Aws) -> None:
 
 
 def test_topics_and_reset(aws: Aws) -> None:
-    """What goes to a topic is nobody's message; a reset of the stand-in empties the outbox."""
+    """A message to a topic is not in the outbox. A reset of the stand-in empties the outbox."""
     topic = aws.client("sns").create_topic(Name="alarms")["TopicArn"]
     aws.client("sns").publish(TopicArn=topic, Message="alarm")
     assert accepted.fetch(aws.url) == []
@@ -115,7 +115,7 @@ def _fast_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
 
 
 def test_delays_are_shorter_for_a_fast_clock(fast_aws: Aws) -> None:
-    """Of two messages delayed by ten minutes each, both are there after a second; the time of a text is fast too."""
+    """Two messages delayed by ten minutes arrive after a second. The time of a text message is fast too."""
     made = local_aws.create_resources(fast_aws.url)
     sqs, begun = fast_aws.client("sqs"), time.monotonic()
     sqs.send_message(QueueUrl=made.doorbells_url, MessageBody="one", DelaySeconds=600)
@@ -148,7 +148,7 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> int:
 
 
 def test_webhooks_are_kept(sink: WebhookSink) -> None:
-    """Where it would have gone, body, headers with the signature, activation; also of what is no JSON."""
+    """A webhook is kept with its real URL, body, headers and activation, even if it is not JSON."""
     headers = {"Opportune-Url": "https://crm.example/hook", "Idempotency-Key": "a3", "Opportune-Signature": "t=1,v1=ff"}
     assert post(sink.url, b'{"user": "ann"}', headers) == 204
     assert post(sink.url + "/path", b"\xff", {}) == 204
@@ -160,7 +160,7 @@ def test_webhooks_are_kept(sink: WebhookSink) -> None:
 
 
 def test_only_the_last_webhooks_are_kept(sink: WebhookSink) -> None:
-    """Two hundred; a GET is refused and not kept."""
+    """The last 200 are kept. A GET is rejected and not kept."""
     for number in range(MAX_KEPT + 3):
         post(sink.url, str(number).encode(), {})
     with pytest.raises(HTTPError, match="405"):
@@ -169,7 +169,7 @@ def test_only_the_last_webhooks_are_kept(sink: WebhookSink) -> None:
 
 
 def test_the_page_escapes_what_it_shows() -> None:
-    """Nothing that somebody else wrote becomes markup of the page, and a mail stays in its frame."""
+    """Nothing in a message becomes markup of the page, and an e-mail stays in its frame."""
     hostile = '"><script>alert(1)</script>'
     messages = [
         Accepted(1, channel, [hostile], hostile, hostile, hostile, hostile, hostile, hostile, {hostile: hostile})
@@ -182,7 +182,7 @@ def test_the_page_escapes_what_it_shows() -> None:
 
 
 def test_the_page_shows_the_newest_first_and_not_all() -> None:
-    """Two hundred of more; the count says so."""
+    """The page shows the newest 200, and the count says so."""
     page = outbox_page.render([Accepted(n, "sms", [f"+{n}"], text=f"text {n}") for n in range(1, 206)], nonce="n")
     assert page.count("<article") == 200
     assert "205 messages, the newest 200 shown" in page
@@ -191,12 +191,12 @@ def test_the_page_shows_the_newest_first_and_not_all() -> None:
 
 
 def test_a_doctype_stays_in_front() -> None:
-    """Otherwise a browser would show a mail in its mode for old pages."""
+    """Without a doctype in front, a browser would show the e-mail in quirks mode."""
     assert framed("<!DOCTYPE html><p>x") == '<!DOCTYPE html><base target="_blank"><p>x'
     assert framed("<p>x") == '<base target="_blank"><p>x'
 
 
 def test_json_is_made_readable() -> None:
-    """JSON gets line breaks, all else stays."""
+    """JSON is indented; other text stays."""
     assert readable('{"a":[1]}') == '{\n  "a": [\n    1\n  ]\n}'
     assert readable("{") == "{"

@@ -1,4 +1,4 @@
-"""The queue of deliveries: messages reach the function as on AWS, failures stay in the queue."""
+"""The queue of deliveries: messages reach the function as on AWS, and failed ones stay in the queue."""
 
 import contextlib
 import http.client
@@ -28,7 +28,7 @@ def aws_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def resources(aws_url: str) -> aws.Resources:
-    """Return fresh resources, whose failed messages come back within a test."""
+    """Return new resources; failed messages become visible again within a test."""
     connection = http.client.HTTPConnection(aws_url.removeprefix("http://"), timeout=5)
     with contextlib.closing(connection):
         connection.request("POST", "/moto-api/reset")
@@ -40,7 +40,7 @@ def resources(aws_url: str) -> aws.Resources:
 
 
 class RecordingEngager:
-    """A stand-in for the Engager's pool: keeps the records, answers by a rule."""
+    """A stand-in for the Engager's pool: it keeps the records and answers by a rule."""
 
     def __init__(self, rule: Callable[[list[dict[str, Any]]], InvocationResult]) -> None:
         self._rule = rule
@@ -55,13 +55,13 @@ class RecordingEngager:
             return self._rule(records)
 
     def bodies(self) -> list[str]:
-        """Return the bodies in the order of their arrival."""
+        """Return the bodies in order of arrival."""
         return [record["body"] for record in self.records]
 
 
 @pytest.fixture
 def mapping(aws_url: str, resources: aws.Resources) -> Iterator[Callable[[RecordingEngager], QueueMapping]]:
-    """Return a way to start a mapping to a function; all are stopped in the end."""
+    """Return a function that starts a mapping to a handler; all are stopped at the end."""
     started: list[QueueMapping] = []
 
     def start(invoke: RecordingEngager) -> QueueMapping:
@@ -91,7 +91,7 @@ Start = Callable[[RecordingEngager], QueueMapping]
 
 
 def test_records_have_the_format_of_aws(aws_url: str, resources: aws.Resources, mapping: Start) -> None:
-    """Each message arrives once with ids, attributes and source; drain waits until the queue is empty."""
+    """Each message arrives once, with ids, attributes and source. Drain waits until the queue is empty."""
     engager = RecordingEngager(lambda _: _failures())
     queue = mapping(engager)
     _send(aws_url, resources, *(f"m{n}" for n in range(10)))
@@ -107,7 +107,7 @@ def test_records_have_the_format_of_aws(aws_url: str, resources: aws.Resources, 
 
 
 def test_only_failed_items_come_back(aws_url: str, resources: aws.Resources, mapping: Start) -> None:
-    """Of a partly failed batch only the named messages are delivered again, with a higher count."""
+    """After a partial failure only the failed messages are delivered again, with a higher count."""
 
     def rule(records: list[dict[str, Any]]) -> InvocationResult:
         first = [r for r in records if r["attributes"]["ApproximateReceiveCount"] == "1"]
@@ -124,7 +124,7 @@ def test_only_failed_items_come_back(aws_url: str, resources: aws.Resources, map
 def test_an_error_keeps_the_whole_batch(
     aws_url: str, resources: aws.Resources, mapping: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After a function error or a throttle all messages stay; the log says why, and drain names them at its end."""
+    """After an error or a throttled call all messages stay. The log says why, and drain reports them."""
 
     def rule(records: list[dict[str, Any]]) -> InvocationResult:
         if "throttled" in {record["body"] for record in records}:
@@ -159,13 +159,13 @@ def test_an_error_keeps_the_whole_batch(
     ],
 )
 def test_answers_mean_what_they_mean_on_aws(payload: bytes, expected: set[str]) -> None:
-    """Nothing or an empty list is success of all; anything malformed is failure of all."""
+    """No list or an empty one means that all succeeded. A malformed answer means that all failed."""
     assert handled_ids(["a", "b"], InvocationResult(payload)) == expected
     assert handled_ids(["a", "b"], InvocationResult(payload, "Unhandled")) == set()
 
 
 def test_poison_messages_end_in_the_dead_letter_queue(aws_url: str, resources: aws.Resources, mapping: Start) -> None:
-    """A message that fails five times is moved away, and the queue drains."""
+    """A message that fails five times is moved to the dead-letter queue, and the queue drains."""
     sqs = aws.client("sqs", aws_url)
     sqs.set_queue_attributes(QueueUrl=resources.queue_url, Attributes={"VisibilityTimeout": "0"})
     engager = RecordingEngager(lambda records: _failures(*(record["messageId"] for record in records)))
@@ -177,7 +177,7 @@ def test_poison_messages_end_in_the_dead_letter_queue(aws_url: str, resources: a
 
 
 def test_empty_is_told_without_waiting(aws_url: str, resources: aws.Resources, mapping: Start) -> None:
-    """A message that waits or is in work counts, one that is delayed does not."""
+    """A message that waits or is in progress counts; a delayed one does not."""
     begun, finish = threading.Event(), threading.Event()
 
     def rule(_: list[dict[str, Any]]) -> InvocationResult:

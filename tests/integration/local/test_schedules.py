@@ -1,4 +1,4 @@
-"""One-time schedules on the laptop: carried out when due by the functions' clock, once, to their queue."""
+"""One-time schedules: each runs once, when it is due by the functions' clock, and sends to its queue."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -11,12 +11,12 @@ from tests.conftest import Aws
 
 NOON = 1_798_200_000_000  # 2026-12-25 12:00:00 UTC
 MINUTE = 60_000
-# More than one page of what the stand-in lists at a time.
+# More schedules than the stand-in lists on one page.
 MANY = 120
 
 
 class Desk:
-    """A group of schedules, their queue, and a clock that is set by hand."""
+    """A group of schedules, their queue, and a clock that tests set."""
 
     def __init__(self, aws: Aws) -> None:
         self.made = local_aws.create_resources(aws.url)
@@ -26,7 +26,7 @@ class Desk:
         self.schedules = OneTimeSchedules(self.scheduler, self.sqs, self.made.schedule_group, lambda: self.now)
 
     def create(self, name: str, due: int, **options: Any) -> None:
-        """Create a schedule that is due at *due* (ms since the epoch)."""
+        """Create a schedule that is due at *due* (ms)."""
         target = {
             "Arn": self.made.doorbells_arn,
             "RoleArn": local_aws.SCHEDULE_ROLE_ARN,
@@ -45,12 +45,12 @@ class Desk:
         self.scheduler.create_schedule(**given | options)
 
     def names(self) -> list[str]:
-        """Return the names of the schedules that are there."""
+        """Return the names of the existing schedules."""
         pages = self.scheduler.get_paginator("list_schedules").paginate(GroupName=self.made.schedule_group)
         return [each["Name"] for page in pages for each in page["Schedules"]]
 
     def received(self, url: str | None = None) -> list[str]:
-        """Take the bodies of all messages of a queue, by default the doorbells."""
+        """Receive and delete all messages of a queue, by default the doorbells; return their bodies."""
         bodies: list[str] = []
         queue = url or self.made.doorbells_url
         while messages := self.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
@@ -66,7 +66,7 @@ def _desk(aws: Aws) -> Desk:
 
 
 def test_what_is_due_is_sent_and_deleted(desk: Desk) -> None:
-    """Not a millisecond before its time; then its input is in the queue, it is gone, and never comes again."""
+    """A schedule does not run early. When it is due, its input is sent once and it is deleted."""
     desk.create("soon", NOON + MINUTE)
     desk.create("later", NOON + 2 * MINUTE)
     desk.now = NOON + MINUTE - 1
@@ -81,14 +81,14 @@ def test_what_is_due_is_sent_and_deleted(desk: Desk) -> None:
 
 
 def test_what_is_long_past_is_sent_at_once(desk: Desk) -> None:
-    """A schedule whose time passed before it was made is late, not lost."""
+    """A schedule that was already past when it was created runs late."""
     desk.create("late", NOON - 24 * 60 * MINUTE)
     assert desk.schedules.run_due() == 1
     assert desk.received() == ["ring late"]
 
 
 def test_a_time_zone_is_kept(desk: Desk) -> None:
-    """13:00 in Berlin is noon in UTC in winter."""
+    """13:00 in Berlin is 12:00 UTC in winter."""
     berlin = {"ScheduleExpression": "at(2026-12-25T13:00:00)", "ScheduleExpressionTimezone": "Europe/Berlin"}
     desk.create("berlin", 0, **berlin)
     desk.now = NOON - 1
@@ -98,7 +98,7 @@ def test_a_time_zone_is_kept(desk: Desk) -> None:
 
 
 def test_a_cancelled_one_does_not_ring(desk: Desk) -> None:
-    """Also not when it was seen before it was deleted."""
+    """A deleted schedule does not run, even if it was read before."""
     desk.create("cancelled", NOON + MINUTE)
     desk.schedules.run_due()
     desk.scheduler.delete_schedule(GroupName=desk.made.schedule_group, Name="cancelled")
@@ -108,7 +108,7 @@ def test_a_cancelled_one_does_not_ring(desk: Desk) -> None:
 
 
 def test_a_disabled_one_does_not_ring(desk: Desk) -> None:
-    """It stays where it is."""
+    """A disabled schedule stays."""
     desk.create("off", NOON, State="DISABLED")
     assert desk.schedules.run_due() == 0
     assert desk.received() == []
@@ -116,7 +116,7 @@ def test_a_disabled_one_does_not_ring(desk: Desk) -> None:
 
 
 def test_without_the_action_it_stays_and_rings_once(desk: Desk) -> None:
-    """AWS keeps a schedule that was carried out, unless it says that it is to be deleted."""
+    """AWS keeps a schedule after its run unless ActionAfterCompletion says DELETE."""
     desk.create("kept", NOON, ActionAfterCompletion="NONE")
     assert [desk.schedules.run_due(), desk.schedules.run_due()] == [1, 0]
     assert desk.received() == ["ring kept"]
@@ -124,7 +124,7 @@ def test_without_the_action_it_stays_and_rings_once(desk: Desk) -> None:
 
 
 def test_a_new_one_under_an_old_name_rings(desk: Desk) -> None:
-    """Whoever made it anew meant it."""
+    """A schedule that is created again under the same name runs again."""
     desk.create("again", NOON)
     desk.schedules.run_due()
     desk.create("again", NOON + MINUTE)
@@ -134,7 +134,7 @@ def test_a_new_one_under_an_old_name_rings(desk: Desk) -> None:
 
 
 def test_what_cannot_be_sent_is_kept_as_dead(desk: Desk) -> None:
-    """The input of a schedule for a queue that is gone lies in its dead-letter queue, and the others go on."""
+    """If the queue is missing, the input goes to the dead-letter queue, and other schedules run."""
     gone = {
         "Arn": local_aws.queue_arn("gone"),
         "RoleArn": local_aws.SCHEDULE_ROLE_ARN,
@@ -150,7 +150,7 @@ def test_what_cannot_be_sent_is_kept_as_dead(desk: Desk) -> None:
 
 
 def test_what_cannot_be_read_hinders_no_other(desk: Desk) -> None:
-    """The stand-in takes expressions that AWS refuses."""
+    """One invalid expression, which AWS would refuse, does not stop the others."""
     desk.create("a-nonsense", NOON, ScheduleExpression="at(nonsense)")
     desk.create("b-fine", NOON)
     assert desk.schedules.run_due() == 1
@@ -158,7 +158,7 @@ def test_what_cannot_be_read_hinders_no_other(desk: Desk) -> None:
 
 
 def test_all_pages_are_looked_at(desk: Desk) -> None:
-    """The list comes in pages; none is left out."""
+    """Schedules on all pages of the list run."""
     for number in range(MANY):
         desk.create(f"n-{number:03}", NOON)
     assert desk.schedules.run_due() == MANY
@@ -166,7 +166,7 @@ def test_all_pages_are_looked_at(desk: Desk) -> None:
 
 
 def test_a_stand_in_that_is_away_ends_nothing(desk: Desk) -> None:
-    """The look of this second fails; the next one is made all the same."""
+    """When the stand-in does not respond, one check fails and the next one works."""
     away = local_aws.client("scheduler", "http://127.0.0.1:9")
     OneTimeSchedules(away, desk.sqs, desk.made.schedule_group, lambda: NOON)(b"")
     desk.create("soon", NOON)
@@ -179,7 +179,7 @@ def test_a_stand_in_that_is_away_ends_nothing(desk: Desk) -> None:
     [("at(2026-12-25T12:00:00)", "UTC"), ("at(2026-12-25T07:00:00)", "America/New_York")],
 )
 def test_expressions_are_times(expression: str, zone: str) -> None:
-    """``at(…)`` is a time in its zone."""
+    """``at(…)`` is a time in its time zone."""
     assert at_ms(expression, zone) == NOON
 
 
@@ -193,6 +193,6 @@ def test_expressions_are_times(expression: str, zone: str) -> None:
     ],
 )
 def test_what_aws_would_refuse_is_an_error(expression: str, zone: str) -> None:
-    """Neither another kind of expression nor an unknown zone is taken for a time."""
+    """Other expressions and unknown time zones are errors."""
     with pytest.raises(ValueError, match=r".+"):
         at_ms(expression, zone)

@@ -1,4 +1,4 @@
-"""The whole local stack with small functions: up, found by others, drained, and gone."""
+"""The whole local stack with small functions: started, found by commands, drained and stopped."""
 
 import contextlib
 import http.client
@@ -115,7 +115,7 @@ def _post(stack: Stack, path: str, body: str) -> tuple[int, Any]:
 
 
 def test_a_request_travels_through_all_functions(stack: Stack) -> None:
-    """HTTP → Gateway → Decider → SQS → Engager → SES, with real boto3 clients all the way."""
+    """HTTP → Gateway → Decider → SQS → Engager → SES, with real boto3 clients."""
     status, settings = _post(stack, "/v1/track", "ann@site.test")
     assert status == 200
     stack.drain(20)
@@ -124,11 +124,11 @@ def test_a_request_travels_through_all_functions(stack: Stack) -> None:
     assert settings["OPPORTUNE_MONGODB_URL"] == stack.mongodb_url
     assert settings["OPPORTUNE_POLL_SECONDS"] == "1"
     assert settings["OPPORTUNE_EXTRA"] == "1"
-    assert "OPPORTUNE_DECIDER_FUNCTION" not in settings, "only the Gateway is told that"
+    assert "OPPORTUNE_DECIDER_FUNCTION" not in settings, "only the Gateway gets that"
 
 
 def test_each_function_gets_what_it_declares(stack: Stack) -> None:
-    """Doorbells and schedules for the Decider; links, webhooks and one secret for Engager and Preferences."""
+    """The Decider gets doorbells and schedules; Engager and Preferences get links, webhooks and one secret."""
     _, decider = _post(stack, "/v1/track", "eve@site.test")
     assert decider["OPPORTUNE_DOORBELLS_QUEUE_URL"] == stack.doorbells_url
     assert decider["OPPORTUNE_DOORBELLS_QUEUE_ARN"].endswith(":doorbells")
@@ -150,7 +150,7 @@ def test_each_function_gets_what_it_declares(stack: Stack) -> None:
 
 
 def test_a_doorbell_wakes_the_decider_and_a_drain_waits_for_it(stack: Stack) -> None:
-    """Doorbell → Decider → delivery → Engager: all of it is done when the drain returns; what is delayed is not."""
+    """A drain waits for doorbell → Decider → delivery → Engager, but not for delayed messages."""
     sqs = aws.client("sqs", stack.aws_url)
     for delay_s, to in [(0, "rung@site.test"), (900, "delayed@site.test")]:
         sqs.send_message(QueueUrl=stack.doorbells_url, MessageBody=to, DelaySeconds=delay_s)
@@ -161,7 +161,7 @@ def test_a_doorbell_wakes_the_decider_and_a_drain_waits_for_it(stack: Stack) -> 
 
 
 def test_the_engager_sweeps(stack: Stack) -> None:
-    """Every second; what it then sends is in the outbox."""
+    """The Engager is swept every second, and the outbox has what it sends."""
     deadline = time.monotonic() + 20
     while not stack.accepted("sms"):
         assert time.monotonic() < deadline
@@ -170,7 +170,7 @@ def test_the_engager_sweeps(stack: Stack) -> None:
 
 
 def test_the_outbox_has_all_channels(stack: Stack) -> None:
-    """Mail, push and webhook, in order of time: in the stack, on its page, and on the command line."""
+    """E-mail, push and webhook are in order: in the stack, on its page and in the command."""
     _post(stack, "/v1/track", "zoe@site.test")
     stack.drain(20)
     endpoint = stack.push_endpoint("device")
@@ -199,7 +199,7 @@ def test_the_outbox_has_all_channels(stack: Stack) -> None:
 
 
 def test_a_fast_clock_is_everywhere(stack: Stack, handlers: Path, tmp_path: Path) -> None:
-    """At speed 600 a schedule that is due in ten minutes rings within seconds; functions and outbox have that clock."""
+    """At speed 600 a schedule due in ten minutes runs within seconds; functions and outbox use that clock."""
     functions = {name: function for name, function in _functions(handlers).items() if name in ("decider", "engager")}
     begun = time.monotonic()
     with Stack(
@@ -229,7 +229,7 @@ def test_a_fast_clock_is_everywhere(stack: Stack, handlers: Path, tmp_path: Path
         while not (rung := [mail for mail in fast.outbox() if mail["to"] == ["bell@site.test"]]):
             assert time.monotonic() < begun + 60
             time.sleep(0.05)
-        # The schedule itself knows only whole seconds.
+        # A schedule has only whole seconds.
         assert due - 1000 <= rung[0]["at"] <= fast.clock()
 
 
@@ -244,7 +244,7 @@ def test_other_programs_find_the_running_stack(stack: Stack) -> None:
 
 
 def test_a_second_stack_is_refused(stack: Stack, handlers: Path) -> None:
-    """The message names process and URL of the first, which goes on."""
+    """The error names process and URL of the first stack, which keeps running."""
     with pytest.raises(LocalStackError, match=f"process {os.getpid()}, {stack.http_url}"):
         Stack(state_dir=stack.state_dir, functions=_functions(handlers)).start()
     assert running_stack(stack.state_dir) is not None
@@ -252,7 +252,7 @@ def test_a_second_stack_is_refused(stack: Stack, handlers: Path) -> None:
 
 
 def test_a_busy_port_is_reported_and_nothing_is_left(handlers: Path, tmp_path: Path) -> None:
-    """The message names the port; state file and run folder are gone."""
+    """The error names the port. State file and run folder are deleted."""
     with socket.socket() as busy:
         busy.bind((HOST, 0))
         busy.listen()
@@ -263,7 +263,7 @@ def test_a_busy_port_is_reported_and_nothing_is_left(handlers: Path, tmp_path: P
 
 
 def test_a_function_that_cannot_start_stops_the_stack(stack: Stack, tmp_path: Path) -> None:
-    """The failure names the function; every process that was started is gone."""
+    """The error names the function, and all started processes are stopped."""
     told: list[tuple[str, str]] = []
     broken = Stack(
         state_dir=tmp_path,
@@ -282,7 +282,7 @@ def test_a_function_that_cannot_start_stops_the_stack(stack: Stack, tmp_path: Pa
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_way_to_end_leaves_processes(stack: Stack, handlers: Path, tmp_path: Path, number: signal.Signals) -> None:
-    """However the program ends, its children end too; the next stack starts in the same folder."""
+    """However the program ends, its subprocesses end too, and the next stack starts in the same folder."""
     command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path), str(handlers), stack.redis_url]
     with subprocess.Popen([*command, stack.mongodb_url], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as other:
         assert other.stdout is not None
@@ -306,7 +306,7 @@ def test_no_way_to_end_leaves_processes(stack: Stack, handlers: Path, tmp_path: 
 
 
 def test_stop_leaves_only_the_logs(stack: Stack) -> None:
-    """After the stop (the last test of this file) no process runs and only the logs are there."""
+    """After the stop, in the last test of this file, no process runs and only the logs remain."""
     children = recorded(stack.run_dir)
     stack.stop()
     stack.stop()

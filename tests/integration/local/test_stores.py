@@ -1,4 +1,4 @@
-"""Valkey and mongod of the local stack: they come up, work as we need them, and go down."""
+"""Valkey and mongod of the local stack start, work as the functions need, and stop."""
 
 import os
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ from opportune.system.subprocesses import Subprocesses
 
 @pytest.fixture
 def subprocesses(tmp_path: Path) -> Iterator[Subprocesses]:
-    """Return the subprocesses of a run of their own."""
+    """Return the subprocesses of a run."""
     with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as family:
         yield family
 
 
 def test_valkey_serves_until_it_is_stopped(subprocesses: Subprocesses) -> None:
-    """A started Valkey answers at its URL, keeps nothing on disk, and is gone after the stop."""
+    """Valkey responds at its URL, keeps nothing on disk, and is gone after the stop."""
     url = valkey.start(subprocesses)
     client = redis.Redis.from_url(url)
     assert client.set("a", "b")
@@ -38,7 +38,7 @@ def test_valkey_serves_until_it_is_stopped(subprocesses: Subprocesses) -> None:
 
 
 def test_redis_on_path_does_not_take_the_place_of_valkey(tmp_path: Path) -> None:
-    """Whoever has Redis besides runs on Valkey all the same; a Valkey of his own comes first."""
+    """An installed Redis changes nothing, but an installed Valkey comes first."""
     path = str(tmp_path)
     from_wheel = valkey.find_server(path)
     (tmp_path / "redis-server").touch(0o755)
@@ -48,7 +48,7 @@ def test_redis_on_path_does_not_take_the_place_of_valkey(tmp_path: Path) -> None
 
 
 def test_a_given_redis_url_wins(subprocesses: Subprocesses) -> None:
-    """A server that already runs is used and none is started."""
+    """A server that already runs is used, and none is started."""
     url = valkey.start(subprocesses)
     before = len(recorded(subprocesses.run_dir))
     assert valkey.start(subprocesses, url=url) == url
@@ -56,14 +56,14 @@ def test_a_given_redis_url_wins(subprocesses: Subprocesses) -> None:
 
 
 def test_a_given_url_that_does_not_answer_is_named(subprocesses: Subprocesses) -> None:
-    """A wrong URL is reported, with the URL."""
+    """The error names the wrong URL."""
     url = f"redis://127.0.0.1:{free_port()}/0"
     with pytest.raises(LocalStackError, match=url):
         valkey.start(subprocesses, url=url)
 
 
 def test_cluster_shares_all_slots(subprocesses: Subprocesses) -> None:
-    """Three masters form a cluster that a cluster client can write to in every slot range."""
+    """Three masters form a cluster, and a cluster client can write to every slot range."""
     cluster = valkey.start_cluster(subprocesses)
     client = RedisCluster.from_url(cluster.url)
     for number in range(60):
@@ -76,7 +76,7 @@ def test_cluster_shares_all_slots(subprocesses: Subprocesses) -> None:
 
 
 def test_mongod_is_a_primary_until_it_is_stopped(subprocesses: Subprocesses) -> None:
-    """A started mongod takes majority writes and transactions, and is gone after the stop."""
+    """Mongod accepts majority writes and transactions, and is gone after the stop."""
     url = mongod.start(subprocesses)
     with pymongo.MongoClient[dict[str, Any]](url, serverSelectionTimeoutMS=2000) as client:
         rows = client.get_database("test", write_concern=pymongo.WriteConcern("majority")).rows
@@ -90,7 +90,7 @@ def test_mongod_is_a_primary_until_it_is_stopped(subprocesses: Subprocesses) -> 
 
 
 def test_mongod_without_its_run_bit_is_made_runnable(tmp_path: Path, subprocesses: Subprocesses) -> None:
-    """The program from the wheel is found even when its run bit was lost."""
+    """The program from the wheel works although its executable bit is lost."""
     program = tmp_path / "mongod"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o644)

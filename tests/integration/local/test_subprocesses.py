@@ -1,4 +1,4 @@
-"""Children of a run: ready or reported, stopped, and never left behind by a killed parent."""
+"""Subprocesses of a run: ready or reported, stopped, and never left behind by a killed parent."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def _until(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
 
 
 def _killed_run(state_dir: Path, *, watchdog_too: bool) -> tuple[Path, list[Process]]:
-    """Start a parent with one child, kill the parent with SIGKILL; return its run folder and subprocesses."""
+    """Start a parent with one subprocess and kill the parent; return its run folder and its processes."""
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(state_dir)], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     assert parent.stdout.readline() == b"up\n"
@@ -52,14 +52,14 @@ def _killed_run(state_dir: Path, *, watchdog_too: bool) -> tuple[Path, list[Proc
 
 
 def test_the_watchdog_cleans_up_after_a_killed_parent(tmp_path: Path) -> None:
-    """After SIGKILL of the parent its subprocesses end and its run folder goes, without a next start."""
+    """When the parent is killed, its subprocesses end and its run folder is deleted, without another start."""
     run_dir, left = _killed_run(tmp_path, watchdog_too=False)
     assert _until(lambda: not any(process.alive() for process in left))
     assert _until(lambda: not run_dir.exists())
 
 
 def test_the_next_start_cleans_up_if_the_watchdog_was_killed_too(tmp_path: Path) -> None:
-    """What outlived parent and watchdog is stopped by the recorded pid and start time, and reported."""
+    """What outlived parent and watchdog is found by pid and start time, stopped and reported."""
     run_dir, left = _killed_run(tmp_path, watchdog_too=True)
     assert left[1].alive()
     (line,) = sweep_dead_runs(tmp_path)
@@ -70,7 +70,7 @@ def test_the_next_start_cleans_up_if_the_watchdog_was_killed_too(tmp_path: Path)
 
 
 def test_a_live_run_is_left_alone(tmp_path: Path) -> None:
-    """The folder of a run whose owner lives is not swept."""
+    """The sweep leaves a run alone while its owner lives."""
     with Subprocesses(tmp_path / "run-1", tmp_path / "logs", os.environ) as subprocesses:
         child = subprocesses.start("sleeper", SLEEP)
         assert sweep_dead_runs(tmp_path) == []
@@ -78,7 +78,7 @@ def test_a_live_run_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_reused_pid_is_not_touched(tmp_path: Path) -> None:
-    """A process with a recorded pid but another start time survives the sweep."""
+    """The sweep leaves a process alone that has a recorded pid but another start time."""
     with subprocess.Popen(SLEEP) as bystander:
         run_dir = tmp_path / "run-2"
         run_dir.mkdir()
@@ -89,7 +89,7 @@ def test_a_reused_pid_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_stop_ends_also_a_child_that_ignores_sigterm(tmp_path: Path) -> None:
-    """SIGKILL follows SIGTERM after the grace time."""
+    """SIGKILL follows SIGTERM after the grace period."""
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
     )
@@ -103,7 +103,7 @@ def test_stop_ends_also_a_child_that_ignores_sigterm(tmp_path: Path) -> None:
 
 
 def test_a_child_that_ends_while_starting_is_reported_with_its_log(tmp_path: Path) -> None:
-    """The error carries the exit code and the last lines of the log."""
+    """The error has the exit code and the last lines of the log."""
     with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as subprocesses:
         child = subprocesses.start("broken", [sys.executable, "-c", "raise SystemExit('no luck')"])
         with pytest.raises(LocalStackError, match=r"(?s)exit code 1.*no luck"):
@@ -111,7 +111,7 @@ def test_a_child_that_ends_while_starting_is_reported_with_its_log(tmp_path: Pat
 
 
 def test_a_child_that_is_never_ready_is_reported(tmp_path: Path) -> None:
-    """Waiting has an end."""
+    """The wait times out."""
     with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as subprocesses:
         child = subprocesses.start("slow", SLEEP)
         with pytest.raises(LocalStackError, match=r"not ready after 0\.1 s"):
@@ -119,7 +119,7 @@ def test_a_child_that_is_never_ready_is_reported(tmp_path: Path) -> None:
 
 
 def test_children_see_neither_aws_profile_nor_proxy(tmp_path: Path) -> None:
-    """Only a few named variables of the caller's environment reach a child."""
+    """Subprocesses get only a few named variables of the caller's environment."""
     environ = {**os.environ, "AWS_PROFILE": "work", "HTTP_PROXY": "http://proxy", "OPPORTUNE_REDIS_URL": "x"}
     with Subprocesses(tmp_path / "run", tmp_path / "logs", environ) as subprocesses:
         shown = "import os; print(' '.join(os.environ))"

@@ -1,4 +1,4 @@
-"""What every command prints where nobody looks at a screen."""
+"""What commands print to a pipe."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ def opportune(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str
 
 
 def test_an_error_is_one_line_in_a_pipe(tmp_path: Path) -> None:
-    """Whoever searches a log finds all of it; it says where a system was looked for."""
+    """A search in a log finds the whole message, which says where the command looked for a system."""
     done = opportune(tmp_path, "versions")
     assert done.returncode == 2
     assert done.stderr == (
@@ -29,13 +29,13 @@ def test_an_error_is_one_line_in_a_pipe(tmp_path: Path) -> None:
 
 
 def test_what_to_do_next_can_be_pasted(tmp_path: Path) -> None:
-    """Also where the folder has a space in its name."""
+    """The command is quoted if the folder's name has a space."""
     assert "`opportune check 'Mein Laden'`" in opportune(tmp_path, "init", "Mein Laden").stdout
     assert opportune(tmp_path, "check", "Mein Laden").returncode == 0
 
 
 def test_a_bar_leaves_nothing_in_a_pipe() -> None:
-    """It is for a screen; an empty line is not."""
+    """A progress bar is for a terminal; even an empty line would be too much."""
     code = "from opportune.cli.output import bytes_bar, progress_bar\nwith progress_bar() as bar: bar.add_task('x')\n"
     code += "with bytes_bar('x') as progress: progress(1, 2)"
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
@@ -43,7 +43,7 @@ def test_a_bar_leaves_nothing_in_a_pipe() -> None:
 
 
 def test_no_reason_is_cut_off_on_a_narrow_screen() -> None:
-    """It is what somebody then gives to --reason."""
+    """Users copy the reason to --reason."""
     row = Delivery("1", "demo", "a-user", "a-campaign", "email", "failed_final", 0, 0, reason="no_customer_address")
     written = StringIO()
     console = Console(width=60, file=written)

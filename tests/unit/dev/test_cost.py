@@ -1,4 +1,4 @@
-"""What a stack costs: the sums, and that they are of this template."""
+"""The cost of a stack: the sums, and that they match the template."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -20,13 +20,13 @@ def resources(file: str) -> list[Any]:
     return list(YAML().load((ROOT / file).read_text(encoding="utf-8"))["Resources"].values())
 
 
-def counted(made: Callable[[str], bool]) -> Counter[str]:
-    """Return how many resources of each type the stack has under the conditions that are *made*."""
-    return Counter(each["Type"] for each in resources("template.yaml") if made(each.get("Condition", "")))
+def counted(included: Callable[[str], bool]) -> Counter[str]:
+    """Count the resources by type, of those whose condition *included* accepts."""
+    return Counter(each["Type"] for each in resources("template.yaml") if included(each.get("Condition", "")))
 
 
 def test_the_number_of_alarms_and_secrets_is_that_of_the_template() -> None:
-    """Whoever adds an alarm adds its price; the address of MongoDB is a secret besides. The store is serverless."""
+    """A new alarm or secret adds its price. MongoDB's address is one more secret. The store is serverless."""
     always = counted(lambda condition: condition not in (*FRONT, "StateStoreHasNodes"))
     front = counted(lambda condition: condition in FRONT)
     assert always["AWS::CloudWatch::Alarm"] == cost.ALARMS
@@ -36,26 +36,26 @@ def test_the_number_of_alarms_and_secrets_is_that_of_the_template() -> None:
 
 
 def test_the_number_of_rules_and_alarms_of_the_guard_is_that_of_its_template() -> None:
-    """AWS WAF is paid for by the rule."""
+    """AWS WAF charges for each rule."""
     (acl,) = (each for each in resources("web-acl.yaml") if each["Type"] == "AWS::WAFv2::WebACL")
     assert len(acl["Properties"]["Rules"]) == cost.GUARD_RULES
     assert sum(each["Type"] == "AWS::CloudWatch::Alarm" for each in resources("web-acl.yaml")) == cost.GUARD_ALARMS
 
 
 def test_lambda_for_a_million_events() -> None:
-    """By hand: irrelevant events alone, 1.3 ms of the Gateway on 0.29 of a processor, 0.5 GB, and one call each."""
+    """By hand, for irrelevant events: 1.3 ms of the Gateway on 0.29 of a processor, 0.5 GB, and one call each."""
     by_hand = 1.3e-3 * 1e6 * (1769 / 512) * 0.5 * 0.0000133334 + 0.20
     assert cost.functions(0, 0) == pytest.approx(by_hand)
     assert cost.functions(1, 0) > cost.functions(0.1, 0) > cost.functions(0, 0)
 
 
 def test_the_tables_fit_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """Eighty columns, with a sum; nonsense is a line of help and exit code 2."""
+    """The tables fit 80 columns and have a total. Invalid arguments print the usage and exit with 2."""
     shown = StringIO()
     console = Console(file=shown, width=80)
     assert cost.main(["10", "0.1", "0.001"], console) == 0
     assert all(len(line) <= 80 for line in shown.getvalue().splitlines())
-    assert "together" in shown.getvalue()
+    assert "total" in shown.getvalue()
     assert cost.PRICES_AT in shown.getvalue()
     assert cost.main(["much"], console) == 2
     assert "usage" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The site tag: built from its sources, small, and served so that browsers keep what they may keep."""
+"""The site tag: built from its sources, small, and served with the right caching."""
 
 import gzip
 import json
@@ -20,15 +20,15 @@ def _built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_tag_keeps_within_its_budgets() -> None:
-    """Loader, core and renderer, in bytes as they travel."""
-    _, files = build.made()
+    """Loader, core and renderer keep within their budgets, in compressed bytes."""
+    _, files = build.compressed_files()
     assert files.keys() == build.BUDGETS.keys()
     sizes = {file: len(packed) for file, packed in files.items()}
     assert {file: size for file, size in sizes.items() if size > build.BUDGETS[file]} == {}
 
 
 def test_the_same_sources_make_the_same_files(tmp_path: Path, built: Path) -> None:
-    """Version and bytes depend on nothing but the sources, so a rebuild changes no address."""
+    """Version and bytes depend only on the sources, so a rebuild changes no address."""
     again = tmp_path / "again"
     build.build(again)
     listed = [path.relative_to(built) for path in built.rglob("*.gz")]
@@ -37,7 +37,7 @@ def test_the_same_sources_make_the_same_files(tmp_path: Path, built: Path) -> No
 
 
 def test_a_build_removes_what_was_built_before(tmp_path: Path) -> None:
-    """One version lies there, the one that the loader names."""
+    """Only the version that the loader names remains."""
     (tmp_path / "0123").mkdir()
     version = build.build(tmp_path)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [version]
@@ -45,8 +45,8 @@ def test_a_build_removes_what_was_built_before(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_to_fill_in() -> None:
-    """The places that a build fills are filled, in all files."""
-    for packed in build.made()[1].values():
+    """The build replaces the placeholders in all files."""
+    for packed in build.compressed_files()[1].values():
         text = gzip.decompress(packed).decode()
         assert not [word for word in ("{css}", "{core}", "{render}", "{version}") if word in text]
 
@@ -57,7 +57,7 @@ def ask(built: Path, path: str, **headers: str) -> dict[str, Any]:
 
 
 def test_the_loader_is_asked_for_again_after_minutes(built: Path) -> None:
-    """It is short-lived: it says which version of the others is the current one."""
+    """The loader is cached for minutes only, because it names the current version of the other files."""
     response = ask(built, "/tag.js")
     assert (response["statusCode"], response["isBase64Encoded"]) == (200, False)
     assert response["headers"]["Content-Type"] == "text/javascript; charset=utf-8"
@@ -67,7 +67,7 @@ def test_the_loader_is_asked_for_again_after_minutes(built: Path) -> None:
 
 @pytest.mark.parametrize("file", ["core.js", "render.js"])
 def test_what_it_loads_is_kept_for_ever(built: Path, file: str) -> None:
-    """A file with its version in the address never changes; it is sent packed, and any origin may read it."""
+    """A file with its version in the address never changes. It is sent compressed, and any origin may read it."""
     version = Tag.load(built).version
     response = ask(built, f"/tag/{version}/{file}", **{"accept-encoding": "gzip, br", "origin": "https://shop.example"})
     headers = response["headers"]
@@ -78,7 +78,7 @@ def test_what_it_loads_is_kept_for_ever(built: Path, file: str) -> None:
 
 
 def test_a_page_with_yesterdays_loader_gets_todays_files(built: Path) -> None:
-    """An address of another version is answered too, but not for ever."""
+    """An address of another version works too, but is not cached forever."""
     response = ask(built, "/tag/0123456789abcdef/core.js")
     assert response["statusCode"] == 200
     assert "immutable" not in response["headers"]["Cache-Control"]
@@ -86,13 +86,13 @@ def test_a_page_with_yesterdays_loader_gets_todays_files(built: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/tag/0123/other.js", "/tag/0123/tag.js", "/tag/0123/..%2Fapp.py", "/tag/core.js"])
 def test_nothing_else_is_served(built: Path, path: str) -> None:
-    """Only the files of the build have an address."""
+    """Only the built files have an address."""
     response = ask(built, path)
     assert (response["statusCode"], json.loads(response["body"])["code"]) == (404, "not_found")
 
 
 def test_a_deployment_without_the_tag_says_so(tmp_path: Path) -> None:
-    """The code and the message name the cause and the remedy; events are taken all the same."""
+    """The error names cause and remedy. Events are still accepted."""
     answer = json.loads(ask(tmp_path, "/tag.js")["body"])
     assert answer["code"] == "tag_not_built"
     assert "make build" in answer["message"]

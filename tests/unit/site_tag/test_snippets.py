@@ -1,4 +1,4 @@
-"""The snippets of `opportune tags`: values in every language, keys and endpoints where they are known."""
+"""The snippets of `opportune tags`: values in each language, and keys and endpoints that are known."""
 
 import ast
 import json
@@ -40,12 +40,12 @@ def only(*events: dict[str, Any], **options: Any) -> EventTags:
 
 
 def code(found: EventTags, name: str) -> str:
-    """Return one of its snippets."""
+    """Return the code of the snippet *name*."""
     return next(each.code for each in (*found.browser, *found.server) if each.id == name)
 
 
 def test_every_attribute_has_an_example_of_its_type() -> None:
-    """The one that is defined, the first that is possible, or one that is plainly made up; dots are objects."""
+    """The example is the defined one, the first possible one, or one that is clearly made up. Dots make objects."""
     bought = event(
         sku="text",
         amount={"type": "number", "example": 9.5},
@@ -78,43 +78,43 @@ def test_every_attribute_has_an_example_of_its_type() -> None:
     ],
 )
 def test_values_are_written_as_people_write_them(value: Any, in_javascript: str, in_python: str) -> None:
-    """In each language, and never so that they end the element around them."""
+    """Values are written in each language and never end the element around them."""
     assert javascript(value) == in_javascript
     assert python(value) == in_python
     assert ast.literal_eval(python(value)) == value
 
 
 def test_html_says_what_it_can() -> None:
-    """Text that looks like something else is in quotes; capitals, lists and objects are left to JavaScript."""
-    said, unsaid = data_attributes(
+    """Text that looks like another type is quoted. Capitals, lists and objects are left to JavaScript."""
+    expressed, unsupported = data_attributes(
         {"sku": "007", "code": "12", "flag": "true", "n": 1.5, "on": False, "Name": "x", "l": []}
     )
-    assert said == {
+    assert expressed == {
         "data-prop-sku": "007",
         "data-prop-code": '"12"',
         "data-prop-flag": '"true"',
         "data-prop-n": "1.5",
         "data-prop-on": "false",
     }
-    assert sorted(unsaid) == ["Name", "l"]
+    assert sorted(unsupported) == ["Name", "l"]
 
 
 def test_what_html_cannot_say_is_told() -> None:
-    """The note names the attributes, and how else."""
+    """The note names the attributes and the alternative."""
     found = only({"name": "bought", "attributes": {"Name": "text", "items": "list", "sku": "text"}})
     assert found.browser[0].code == '<button data-event="bought" data-prop-sku="SKU">…</button>'
-    assert found.browser[0].note == "HTML cannot say Name, items: where they count, call JavaScript."
+    assert found.browser[0].note == "HTML cannot express Name, items. If you need them, use JavaScript."
 
 
 def test_the_element_is_the_one_that_is_meant() -> None:
-    """Clicked, submitted or seen; page and selector come along."""
+    """The element fits click, submit or view. Page and selector are included."""
     found = only({"name": "sent", "tag": {"page": "/contact", "selector": "#form", "on": "submit"}})
     assert code(found, "attributes") == '<form data-event="sent" data-event-on="submit">…</form>'
     assert (found.page, found.selector) == ("/contact", "#form")
 
 
 def test_odd_names_and_values_stay_what_they_are() -> None:
-    """A shell and Python read back exactly what is meant, whatever characters are in it."""
+    """A shell and Python read the same values back, whatever characters they contain."""
     found = only({"name": ODD, "attributes": {"note": {"type": "text", "example": ODD}}})
     meant = {"userId": "USER-ID", "event": ODD, "properties": {"note": ODD}}
     words = shlex.split(code(found, "curl"))
@@ -125,7 +125,7 @@ def test_odd_names_and_values_stay_what_they_are() -> None:
 
 
 def test_keys_and_endpoint_are_filled_in_where_they_are_known() -> None:
-    """A public key as it is, a secret one as the variable that holds it; what is not known is named."""
+    """A public key appears itself, a secret one as its variable. Unknown values are listed."""
     known = tags(definitions({"name": "bought"}), "https://e.example")
     assert known.script.code == '<script async src="https://e.example/tag.js" data-key="wk_public"></script>'
     assert known.missing == {}
@@ -139,7 +139,7 @@ def test_keys_and_endpoint_are_filled_in_where_they_are_known() -> None:
 
 
 def test_an_event_that_is_not_defined_is_named() -> None:
-    """With those that are; and a site without any is told how to have one."""
+    """The error lists the defined events. For a site without events it says how to define one."""
     with pytest.raises(InvalidRequest, match="no event 'sold'; defined: bought"):
         tags(definitions({"name": "bought"}), None, "sold")
     with pytest.raises(InvalidRequest, match="no event is defined"):
@@ -147,7 +147,7 @@ def test_an_event_that_is_not_defined_is_named() -> None:
 
 
 def test_the_command_prints_code_that_can_be_copied(tmp_path: Path) -> None:
-    """No line is broken at the width of the screen; programs get the same as JSON, and a page is written."""
+    """No line is wrapped on a narrow screen. JSON has the same code, and a page is written."""
     folder = ROOT / "campaigns" / "demo"
 
     def run(*arguments: str) -> str:
@@ -169,7 +169,7 @@ def test_the_command_prints_code_that_can_be_copied(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_one_clear_line(tmp_path: Path) -> None:
-    """An unknown event, no folder, and a page that cannot be written."""
+    """The mistakes: an unknown event, a missing folder, a page that cannot be written, and a bad URL."""
     folder = str(ROOT / "campaigns" / "demo")
     for arguments, says in (
         ([folder, "sold"], "no event 'sold'"),

@@ -1,11 +1,11 @@
-"""How the command line connects."""
+"""How commands connect to MongoDB."""
 
 from opportune.system import connection
 from refresher.parts import LONGEST_PART_MS
 
 
 def test_it_waits_for_what_takes_long() -> None:
-    """Longer than MongoDB itself lets a part of a refresh take: a function's few seconds would end large refreshes."""
+    """The timeout exceeds the longest part of a refresh; a function's few seconds would abort large refreshes."""
     with connection.opened("mongodb://127.0.0.1/") as database:
         seconds = database.client.options.pool_options.socket_timeout
     assert seconds is not None
