@@ -140,7 +140,7 @@ def _woken(woken: Woken, deps: Deps) -> Woken:
 ANSWERS: dict[type, Callable[[Any, Deps], Any]] = {
     Decide: _decide,
     # The Gateway keeps the answer for its own interval: one that is old already would be twice as old in the end.
-    GetCatalogue: lambda _, deps: rulesets.catalogue(deps.decider.book.no_older_than(FRESH_MS)),
+    GetCatalogue: lambda _, deps: rulesets.catalogue(deps.decider.book.get_fresh(FRESH_MS)),
     Doorbell: _answer,
     InspectUser: lambda request, deps: user_admin.inspect(deps.decider, request),
     CountInProgress: lambda request, deps: InProgress(

@@ -60,7 +60,7 @@ class DeciderClient:
         catalogue = self._catalogue.get()
         with suppress(Unauthorized):
             return authenticate(key, catalogue)
-        catalogue = self._catalogue.renewed(catalogue)
+        catalogue = self._catalogue.get_fresh()
         try:
             return authenticate(key, catalogue)
         except Unauthorized:

@@ -1,13 +1,13 @@
-"""A value that is looked up again in the background, so that busy requests never wait for it.
+"""A cached value that is refreshed in the background, so that busy requests never wait for it.
 
-    request ──▶ get() ── nearly `every_s` old?          ──▶ starts one thread, returns what it has
-                     ── older than three times that?   ──▶ looks it up first: nobody has asked for a while
-                     ── of the future?                 ──▶ looks it up first: the clock was wrong then, or is now
-                     ── never looked up?               ──▶ looks it up first: there is nothing to return
+    request ──▶ get() ── the value is nearly `every_s` old        ──▶ start one thread, return the cached value
+                     ── it is older than three times `every_s`   ──▶ refresh first: there was no traffic for a while
+                     ── its age is negative                      ──▶ refresh first: the clock was set back
+                     ── there is no value yet                    ──▶ load first
 
-On Lambda a background thread sleeps with its environment and goes on, or fails, at the next request;
-either way the next look-up puts it right. An environment that has slept for an hour must not decide by
-what was true an hour ago, so its first request waits.
+On Lambda, a background thread pauses with its environment. At the next request it continues or fails, and the next
+refresh corrects that. An environment that was paused for an hour must not use a value of that age, so its first
+request waits.
 """
 
 import threading
@@ -19,16 +19,16 @@ from shared.errors import OpportuneError
 
 T = TypeVar("T")
 
-TOO_OLD = 3
-THREAD = "look-up"
-AHEAD = 0.8  # of the interval: begun then, a look-up has come before the value is older than the interval
+TOO_OLD = 3  # intervals
+THREAD = "refresh"
+REFRESH_AT = 0.8  # of the interval, so that the refresh ends before the value is older than the interval
 
 
 class RefreshingCache(Generic[T]):
-    """The result of *load*, at most about *every_s* seconds old under steady traffic.
+    """The result of *load*. Under steady traffic it is at most about *every_s* seconds old.
 
-    *load* gets the present value, or ``None`` at first. *on_error* is told of failures; the present value
-    then stays, and the next try comes after *every_s* again.
+    load: gets the cached value, or ``None`` the first time.
+    on_error: called when a refresh fails. The cached value stays, and the next refresh follows after *every_s*.
     """
 
     def __init__(
@@ -44,57 +44,52 @@ class RefreshingCache(Generic[T]):
         self._clock = clock
         self._on_error = on_error
         self._value: T | None = None
-        self._checked = 0
+        self._loaded_at = 0
         self._busy = threading.Lock()
 
     def get(self) -> T:
-        """Return the value; what *load* raises comes through only where there is no value yet."""
+        """Return the value; refresh it in the background if it is due. Raises only if there is no value yet."""
         if self._value is None:
             return self.reload()
-        age = self._clock() - self._checked
+        age = self._clock() - self._loaded_at
         if age < 0 or age >= TOO_OLD * self._every_ms:
-            return self.renewed(self._value)
-        if age >= AHEAD * self._every_ms and self._busy.acquire(blocking=False):
+            return self.get_fresh()
+        if age >= REFRESH_AT * self._every_ms and self._busy.acquire(blocking=False):
             threading.Thread(target=self._refresh, name=THREAD, daemon=True).start()
         return self._value
 
-    def renewed(self, value: T) -> T:
-        """Return what has come after *value*; look it up now if nobody has since `every_s`."""
-        self._renew(self._every_ms)
-        return value if self._value is None else self._value
-
-    def no_older_than(self, age_ms: int) -> T:
-        """Return the value; look it up now, in the caller's time, if that was longer ago."""
+    def get_fresh(self, max_age_ms: int | None = None) -> T:
+        """Return the value; if it is older than *max_age_ms* (default: the interval), refresh it first."""
         if self._value is None:
             return self.reload()
-        self._renew(age_ms)
+        limit = self._every_ms if max_age_ms is None else max_age_ms
+        if not self._is_fresh(limit):
+            self._busy.acquire()
+            if self._is_fresh(limit):  # another thread was faster
+                self._busy.release()
+            else:
+                self._refresh()
         return self._value
 
-    def _renew(self, age_ms: int) -> None:
-        if 0 <= self._clock() - self._checked < age_ms:
-            return
-        self._busy.acquire()
-        if 0 <= self._clock() - self._checked < age_ms:  # somebody else was faster
-            self._busy.release()
-        else:
-            self._refresh()
-
     def reload(self) -> T:
-        """Load the value now, in the caller's time."""
+        """Load the value now and return it; raise if that fails."""
         with self._busy:
-            begun = self._clock()
+            started = self._clock()
             self._value = self._load(self._value)
-            self._checked = begun
+            self._loaded_at = started
             return self._value
 
+    def _is_fresh(self, max_age_ms: int) -> bool:
+        return 0 <= self._clock() - self._loaded_at < max_age_ms
+
     def _refresh(self) -> None:
-        """Load the value; the lock is held, and released here, maybe in another thread than it was taken in."""
-        begun = self._clock()
+        """Load the value and release the lock, which another thread may have acquired."""
+        started = self._clock()
         try:
             self._value = self._load(self._value)
         except OpportuneError as error:
             self._on_error(error)
         finally:
-            # As old as its beginning: the environment may have slept for an hour in between.
-            self._checked = begun
+            # The age counts from the start, because the environment may have been paused during the load.
+            self._loaded_at = started
             self._busy.release()

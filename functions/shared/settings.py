@@ -1,12 +1,11 @@
-"""Settings: one declared table of environment variables, read once per function.
+"""Settings: environment variables, declared once in `Settings` and read once per function.
 
-``Settings.from_env`` raises one error that names everything that is missing or malformed.
-docs/settings.md and the template's environments are tested against ``SETTINGS``.
+Tests compare docs/settings.md and the template's environments with this declaration.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
 from shared import mongodb_address, redis_address, secrets
 from shared.clock import Clock, now_ms
@@ -16,32 +15,25 @@ from shared.errors import InvalidSettings
 GATEWAY, DECIDER, ENGAGER, REFRESHER = "gateway", "decider", "engager", "refresher"
 PREFERENCES = "preferences"
 EVERY_FUNCTION = (GATEWAY, DECIDER, ENGAGER, REFRESHER, PREFERENCES)
-
-
-def _boolean(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()]
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value <= 0:
-        raise ValueError("must be greater than 0")
-    return value
+_USE_MONGODB = (DECIDER, ENGAGER, REFRESHER, PREFERENCES)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One environment variable: who reads it, how it is parsed, what it means.
+    """One environment variable.
 
-    ``local``: for the local stack and tests only; no deployed function has it.
+    parse: turns its text into the value; raises `ValueError`, `KeyError` or `InvalidSettings`.
+    used_by: the functions that read it.
+    default: the value if the variable is missing or empty; ``None`` if it is required.
+    local: only the local stack and tests set it, never a deployment.
     """
 
     name: str
     parse: Callable[[str], Any]
-    help: str
+    meaning: str
     used_by: tuple[str, ...]
-    default: Any = None
-    local: bool = False
+    default: Any
+    local: bool
 
     @property
     def attribute(self) -> str:
@@ -49,177 +41,130 @@ class Setting:
         return self.name.removeprefix("OPPORTUNE_").lower()
 
 
-SETTINGS: tuple[Setting, ...] = (
-    Setting("OPPORTUNE_DECIDER_FUNCTION", str, "name or ARN of the Decider (its alias)", (GATEWAY,)),
-    Setting("OPPORTUNE_ENGAGER_FUNCTION", str, "name or ARN of the Engager (its alias)", (DECIDER,)),
-    Setting("OPPORTUNE_DELIVERIES_QUEUE_URL", str, "URL of the SQS queue of deliveries", (DECIDER,)),
-    Setting(
-        "OPPORTUNE_DOORBELLS_QUEUE_URL",
-        str,
-        "URL of the SQS queue whose messages wake the Decider when a delayed activation is due",
-        (DECIDER,),
-    ),
-    Setting("OPPORTUNE_DOORBELLS_QUEUE_ARN", str, "ARN of that queue: the target of one-time schedules", (DECIDER,)),
-    Setting("OPPORTUNE_SCHEDULE_GROUP", str, "EventBridge Scheduler group of one-time schedules", (DECIDER,)),
-    Setting("OPPORTUNE_SCHEDULE_ROLE_ARN", str, "role with which these schedules send to the queue", (DECIDER,)),
-    Setting(
-        "OPPORTUNE_SCHEDULES_DEAD_ARN", str, "ARN of the queue for schedules that could not be carried out", (DECIDER,)
-    ),
-    Setting(
-        "OPPORTUNE_REDIS_URL",
-        redis_address.resolve,
-        "address of the state store without a password, rediss://HOST:PORT; or the ARN (arn:aws:secretsmanager:…) of "
-        "the secret that holds one with a password, which is then read once, at start",
-        (DECIDER,),
-    ),
-    Setting(
-        "OPPORTUNE_REDIS_CLUSTER",
-        _boolean,
-        "true where the state store is in cluster mode (ElastiCache Serverless always is)",
-        (DECIDER,),
-        default=False,
-    ),
-    Setting(
-        "OPPORTUNE_REDIS_CACHE_ARN",
-        str,
-        "ARN of the serverless cache or replication group that is entered by IAM; empty: as the address says",
-        (DECIDER,),
-        default="",
-    ),
-    Setting("OPPORTUNE_REDIS_USER", str, "user that is entered as by IAM", (DECIDER,), default=""),
-    Setting(
-        "OPPORTUNE_MONGODB_URL",
-        mongodb_address.resolve,
-        "address of MongoDB that is entered by IAM, mongodb+srv://HOST/?authMechanism=MONGODB-AWS; or the ARN "
-        "(arn:aws:secretsmanager:…) of the secret that holds one with a password, which is then read once, at start",
-        (DECIDER, ENGAGER, REFRESHER, PREFERENCES),
-    ),
-    Setting(
-        "OPPORTUNE_MONGODB_DATABASE",
-        str,
-        "database that holds all collections",
-        (DECIDER, ENGAGER, REFRESHER, PREFERENCES),
-        default="opportune",
-    ),
-    Setting(
-        "OPPORTUNE_POLL_SECONDS",
-        _positive,
-        "age in seconds after which rulesets, targets generation, catalogue and pauses are looked up again",
-        (GATEWAY, DECIDER, ENGAGER),
-        default=10,
-    ),
-    Setting(
-        "OPPORTUNE_GATEWAY_TIMEOUT_MS",
-        _positive,
-        "time the Gateway gives the Decider",
-        (GATEWAY,),
-        default=5000,
-    ),
-    Setting(
-        "OPPORTUNE_EVENTS_PER_SECOND",
-        _positive,
-        "events a second that one environment of the Gateway takes from one address with a public key, in the long run",
-        (GATEWAY,),
-        default=100,
-    ),
-    Setting(
-        "OPPORTUNE_PROXIES",
-        int,
-        "number of proxies in front of the API, such as 1 for CloudFront: whose entries in X-Forwarded-For to skip",
-        (GATEWAY,),
-        default=0,
-    ),
-    Setting(
-        "OPPORTUNE_ORIGIN_SECRET",
-        str,
-        "what CloudFront sends along in X-Origin-Verify: 32 characters or more, or the ARN of the secret that holds "
-        "them; empty: requests need none",
-        (GATEWAY,),
-        default="",
-    ),
-    Setting(
-        "OPPORTUNE_DIRECT_REQUESTS",
-        _boolean,
-        "true where requests without the origin secret are taken too, as while sites move to CloudFront",
-        (GATEWAY,),
-        default=False,
-    ),
-    Setting("OPPORTUNE_SES_CONFIGURATION_SET", str, "SES configuration set of all e-mails", (ENGAGER,), default=""),
-    Setting(
-        "OPPORTUNE_SIGNING_SECRET",
-        secrets.resolve,
-        "what links to unsubscribe and webhooks are signed with: 32 characters or more, or the ARN of the secret "
-        "that holds them",
-        (ENGAGER, PREFERENCES),
-    ),
-    Setting(
-        "OPPORTUNE_IDENTITY_SECRET",
-        str,
-        "what the keys that prove user ids are derived from: 32 characters or more, or the ARN of the secret that "
-        "holds them, which is read when the first proof comes that needs it",
-        (GATEWAY,),
-        default="",
-    ),
-    Setting(
-        "OPPORTUNE_PREFERENCES_URL",
-        str,
-        "public address of the pages where customers unsubscribe, https://",
-        (ENGAGER,),
-    ),
-    Setting(
-        "OPPORTUNE_WEBHOOK_SINK",
-        str,
-        "an address that gets all webhooks instead of their own",
-        (ENGAGER,),
-        default="",
-        local=True,
-    ),
-    Setting(
-        "OPPORTUNE_CLOCK",
-        parse_clock,
-        "a clock that runs faster, as START_MS,SPEED",
-        EVERY_FUNCTION,
-        default=now_ms,
-        local=True,
-    ),
-)
+def _parse_boolean(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()]
+
+
+def _parse_positive(text: str) -> int:
+    value = int(text)
+    if value <= 0:
+        raise ValueError("must be greater than 0")
+    return value
+
+
+def _setting(
+    *used_by: str, meaning: str, parse: Callable[[str], Any] = str, default: Any = None, local: bool = False
+) -> Any:
+    """Declare a field of `Settings`. A required setting is an empty text for functions that do not use it."""
+    declared = {"meaning": meaning, "used_by": used_by, "parse": parse, "default": default, "local": local}
+    return field(default="" if default is None else default, metadata=declared)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of one function; attributes it does not use are ``None``."""
+    """The settings of one function. Those that it does not use have their defaults."""
 
     function: str
-    decider_function: str = ""
-    engager_function: str = ""
-    deliveries_queue_url: str = ""
-    doorbells_queue_url: str = ""
-    doorbells_queue_arn: str = ""
-    schedule_group: str = ""
-    schedule_role_arn: str = ""
-    schedules_dead_arn: str = ""
-    redis_url: str = ""
-    redis_cluster: bool = False
-    redis_cache_arn: str = ""
-    redis_user: str = ""
-    mongodb_url: str = ""
-    mongodb_database: str = ""
-    poll_seconds: int = 10
-    gateway_timeout_ms: int = 5000
-    events_per_second: int = 100
-    proxies: int = 0
-    origin_secret: str = ""
-    direct_requests: bool = False
-    ses_configuration_set: str = ""
-    signing_secret: str = ""
-    identity_secret: str = ""
-    preferences_url: str = ""
-    webhook_sink: str = ""
-    clock: Clock = now_ms
+    decider_function: str = _setting(GATEWAY, meaning="name or ARN of the Decider (its alias)")
+    engager_function: str = _setting(DECIDER, meaning="name or ARN of the Engager (its alias)")
+    deliveries_queue_url: str = _setting(DECIDER, meaning="URL of the SQS queue of deliveries")
+    doorbells_queue_url: str = _setting(
+        DECIDER, meaning="URL of the SQS queue that wakes the Decider when a delayed activation is due"
+    )
+    doorbells_queue_arn: str = _setting(DECIDER, meaning="ARN of that queue; one-time schedules send to it")
+    schedule_group: str = _setting(DECIDER, meaning="EventBridge Scheduler group of the one-time schedules")
+    schedule_role_arn: str = _setting(DECIDER, meaning="role with which these schedules send to the queue")
+    schedules_dead_arn: str = _setting(DECIDER, meaning="ARN of the dead-letter queue of schedules")
+    redis_url: str = _setting(
+        DECIDER,
+        parse=redis_address.resolve,
+        meaning="address of the state store, redis:// or rediss://, without a password; or the ARN of a secret that "
+        "holds an address with one",
+    )
+    redis_cluster: bool = _setting(
+        DECIDER,
+        parse=_parse_boolean,
+        default=False,
+        meaning="true if the state store runs in cluster mode; ElastiCache Serverless always does",
+    )
+    redis_cache_arn: str = _setting(
+        DECIDER,
+        default="",
+        meaning="ARN of the serverless cache or replication group, for authentication with IAM; empty: as the address "
+        "says",
+    )
+    redis_user: str = _setting(DECIDER, default="", meaning="user for authentication with IAM")
+    mongodb_url: str = _setting(
+        *_USE_MONGODB,
+        parse=mongodb_address.resolve,
+        meaning="address of MongoDB for authentication with IAM, mongodb+srv://HOST/?authMechanism=MONGODB-AWS; or the "
+        "ARN of a secret that holds an address with a password",
+    )
+    mongodb_database: str = _setting(*_USE_MONGODB, default="opportune", meaning="database that holds all collections")
+    poll_seconds: int = _setting(
+        GATEWAY,
+        DECIDER,
+        ENGAGER,
+        parse=_parse_positive,
+        default=10,
+        meaning="age in seconds after which rulesets, the targets generation, the catalogue and pauses are read again",
+    )
+    gateway_timeout_ms: int = _setting(
+        GATEWAY, parse=_parse_positive, default=5000, meaning="how long the Gateway waits for the Decider"
+    )
+    events_per_second: int = _setting(
+        GATEWAY,
+        parse=_parse_positive,
+        default=100,
+        meaning="sustained rate of events that one environment of the Gateway accepts from one address with a public key",
+    )
+    proxies: int = _setting(
+        GATEWAY,
+        parse=int,
+        default=0,
+        meaning="number of proxies in front of the API whose entries in X-Forwarded-For to skip: 1 for CloudFront",
+    )
+    origin_secret: str = _setting(
+        GATEWAY,
+        default="",
+        meaning="secret that CloudFront sends in X-Origin-Verify, 32 characters or more, or the ARN of a secret that "
+        "holds it; empty: requests need none",
+    )
+    direct_requests: bool = _setting(
+        GATEWAY,
+        parse=_parse_boolean,
+        default=False,
+        meaning="true to accept requests without the origin secret too, while sites move to CloudFront",
+    )
+    ses_configuration_set: str = _setting(ENGAGER, default="", meaning="SES configuration set of all e-mails")
+    signing_secret: str = _setting(
+        ENGAGER,
+        PREFERENCES,
+        parse=secrets.resolve,
+        meaning="secret that signs unsubscribe links and webhooks, 32 characters or more, or the ARN of a secret that "
+        "holds it",
+    )
+    identity_secret: str = _setting(
+        GATEWAY,
+        default="",
+        meaning="secret from which the keys that prove user ids are derived, 32 characters or more, or the ARN of a "
+        "secret that holds it; read when the first proof needs it",
+    )
+    preferences_url: str = _setting(ENGAGER, meaning="public https:// address of the unsubscribe pages")
+    webhook_sink: str = _setting(
+        ENGAGER, default="", local=True, meaning="address that receives all webhooks instead of their own"
+    )
+    clock: Clock = _setting(  # noqa: RUF009 - it returns a field
+        *EVERY_FUNCTION,
+        parse=parse_clock,
+        default=now_ms,
+        local=True,
+        meaning="a clock that runs faster, as START_MS,SPEED",
+    )
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str], function: str) -> "Settings":
-        """Read what *function* uses from *env*; raise `InvalidSettings` naming all that is wrong."""
+    def from_env(cls, env: Mapping[str, str], function: str) -> Self:
+        """Return what *function* uses from *env*; raise one `InvalidSettings` that names everything wrong."""
         values: dict[str, Any] = {}
         wrong: list[str] = []
         for setting in SETTINGS:
@@ -227,14 +172,19 @@ class Settings:
                 continue
             text = env.get(setting.name, "")
             if not text and setting.default is None:
-                wrong.append(f"{setting.name} is missing ({setting.help})")
+                wrong.append(f"{setting.name} is missing ({setting.meaning})")
                 continue
             try:
                 values[setting.attribute] = setting.parse(text) if text else setting.default
             except (ValueError, KeyError):
-                wrong.append(f"{setting.name} cannot be read: {text!r} ({setting.help})")
+                wrong.append(f"{setting.name} is not valid: {text!r} ({setting.meaning})")
             except InvalidSettings as error:
                 wrong.append(f"{setting.name}: {error.message}")
         if wrong:
             raise InvalidSettings("; ".join(wrong))
         return cls(function=function, **values)
+
+
+SETTINGS: tuple[Setting, ...] = tuple(
+    Setting(f"OPPORTUNE_{each.name.upper()}", **each.metadata) for each in fields(Settings) if each.metadata
+)

@@ -123,9 +123,9 @@ def test_renewed_looks_at_most_once_an_interval(source: Source) -> None:
     clock = Time()
     value = polled(source, clock)
     value.get()
-    assert [value.renewed(1) for _ in range(9)] == [1] * 9
+    assert [value.get_fresh() for _ in range(9)] == [1] * 9
     clock.now = 10_000
-    assert [value.renewed(1) for _ in range(9)] == [2] * 9
+    assert [value.get_fresh() for _ in range(9)] == [2] * 9
     assert source.asked == 2
 
 
@@ -148,11 +148,11 @@ def test_who_needs_a_fresh_value_waits_for_it(source: Source) -> None:
     """And nobody more than once in the age that is still fresh; a failure keeps what there is."""
     clock, errors = Time(), list[OpportuneError]()
     value = polled(source, clock, errors)
-    assert [value.no_older_than(1000) for _ in range(3)] == [1] * 3
+    assert [value.get_fresh(1000) for _ in range(3)] == [1] * 3
     clock.now = 1000
-    assert [value.no_older_than(1000) for _ in range(3)] == [2] * 3
+    assert [value.get_fresh(1000) for _ in range(3)] == [2] * 3
     clock.now, source.broken = 2000, True
-    assert (value.no_older_than(1000), len(errors)) == (2, 1)
+    assert (value.get_fresh(1000), len(errors)) == (2, 1)
 
 
 def test_a_clock_that_is_put_back_makes_nothing_last(source: Source) -> None:
@@ -165,4 +165,4 @@ def test_a_clock_that_is_put_back_makes_nothing_last(source: Source) -> None:
     assert value.get() == 2
     assert value.get() == 2
     clock.now = -1
-    assert value.renewed(2) == 3
+    assert value.get_fresh() == 3
