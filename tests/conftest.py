@@ -20,7 +20,7 @@ from redis import Redis
 from opportune.local import aws as local_aws
 from opportune.local import mongod, valkey
 from opportune.system.subprocesses import Subprocesses
-from shared.mongodb import TYPES
+from shared.mongodb import TYPE_REGISTRY
 from tests.support.paths import ROOT
 
 pytest_plugins = ["tests.support.skipped", "tests.support.whole_system"]
@@ -121,7 +121,7 @@ def mongodb_url(servers: Subprocesses) -> str:
 
 @pytest.fixture(name="mongo_client", scope="session")
 def _mongo_client(mongodb_url: str) -> Iterator[MongoClient[dict[str, Any]]]:
-    with MongoClient[dict[str, Any]](mongodb_url, tz_aware=True, w="majority", type_registry=TYPES) as client:
+    with MongoClient[dict[str, Any]](mongodb_url, tz_aware=True, w="majority", type_registry=TYPE_REGISTRY) as client:
         yield client
 
 

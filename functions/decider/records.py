@@ -13,7 +13,7 @@ from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
-from shared.attribute_types import PARSERS, date
+from shared.attribute_types import PARSERS, parse_date
 from shared.identities import Identification, PopupEvent
 from shared.mongodb import Document, translate_errors
 from shared.mongodb_errors import is_too_large
@@ -155,14 +155,14 @@ def _storable(value: Any) -> Any:
     if isinstance(value, list):
         return [_storable(each) for each in value]
     if isinstance(value, str):
-        return date(value) or value
+        return parse_date(value) or value
     if isinstance(value, int) and not -WIDEST <= value < WIDEST:
         raise Unfit
     return value
 
 
 def _type_of(value: Any) -> str:
-    if isinstance(value, str) and date(value) is not None:
+    if isinstance(value, str) and parse_date(value) is not None:
         return "date"
     return _BY_CLASS[type(value)]
 

@@ -43,11 +43,11 @@ class MongoLibrary:
 
     def pointers(self) -> dict[str, mongodb.Pointer]:
         """Return the pointer of every site."""
-        return mongodb.pointers(self._database)
+        return mongodb.read_pointers(self._database)
 
     def ruleset(self, site: str, version: int) -> Any:
         """Return a published ruleset."""
-        return mongodb.ruleset(self._database, site, version)
+        return mongodb.read_ruleset(self._database, site, version)
 
 
 def redis_client(url: str, *, cluster: bool, credentials: CredentialProvider | None = None) -> Client:

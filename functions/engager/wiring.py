@@ -40,7 +40,7 @@ def assemble(settings: Settings, database: Database[Document]) -> Deps:
     conversions = Conversions(database.activations, database.conversions, clock)
     opt_outs = OptOuts(database.optouts, clock)
     ports = Ports(
-        rulesets=Rulesets(lambda site, version: mongodb.ruleset(database, site, version)),
+        rulesets=Rulesets(lambda site, version: mongodb.read_ruleset(database, site, version)),
         customers=MongoCustomers(database.customers),
         ledger=MongoLedger(database.activations, clock),
         templates=Templates(),

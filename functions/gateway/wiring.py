@@ -14,7 +14,7 @@ from shared.contracts import Catalogue
 from shared.invoke import LambdaInvoke, lambda_client
 from shared.observability import Observability, observe
 from shared.refreshing_cache import RefreshingCache
-from shared.secrets import LateSecret, resolve_versions
+from shared.secrets import LazySecret, resolve_versions
 from shared.settings import Settings
 from shared.signing import check_secret
 
@@ -38,7 +38,7 @@ def build(settings: Settings) -> Deps:
         clock=settings.clock,
         observability=observability,
         trusted_proxy=_build_trusted_proxy(settings, observability),
-        identity_secret=LateSecret(settings.identity_secret, settings.clock),
+        identity_secret=LazySecret(settings.identity_secret, settings.clock),
         tag=Tag.load(ASSETS),
     )
 

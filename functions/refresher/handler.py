@@ -78,7 +78,7 @@ def create_handler(deps: Deps) -> Handler:
 
 
 def _sites(event: dict[str, Any], deps: Deps) -> list[str]:
-    known = sorted(site for site, current in mongodb.pointers(deps.database).items() if current.ruleset)
+    known = sorted(site for site, current in mongodb.read_pointers(deps.database).items() if current.ruleset)
     if "sites" in event:
         return [site for site in event["sites"] if site in known]
     site = event.get("site")

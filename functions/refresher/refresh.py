@@ -127,7 +127,7 @@ def _task(hold: Lease, now: int) -> tuple[Plan | None, dict[str, TargetGroup], b
     left = msgspec.convert(hold.state["plan"], Plan) if "plan" in hold.state else None
     is_new = left is None or now - left.now > STALE_MS
     version = hold.control["ruleset"] if left is None or is_new else left.ruleset
-    groups = mongodb.target_groups(hold.database, hold.site, version)
+    groups = mongodb.read_target_groups(hold.database, hold.site, version)
     return (plan(hold.control, groups.values(), hold.state["wishes"], now=now) if is_new else left), groups, is_new
 
 

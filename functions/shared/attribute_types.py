@@ -1,4 +1,4 @@
-"""Types of customers' attributes, and what a text reads like: for imports, and for what `identify` says."""
+"""The types of customers' attributes, and parsers of text for imports and for the traits of `identify`."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -13,19 +13,19 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+
 _BOOLEANS = {"true": True, "false": False}
 
 
-def date(text: str) -> datetime | None:
-    """Return the instant that *text* says in ISO 8601 (naive: UTC), ``None`` where it says none."""
+def parse_date(text: str) -> datetime | None:
+    """Return the ISO-8601 time in *text*, in UTC unless it names a zone; ``None`` if it is not one."""
     if not _DATE.fullmatch(text):
         return None
     try:
         at = datetime.fromisoformat(text)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        return None  # the 31st of February is text
+        return None  # such as the 31st of February, which is text
 
 
-def number(text: str) -> int | float | None:
-    """Return the number that *text* says. Digits that one would lose, as in ``007`` or a 20-digit id, say none."""
+def parse_number(text: str) -> int | float | None:
+    """Return the number in *text*; ``None`` if it is not one, or if digits would be lost (``007``, a 20-digit id)."""
     if not _NUMBER.fullmatch(text):
         return None
     if text.lstrip("-").isdigit():
@@ -35,10 +35,10 @@ def number(text: str) -> int | float | None:
     return value if abs(value) != float("inf") else None
 
 
-def boolean(text: str) -> bool | None:
-    """Return the truth value that *text* says."""
+def parse_boolean(text: str) -> bool | None:
+    """Return the boolean in *text*; ``None`` if it is neither true nor false."""
     return _BOOLEANS.get(text.lower())
 
 
-# What text becomes where an attribute has another type.
-PARSERS: Mapping[str, Callable[[str], Any]] = {"number": number, "boolean": boolean, "date": date}
+# The parser of text for each type that is not text.
+PARSERS: Mapping[str, Callable[[str], Any]] = {"number": parse_number, "boolean": parse_boolean, "date": parse_date}

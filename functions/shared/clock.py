@@ -11,8 +11,8 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def parse(text: str) -> Clock:
-    """Return the clock of ``START_MS,SPEED``: it ran with the wall clock until START_MS, and faster since."""
+def parse_clock(text: str) -> Clock:
+    """Return the clock for ``START_MS,SPEED``: the wall clock until START_MS, and SPEED times as fast after it."""
     start_text, speed_text = text.split(",")
     start, speed = int(start_text), float(speed_text)
     if start <= 0 or speed <= 0:

@@ -1,4 +1,4 @@
-"""The one tree of errors: every expected failure has a code, a message and a verdict on retrying."""
+"""The tree of expected errors. Each has a code, a message, and whether to retry."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 class OpportuneError(Exception):
     """An expected failure.
 
-    ``code`` is the machine-readable name that ends up in JSON answers and logs, ``retryable``
-    says whether the same call may succeed later, ``status`` and ``headers`` are what HTTP answers.
+    code: its machine-readable name in JSON responses and logs.
+    retryable: whether the same call may succeed later.
+    status: the HTTP status of the response.
     """
 
     code = "internal_error"
@@ -22,33 +23,33 @@ class OpportuneError(Exception):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Return what HTTP answers besides: when it is worth trying again."""
+        """Return the additional HTTP headers, such as when to retry."""
         return {"Retry-After": "1"} if self.retryable else {}
 
 
 class InvalidRequest(OpportuneError):
-    """The caller sent something that can never be accepted as it is."""
+    """The request is invalid. A retry would fail too."""
 
     code = "invalid_request"
     status = 400
 
 
 class Unauthorized(OpportuneError):
-    """No write key, or one that no site has."""
+    """The request has no write key, or no site has it."""
 
     code = "invalid_write_key"
     status = 401
 
 
 class Forbidden(OpportuneError):
-    """The write key is known, but not for this."""
+    """The write key does not allow this request."""
 
     code = "forbidden"
     status = 403
 
 
 class TooManyRequests(OpportuneError):
-    """More than may come from one place; ``after_s``: when it is worth trying again."""
+    """The sender exceeded its rate. ``after_s``: seconds to wait before a retry."""
 
     code = "too_many_requests"
     retryable = True
@@ -60,19 +61,19 @@ class TooManyRequests(OpportuneError):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Return when to try again: trackers read the one, Segment's documentation names the other."""
+        """Return when to retry. Trackers read the first header; Segment's documentation names the second."""
         return dict.fromkeys(("Retry-After", "X-RateLimit-Reset"), str(self.after_s))
 
 
 class TooLarge(OpportuneError):
-    """A body or an event over its limit."""
+    """A body, a batch or an event exceeds its limit."""
 
     code = "too_large"
     status = 413
 
 
 class UnsupportedBody(OpportuneError):
-    """A body that is packed in a way we do not unpack."""
+    """The body has an unsupported content encoding."""
 
     code = "unsupported_encoding"
     status = 415
@@ -86,23 +87,23 @@ class NotFound(OpportuneError):
 
 
 class NotAllowed(OpportuneError):
-    """Something is at this address, but not for this method; ``allowed``: those that it is for."""
+    """The address does not allow this method. ``allowed``: the methods that it does."""
 
     code = "method_not_allowed"
     status = 405
 
     def __init__(self, message: str, *, allowed: Sequence[str]) -> None:
-        super().__init__(f"{message}, but {', '.join(allowed)}")
+        super().__init__(f"{message}; allowed: {', '.join(allowed)}")
         self.allowed = allowed
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Return the methods that are allowed."""
+        """Return the allowed methods."""
         return {"Allow": ", ".join(self.allowed)}
 
 
 class Unavailable(OpportuneError):
-    """A part we depend on did not answer in time, or refused."""
+    """A dependency did not answer in time, or refused."""
 
     code = "unavailable"
     retryable = True
@@ -110,10 +111,9 @@ class Unavailable(OpportuneError):
 
 
 class InvalidDefinition(OpportuneError):
-    """A campaign, target group or site definition that cannot be used.
+    """A campaign, target group or site definition is invalid.
 
-    ``field`` is the dotted path inside the definition (``trigger.sequence[0].where``); the reader
-    of a file turns it into a line number.
+    field: the path inside the definition (``trigger.sequence[0].where``). For a file it becomes a line number.
     """
 
     code = "invalid_definition"
@@ -125,6 +125,6 @@ class InvalidDefinition(OpportuneError):
 
 
 class InvalidSettings(OpportuneError):
-    """Environment settings that are missing or malformed: names all of them at once."""
+    """Settings are missing or malformed. The message names all of them."""
 
     code = "invalid_settings"

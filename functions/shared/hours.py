@@ -1,4 +1,4 @@
-"""Hours of the day, on the clocks of a time zone."""
+"""Opening hours in a time zone."""
 
 from datetime import datetime
 from functools import lru_cache
@@ -8,7 +8,7 @@ from shared.ruleset import Schedule
 
 
 def is_open(schedule: Schedule, now: int, zone: str) -> bool:
-    """Return whether *schedule* is open at *now* (ms), on the clocks of *zone*, an IANA name."""
+    """Return whether *schedule* is open at *now* (ms) in *zone*, an IANA name."""
     if schedule.begin is not None and now < schedule.begin:
         return False
     if schedule.end is not None and now >= schedule.end:
@@ -17,7 +17,7 @@ def is_open(schedule: Schedule, now: int, zone: str) -> bool:
     minute, day = local.hour * 60 + local.minute, local.weekday()
     if schedule.start < schedule.stop:
         in_hours = schedule.start <= minute < schedule.stop
-    else:  # over midnight: what is early in the morning belongs to the day before
+    else:  # across midnight: the early morning belongs to the previous day
         in_hours = minute >= schedule.start or minute < schedule.stop
         if minute < schedule.stop:
             day = (day - 1) % 7
@@ -26,5 +26,5 @@ def is_open(schedule: Schedule, now: int, zone: str) -> bool:
 
 @lru_cache(maxsize=64)
 def time_zone(name: str) -> ZoneInfo:
-    """Return the zone *name*; raises `zoneinfo.ZoneInfoNotFoundError` or `ValueError` where there is none."""
+    """Return the zone *name*; raise `zoneinfo.ZoneInfoNotFoundError` or `ValueError` if there is none."""
     return ZoneInfo(name)

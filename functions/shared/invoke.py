@@ -1,10 +1,10 @@
-"""Calls from one function to the next: synchronous, once, with a timeout of our own.
+"""Calls from one function to another, with an explicit timeout and without boto3's retries.
 
-boto3 repeats a call up to four times by default, also one that was executed and whose answer got
-lost; here it never does (``total_max_attempts=1``). The caller's caller repeats, if anybody.
+By default boto3 makes up to four attempts, even if the first one was executed and only its response was lost. Here it
+makes one (``total_max_attempts=1``); the queue or the tracker in front of the caller retries.
 
-Only a call whose connection broke off is made again, and only where a repeat does no harm: a function that has slept
-finds out by its first call that somebody on the way has given the connection up.
+The one exception is a call whose connection was closed, if repeating it does no harm. An environment that was paused
+learns only from its first call that the connection no longer exists.
 """
 
 from collections.abc import Callable
@@ -22,13 +22,13 @@ T = TypeVar("T")
 
 
 class Invoke(Protocol):
-    """Call a function with a JSON payload and return its JSON answer."""
+    """Call a function with a JSON payload and return its JSON response."""
 
     def __call__(self, payload: bytes) -> bytes: ...
 
 
 def no_retry_config(*, read_timeout_s: float) -> Config:
-    """Return the boto3 configuration of every client whose calls have an effect."""
+    """Return the boto3 configuration for clients whose calls have effects."""
     return Config(
         connect_timeout=1,
         read_timeout=read_timeout_s,
@@ -39,7 +39,7 @@ def no_retry_config(*, read_timeout_s: float) -> Config:
 
 
 def retry_closed_connection(call: Callable[[], T]) -> T:
-    """Make *call*, which may be repeated; and again where its connection broke off."""
+    """Return the result of *call*; repeat it once if its connection was closed. *call* must be safe to repeat."""
     try:
         return call()
     except ConnectionClosedError:
@@ -47,9 +47,9 @@ def retry_closed_connection(call: Callable[[], T]) -> T:
 
 
 class LambdaInvoke:
-    """`Invoke` over the Lambda API, of functions that know a repeat when they see one.
+    """`Invoke` over the Lambda API, for functions that deduplicate repeated calls.
 
-    Raises `Unavailable` on every failure: what happened is unknown.
+    Raises `Unavailable` on every failure; the function may have run.
     """
 
     def __init__(self, client: Any, function: str) -> None:
@@ -57,19 +57,21 @@ class LambdaInvoke:
         self._function = function
 
     def __call__(self, payload: bytes) -> bytes:
-        """Invoke the function synchronously and return the payload of its answer."""
+        """Invoke the function synchronously and return its response."""
         try:
-            answer = retry_closed_connection(lambda: self._client.invoke(FunctionName=self._function, Payload=payload))
-            body: bytes = answer["Payload"].read()
+            response = retry_closed_connection(
+                lambda: self._client.invoke(FunctionName=self._function, Payload=payload)
+            )
+            body: bytes = response["Payload"].read()
         except (BotoCoreError, ClientError) as error:
             raise Unavailable(f"{self._function} did not answer: {type(error).__name__}") from error
-        if "FunctionError" in answer:
+        if "FunctionError" in response:
             raise Unavailable(f"{self._function} failed")
         return body
 
 
 def lambda_client(*, read_timeout_s: float) -> Any:
-    """Return a boto3 Lambda client that calls once."""
+    """Return a boto3 Lambda client without retries."""
     return boto3.client("lambda", config=no_retry_config(read_timeout_s=read_timeout_s))
 
 
@@ -79,7 +81,7 @@ def _client() -> Any:
 
 
 def invoke_async(function: str, payload: dict[str, Any]) -> None:
-    """Invoke *function* (ARN) with *payload*, and do not wait for it; raises `Unavailable`."""
+    """Invoke *function* (ARN) with *payload* without waiting for it; raise `Unavailable`."""
     body = msgspec.json.encode(payload)
     try:
         client = _client()

@@ -1,4 +1,4 @@
-"""The MongoDB client, and the one place that knows where rulesets and pointers lie."""
+"""The MongoDB client, and access to rulesets and to the pointers of sites."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,37 +12,39 @@ from pymongo.database import Database
 from pymongo.errors import ConfigurationError, PyMongoError
 
 from shared.errors import Unavailable
-from shared.mongodb_errors import no_address, unavailable
+from shared.mongodb_errors import to_connect_error, to_unavailable
 from shared.ruleset import Ruleset, TargetGroup
 
 Document = dict[str, Any]
 T = TypeVar("T")
 
 
-class _WholeNumbers(TypeDecoder):
-    """Reads a number of 64 bits as any other: the driver's own class for it can be encoded by nobody else."""
+class _IntegerDecoder(TypeDecoder):
+    """Decodes 64-bit integers as `int`, because no other encoder accepts the driver's own class."""
 
     bson_type = Int64
 
     def transform_bson(self, value: Int64) -> int:
-        """Return *value* as Python's own."""
+        """Return *value* as an `int`."""
         return int(value)
 
 
-TYPES = TypeRegistry([_WholeNumbers()])  # for every client
+TYPE_REGISTRY = TypeRegistry([_IntegerDecoder()])  # for every client
 
 
 class Pointer(NamedTuple):
-    """What is current for a site: versions of its ruleset and of its targets (0: never made)."""
+    """The current versions of a site's ruleset and of its targets; 0 before the first one."""
 
     ruleset: int
     generation: int
 
 
 def database(url: str, name: str, *, answer_ms: int = 5000) -> Database[Document]:
-    """Return the database; nothing is connected yet. Sized for a function: few connections, short waits.
+    """Return the database, with few connections and short timeouts, as a function needs them. Connects at first use.
 
-    *answer_ms*: how long an answer may take. Raises as `connect` does.
+    answer_ms: how long a response may take.
+
+    Raises the errors of `connect`.
     """
     client = connect(
         url,
@@ -56,45 +58,45 @@ def database(url: str, name: str, *, answer_ms: int = 5000) -> Database[Document
 
 
 def connect(url: str, **options: Any) -> MongoClient[Document]:
-    """Return a client of ours, with *options* of the driver's; nothing is connected yet.
+    """Return a client with the project's defaults and the driver's *options*. It connects at first use.
 
-    Raises `InvalidSettings` for an address that is none, whose message quotes nothing of it, and `Unavailable` where a
-    ``mongodb+srv://`` address leads nowhere.
+    Raises `InvalidSettings` for an invalid address, without quoting it, and `Unavailable` if the DNS does not know the
+    host of a ``mongodb+srv://`` address.
     """
     try:
-        return MongoClient(url, w="majority", tz_aware=True, type_registry=TYPES, **options)
+        return MongoClient(url, w="majority", tz_aware=True, type_registry=TYPE_REGISTRY, **options)
     except (ConfigurationError, ValueError) as error:
-        raise no_address(error) from None  # the driver's text may quote a part of the password
+        raise to_connect_error(error) from None  # the driver's message may quote a part of the password
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn a driver's error into `Unavailable`."""
+    """Turn an error of the driver into `Unavailable`."""
     try:
         yield
     except PyMongoError as error:
-        raise unavailable(error) from error
+        raise to_unavailable(error) from error
 
 
-def pointers(database: Database[Document]) -> dict[str, Pointer]:
+def read_pointers(database: Database[Document]) -> dict[str, Pointer]:
     """Return the pointer of every site."""
     with translate_errors():
         rows = list(database.control.find({}, {"ruleset": 1, "generation": 1}))
     return {row["_id"]: Pointer(row.get("ruleset", 0), row.get("generation", 0)) for row in rows}
 
 
-def ruleset(database: Database[Document], site: str, version: int) -> Ruleset:
-    """Return a published ruleset; raises `Unavailable` where it is not there (yet)."""
-    return _convert(site, version, _row(database, site, version, "ruleset").get("ruleset"), Ruleset)
+def read_ruleset(database: Database[Document], site: str, version: int) -> Ruleset:
+    """Return a published ruleset; raise `Unavailable` if it is not in the database (yet)."""
+    return _convert(site, version, _read_row(database, site, version, "ruleset").get("ruleset"), Ruleset)
 
 
-def target_groups(database: Database[Document], site: str, version: int) -> dict[str, TargetGroup]:
-    """Return the target groups of a published version, by id; raises like `ruleset`."""
-    rows = _row(database, site, version, "groups").get("groups", [])
+def read_target_groups(database: Database[Document], site: str, version: int) -> dict[str, TargetGroup]:
+    """Return the target groups of a published version by id; raise `Unavailable` like `read_ruleset`."""
+    rows = _read_row(database, site, version, "groups").get("groups", [])
     return {group.id: group for group in _convert(site, version, rows, list[TargetGroup])}
 
 
-def _row(database: Database[Document], site: str, version: int, part: str) -> Document:
+def _read_row(database: Database[Document], site: str, version: int, part: str) -> Document:
     with translate_errors():
         row = database.rulesets.find_one({"_id": f"{site}:{version}"}, {part: 1})
     if row is None:
@@ -109,8 +111,8 @@ def _convert(site: str, version: int, value: Any, form: type[T]) -> T:
         raise Unavailable(f"ruleset {site}:{version} cannot be read: {error}", code="ruleset_unreadable") from error
 
 
-def in_list(site: str, name: str) -> Document:
-    """Return the filter, served by the index of ``_id``, of the rows of ``list_members`` in list *name*."""
+def filter_list_members(site: str, name: str) -> Document:
+    """Return the filter for the members of list *name* in ``list_members``. It uses the index of ``_id``."""
     ends = ({"site": site, "list": name, "user": end} for end in (MinKey(), MaxKey()))
     return {"_id": dict(zip(("$gt", "$lt"), ends, strict=True))}
 

@@ -1,6 +1,6 @@
-"""Logger and metrics of a function: made once per function, by its wiring, and passed on.
+"""The logger and the metrics of a function, created once by its wiring.
 
-No personal data is logged: ids of activations and messages, codes and counts only.
+Logs contain ids of activations and messages, codes and counts, but no personal data.
 """
 
 import traceback
@@ -17,7 +17,7 @@ NAMESPACE = "Opportune"
 
 @dataclass(frozen=True)
 class Observability:
-    """What a handler logs and counts with."""
+    """The logger and the metrics of a function."""
 
     logger: Logger
     metrics: Metrics
@@ -32,22 +32,23 @@ def observe(function: str) -> Observability:
 
 
 def log_redelivery(logger: Logger, what: str, error: BaseException, message_id: str) -> None:
-    """Log why a message of a queue comes again.
+    """Log why a message returns to its queue.
 
-    Of an expected failure its code; of a bug where it is, without its words, which may quote a customer.
+    For an expected failure, log its code. For a bug, log its type and line, but not its message, which may quote
+    personal data.
     """
     extra = {"sqs_message_id": message_id}
     if isinstance(error, OpportuneError):
-        logger.warning("%s handed back to the queue", what, extra={"code": error.code, **extra})
+        logger.warning("%s returned to the queue", what, extra={"code": error.code, **extra})
     else:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        bug = {"code": type(error).__name__, "at": f"{where.filename}:{where.lineno}"}
-        logger.error("%s handed back to the queue", what, extra={**bug, **extra})
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        bug = {"code": type(error).__name__, "at": f"{frame.filename}:{frame.lineno}"}
+        logger.error("%s returned to the queue", what, extra={**bug, **extra})
 
 
 @contextmanager
 def log_failure(logger: Logger) -> Iterator[None]:
-    """Log the code and the reason of an expected failure, which goes on: what Lambda logs of it has no code."""
+    """Log the code and the reason of an expected failure and raise it again. Lambda's own log has no code."""
     try:
         yield
     except OpportuneError as error:

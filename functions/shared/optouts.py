@@ -1,4 +1,4 @@
-"""Opt-outs: which channels a user no longer wants. One row per user; it stays when campaigns come and go."""
+"""Opt-outs: the channels on which a user wants no more messages. One row per user, for all campaigns."""
 
 from collections.abc import Collection as Several
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from shared.mongodb import Document, translate_errors
 
 
 class OptOuts:
-    """The collection ``optouts``: ``_id`` is ``site:user``, ``channels`` says when and why, by channel.
+    """The collection ``optouts``: ``_id`` is ``site:user``; ``channels`` has the time and the reason by channel.
 
-    Raises `Unavailable`: whoever cannot be asked about is not sent to.
+    Every method raises `Unavailable`. A user whose opt-outs cannot be read gets no message.
     """
 
     def __init__(self, rows: Collection[Document], clock: Clock = now_ms) -> None:
@@ -29,11 +29,11 @@ class OptOuts:
         return row is not None and channel in row.get("channels", {})
 
     def add(self, site: str, user: str, channel: str, reason: str) -> bool:
-        """Opt *user* out of *channel*; return whether that is new. The first reason stays."""
+        """Opt *user* out of *channel*; return whether that is new. The first reason remains."""
         row, place = {"_id": f"{site}:{user}"}, f"channels.{channel}"
         at = datetime.fromtimestamp(self._clock() / 1000, UTC)
         with translate_errors():
-            # Two steps: an upsert that also asks for the channel would fail where two channels are added at once.
+            # Two steps: one upsert that also matches the channel fails if two channels are added at the same time.
             self._rows.update_one(row, {"$setOnInsert": {"site": site, "user": user}}, upsert=True)
             added = self._rows.update_one(
                 {**row, place: {"$exists": False}}, {"$set": {place: {"at": at, "reason": reason}}}
@@ -41,12 +41,12 @@ class OptOuts:
         return bool(added.modified_count)
 
     def add_all(self, site: str, channels: Mapping[str, Several[str]], reason: str) -> int:
-        """Opt users out of channels, by user; return how many users that changed. First reasons stay."""
+        """Opt users out of *channels*, by user; return how many users changed. First reasons remain."""
         at = datetime.fromtimestamp(self._clock() / 1000, UTC)
         updates = []
-        for user, several in channels.items():
+        for user, names in channels.items():
             new = {"$literal": {"at": at, "reason": reason}}
-            row: Document = {f"channels.{channel}": {"$ifNull": [f"$channels.{channel}", new]} for channel in several}
+            row: Document = {f"channels.{channel}": {"$ifNull": [f"$channels.{channel}", new]} for channel in names}
             row |= {"site": {"$literal": site}, "user": {"$literal": user}}
             updates.append(UpdateOne({"_id": f"{site}:{user}"}, [{"$set": row}], upsert=True))
         if not updates:

@@ -1,8 +1,7 @@
 """The ruleset: all live campaigns of a site, compiled, versioned and immutable.
 
-Campaign files are for people; this is what the functions read. It lies in MongoDB as one document
-of the collection ``rulesets`` and is decoded once per version by each function. Beside it, in the same
-document, lie the target groups of that version, for whoever makes targets.
+People write campaign files; the functions read this. It is one document of the MongoDB collection ``rulesets``, and
+each function decodes it once per version. The same document holds the target groups of that version, for the Refresher.
 """
 
 from typing import Any
@@ -16,9 +15,9 @@ Program = dict[str, Any]
 
 
 class Matcher(msgspec.Struct, omit_defaults=True):
-    """A test of one event: its name is in ``events`` and its attributes meet ``where``.
+    """Matches an event whose name is in ``events`` and whose attributes meet ``where``.
 
-    ``bits``: the sum of the weights (powers of two) that ``machine.lua`` gives a meaning to.
+    bits: a sum of powers of two; ``machine.lua`` defines their meaning.
     """
 
     events: list[str]
@@ -29,8 +28,10 @@ class Matcher(msgspec.Struct, omit_defaults=True):
 class Trigger(msgspec.Struct, omit_defaults=True):
     """A compiled trigger.
 
-    ``key``: eight characters that change whenever the pattern does; names the state in Redis.
-    ``program``: what ``machine.lua`` runs. ``horizon``: ms after which its state means nothing.
+    key: eight characters that change with the pattern and name its state in Redis.
+    program: what ``machine.lua`` runs.
+    horizon: ms after which its state no longer matters.
+    per: attributes for whose values the trigger keeps separate state.
     """
 
     key: str
@@ -48,7 +49,7 @@ class Quota(msgspec.Struct):
 
 
 class Limits(msgspec.Struct, omit_defaults=True):
-    """How often one user may activate a campaign: not again within ``again_after`` ms, and within a quota."""
+    """How often one user may activate a campaign: not again within ``again_after`` ms, and at most ``max``."""
 
     again_after: int = 0
     max: Quota | None = None
@@ -57,9 +58,10 @@ class Limits(msgspec.Struct, omit_defaults=True):
 class Schedule(msgspec.Struct, omit_defaults=True):
     """When a campaign may activate.
 
-    ``begin``, ``end``: ms, the end excluded. ``days``: 0 is Monday; none: every day. ``start``, ``stop``: minutes
-    of the day, the stop excluded; a stop that is not after the start is on the next day. ``zone``: an IANA name,
-    or ``user`` for the customer's own.
+    zone: an IANA name, or ``user`` for the customer's own.
+    begin, end: ms; the end is excluded.
+    days: 0 is Monday; empty means every day.
+    start, stop: minutes of the day; the stop is excluded, and on the next day if it is not after the start.
     """
 
     zone: str
@@ -73,8 +75,9 @@ class Schedule(msgspec.Struct, omit_defaults=True):
 class QuietHours(msgspec.Struct, omit_defaults=True):
     """Minutes of the day from ``start`` to ``stop`` (excluded) in which nothing is sent.
 
-    ``zone`` as in `Schedule`; ``fallback``: for customers whose zone nobody knows; without one, their messages
-    are held. ``drop``: what falls into them is dropped instead of held.
+    zone: as in `Schedule`.
+    fallback: the zone of customers whose zone is unknown; without it, their messages are held.
+    drop: drop messages instead of holding them.
     """
 
     start: int
@@ -85,7 +88,7 @@ class QuietHours(msgspec.Struct, omit_defaults=True):
 
 
 class Variant(msgspec.Struct):
-    """One version of a campaign's content, given to users by ``weight``."""
+    """One version of a campaign's content. Users are assigned to variants in proportion to ``weight``."""
 
     id: str
     weight: int
@@ -93,15 +96,15 @@ class Variant(msgspec.Struct):
 
 
 class Goal(msgspec.Struct):
-    """What an activation is for: the goal's event within ``within`` ms marks it converted."""
+    """The goal of an activation: its event within ``within`` ms marks the activation as converted."""
 
     within: int
 
 
 class Compound(msgspec.Struct, omit_defaults=True):
-    """A target group made of others: in one of ``any_of``, in every one of ``all_of`` and in none of ``none_of``.
+    """A target group that combines others: users in one of ``any_of``, all of ``all_of`` and none of ``none_of``.
 
-    ``own``: and in its own rule or list, too.
+    own: users must also be in the group's own rule or list.
     """
 
     own: bool = False
@@ -110,18 +113,24 @@ class Compound(msgspec.Struct, omit_defaults=True):
     none_of: list[str] = []
 
 
-CANCEL, GOAL = 1, 2  # what the bits of a campaign's watchers mean
+CANCEL, GOAL = 1, 2  # the bits of a campaign's watchers
 
 
 class Campaign(msgspec.Struct, omit_defaults=True):
-    """A compiled campaign. ``version`` changes with anything in it; ``everyone`` needs no targets.
+    """A compiled campaign.
 
-    ``groups``: its target groups, OR-ed; ``compounds``: those that they lead to, as far as they are made of others.
-    ``reads``: attributes of the completing event that the content uses. ``watchers``: events after the match,
-    with the bits ``CANCEL`` and ``GOAL``. ``holdout``: users in 10,000 whose activations are only recorded.
-    ``delay``, ``max_lateness``: ms. ``cancel_on_goal``: a goal reached meanwhile cancels what is delayed.
-    ``send_if_lost``: a delayed activation whose state was lost is sent all the same.
-    ``variants``: where there are any, ``content`` is empty. ``until_seen``: ms for which a popup is offered again.
+    version: changes with anything in the campaign.
+    content: empty if there are ``variants``.
+    everyone: every user is a target.
+    groups: the target groups; a user in any of them is a target.
+    compounds: the groups, of these and of their parts, that combine others.
+    reads: attributes of the completing event that the content uses.
+    holdout: users in 10,000 whose activations are recorded but not delivered.
+    delay, max_lateness: ms.
+    watchers: events after the match, with the bits ``CANCEL`` and ``GOAL``.
+    cancel_on_goal: reaching the goal cancels a delayed activation.
+    send_if_lost: send a delayed activation even if its state was lost.
+    until_seen: ms for which a popup is offered again until it is seen.
     """
 
     id: str
@@ -150,17 +159,19 @@ class Campaign(msgspec.Struct, omit_defaults=True):
 
 
 class Sender(msgspec.Struct, omit_defaults=True):
-    """The sender identity of e-mails: ``address`` verified in SES, shown as ``name``."""
+    """The sender of e-mails: an ``address`` that SES has verified, shown as ``name``."""
 
     address: str
     name: str = ""
 
 
 class TargetGroup(msgspec.Struct, omit_defaults=True):
-    """A target group of a version: by ``rule`` (a condition on customers), by ``list``, or made of other groups.
+    """A target group of a version: by rule, by list, or a combination of other groups.
 
-    ``list``: the name of a list, which never changes: other members are another list (`shared.mongodb.in_list`).
-    ``uploaded``: its list is the one that ``control`` names. ``made``: of which other groups.
+    rule: a condition on customers.
+    list: the name of a list. Lists are immutable; a change of members makes a new list.
+    uploaded: the list is the one that ``control`` names.
+    made: how it combines other groups.
     """
 
     id: str
@@ -171,16 +182,20 @@ class TargetGroup(msgspec.Struct, omit_defaults=True):
 
     @property
     def is_found(self) -> bool:
-        """Return whether its users have to be looked for: it is more than a combination of other groups."""
+        """Return whether a refresh must find its users, because it is not only a combination of other groups."""
         return self.made is None or self.made.own
 
 
 class Ruleset(msgspec.Struct, omit_defaults=True):
-    """All live campaigns of ``site``, version ``version`` (1, 2, 3 …). ``name``: of the site, for people.
+    """All live campaigns of a site.
 
-    ``caps``: per channel, or ``total`` for all together, what one user may get. ``consent``: the customer's
-    attribute that must be true, per channel. ``rates``: sends per minute, per channel.
-    ``webhook_hosts``: where webhooks may go. ``events_per_user``: what one user's events may come to.
+    version: 1, 2, 3 and so on.
+    caps: what one user may get, by channel; ``total`` is for all channels together.
+    consent: the customer's attribute that must be true, by channel.
+    rates: sends per minute, by channel.
+    webhook_hosts: the hosts that webhooks may call.
+    events_per_user: how many events one user may send.
+    name: the site's name for people.
     """
 
     site: str

@@ -1,4 +1,4 @@
-"""Secrets: a setting may hold the ARN of a secret, so that the secret itself is in no environment."""
+"""Read secrets. A setting may contain the ARN of a secret, which keeps the secret out of the environment."""
 
 import re
 from collections.abc import Callable
@@ -8,30 +8,32 @@ from typing import Any
 from shared.clock import Clock
 from shared.errors import InvalidSettings, OpportuneError, Unavailable
 
-_NOTHING = "ResourceNotFoundException"
+_NOT_FOUND = "ResourceNotFoundException"
 _ARN = re.compile(r"arn:[^:]+:secretsmanager:(?P<region>[^:]+):\d+:secret:.+")
 
 
 def resolve(value: str, read: Callable[[str, str], str] | None = None) -> str:
     """Return *value*, or the text of the secret if it is the ARN of one.
 
-    *read* takes ARN and region; the default asks Secrets Manager and raises `InvalidSettings` for a
-    secret without text, `Unavailable` where it cannot be read. No message quotes a secret.
+    read: takes ARN and region; the default reads from Secrets Manager.
+
+    Raises `InvalidSettings` for a secret without text, and `Unavailable` if it cannot be read. No message quotes a
+    secret.
     """
     arn = _ARN.fullmatch(value)
     return (read or read_secret)(value, arn["region"]) if arn else value
 
 
 def resolve_versions(value: str, read: Callable[[str, str], list[str]] | None = None) -> list[str]:
-    """Return the text of the secret *value* and, if it was rotated, the one before; or *value*, if it is no ARN."""
+    """Return the current and, after a rotation, the previous text of the secret *value*; or *value* if it is no ARN."""
     arn = _ARN.fullmatch(value)
     return (read or read_versions)(value, arn["region"]) if arn else [value]
 
 
-class LateSecret:
-    """A secret that is read at its first use, and then kept; after a failure not again before *pause_ms*.
+class LazySecret:
+    """A secret that is read at its first use and then cached.
 
-    A flood of requests that need it must not become a flood of calls, each of which waits.
+    After a failure it is not read again for *pause_ms*, so many requests that need it do not become many slow calls.
     """
 
     def __init__(self, value: str, clock: Clock, read: Callable[[str], str] = resolve, pause_ms: int = 10_000) -> None:
@@ -44,7 +46,7 @@ class LateSecret:
         self._failed_at = 0
 
     def __call__(self) -> str:
-        """Return the secret; raises what *read* raises, or has raised just now."""
+        """Return the secret; raise the error of *read*, or its last error during the pause."""
         if self._found is None:
             if self._failure is not None and 0 <= self._clock() - self._failed_at < self._pause_ms:
                 raise self._failure
@@ -60,41 +62,41 @@ def read_secret(arn: str, region: str, **options: Any) -> str:
     """Return the text of the secret *arn*; *options* go to botocore."""
     text = _read(arn, region, "AWSCURRENT", **options)
     if text is None:
-        raise Unavailable(f"the secret {arn} cannot be read: {_NOTHING}", code="secret_unavailable")
+        raise Unavailable(f"the secret {arn} cannot be read: {_NOT_FOUND}", code="secret_unavailable")
     return text
 
 
 def read_versions(arn: str, region: str, **options: Any) -> list[str]:
-    """Return the text of the secret *arn*, then the one before it, if there is one."""
-    # In this order: a rotation in between leaves out the new one, which nobody sends yet, and not the one in use.
+    """Return the text of the secret *arn*, and its previous one if there is one."""
+    # In this order, a rotation between the two reads misses only the new version, which is not in use yet.
     text = read_secret(arn, region, **options)
     before = _read(arn, region, "AWSPREVIOUS", **options)
     return [text] if before is None else [text, before]
 
 
 def _read(arn: str, region: str, stage: str, **options: Any) -> str | None:
-    """Return the text of the version at *stage*; ``None`` where there is none."""
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - only a function with a secret pays
+    """Return the text of the version at *stage*; ``None`` if there is none."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - only a function with a secret needs it
 
     try:
-        answer = _client(region, **options).get_secret_value(SecretId=arn, VersionStage=stage)
+        response = _client(region, **options).get_secret_value(SecretId=arn, VersionStage=stage)
     except (BotoCoreError, ClientError) as error:
         reason = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-        if reason == _NOTHING:
+        if reason == _NOT_FOUND:
             return None
         raise Unavailable(f"the secret {arn} cannot be read: {reason}", code="secret_unavailable") from error
-    if "SecretString" not in answer:
-        raise InvalidSettings(f"the secret {arn} holds no text")
-    text: str = answer["SecretString"]
+    if "SecretString" not in response:
+        raise InvalidSettings(f"the secret {arn} contains no text")
+    text: str = response["SecretString"]
     return text
 
 
 @cache
 def _client(region: str, **options: Any) -> Any:
-    """Return the client for the secrets of *region*: one for all that a start reads, and botocore without boto3."""
+    """Return the cached client for *region*. It needs botocore only, which loads faster than boto3."""
     import botocore.session  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
 
-    # Reading has no effect, so it may be repeated; all tries together fit into Lambda's ten seconds of start.
+    # Reads are safe to retry. All attempts together fit into the ten seconds that Lambda allows for a start.
     config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 3})
     return botocore.session.get_session().create_client("secretsmanager", region_name=region, config=config, **options)

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from shared import mongodb_address, redis_address, secrets
-from shared.clock import Clock, now_ms
-from shared.clock import parse as parse_clock
+from shared.clock import Clock, now_ms, parse_clock
 from shared.errors import InvalidSettings
 
 GATEWAY, DECIDER, ENGAGER, REFRESHER = "gateway", "decider", "engager", "refresher"
@@ -116,7 +115,8 @@ class Settings:
         GATEWAY,
         parse=_parse_positive,
         default=100,
-        meaning="sustained rate of events that one environment of the Gateway accepts from one address with a public key",
+        meaning="sustained rate of events that one environment of the Gateway accepts from one address with a public "
+        "key",
     )
     proxies: int = _setting(
         GATEWAY,

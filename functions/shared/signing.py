@@ -1,9 +1,9 @@
-"""What is signed: links to unsubscribe, webhooks, proofs of identity. Each purpose and each site has a key of its own.
+"""Sign unsubscribe links, webhooks and proofs of identity. Each purpose and each site has its own key.
 
     token = base64url( first 16 bytes of HMAC-SHA256(key, payload) + payload ), payload = site NUL channel NUL user
 
-Nobody can make a token without the secret, and a webhook's receiver, who knows his own key, can make none either.
-A token never expires: an e-mail may be opened after years, and to stop must work then too.
+Creating a token requires the secret; the key of a site's webhooks is not enough. A token never expires, because
+unsubscribing must also work in an e-mail that is years old.
 """
 
 import base64
@@ -23,7 +23,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Subscription(NamedTuple):
-    """What a token stands for: the messages of one channel from a site to a user."""
+    """The messages of one channel from a site to a user, which a token can end."""
 
     site: str
     user: str
@@ -31,22 +31,22 @@ class Subscription(NamedTuple):
 
 
 def check_secret(secret: str, setting: str = "OPPORTUNE_SIGNING_SECRET") -> str:
-    """Return *secret*; raises `InvalidSettings`, without quoting it, where it is too short to be one."""
+    """Return *secret*; raise `InvalidSettings`, without quoting it, if it is too short."""
     if len(secret) < MIN_SECRET_LENGTH:
         raise InvalidSettings(f"{setting} needs {MIN_SECRET_LENGTH} characters or more")
     return secret
 
 
 def pseudonym(secret: str, site: str, user: str) -> str:
-    """Return what stands for *user* once he is forgotten: a hash that nobody without *secret* can compute."""
+    """Return the pseudonym of a forgotten *user*: a hash that cannot be computed without *secret*."""
     key = hmac.digest(check_secret(secret).encode(), f"opportune\0pseudonym\0{site}".encode(), "sha256")
     return f"{FORGOTTEN}:{hmac.digest(key, user.encode(), 'sha256').hex()[:32]}"
 
 
 def unsubscribe_token(secret: str, site: str, user: str, channel: str) -> str:
-    """Return the token that ends the messages of *channel* from *site* to *user*; fit for a URL's path.
+    """Return the token that ends the messages of *channel* from *site* to *user*; it can be part of a URL's path.
 
-    It is signed, not encrypted: who holds it can read the user id. Raises `InvalidSettings`.
+    It is signed, not encrypted: its holder can read the user id. Raises `InvalidSettings`.
     """
     payload = f"{site}\0{channel}\0{user}".encode()
     token = base64.urlsafe_b64encode(_mac(secret, site, payload) + payload)
@@ -54,7 +54,7 @@ def unsubscribe_token(secret: str, site: str, user: str, channel: str) -> str:
 
 
 def read_token(secret: str, token: str) -> Subscription | None:
-    """Return what *token* stands for, ``None`` where it was not made with *secret*; raises `InvalidSettings`."""
+    """Return the subscription in *token*; ``None`` if it was not made with *secret*. Raises `InvalidSettings`."""
     if len(token) > MAX_TOKEN_LENGTH or not _TOKEN.fullmatch(token) or len(token) % 4 == 1:
         return None
     raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
@@ -65,41 +65,41 @@ def read_token(secret: str, token: str) -> Subscription | None:
         return None
     if not hmac.compare_digest(mac, _mac(secret, site, payload)):
         return None
-    # Unused bits at the end of a base64 text may differ: one subscription has exactly one token.
+    # Unused bits at the end of base64 may differ, but a subscription has exactly one valid token.
     return Subscription(site, user, channel) if token == unsubscribe_token(secret, site, user, channel) else None
 
 
 def webhook_key(secret: str, site: str) -> str:
-    """Return the key of *site*'s webhooks, 64 hexadecimal digits: its owner puts this text into the receiver."""
-    return _key(secret, _WEBHOOK, site).hex()
+    """Return the key of *site*'s webhooks: 64 hexadecimal digits, which the receiver uses as text."""
+    return _derive_key(secret, _WEBHOOK, site).hex()
 
 
 def identity_key(secret: str, site: str, key_id: str) -> str:
-    """Return the key that *site*'s own servers prove user ids with, 64 hexadecimal digits: this text is the key.
+    """Return the key with which *site*'s servers prove user ids: 64 hexadecimal digits, used as text.
 
-    *secret*: ``OPPORTUNE_IDENTITY_SECRET``, which the public edge has; it is not the one that links are signed with.
+    secret: ``OPPORTUNE_IDENTITY_SECRET``. The public edge has it, but not the secret that signs links.
     """
     key = check_secret(secret, "OPPORTUNE_IDENTITY_SECRET").encode()
     return hmac.digest(key, f"opportune\0{_IDENTITY}\0{site}\0{key_id}".encode(), "sha256").hex()
 
 
 def user_hash(key: str, user: str) -> str:
-    """Return what proves *user* for good: the HMAC-SHA256 of his id, in hexadecimal digits."""
+    """Return the HMAC-SHA256 of the id *user* in hexadecimal. It proves the user and never expires."""
     return hmac.digest(key.encode(), user.encode(), "sha256").hex()
 
 
 def webhook_signature(key: str, at_s: int, body: bytes) -> str:
     """Return the value of ``Opportune-Signature``: ``t=<unix s>,v1=<hex>``, the HMAC-SHA256 of ``t.body``.
 
-    The HMAC's key is the text *key* as it is, in ASCII.
+    key: used as ASCII text.
     """
     digest = hmac.new(key.encode(), f"{at_s}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={at_s},v1={digest}"
 
 
 def _mac(secret: str, site: str, payload: bytes) -> bytes:
-    return hmac.digest(_key(secret, _UNSUBSCRIBE, site), payload, "sha256")[:MAC_BYTES]
+    return hmac.digest(_derive_key(secret, _UNSUBSCRIBE, site), payload, "sha256")[:MAC_BYTES]
 
 
-def _key(secret: str, purpose: str, site: str) -> bytes:
+def _derive_key(secret: str, purpose: str, site: str) -> bytes:
     return hmac.digest(check_secret(secret).encode(), f"opportune\0{purpose}\0{site}".encode(), "sha256")

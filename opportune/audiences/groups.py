@@ -145,7 +145,7 @@ class _Site:
         self.site = site
         ruleset = sites.live_ruleset(database, site)
         self._campaigns: list[Campaign] = ruleset.campaigns
-        self.groups = mongodb.target_groups(database, site, ruleset.version)
+        self.groups = mongodb.read_target_groups(database, site, ruleset.version)
         self.compounds: Mapping[str, Compound] = {each.id: each.made for each in self.groups.values() if each.made}
         with translate_errors():
             control = database.control.find_one({"_id": site}) or {}
@@ -154,7 +154,7 @@ class _Site:
 
     def campaigns_of(self, group: str) -> list[str]:
         """Return the campaigns for which it matters who is in *group*."""
-        return [each.id for each in self._campaigns if group in groups.reached(each.groups, self.compounds)]
+        return [each.id for each in self._campaigns if group in groups.expand(each.groups, self.compounds)]
 
     def counts(self) -> list[tuple[list[str], int]] | None:
         """Return how many users were found in which groups together; ``None`` where nothing was looked for yet."""
@@ -166,7 +166,7 @@ class _Site:
 
     def members(self, group: str) -> tuple[int, list[str]]:
         """Return how many users of the targets belong to *group*, and some of them."""
-        belongs = {"$match": {"$expr": groups.expression(group, self.compounds)}}
+        belongs = {"$match": {"$expr": groups.membership_expression(group, self.compounds)}}
         with translate_errors():
             counted = list(self._targets.aggregate([belongs, {"$count": "users"}]))
             some = list(self._targets.aggregate([belongs, {"$limit": SAMPLE}, {"$project": {"_id": 1}}]))

@@ -80,7 +80,7 @@ def refresh_campaign(database: Database[Document], site: str, campaign: str, ask
     if found is None:
         known = ", ".join(each.id for each in ruleset.campaigns) or "none"
         raise InvalidRequest(f"no campaign {campaign!r} is live at {site}; known: {known}", code="unknown_campaign")
-    defined = mongodb.target_groups(database, site, ruleset.version)
+    defined = mongodb.read_target_groups(database, site, ruleset.version)
     return _refresh(database, site, [CHANGED, *_looked_for(found.groups, defined)], asked)
 
 
@@ -96,7 +96,7 @@ def go_back(database: Database[Document], site: str, asked: Asked) -> Result:
 
 def _looked_for(names: Iterable[str], defined: dict[str, TargetGroup]) -> list[str]:
     compounds = {group.id: group.made for group in defined.values() if group.made}
-    reached = sorted(groups.reached(names, compounds))
+    reached = sorted(groups.expand(names, compounds))
     return [name for name in reached if name in defined and defined[name].is_found]
 
 
@@ -116,6 +116,6 @@ def _refresh(database: Database[Document], site: str, wishes: Sequence[str], ask
 
 
 def _in_use(database: Database[Document], site: str) -> Refreshed:
-    generation = mongodb.pointers(database)[site].generation
+    generation = mongodb.read_pointers(database)[site].generation
     users = database[mongodb.targets_collection(site, generation)].estimated_document_count() if generation else 0
     return Refreshed(generation, users, ())

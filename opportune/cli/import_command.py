@@ -54,7 +54,7 @@ class Done:
 
 def run(request: Request, database: Database[Document], site: str | None, progress: Callable[[int, int], None]) -> Done:
     """Import; raises `InvalidRequest` and `Unavailable`. *progress* gets bytes done, and bytes in all."""
-    known = mongodb.pointers(database)
+    known = mongodb.read_pointers(database)
     published = site in known
     if site and not published and not re.fullmatch(SITE_ID, site):
         raise InvalidRequest(f"--site {site}: the id of a site has 1 to 32 letters a-z, digits and '-'")

@@ -38,7 +38,7 @@ def refresh(
     from shared import mongodb
 
     database = connection.database(mongodb_url)
-    names = [sites.resolve(database, site)] if site or campaign else sorted(mongodb.pointers(database))
+    names = [sites.resolve(database, site)] if site or campaign else sorted(mongodb.read_pointers(database))
     results: dict[str, Result] = {}
     for name in names:
 

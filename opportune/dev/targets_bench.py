@@ -126,7 +126,7 @@ def _merge_per_group(database: Database[Document]) -> None:
 
 def _compare(database: Database[Document]) -> None:
     """Check that both have the same result: a wrong one is always faster."""
-    generation = mongodb.pointers(database)[SITE].generation
+    generation = mongodb.read_pointers(database)[SITE].generation
     by_groups: list[Document] = [
         {"$group": {"_id": {"$sortArray": {"input": "$groups", "sortBy": 1}}, "users": {"$sum": 1}}},
         {"$sort": {"_id": 1}},

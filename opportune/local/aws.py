@@ -174,7 +174,7 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     functions_clock, speed = clock.now_ms, 1.0
     if len(sys.argv) > 1:
-        functions_clock, speed = clock.parse(sys.argv[1]), float(sys.argv[1].partition(",")[2])
+        functions_clock, speed = clock.parse_clock(sys.argv[1]), float(sys.argv[1].partition(",")[2])
     app = Recorder(DomainDispatcherApplication(create_backend_app), functions_clock, speed=speed)
     server = make_server(HOST, 0, app, threaded=True, request_handler=MotoRequestHandler)
     print(server.server_address[1], flush=True)

@@ -78,7 +78,7 @@ class Stack(StackUrls):
         self.logs_dir = self.state_dir / "logs"
         self.speed = speed
         self._clock_text = "" if speed == 1 else f"{clock.now_ms()},{speed:g}"
-        self.clock = clock.parse(self._clock_text) if self._clock_text else clock.now_ms
+        self.clock = clock.parse_clock(self._clock_text) if self._clock_text else clock.now_ms
         self._port = port
         self._demo_dir = demo_dir
         self._extra_env = dict(extra_env or {})

@@ -48,7 +48,7 @@ def dead_queues() -> Queues:
 def system_clock() -> Clock:
     """Return the functions' clock, which may run faster in a local stack."""
     text = os.environ.get("OPPORTUNE_CLOCK") or (running_stack(STATE_DIR) or {}).get("clock")
-    return clock.parse(text) if text else clock.now_ms
+    return clock.parse_clock(text) if text else clock.now_ms
 
 
 def ask(function: Invoke, request: Any) -> Any:

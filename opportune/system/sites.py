@@ -19,7 +19,7 @@ def resolve(database: Database[Document], site: str | None) -> str:
 
     Raise `UnknownSite`, or `InvalidRequest` if *site* is None and there are several sites.
     """
-    known = sorted(mongodb.pointers(database))
+    known = sorted(mongodb.read_pointers(database))
     if site is None and len(known) > 1:
         raise InvalidRequest(f"there are several sites: give --site, one of {', '.join(known)}", code="which_site")
     if site is None and known:
@@ -32,4 +32,4 @@ def resolve(database: Database[Document], site: str | None) -> str:
 
 def live_ruleset(database: Database[Document], site: str) -> Ruleset:
     """Return the live ruleset of *site*; raise `Unavailable` if it is missing."""
-    return mongodb.ruleset(database, site, mongodb.pointers(database)[site].ruleset)
+    return mongodb.read_ruleset(database, site, mongodb.read_pointers(database)[site].ruleset)

@@ -79,7 +79,7 @@ def test_the_story_passes(atlas: Atlas, sts: Sts, profile: Mapping[str, str], tm
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"AWS_PROFILE": "nobody"}, "no_credentials: MongoDB: no AWS credentials to enter with: ProfileNotFound"),
+        ({"AWS_PROFILE": "nobody"}, "no_credentials: MongoDB: no AWS credentials: ProfileNotFound"),
         ({"AWS_ACCESS_KEY_ID": "AKIA0", "AWS_SECRET_ACCESS_KEY": "wrong", "AWS_PROFILE": ""}, "database_refused"),
     ],
     ids=["no profile", "a stranger"],

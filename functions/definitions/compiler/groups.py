@@ -33,7 +33,7 @@ def list_name(users: Iterable[str]) -> str:
 def compounds(names: Iterable[str], groups: Iterable[TargetGroup]) -> dict[str, compiled.Compound]:
     """Return those of *groups* that are made of others and that *names* refer to, directly or not."""
     every = {group.id: compound for group in groups if (compound := _compound(group))}
-    return {name: every[name] for name in sorted(compound_groups.reached(names, every)) if name in every}
+    return {name: every[name] for name in sorted(compound_groups.expand(names, every)) if name in every}
 
 
 def _compound(group: TargetGroup) -> compiled.Compound | None:

@@ -63,7 +63,7 @@ class Version(NamedTuple):
 
 def live(database: Database[Document], site: str) -> int:
     """Return the live version, or 0 if nothing was ever published."""
-    return mongodb.pointers(database).get(site, mongodb.Pointer(0, 0)).ruleset
+    return mongodb.read_pointers(database).get(site, mongodb.Pointer(0, 0)).ruleset
 
 
 def read(database: Database[Document], site: str, version: int) -> Bundle:
@@ -72,8 +72,8 @@ def read(database: Database[Document], site: str, version: int) -> Bundle:
         source = database.definitions.find_one({"_id": f"{site}:{version}"}, {"_id": 0, "site_id": 0})
     if source is None:
         raise UnknownVersion(f"{site} has no version {version}")
-    ruleset = mongodb.ruleset(database, site, version)
-    return Bundle(ruleset, list(mongodb.target_groups(database, site, version).values()), source)
+    ruleset = mongodb.read_ruleset(database, site, version)
+    return Bundle(ruleset, list(mongodb.read_target_groups(database, site, version).values()), source)
 
 
 def history(database: Database[Document], site: str) -> list[Version]:

@@ -17,7 +17,7 @@ from pymongo.database import Database
 from definitions.publishing import declared_types, versions
 from opportune.audiences.customers.lines import Broken
 from opportune.audiences.customers.rows import Row
-from opportune.audiences.customers.values import TYPES, Type, convert, date, read, type_of
+from opportune.audiences.customers.values import TYPES, Type, convert, parse_date, read, type_of
 from shared.mongodb import Document, translate_errors
 
 MOST = 1000  # attributes of a site
@@ -97,7 +97,7 @@ def infer(values: list[Any], *, untyped: bool) -> Type:
 
     Text that does not agree on what it reads like is text; other values that do not agree have the type of most.
     """
-    reads: Callable[[str], Any] = read if untyped else lambda text: date(text) or text
+    reads: Callable[[str], Any] = read if untyped else lambda text: parse_date(text) or text
     found = Counter(type_of(reads(each) if isinstance(each, str) else each) for each in values)
     if len(found) > 1 and all(isinstance(each, str) for each in values):
         return "text"

@@ -21,7 +21,7 @@ import msgspec
 from opportune.audiences.customers.lines import Broken
 from opportune.audiences.customers.pinpoint import Endpoint, Found, Values, endpoints, parts
 from opportune.audiences.customers.rows import Reject, Row, Rows, check_user
-from opportune.audiences.customers.values import Single, date
+from opportune.audiences.customers.values import Single, parse_date
 from shared.errors import InvalidRequest
 
 # What the Engager reads is what endpoints say and nothing else: an attribute of that name may be of another time.
@@ -128,7 +128,7 @@ class _Collected:
             (found.endpoint.user and found.endpoint.user.user_attributes) or {},
         )
         self._several |= {name for values in (own, users) for name, several in values.items() if len(several or ()) > 1}
-        at = date(found.endpoint.effective_date or "")
+        at = parse_date(found.endpoint.effective_date or "")
         return user, at.timestamp() if at else 0.0, _encoder.encode(found)
 
     def _customer(self, user: str, found: list[Found]) -> Row:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from opportune.audiences.customers.lines import Broken, Lines, Record, check_text, opened
-from opportune.audiences.customers.values import date
+from opportune.audiences.customers.values import parse_date
 from shared.contracts import ANONYMOUS_PREFIX
 from shared.errors import InvalidRequest
 
@@ -201,7 +201,7 @@ def _value(value: Any, depth: int = 0) -> Any:
 
 def _inner(value: Any) -> Any:
     """Return a value inside of an object or a list, where no type is kept: text that says a date is one."""
-    return (date(value) or value) if isinstance(value, str) else value
+    return (parse_date(value) or value) if isinstance(value, str) else value
 
 
 def _check_name(name: str) -> str:

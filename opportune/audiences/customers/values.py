@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from opportune.audiences.customers.lines import Broken
-from shared.attribute_types import PARSERS, TYPES, Type, boolean, date, number
+from shared.attribute_types import PARSERS, TYPES, Type, parse_boolean, parse_date, parse_number
 
-__all__ = ["TYPES", "Single", "Type", "convert", "date", "read", "type_of"]
+__all__ = ["TYPES", "Single", "Type", "convert", "parse_date", "read", "type_of"]
 
 
 class Single(str):
@@ -44,7 +44,7 @@ def read(text: str) -> Any:
 
     Digits that a number would lose, as in ``007`` or a 20-digit id, stay text.
     """
-    for parse in (number, boolean, date):
+    for parse in (parse_number, parse_boolean, parse_date):
         value = parse(text)
         if value is not None:
             return value

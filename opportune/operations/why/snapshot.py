@@ -50,7 +50,7 @@ class Facts(NamedTuple):
 def read(database: Database[Document], decider: Invoke, site: str, user: str, now: int) -> Facts:
     """Return what is known of *user* at *now* (ms); raises `Unavailable` where a part does not answer."""
     looked = msgspec.convert(ask(decider, InspectUser(site, user)), UserSnapshot)
-    ruleset = mongodb.ruleset(database, site, looked.ruleset)
+    ruleset = mongodb.read_ruleset(database, site, looked.ruleset)
     name = f"{site}:{user}"
     with translate_errors():
         deliveries.index(database)
@@ -61,7 +61,7 @@ def read(database: Database[Document], decider: Invoke, site: str, user: str, no
             {"site": site, "user": user}, sort=[("at", DESCENDING)], limit=DECISIONS_READ
         ).to_list()
         source = database.definitions.find_one({"_id": f"{site}:{ruleset.version}"}, {"campaigns": 1}) or {}
-        defined = mongodb.target_groups(database, site, ruleset.version)
+        defined = mongodb.read_target_groups(database, site, ruleset.version)
         named = sorted({group for campaign in ruleset.campaigns for group in campaign.groups})
         uploads = control.get("lists") or {}
         members = memberships(database, site, user, named, defined, uploads=uploads, now=now)
@@ -93,7 +93,7 @@ def memberships(
 ) -> dict[str, bool | None]:
     """Return whether *user* belongs to each group at *now*, as a refresh would find; ``None``: nobody can say."""
     compounds = {group.id: group.made for group in defined.values() if group.made}
-    needed = {name: groups.reached([name], compounds) for name in names}
+    needed = {name: groups.expand([name], compounds) for name in names}
     looked = {
         name: _is_found(database, site, user, defined[name], uploads, now)
         for name in set[str]().union(*needed.values())

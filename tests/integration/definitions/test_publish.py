@@ -29,8 +29,8 @@ def renamed(folder: Path, name: str) -> Path:
 
 def live(database: Database[dict[str, Any]]) -> tuple[int, str]:
     """Return version and name of the campaign that is live."""
-    version = store.pointers(database)["demo"].ruleset
-    campaigns = {campaign.id: campaign for campaign in store.ruleset(database, "demo", version).campaigns}
+    version = store.read_pointers(database)["demo"].ruleset
+    campaigns = {campaign.id: campaign for campaign in store.read_ruleset(database, "demo", version).campaigns}
     return version, campaigns["three-wins"].name.split(" after")[0]
 
 

@@ -40,13 +40,13 @@ def folder(path: Path, edition: str) -> Path:
 
 def editions(database: Db) -> set[str]:
     """Return the edition of everything that a function, or a refresh of targets, reads now: one, unless torn."""
-    version = store.pointers(database)["shop"].ruleset
-    (campaign,) = store.ruleset(database, "shop", version).campaigns
-    groups = store.target_groups(database, "shop", version)
+    version = store.read_pointers(database)["shop"].ruleset
+    (campaign,) = store.read_ruleset(database, "shop", version).campaigns
+    groups = store.read_target_groups(database, "shop", version)
     rule, listed = groups["ruled"].rule, groups["listed"].list
     assert rule is not None
     assert listed is not None
-    members = [row["_id"]["user"] for row in database.list_members.find(store.in_list("shop", listed))]
+    members = [row["_id"]["user"] for row in database.list_members.find(store.filter_list_members("shop", listed))]
     assert len(members) == 3
     source = versions.read(database, "shop", version).source
     found = {campaign.name, rule["edition"], source["site"]["name"], source["campaigns"][0]["name"]}
@@ -57,7 +57,7 @@ def editions(database: Db) -> set[str]:
 def test_a_publish_that_dies_anywhere_changes_nothing_or_everything(mongodb: Db, tmp_path: Path, after: bool) -> None:
     """Died at each write in turn: what is read is the old edition whole, or the new one; the next publish works."""
     publish(mongodb, load_definitions(folder(tmp_path, "old")), [KEY])
-    of_old = store.target_groups(mongodb, "shop", 1)["listed"].list
+    of_old = store.read_target_groups(mongodb, "shop", 1)["listed"].list
     new, died, seen = load_definitions(folder(tmp_path, "new")), 0, []
     for step in range(1, 100):
         dying: Any = Dying(mongodb, [step], after=after)
@@ -185,7 +185,7 @@ def test_an_old_version_does_not_bring_revoked_keys_back(mongodb: Db, tmp_path: 
     publish(mongodb, load_definitions(folder(tmp_path, "one")), [leaked])
     publish(mongodb, load_definitions(folder(tmp_path, "two")), [fresh])
     version = roll_back(mongodb, "shop", 1).version
-    keys: list[WriteKey] = store.ruleset(mongodb, "shop", version).keys
+    keys: list[WriteKey] = store.read_ruleset(mongodb, "shop", version).keys
     assert keys == [fresh]
 
 
@@ -196,7 +196,7 @@ def test_an_old_version_does_not_bring_identity_keys_back(mongodb: Db, tmp_path:
         site.write_text(site.read_text() + f"identity: {{keys: [{{id: {key}, algorithm: HS256}}]}}\n")
         publish(mongodb, load_definitions(tmp_path / edition), [KEY])
     version = roll_back(mongodb, "shop", 1).version
-    assert [key.id for key in store.ruleset(mongodb, "shop", version).identity.keys] == ["fresh"]
+    assert [key.id for key in store.read_ruleset(mongodb, "shop", version).identity.keys] == ["fresh"]
     written = versions.read(mongodb, "shop", version).source["site"]
     assert (written["name"], written["identity"]["keys"][0]["id"]) == ("one", "fresh")
 

@@ -180,6 +180,6 @@ def test_nobody_can_do_what_is_not_his(function: str, cluster: SecuredMongod) ->
     with closing(database.client):
         elsewhere: list[Callable[[Any], Any]] = [lambda database: database.client.other.x.find_one({})]
         for deed in FORBIDDEN[function] + elsewhere:
-            with pytest.raises(Unavailable, match="its user lacks a right") as caught, mongodb.translate_errors():
+            with pytest.raises(Unavailable, match="the user lacks a right") as caught, mongodb.translate_errors():
                 deed(database)
             assert caught.value.code == "database_refused"

@@ -12,7 +12,7 @@ HOUR_MS = 3_600_000
 def test_it_runs_faster_since_its_start() -> None:
     """An hour after its start, a clock of speed 60 is 60 hours further."""
     start = clock.now_ms() - HOUR_MS
-    fast = clock.parse(f"{start},60")
+    fast = clock.parse_clock(f"{start},60")
     before, told, after = clock.now_ms(), fast(), clock.now_ms()
     assert start + (before - start) * 60 <= told <= start + (after - start) * 60
     assert isinstance(told, int)
@@ -20,7 +20,7 @@ def test_it_runs_faster_since_its_start() -> None:
 
 def test_it_agrees_with_the_wall_clock_at_speed_one() -> None:
     """Speed 1 is the wall clock, wherever it starts."""
-    slow = clock.parse("1,1")
+    slow = clock.parse_clock("1,1")
     before, told, after = clock.now_ms(), slow(), clock.now_ms()
     assert before <= told <= after
 
@@ -28,7 +28,7 @@ def test_it_agrees_with_the_wall_clock_at_speed_one() -> None:
 def test_all_who_read_the_same_text_have_the_same_time() -> None:
     """Two functions with the same setting agree, whenever each of them started."""
     text = f"{clock.now_ms() - HOUR_MS},2.5"
-    first, second = clock.parse(text), clock.parse(text)
+    first, second = clock.parse_clock(text), clock.parse_clock(text)
     earliest, middle, latest = first(), second(), first()
     assert earliest <= middle <= latest
 
@@ -37,7 +37,7 @@ def test_all_who_read_the_same_text_have_the_same_time() -> None:
 def test_what_is_no_clock_is_refused(text: str) -> None:
     """A start and a speed, both above 0, and nothing else."""
     with pytest.raises(ValueError, match=r".+"):
-        clock.parse(text)
+        clock.parse_clock(text)
 
 
 def test_a_function_without_the_setting_has_the_wall_clock() -> None:

@@ -57,9 +57,9 @@ def _held(address: str, _arn: str, _region: str) -> str:
 @pytest.mark.parametrize(
     ("addresses", "says"),
     [
-        (WITH_CREDENTIALS, "holds credentials"),
-        ([f"{BY_IAM[0]}&authMechanismProperties=AWS_SESSION_TOKEN:{PASSWORD}"], "holds credentials"),
-        (WITHOUT_ANY, "says nothing of how to enter"),
+        (WITH_CREDENTIALS, "contains credentials"),
+        ([f"{BY_IAM[0]}&authMechanismProperties=AWS_SESSION_TOKEN:{PASSWORD}"], "contains credentials"),
+        (WITHOUT_ANY, "does not say how to authenticate"),
         (["mongodb://a.example/?authMechanism=MONGODB-AWS", "mongodb://a.example/?AUTHMECHANISM=MONGODB-AWS"], "TLS"),
         (["postgres://a.example/", PASSWORD, "arn:aws:ssm:eu-central-1:123456789012:parameter/m"], "neither"),
     ],
@@ -81,5 +81,5 @@ def test_what_else_is_wrong_is_said_as_well() -> None:
     """One error names all of it."""
     with pytest.raises(InvalidSettings) as caught:
         Settings.from_env({"OPPORTUNE_MONGODB_URL": WITH_CREDENTIALS[0]}, PREFERENCES)
-    assert "OPPORTUNE_MONGODB_URL: holds credentials" in caught.value.message
+    assert "OPPORTUNE_MONGODB_URL: contains credentials" in caught.value.message
     assert "OPPORTUNE_SIGNING_SECRET is missing" in caught.value.message

@@ -50,7 +50,7 @@ def test_the_code_says_what_to_look_at(error: PyMongoError, code: str, message: 
         ("mongodb://anna:pa:ss/word@host/", InvalidSettings, "must be escaped"),
         ("mongodb://anna:pa@ss@host/", InvalidSettings, "must be escaped"),
         ("mongodb://host:password/", InvalidSettings, "must be escaped"),
-        ("mongodb://host,other/?directConnection=true", InvalidSettings, "look at its options"),
+        ("mongodb://host,other/?directConnection=true", InvalidSettings, "check its options"),
         ("mongodb+srv://anna:password@nowhere.invalid/", Unavailable, "the DNS does not know"),
     ],
     ids=["slash", "at", "port", "option", "nowhere"],

@@ -53,7 +53,7 @@ def test_a_secret_may_hold_any_address(address: str) -> None:
 @pytest.mark.parametrize("address", WITH_CREDENTIALS)
 def test_a_password_in_clear_is_refused(address: str) -> None:
     """The function does not start, and says where the address belongs, and nothing of the password."""
-    with pytest.raises(InvalidSettings, match=r"OPPORTUNE_REDIS_URL: holds credentials.*secret") as caught:
+    with pytest.raises(InvalidSettings, match=r"OPPORTUNE_REDIS_URL: contains credentials.*secret") as caught:
         Settings.from_env({**COMPLETE, "OPPORTUNE_REDIS_URL": address}, DECIDER)
     assert PASSWORD not in caught.value.message
 
@@ -62,7 +62,7 @@ def test_a_password_in_clear_is_refused(address: str) -> None:
 def test_what_is_no_address_is_refused_without_being_quoted(address: str) -> None:
     """A password that is not escaped may have made it so: neither the error nor what led to it repeats it."""
     for value, read in ((address, None), (ARN, partial(_held, address))):
-        with pytest.raises(InvalidSettings, match="neither an address of Redis") as caught:
+        with pytest.raises(InvalidSettings, match="neither a Redis address") as caught:
             redis_address.resolve(value, read)
         assert PASSWORD not in caught.value.message
         assert caught.value.__context__ is None
