@@ -125,7 +125,7 @@ def fronts() -> list[Line]:
             PRICES["CloudFront, million HTTPS requests"],
         ),
         Line(
-            "AWS WAF, by web-acl.yaml",
+            "AWS WAF, by infrastructure/web-acl.yaml",
             PRICES["AWS WAF, web ACL, month"]
             + GUARD_RULES * PRICES["AWS WAF, rule, month"]
             + GUARD_ALARMS * PRICES["Alarm, month"],
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str], console: Console) -> int:
     for each in [*found, Line("total", sum(e.rest for e in found), sum(e.million for e in found))]:
         table.add_row(each.what, f"{each.rest:.2f}", f"{each.million:.2f}", f"{each.rest + events * each.million:.2f}")
     console.print(table)
-    ways = Table(title="In addition, by StateStoreMode and VpcWayOut", title_justify="left")
+    ways = Table(title="In addition, by StateStoreMode and VpcEgress", title_justify="left")
     ways.add_column("network")
     ways.add_column("per month", justify="right")
     for each in networks():

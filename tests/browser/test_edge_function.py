@@ -11,7 +11,7 @@ HEADERS = {"host": {"value": "events.shop.example"}, "accept": {"value": "*/*"}}
 def test_the_host_that_was_asked_is_told_whatever_somebody_says(context: BrowserContext) -> None:
     """The request goes on with one header more, which replaces what a client has written there."""
     template = YAML().load((ROOT / "template.yaml").read_text(encoding="utf-8"))
-    code = template["Resources"]["TellHost"]["Properties"]["FunctionCode"]
+    code = template["Resources"]["ForwardHost"]["Properties"]["FunctionCode"]
     page = context.new_page()
     for spoofed in ({}, {"x-opportune-host": {"value": "evil.example"}}):
         event = {"version": "1.0", "request": {"method": "GET", "headers": {**HEADERS, **spoofed}}}

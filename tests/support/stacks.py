@@ -1,8 +1,8 @@
-"""The template with parameters put in, as far as CloudFormation computes it before it makes anything.
+"""The template with parameters, computed as far as CloudFormation can before it creates anything.
 
-Every function that the template uses is computed, and no other one: a new one fails by its name. What only exists once
-a resource does (`Ref`, `GetAtt`) is a text in angle brackets that says which: its logical id, the identifiers that the
-template gives it, and the attribute.
+It computes the intrinsic functions that the template uses; another one raises `NotImplementedError` with its name. A
+value that only exists with its resource (`Ref`, `GetAtt`) becomes a string in angle brackets: the logical id, the
+identifiers that the template sets, and the attribute.
 """
 
 import ipaddress
@@ -26,7 +26,7 @@ PSEUDO = {
 NOTHING = object()  # AWS::NoValue
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:"
 BY_IAM = "authMechanism=MONGODB-AWS"
-# Values that whoever deploys may give to parameters that do not list theirs.
+# Values for the parameters that do not list theirs.
 SAMPLES: dict[str, tuple[str, ...]] = {
     "AlarmEmail": ("", "ops@shop.example"),
     "AvailabilityZones": ("", "eu-central-1b,eu-central-1c"),
@@ -42,8 +42,8 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     "VpcId": ("", "vpc-0123456789abcdef0"),
     "WebAclArn": ("", "arn:aws:wafv2:us-east-1:123456789012:global/webacl/opportune/0a1b2c3d"),
 }
-# What is only given with a certain value of another parameter.
-TOGETHER = {
+# Parameters that are only set with certain values of another parameter.
+DEPENDENT = {
     "SubnetIds": ("VpcId", {SAMPLES["VpcId"][1]: SAMPLES["SubnetIds"][1]}),
     "StateStoreSecretArn": (
         "StateStoreMode",
@@ -51,18 +51,18 @@ TOGETHER = {
     ),
     "MongoDbSecretArn": ("MongoDbAddress", {"": SAMPLES["MongoDbSecretArn"][0]}),
 }
-ENTERED = {  # MongoDB: with the password in a secret, or by IAM
+AUTHENTICATION = {  # to MongoDB: with the password in a secret, or with IAM
     "by secret": {"MongoDbSecretArn": SAMPLES["MongoDbSecretArn"][0]},
     "by IAM": {"MongoDbAddress": SAMPLES["MongoDbAddress"][1]},
 }
 
 
 class Missing(Exception):
-    """Something refers to what is not there under these parameters."""
+    """A reference to a resource that does not exist under these parameters."""
 
 
 class Stack:
-    """*template* under *parameters*; those that are not given have their defaults."""
+    """*template* with *parameters*; the others have their defaults."""
 
     def __init__(self, template: Template, parameters: Mapping[str, str]) -> None:
         self._translated = template.translated
@@ -89,18 +89,18 @@ class Stack:
         }
 
     @cached_property
-    def facts(self) -> tuple[tuple[str, bool], ...]:
-        """Which conditions hold: two stacks of which this is the same are made of the same resources."""
+    def conditions(self) -> tuple[tuple[str, bool], ...]:
+        """Each condition and whether it holds. Stacks with equal conditions have the same resources."""
         return tuple((name, self.holds(name)) for name in sorted(self._translated.get("Conditions", ())))
 
     @cached_property
     def resources(self) -> dict[str, Node]:
-        """The resources that are made."""
+        """The resources of this stack."""
         return self._present("Resources")
 
     @cached_property
     def outputs(self) -> dict[str, Node]:
-        """The outputs that there are."""
+        """The outputs of this stack."""
         return self._present("Outputs")
 
     def holds(self, condition: str) -> bool:
@@ -110,7 +110,7 @@ class Stack:
         return self._held[condition]
 
     def broken_rules(self) -> list[str]:
-        """Return what the template's rules have against these parameters; CloudFormation then makes nothing."""
+        """Return the messages of the rules that these parameters break. CloudFormation then creates nothing."""
         broken = []
         for rule in self._translated.get("Rules", {}).values():
             if self.value(rule.get("RuleCondition", True)):
@@ -133,7 +133,7 @@ class Stack:
         return node
 
     def check(self) -> None:
-        """Compute everything that there is; raises `Missing` where something refers to what is not."""
+        """Compute all resources and outputs; raises `Missing` if a reference has no resource."""
         for name, body in {**self.resources, **self.outputs}.items():
             for needed in listed(body.get("DependsOn", [])):
                 self._identity(needed)
@@ -160,7 +160,7 @@ class Stack:
 
     def _identity(self, name: str) -> str:
         if name not in self.resources:
-            raise Missing(f"there is no {name}")
+            raise Missing(f"{name} does not exist")
         resource = self.resources[name]
         parts = [path.removeprefix("/properties/") for path in self._identifiers[resource["Type"]]]
         given = [
@@ -171,13 +171,13 @@ class Stack:
     def _substitute(self, argument: Any) -> str:
         text, given = argument if isinstance(argument, list) else (argument, {})
 
-        def put_in(found: re.Match[str]) -> str:
+        def replacement(found: re.Match[str]) -> str:
             name = found[1]
             if name in given:
                 return str(self.value(given[name]))
             return self._attribute(name) if "." in name else str(self._ref(name))
 
-        return re.sub(r"\$\{([^!][^}]*)\}", put_in, text)
+        return re.sub(r"\$\{([^!][^}]*)\}", replacement, text)
 
 
 def _cidr(block: str, count: str | int, bits: str | int) -> list[str]:
@@ -190,7 +190,7 @@ def _cidr(block: str, count: str | int, bits: str | int) -> list[str]:
 
 
 def allows(template: Template, parameter: str, value: str) -> bool:
-    """Return whether CloudFormation takes *value* for *parameter*."""
+    """Return whether CloudFormation accepts *value* for *parameter*."""
     body = template.translated["Parameters"][parameter]
     return (
         str(value) in [str(each) for each in body.get("AllowedValues", [value])]
@@ -200,41 +200,41 @@ def allows(template: Template, parameter: str, value: str) -> bool:
 
 
 def values_of(template: Template, parameter: str) -> tuple[str, ...]:
-    """Return the values that tell for *parameter*: all that it allows, or samples."""
+    """Return the values to test for *parameter*: all allowed ones, or samples."""
     body = template.translated["Parameters"][parameter]
     return tuple(map(str, body["AllowedValues"])) if "AllowedValues" in body else SAMPLES[parameter]
 
 
-def asked(node: Any) -> Iterator[str]:
-    """Yield the names that Ref in *node* refers to."""
+def refs(node: Any) -> Iterator[str]:
+    """Yield the names to which a Ref in *node* refers."""
     if isinstance(node, Mapping):
         for name, argument in node.items():
-            yield from [argument] if name == "Ref" else asked(argument)
+            yield from [argument] if name == "Ref" else refs(argument)
     elif isinstance(node, list):
         for each in node:
-            yield from asked(each)
+            yield from refs(each)
 
 
 def stacks(template: Template) -> list[Stack]:
-    """Return a stack for each set of resources that may be deployed: one of those with the same conditions."""
+    """Return one stack for each possible combination of conditions."""
     translated = template.translated
-    names = sorted({*asked(translated["Conditions"]), *asked(translated.get("Rules", {}))} - TOGETHER.keys())
+    names = sorted({*refs(translated["Conditions"]), *refs(translated.get("Rules", {}))} - DEPENDENT.keys())
     found: dict[tuple[tuple[str, bool], ...], Stack] = {}
     for values in itertools.product(*(values_of(template, name) for name in names)):
         parameters = dict(zip(names, values, strict=True))
-        for name, (other, given) in TOGETHER.items():
+        for name, (other, given) in DEPENDENT.items():
             parameters[name] = given.get(parameters[other], "")
         stack = Stack(template, {**required(template), **parameters})
         if not stack.broken_rules():
-            found.setdefault(stack.facts, stack)
+            found.setdefault(stack.conditions, stack)
     return list(found.values())
 
 
-def required(template: Template, entered: str = "by secret") -> dict[str, str]:
-    """Return values for the parameters that have no default, and for how MongoDB is *entered*, see `ENTERED`."""
+def required(template: Template, authentication: str = "by secret") -> dict[str, str]:
+    """Return values for the parameters without a default, and for the *authentication* to MongoDB."""
     given = {
         name: values_of(template, name)[0]
         for name, body in template.translated["Parameters"].items()
         if "Default" not in body
     }
-    return {**given, **ENTERED[entered]}
+    return {**given, **AUTHENTICATION[authentication]}

@@ -1,4 +1,4 @@
-"""The template as written, and as CloudFormation gets it."""
+"""The template as written, and as SAM translates it for CloudFormation."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 
 SAM_PYTHON = ROOT / ".venv-sam" / "bin" / "python"
 
-# Runs in the environment of the SAM CLI, whose requirements clash with ours.
+# Runs in the virtual environment of the SAM CLI, whose requirements conflict with those of the project.
 TRANSLATE = """
 import json, sys
 import boto3
@@ -43,9 +43,9 @@ Node = dict[str, Any]
 
 @dataclass(frozen=True)
 class Template:
-    """Resources by their names: ``source`` as written, ``resources`` as translated.
+    """A template: ``source`` as written, ``translated`` by SAM.
 
-    ``identifiers``: by type of resource, the paths of the properties that tell one from another.
+    ``identifiers``: for each resource type, the paths of the properties that identify a resource.
     """
 
     source: Node
@@ -54,17 +54,17 @@ class Template:
 
     @property
     def resources(self) -> dict[str, Node]:
-        """The resources that CloudFormation makes."""
+        """The translated resources, by name."""
         resources: dict[str, Node] = self.translated["Resources"]
         return resources
 
     def of_type(self, kind: str) -> dict[str, Node]:
-        """Return the properties of all resources of a type, by name."""
+        """Return the properties of all resources of type *kind*, by name."""
         return {name: r.get("Properties", {}) for name, r in self.resources.items() if r["Type"] == kind}
 
     @property
     def functions(self) -> dict[str, Node]:
-        """The functions, by the name they have in the code."""
+        """The functions, by their names in the code."""
         found = self.of_type("AWS::Lambda::Function")
         return {name.removesuffix("Function").lower(): properties for name, properties in found.items()}
 
@@ -78,7 +78,7 @@ class Template:
         return name
 
     def statements(self) -> Iterator[tuple[str, Node]]:
-        """Yield every statement that any role's own policies may have, with the role's name."""
+        """Yield the role and the statement for every statement that a role's policies may have."""
         own = [(role, each.get("Policies", ())) for role, each in self.of_type("AWS::IAM::Role").items()]
         added = [
             (role["Ref"], [each])
@@ -92,12 +92,12 @@ class Template:
 
 
 def listed(value: Any) -> list[Any]:
-    """Return a value that may be one or many as a list."""
+    """Return *value* as a list; a list is returned unchanged."""
     return value if isinstance(value, list) else [value]
 
 
 def possible(nodes: Iterable[Any]) -> Iterator[Any]:
-    """Yield *nodes*; of one that depends on a condition, what it may be."""
+    """Yield *nodes*. For a node with a condition, yield each alternative."""
     for node in nodes:
         if node.keys() == {"Fn::If"}:
             yield from possible(each for each in node["Fn::If"][1:] if each != {"Ref": "AWS::NoValue"})
@@ -106,7 +106,7 @@ def possible(nodes: Iterable[Any]) -> Iterator[Any]:
 
 
 def referred(node: Any) -> Iterator[str]:
-    """Yield the logical names that Ref, GetAtt, Sub and DependsOn in *node* refer to."""
+    """Yield the logical names to which Ref, GetAtt, Sub and DependsOn in *node* refer."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             if key == "Ref":
@@ -127,7 +127,7 @@ def referred(node: Any) -> Iterator[str]:
 
 
 def translated(file: str = "template.yaml", **parameters: str) -> Template:
-    """Return a template, translated as `sam deploy` would have it, with *parameters*."""
+    """Return a template, translated as by `sam deploy`, with *parameters*."""
     if not SAM_PYTHON.exists():
         pytest.skip("the SAM CLI is not installed: make .venv-sam")
     given = json.dumps(PARAMETERS | parameters)
@@ -139,11 +139,11 @@ def translated(file: str = "template.yaml", **parameters: str) -> Template:
 
 @pytest.fixture(scope="session")
 def template() -> Template:
-    """Return the template with what only some parameters bring: SAM leaves it out with the others."""
+    """Return the template with a gradual deployment: with AllAtOnce, SAM leaves out the resources for it."""
     return translated()
 
 
 @pytest.fixture(scope="session")
 def web_acl() -> Template:
-    """Return the template of what guards the distribution, which is a stack of its own."""
-    return translated("web-acl.yaml")
+    """Return the template of the web ACL, which is a stack of its own."""
+    return translated("infrastructure/web-acl.yaml")

@@ -1,4 +1,4 @@
-"""A state store that whoever deploys brings along: nothing is made for it, and its password is in no environment."""
+"""An existing state store: the stack creates nothing for it, and its password is in no environment."""
 
 import pytest
 
@@ -11,14 +11,14 @@ VPC = {"VpcId": SAMPLES["VpcId"][1], "SubnetIds": SAMPLES["SubnetIds"][1]}
 
 
 def with_own(template: Template, **parameters: str) -> Stack:
-    """Return a stack with a store of one's own."""
+    """Return a stack with an existing store."""
     own = {"StateStoreMode": "own", "StateStoreSecretArn": SECRET}
     return Stack(template, {**required(template), **own, **parameters})
 
 
 @pytest.mark.parametrize(("mode", "clustered"), [("own", "false"), ("own-cluster", "true")])
 def test_the_decider_reads_the_address_in_the_secret(template: Template, mode: str, clustered: str) -> None:
-    """It may read that one and is told whether it leads to a cluster; nothing of ElastiCache is made, or entered."""
+    """It may read the secret and knows whether the store is a cluster. No ElastiCache resource or permission exists."""
     stack = with_own(template, StateStoreMode=mode)
     variables = stack.value(stack.resources["DeciderFunction"]["Properties"]["Environment"]["Variables"])
     redis = {name: value for name, value in variables.items() if name.startswith("OPPORTUNE_REDIS_")}
@@ -32,7 +32,7 @@ def test_the_decider_reads_the_address_in_the_secret(template: Template, mode: s
 
 @pytest.mark.parametrize("mode", ["own", "own-cluster"])
 def test_the_decider_is_where_the_store_is(template: Template, mode: str) -> None:
-    """In the VPC that is given, or in none; the output names the security group that the store must let in."""
+    """It is in the given VPC, or in none; the output has the security group that the store must allow."""
     outside = with_own(template, StateStoreMode=mode)
     assert not outside.holds("UsesVpc")
     inside = with_own(template, StateStoreMode=mode, **VPC)
@@ -46,20 +46,20 @@ def test_the_decider_is_where_the_store_is(template: Template, mode: str) -> Non
     ("given", "refused"),
     [
         ({"StateStoreSecretArn": ""}, "StateStoreMode own and own-cluster need StateStoreSecretArn"),
-        ({"StateStoreMode": "serverless-vpc"}, "StateStoreSecretArn is for StateStoreMode own or own-cluster"),
-        ({"VpcWayOut": "endpoints", "MongoDbReach": "vpc"}, "With VpcWayOut endpoints the state store must be inside"),
+        ({"StateStoreMode": "serverless-vpc"}, "StateStoreSecretArn needs StateStoreMode own or own-cluster"),
+        ({"VpcEgress": "endpoints", "MongoDbReach": "vpc"}, "VpcEgress endpoints needs a state store in the VPC"),
     ],
-    ids=["no address", "no store", "no way to it"],
+    ids=["no address", "other mode", "endpoints"],
 )
-def test_what_does_not_go_together_is_refused(template: Template, given: dict[str, str], refused: str) -> None:
-    """Before anything is made, with a message that says what to do."""
+def test_conflicting_parameters_are_refused(template: Template, given: dict[str, str], refused: str) -> None:
+    """CloudFormation refuses them before it creates anything, and says what to do."""
     assert with_own(template).broken_rules() == []
     (broken,) = with_own(template, **given).broken_rules()
     assert broken.startswith(refused)
 
 
-def test_the_user_to_make_is_told(template: Template) -> None:
-    """The guide gives him a password and, beyond that, what the stack's own user may do."""
+def test_the_guide_has_the_user_to_create(template: Template) -> None:
+    """It has a password, and the permissions of the stack's own user."""
     access = template.of_type("AWS::ElastiCache::User")["StateStoreUser"]["AccessString"].removeprefix("on ")
     guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     assert f"ACL SETUSER opportune on >PASSWORD {access}\n" in guide

@@ -1,31 +1,31 @@
-"""Who may do what: no right is wider than its use, and no secret is in clear."""
+"""Permissions: none is wider than its use, and no secret is in plain text."""
 
 import pytest
 
 from shared.signing import MIN_SECRET_LENGTH
 from tests.support.paths import ROOT
-from tests.support.stacks import ENTERED, Stack, required
+from tests.support.stacks import AUTHENTICATION, Stack, required
 from tests.template.conftest import Node, Template, listed, referred
 
-# AWS's own policies, attached by SAM to every function of a kind; their resource is "*".
+# Managed policies of AWS, which SAM attaches to functions; their resource is "*".
 MANAGED = {
     "AWSLambdaBasicExecutionRole",  # write logs
-    "AWSLambdaVPCAccessExecutionRole",  # make network interfaces; EC2 knows no narrower right
+    "AWSLambdaVPCAccessExecutionRole",  # create network interfaces; EC2 has no narrower permission
     "AWSLambdaSQSQueueExecutionRole",  # poll queues
-    "AWSCodeDeployRoleForLambda",  # switch aliases, and back; of CodeDeploy's own role
+    "AWSCodeDeployRoleForLambda",  # switch aliases; for the role of CodeDeploy
 }
-# Statements with a wildcard, by their Sid, and what it stands for.
+# The statements with a wildcard, by Sid, and its meaning.
 WIDER = {
-    "SendMailToIdentities": "all receivers that SES knows as identities; the condition says from whom",
-    "HangDoorbellsFarAhead": "all schedules of our own group",
-    "SendTexts": "all telephone numbers: everything but what has an ARN in SNS",
+    "SendMailToIdentities": "all recipients that are SES identities; the condition restricts the sender",
+    "ScheduleDoorbells": "all schedules of the stack's group",
+    "SendTexts": "all phone numbers: everything without an ARN in SNS",
     "SendPushes": "all devices of the account",
-    "AskWhoOptedOutOfTexts": "SNS knows no narrower right",
+    "CheckTextOptOuts": "SNS has no narrower permission",
 }
 
 
-def test_no_right_is_wider_than_its_use(template: Template) -> None:
-    """No statement has a wildcard, neither in its actions nor in its resources, but those that must have one."""
+def test_no_permission_is_wider_than_its_use(template: Template) -> None:
+    """No statement has a wildcard in its actions, and only those that need one have it in their resources."""
     statements = list(template.statements())
     assert statements
     wider = set()
@@ -38,7 +38,7 @@ def test_no_right_is_wider_than_its_use(template: Template) -> None:
 
 
 def test_the_engager_may_publish_to_no_topic(template: Template) -> None:
-    """Texts go to numbers, pushes to devices of this account; a topic is neither."""
+    """It may publish to phone numbers and to devices of this account."""
     rights = {s["Sid"]: s for role, s in template.statements() if "sns:Publish" in listed(s["Action"])}
     assert rights.keys() == {"SendTexts", "SendPushes"}
     assert rights["SendTexts"]["NotResource"] == {"Fn::Sub": "arn:${AWS::Partition}:sns:*:*:*"}
@@ -53,8 +53,8 @@ def test_the_engager_may_publish_to_no_topic(template: Template) -> None:
         ("news@shop.example", "news@shop.example"),
     ],
 )
-def test_mail_goes_out_from_the_sender_alone(template: Template, identity: str, senders: object) -> None:
-    """The Engager may use the sender's identity, and send to others: from the sender."""
+def test_mail_is_sent_only_from_the_sender(template: Template, identity: str, senders: object) -> None:
+    """The Engager may use the sender's identity, and may send to other identities from the sender only."""
     stack = Stack(template, {**required(template), "SenderIdentity": identity})
     statements = [stack.value(s) for _, s in template.statements() if "ses:SendEmail" in listed(s["Action"])]
     own, others = statements
@@ -64,8 +64,8 @@ def test_mail_goes_out_from_the_sender_alone(template: Template, identity: str, 
     assert others["Condition"] == {"StringLike": {"ses:FromAddress": senders}}
 
 
-def test_only_the_decider_hangs_doorbells(template: Template) -> None:
-    """It makes and deletes schedules of the group, and hands the scheduler the one role that may only ring."""
+def test_only_the_decider_schedules_doorbells(template: Template) -> None:
+    """It creates and deletes schedules of the group, and passes one role to the scheduler."""
     holders = {
         action: (role, statement)
         for role, statement in template.statements()
@@ -84,8 +84,8 @@ def test_only_the_decider_hangs_doorbells(template: Template) -> None:
     assert f":schedule/${{{group}}}/*" in str(holders["scheduler:CreateSchedule"][1]["Resource"])
 
 
-def test_the_role_of_schedules_rings_and_nothing_else(template: Template) -> None:
-    """Only the scheduler takes it, for our group; it sends to the doorbells and to the queue for what failed."""
+def test_the_schedule_role_only_sends_doorbells(template: Template) -> None:
+    """Only the scheduler assumes it, for this group. It may send to the doorbells and to their dead-letter queue."""
     (trust,) = template.of_type("AWS::IAM::Role")["ScheduleRole"]["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
     (group,) = template.of_type("AWS::Scheduler::ScheduleGroup")
@@ -101,27 +101,27 @@ def test_the_role_of_schedules_rings_and_nothing_else(template: Template) -> Non
 
 
 def test_only_known_managed_policies(template: Template) -> None:
-    """Roles have no managed policies but those that SAM attaches to every function."""
+    """Roles have only the managed policies that SAM attaches to functions."""
     for role in template.of_type("AWS::IAM::Role").values():
         for arn in role.get("ManagedPolicyArns", ()):
             assert str(arn).rsplit("/", 1)[1].rstrip("'}") in MANAGED
 
 
 def test_the_gateway_may_only_call_the_decider_and_read_its_secrets(template: Template) -> None:
-    """The public edge touches no data, and has no secret but those that prove user ids and the way a request came."""
+    """The public edge has no data access, and only the secrets for user ids and for CloudFront."""
     rights = [statement for role, statement in template.statements() if role == "GatewayFunctionRole"]
     assert [(listed(r["Action"]), r["Resource"]) for r in rights] == [
         (["lambda:InvokeFunction"], {"Ref": template.alias("decider")}),
         (["secretsmanager:GetSecretValue"], {"Ref": "IdentitySecret"}),
         (["secretsmanager:GetSecretValue"], {"Ref": "OriginSecret"}),
     ]
-    # Without a distribution there is neither the secret nor the right to read it.
+    # Without a distribution, neither the secret nor the permission to read it exists.
     conditions = {template.resources[name]["Condition"] for name in ("OriginSecret", "GatewayReadsOriginSecret")}
     assert conditions == {"HasDistribution"}
 
 
-def test_three_functions_may_call_themselves(template: Template) -> None:
-    """What they have no time for they go on with in another invocation, of the version that they are."""
+def test_three_functions_may_invoke_themselves(template: Template) -> None:
+    """They continue unfinished work in another invocation, through their own alias."""
     rights = [(role, s["Resource"]) for role, s in template.statements() if s.get("Sid") == "InvokeItself"]
     assert rights == [
         (f"{name.title()}FunctionRole", {"Ref": template.alias(name)}) for name in ("decider", "engager", "refresher")
@@ -129,18 +129,18 @@ def test_three_functions_may_call_themselves(template: Template) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["api", "cloudfront"])
-@pytest.mark.parametrize("entered", ENTERED)
-def test_secrets_are_nowhere_in_clear(template: Template, entered: str, endpoint: str) -> None:
-    """Environments hold the secrets' ARNs, and who has one may read that secret and no other.
+@pytest.mark.parametrize("authentication", AUTHENTICATION)
+def test_no_secret_is_in_plain_text(template: Template, authentication: str, endpoint: str) -> None:
+    """Environments have the ARNs of secrets, and each function may read exactly the secrets of its environment.
 
-    Where MongoDB is entered by IAM its address is no secret, and none that holds one can be read.
+    With IAM, the address of MongoDB is not a secret, and no function may read a secret for it.
     """
     assert set(template.of_type("AWS::SecretsManager::Secret")) == {"SigningSecret", "IdentitySecret", "OriginSecret"}
-    stack = Stack(template, {**required(template, entered), "PublicEndpoint": endpoint})
-    ((_, mongodb),) = ENTERED[entered].items()
+    stack = Stack(template, {**required(template, authentication), "PublicEndpoint": endpoint})
+    ((_, mongodb),) = AUTHENTICATION[authentication].items()
     secrets = {"OPPORTUNE_SIGNING_SECRET": "<SigningSecret>", "OPPORTUNE_IDENTITY_SECRET": "<IdentitySecret>"}
     secrets["OPPORTUNE_ORIGIN_SECRET"] = "<OriginSecret>"
-    if entered == "by secret":
+    if authentication == "by secret":
         secrets["OPPORTUNE_MONGODB_URL"] = mongodb
     for name, function in template.functions.items():
         variables = stack.value(function["Environment"]["Variables"])
@@ -157,32 +157,32 @@ def test_secrets_are_nowhere_in_clear(template: Template, entered: str, endpoint
 
 
 def _policies(stack: Stack, role: str) -> list[Node]:
-    """Return the policies of *role*: its own, and those that are added to it."""
+    """Return the policies of *role*: inline ones, and those that are resources of their own."""
     own: list[Node] = stack.value(stack.resources[role]["Properties"]["Policies"])
     policies = [r["Properties"] for r in stack.resources.values() if r["Type"] == "AWS::IAM::Policy"]
     return own + [stack.value(each) for each in policies if {"Ref": role} in each["Roles"]]
 
 
-def test_the_database_users_to_make_are_told(template: Template) -> None:
-    """The outputs name the role of every function that enters MongoDB, also before it is entered by IAM."""
-    told = {n: o["Value"] for n, o in template.translated["Outputs"].items() if n.endswith("RoleArn")}
-    entering = [n for n, f in template.functions.items() if "OPPORTUNE_MONGODB_URL" in f["Environment"]["Variables"]]
-    assert entering
-    assert told == {f"{n.title()}RoleArn": {"Fn::GetAtt": [f"{n.title()}FunctionRole", "Arn"]} for n in entering}
+def test_the_outputs_have_the_database_users_to_create(template: Template) -> None:
+    """They have the role of every function that connects to MongoDB, with or without IAM."""
+    outputs = {n: o["Value"] for n, o in template.translated["Outputs"].items() if n.endswith("RoleArn")}
+    connecting = [n for n, f in template.functions.items() if "OPPORTUNE_MONGODB_URL" in f["Environment"]["Variables"]]
+    assert connecting
+    assert outputs == {f"{n.title()}RoleArn": {"Fn::GetAtt": [f"{n.title()}FunctionRole", "Arn"]} for n in connecting}
 
 
 def test_secrets_are_long_and_outlive_the_stack(template: Template) -> None:
-    """Links in mails and keys of sites must go on to work: nothing deletes such a secret, and nothing short is made."""
+    """Unsubscribe links and site keys must keep working, so nothing deletes these secrets."""
     for name in template.of_type("AWS::SecretsManager::Secret"):
         secret = template.resources[name]
         assert secret["Properties"]["GenerateSecretString"]["PasswordLength"] >= MIN_SECRET_LENGTH
-        kept = name != "OriginSecret"  # which nothing outside the stack depends on
+        kept = name != "OriginSecret"  # nothing outside the stack depends on it
         policies = ("RetainExceptOnCreate", "Retain") if kept else ("Delete", "Delete")
         assert (secret["DeletionPolicy"], secret["UpdateReplacePolicy"]) == policies
 
 
 def test_no_two_functions_share_a_role(template: Template) -> None:
-    """Each function has a role of its own, which only Lambda may take."""
+    """Each function has its own role, which only Lambda may assume."""
     roles = [function["Role"]["Fn::GetAtt"][0] for function in template.functions.values()]
     assert len(set(roles)) == len(roles) == len(template.functions)
     for role in roles:
@@ -190,28 +190,28 @@ def test_no_two_functions_share_a_role(template: Template) -> None:
         assert trust["Principal"] == {"Service": ["lambda.amazonaws.com"]}
 
 
-def test_the_state_store_knows_no_password(template: Template) -> None:
-    """Users come in by IAM alone; the one for Redis that everybody is by default may do nothing."""
+def test_the_state_store_has_no_password(template: Template) -> None:
+    """The user authenticates with IAM, and the default user of Redis has no permissions."""
     users = template.of_type("AWS::ElastiCache::User")
-    assert users.keys() == {"StateStoreUser", "StateStoreNobody"}
+    assert users.keys() == {"StateStoreUser", "StateStoreDefaultUser"}
     assert all("Passwords" not in user for user in users.values())
-    user, nobody = users["StateStoreUser"], users["StateStoreNobody"]
+    user, default = users["StateStoreUser"], users["StateStoreDefaultUser"]
     assert user["AuthenticationMode"] == {"Type": "iam"}
     assert user["UserName"] == user["UserId"]
-    assert nobody["AccessString"] == "off ~* -@all"
-    entering = {
+    assert default["AccessString"] == "off ~* -@all"
+    connecting = {
         role: {name for resource in listed(statement["Resource"]) for name in referred(resource)}
         for role, statement in template.statements()
         if "elasticache:Connect" in listed(statement["Action"])
     }
-    assert entering.keys() == {"DeciderFunctionRole"}
-    assert {"StateStore", "StateStoreNodes", "StateStoreUser"} <= entering["DeciderFunctionRole"]
+    assert connecting.keys() == {"DeciderFunctionRole"}
+    assert {"StateStore", "StateStoreNodes", "StateStoreUser"} <= connecting["DeciderFunctionRole"]
     variables = Stack(template, required(template)).value(template.functions["decider"]["Environment"]["Variables"])
     assert variables["OPPORTUNE_REDIS_USER"].startswith("<StateStoreUser:")
 
 
-def test_every_exception_of_checkov_has_its_reason() -> None:
-    """What the scanner is told to leave out is said with a reason on the same line."""
+def test_every_skipped_check_of_checkov_has_a_reason() -> None:
+    """The reason is on the same line."""
     lines = (ROOT / ".checkov.yaml").read_text(encoding="utf-8").splitlines()
     skipped = [line for line in lines if line.startswith("  - ")]
     assert skipped

@@ -1,4 +1,4 @@
-"""The template under all parameters that may be given: what is made, and whether a change of them comes through."""
+"""The template under all possible parameters: its resources, and whether a changed parameter takes effect."""
 
 import itertools
 import re
@@ -9,10 +9,10 @@ import botocore.session
 import pytest
 
 from tests.support.paths import ROOT
-from tests.support.stacks import BY_IAM, SAMPLES, SECRET, Missing, Stack, allows, asked, required, stacks, values_of
+from tests.support.stacks import BY_IAM, SAMPLES, SECRET, Missing, Stack, allows, refs, required, stacks, values_of
 from tests.template.conftest import Template
 
-LONGEST_DESCRIPTION = 256
+MAX_DESCRIPTION = 256
 
 
 @pytest.fixture(name="all_stacks", scope="module")
@@ -20,22 +20,22 @@ def _all_stacks(template: Template) -> list[Stack]:
     return stacks(template)
 
 
-def test_nothing_refers_to_what_is_not_made(all_stacks: list[Stack]) -> None:
-    """Whatever the parameters, resources and outputs refer to resources that are made, too."""
+def test_every_reference_has_a_resource(all_stacks: list[Stack]) -> None:
+    """Under all parameters, resources and outputs refer only to resources that exist."""
     assert len(all_stacks) > 100
     for stack in all_stacks:
         try:
             stack.check()
         except Missing as error:
-            pytest.fail(f"{error}, where {stack.parameters}")
+            pytest.fail(f"{error}, with {stack.parameters}")
 
 
 def test_a_changed_parameter_publishes_a_version(template: Template, all_stacks: list[Stack]) -> None:
-    """A version is described by whatever of the parameters its function depends on, and by nothing else.
+    """The description of a version has exactly the parameters that its function depends on.
 
-    The alias runs the version that was published last. SAM publishes one where the template says something else of the
-    function, and does not look at what parameters are; CloudFormation publishes one where its description is another.
-    Where nothing else is another, Lambda refuses to.
+    The alias runs the version that was published last. SAM publishes one if the function changes in the template, but
+    it ignores parameter values. CloudFormation publishes one if its description changes. Lambda refuses a version if
+    only the description has changed.
     """
     kinds = itertools.product(("MongoDbByIam", "StateStoreIsOwn"), (False, True))
     bases = [next(stack for stack in all_stacks if stack.holds(kind) is so) for kind, so in kinds]
@@ -44,11 +44,11 @@ def test_a_changed_parameter_publishes_a_version(template: Template, all_stacks:
         name = f"{function.title()}Function"
         description = _description(template, name)
         pairs = {(repr(s.value(template.resources[name]["Properties"])), s.value(description)) for s in every}
-        assert len({made for made, _ in pairs}) == len({said for _, said in pairs}) == len(pairs), function
+        assert len({made for made, _ in pairs}) == len({text for _, text in pairs}) == len(pairs), function
 
 
 def test_the_longest_parameters_fit_into_a_description(template: Template, all_stacks: list[Stack]) -> None:
-    """Lambda takes no more than 256 characters."""
+    """Lambda allows 256 characters."""
     longest = {
         "MongoDbDatabase": "d" * 38,
         "MongoDbSecretArn": SECRET + "s" * (150 - len(SECRET)),
@@ -62,13 +62,13 @@ def test_the_longest_parameters_fit_into_a_description(template: Template, all_s
         description = _description(template, f"{function.title()}Function")
         for stack in all_stacks:
             given = {name: value for name, value in longest.items() if stack.parameters[name]}
-            assert len(Stack(template, {**stack.parameters, **given}).value(description)) <= LONGEST_DESCRIPTION
+            assert len(Stack(template, {**stack.parameters, **given}).value(description)) <= MAX_DESCRIPTION
 
 
 def _one_changed(template: Template, base: Stack) -> Iterator[Stack]:
-    """Yield *base* with each other value of each parameter that functions are made of."""
+    """Yield *base* with each other value of each parameter that a function uses."""
     for name, body in template.translated["Parameters"].items():
-        if "AllowedValues" in body or name in asked(
+        if "AllowedValues" in body or name in refs(
             [template.resources[f"{f.title()}Function"] for f in template.functions]
         ):
             for value in values_of(template, name):
@@ -78,20 +78,20 @@ def _one_changed(template: Template, base: Stack) -> Iterator[Stack]:
 
 
 def _description(template: Template, function: str) -> Any:
-    """Return the description of the version of *function* that is published."""
+    """Return the description of the published version of *function*."""
     versions = template.of_type("AWS::Lambda::Version").values()
     (description,) = (each.get("Description", "") for each in versions if each["FunctionName"] == {"Ref": function})
     return description
 
 
-def test_a_vpc_without_a_way_to_the_internet_needs_none(all_stacks: list[Stack]) -> None:
-    """Where there are endpoints alone, the stores are inside, and there is one for each API that functions call."""
-    inside = [stack for stack in all_stacks if stack.holds("MakesEndpoints")]
+def test_a_vpc_with_endpoints_needs_no_internet(all_stacks: list[Stack]) -> None:
+    """The stores are in the VPC, and there is an endpoint for every API that a function calls."""
+    inside = [stack for stack in all_stacks if stack.holds("CreatesEndpoints")]
     assert inside
     session = botocore.session.Session()
     used = [
         session.get_service_model(name).endpoint_prefix
-        for path in (ROOT / "functions").glob("*/*.py")
+        for path in (ROOT / "functions").rglob("*.py")
         for name in re.findall(r"client\(\"(\w+)\"", path.read_text("utf-8"))
     ]
     for stack in inside:
@@ -105,7 +105,7 @@ def test_a_vpc_without_a_way_to_the_internet_needs_none(all_stacks: list[Stack])
 
 
 def test_a_vpc_has_room_for_its_subnets(template: Template) -> None:
-    """Each size that may be asked for can be divided as the stack does."""
+    """Every allowed size can be divided into the subnets."""
     sizes = [f"10.0.0.0/{size}" for size in range(8, 29) if allows(template, "VpcCidr", f"10.0.0.0/{size}")]
     assert sizes
     for size in sizes:
@@ -114,13 +114,13 @@ def test_a_vpc_has_room_for_its_subnets(template: Template) -> None:
 
 @pytest.mark.parametrize(("named", "zones"), [("", "ab"), ("eu-central-1b,eu-central-1c", "bc")])
 def test_a_vpc_is_in_two_zones(template: Template, named: str, zones: str) -> None:
-    """In the first two of the Region, or in those that are named: some have no Lambda, or not all endpoints."""
+    """These are the first two of the Region, or the named ones: some zones lack Lambda or an endpoint."""
     stack = Stack(template, {**required(template), "AvailabilityZones": named})
     subnets = [stack.value(stack.resources[f"PrivateSubnet{each}"]["Properties"]) for each in "AB"]
     assert [each["AvailabilityZone"] for each in subnets] == [f"eu-central-1{each}" for each in zones]
 
 
 def test_samples_are_allowed(template: Template) -> None:
-    """The values that these tests put in are such as the template takes."""
+    """The template allows all sample values of these tests."""
     for parameter, values in SAMPLES.items():
         assert all(allows(template, parameter, value) for value in values), parameter

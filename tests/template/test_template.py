@@ -1,4 +1,4 @@
-"""What no linter asks of the template: no cycles, nothing unlogged, nothing lost."""
+"""Checks of the template that no linter makes: no cycles, complete logs, no lost events."""
 
 import json
 import os
@@ -18,22 +18,22 @@ from shared.observability import NAMESPACE
 from tests.support.paths import ROOT
 from tests.template.conftest import Node, Template, listed, referred, translated
 
-# Of a request: nothing that says who, from where, or with which link.
+# What the APIs may log of a request: nothing that identifies the customer or has the link.
 LOGGED = {
     *("requestId", "requestTime", "httpMethod", "status", "responseLatency", "integrationLatency"),
     *("error", "integrationErrorMessage"),
 }
 
 
-def test_no_resource_needs_itself(template: Template) -> None:
-    """References form no cycle: the linter would call one valid, CloudFormation would not."""
+def test_references_form_no_cycle(template: Template) -> None:
+    """CloudFormation refuses cycles, and the linter does not find them."""
     graph = {name: set(referred(body)) & template.resources.keys() for name, body in template.resources.items()}
     assert all(name not in needed for name, needed in graph.items())
     TopologicalSorter(graph).prepare()
 
 
 def test_two_stacks_can_live_in_one_account(template: Template) -> None:
-    """No name is written out: a second stack in the same Region would find it taken, and not come about."""
+    """No name is fixed, because a second stack in the Region would fail on it."""
     given = {
         name: [resource["Properties"][part] for part in parts if part in resource.get("Properties", {})]
         for name, resource in template.resources.items()
@@ -44,7 +44,7 @@ def test_two_stacks_can_live_in_one_account(template: Template) -> None:
 
 
 def test_functions_are_those_of_the_local_stack(template: Template) -> None:
-    """Handler, timeout and memory are the same here and there."""
+    """Handler, timeout and memory are equal in both."""
     deployed = {
         name: (function["Handler"], function["Timeout"], function["MemorySize"])
         for name, function in template.functions.items()
@@ -53,8 +53,8 @@ def test_functions_are_those_of_the_local_stack(template: Template) -> None:
     assert deployed == local
 
 
-def test_every_log_group_is_ours_and_forgets(template: Template) -> None:
-    """Each function logs as JSON to a group of its own with a retention; no group keeps logs for ever."""
+def test_every_log_group_has_a_retention(template: Template) -> None:
+    """Each function logs JSON to its own group, and no group keeps logs for ever."""
     groups = template.of_type("AWS::Logs::LogGroup")
     assert all("RetentionInDays" in group for group in groups.values())
     used = []
@@ -67,7 +67,7 @@ def test_every_log_group_is_ours_and_forgets(template: Template) -> None:
 
 
 def asynchronous(template: Template) -> Iterator[Node]:
-    """Yield every target of a schedule or a rule: both call and do not wait."""
+    """Yield every target of a schedule or a rule: both invoke asynchronously."""
     for schedule in template.of_type("AWS::Scheduler::Schedule").values():
         yield schedule["Target"]
     for rule in template.of_type("AWS::Events::Rule").values():
@@ -75,7 +75,7 @@ def asynchronous(template: Template) -> Iterator[Node]:
 
 
 def dead_letter_queues(template: Template) -> set[str]:
-    """Return the queues where lost work ends up; fail where it would vanish."""
+    """Return the dead-letter queues; fail if something has none."""
     dead: set[str] = set()
     for source in template.of_type("AWS::Lambda::EventSourceMapping").values():
         (queue,) = referred(source["EventSourceArn"])
@@ -89,19 +89,19 @@ def dead_letter_queues(template: Template) -> set[str]:
     for target in asynchronous(template):
         (alias,) = referred(target["Arn"])
         (function,) = referred(template.resources[alias]["Properties"]["FunctionName"])
-        # What fails then fails inside Lambda.
+        # An asynchronous invocation fails inside Lambda.
         failures = [
             config["DestinationConfig"]["OnFailure"]["Destination"]
             for config in template.of_type("AWS::Lambda::EventInvokeConfig").values()
             if config["FunctionName"] == {"Ref": function}
         ]
-        assert failures, f"{function} loses failed asynchronous calls"
+        assert failures, f"{function} loses failed asynchronous invocations"
         dead |= set(referred(failures))
     return dead
 
 
-def test_every_queue_and_schedule_has_a_dead_letter_queue_and_that_an_alarm(template: Template) -> None:
-    """Work that fails for good ends in a queue whose first message raises an alarm."""
+def test_every_queue_and_schedule_has_a_dead_letter_queue_with_an_alarm(template: Template) -> None:
+    """The first message in a dead-letter queue raises an alarm."""
     dead = dead_letter_queues(template)
     queues = set(template.of_type("AWS::SQS::Queue"))
     assert dead
@@ -116,7 +116,7 @@ def test_every_queue_and_schedule_has_a_dead_letter_queue_and_that_an_alarm(temp
 
 
 def test_schedules_may_write_to_their_dead_letter_queue(template: Template) -> None:
-    """The role of each schedule may send to its queue; otherwise messages would vanish silently."""
+    """Otherwise failed events would be lost silently."""
     for schedule in template.of_type("AWS::Scheduler::Schedule").values():
         (role,) = referred(schedule["Target"]["RoleArn"])
         allowed = [
@@ -129,7 +129,7 @@ def test_schedules_may_write_to_their_dead_letter_queue(template: Template) -> N
 
 
 def test_rules_may_write_to_their_dead_letter_queue(template: Template) -> None:
-    """The queue takes messages of EventBridge, of these rules alone; otherwise they would vanish silently."""
+    """The queue accepts events from these rules only; without the policy, failed events would be lost silently."""
     rules = template.of_type("AWS::Events::Rule")
     assert rules
     for name, rule in rules.items():
@@ -143,8 +143,8 @@ def test_rules_may_write_to_their_dead_letter_queue(template: Template) -> None:
         assert statement["Condition"]["StringEquals"]["aws:SourceAccount"] == {"Ref": "AWS::AccountId"}
 
 
-def test_queues_are_reached_over_tls_alone(template: Template) -> None:
-    """Each has one policy, for SQS keeps no second one, and it says so."""
+def test_queues_require_tls(template: Template) -> None:
+    """Each queue has one policy, because SQS keeps only one, and it denies requests without TLS."""
     policies = template.of_type("AWS::SQS::QueuePolicy").values()
     assert sorted(name for policy in policies for name in referred(policy["Queues"])) == sorted(
         template.of_type("AWS::SQS::Queue")
@@ -156,7 +156,7 @@ def test_queues_are_reached_over_tls_alone(template: Template) -> None:
 
 
 def test_every_function_has_an_alarm_on_its_errors(template: Template) -> None:
-    """Any failed invocation of any function is told."""
+    """Every failed invocation of any function raises it."""
     alarmed = {
         name
         for alarm in template.of_type("AWS::CloudWatch::Alarm").values()
@@ -166,8 +166,8 @@ def test_every_function_has_an_alarm_on_its_errors(template: Template) -> None:
     assert alarmed == set(template.of_type("AWS::Lambda::Function"))
 
 
-def test_each_function_is_deployed_at_the_same_speed_and_goes_back_when_it_fails(template: Template) -> None:
-    """A new version of any function is taken back by the alarm on its own errors."""
+def test_every_function_rolls_back_on_errors(template: Template) -> None:
+    """The alarm on a function's errors rolls its new version back."""
     for name in template.functions:
         function = f"{name.title()}Function"
         group = template.of_type("AWS::CodeDeploy::DeploymentGroup")[f"{function}DeploymentGroup"]
@@ -178,26 +178,26 @@ def test_each_function_is_deployed_at_the_same_speed_and_goes_back_when_it_fails
         assert update["DeploymentGroupName"] == {"Ref": f"{function}DeploymentGroup"}
 
 
-def test_a_version_can_come_at_once_whatever_alarm_is_on(template: Template) -> None:
-    """CodeDeploy stops a deployment by an alarm that is on already: what mends a function that fails goes without."""
+def test_all_at_once_deploys_whatever_alarm_is_on(template: Template) -> None:
+    """CodeDeploy deploys nothing while the alarm is on. AllAtOnce works without it, so that you can deploy a fix."""
     speeds = template.source["Parameters"]["DeploymentSpeed"]["AllowedValues"]
     assert list(template.source["Mappings"]["Deployments"]) == speeds
-    at_once = translated(DeploymentSpeed="AllAtOnce")
-    gone = {name for name in template.resources.keys() - at_once.resources.keys() if "FunctionVersion" not in name}
+    all_at_once = translated(DeploymentSpeed="AllAtOnce")
+    gone = {name for name in template.resources.keys() - all_at_once.resources.keys() if "FunctionVersion" not in name}
     assert {template.resources[name]["Type"] for name in gone} == {
         "AWS::CodeDeploy::Application",
         "AWS::CodeDeploy::DeploymentGroup",
         "AWS::IAM::Role",
     }
-    assert not any("UpdatePolicy" in r for r in at_once.resources.values() if r["Type"] == "AWS::Lambda::Alias")
+    assert not any("UpdatePolicy" in r for r in all_at_once.resources.values() if r["Type"] == "AWS::Lambda::Alias")
 
 
-def test_whatever_may_go_wrong_has_an_alarm(template: Template) -> None:
-    """Each metric that says so is watched: lost, late, repeated, unknown, throttled, dropped, evicted, complained."""
+def test_every_kind_of_failure_has_an_alarm(template: Template) -> None:
+    """Lost, late, repeated, unknown, throttled, dropped and evicted work, bounces and complaints raise alarms."""
     watched = set()
     for alarm in template.of_type("AWS::CloudWatch::Alarm").values():
         if "EvaluationCriteria" in alarm:
-            continue  # on a query: see test_nodes.py
+            continue  # an alarm on a query: see test_nodes.py
         metrics = [each["MetricStat"]["Metric"] for each in alarm.get("Metrics", ()) if "MetricStat" in each]
         watched |= {(each["Namespace"], each["MetricName"]) for each in metrics or [alarm]}
     assert watched >= {
@@ -220,8 +220,8 @@ def test_whatever_may_go_wrong_has_an_alarm(template: Template) -> None:
     }
 
 
-def test_the_dashboard_shows_metrics_that_are_counted(template: Template) -> None:
-    """It is valid JSON, and each metric of ours on it is one that its function counts."""
+def test_the_dashboard_shows_existing_metrics(template: Template) -> None:
+    """It is valid JSON, and its functions count every metric of Opportune on it."""
     (dashboard,) = template.of_type("AWS::CloudWatch::Dashboard").values()
     widgets = json.loads(dashboard["DashboardBody"]["Fn::Sub"])["widgets"]
     ours = [m for widget in widgets for m in widget["properties"]["metrics"] if m[0] == NAMESPACE]
@@ -230,8 +230,8 @@ def test_the_dashboard_shows_metrics_that_are_counted(template: Template) -> Non
         assert any(f'"{metric}"' in path.read_text() for path in (ROOT / "functions" / function).glob("*.py")), metric
 
 
-def test_timers_are_late_when_two_wakes_could_have_seen_to_them(template: Template) -> None:
-    """The alarm is on one in a hundred, in the unit that is counted, and waits for two wakes and a minute more."""
+def test_timers_are_late_after_two_missed_wakes(template: Template) -> None:
+    """The alarm is on the 99th percentile, and its threshold is two wakes and a minute."""
     alarm = template.of_type("AWS::CloudWatch::Alarm")["TimersLateAlarm"]
     assert (alarm["MetricName"], alarm["ExtendedStatistic"], "Statistic" in alarm) == ("TimerLateness", "p99", False)
     (wakes,) = (
@@ -242,15 +242,15 @@ def test_timers_are_late_when_two_wakes_could_have_seen_to_them(template: Templa
     assert (wakes, alarm["Threshold"]) == ("rate(1 minute)", 3 * 60_000)
 
 
-def test_every_alarm_tells_somebody(template: Template) -> None:
-    """All alarms go to the topic."""
+def test_every_alarm_notifies_the_topic(template: Template) -> None:
+    """All alarms send to the one topic."""
     topics = [{"Ref": name} for name in template.of_type("AWS::SNS::Topic")]
     for name, alarm in template.of_type("AWS::CloudWatch::Alarm").items():
         assert alarm["AlarmActions"] == topics, name
 
 
-def test_alarms_on_our_own_metrics_name_existing_ones(template: Template) -> None:
-    """The metric of such an alarm is one that its function counts: a wrong name would never alarm."""
+def test_alarms_use_existing_metrics(template: Template) -> None:
+    """The function counts the metric of each alarm on it; with a wrong name the alarm would never go off."""
     ours = [a for a in template.of_type("AWS::CloudWatch::Alarm").values() if a.get("Namespace") == NAMESPACE]
     assert ours
     for alarm in ours:
@@ -260,8 +260,8 @@ def test_alarms_on_our_own_metrics_name_existing_ones(template: Template) -> Non
         assert any(f'"{alarm["MetricName"]}"' in path.read_text() for path in folder.glob("*.py"))
 
 
-def test_what_became_of_mails_comes_back(template: Template) -> None:
-    """All mails have the configuration set; its events go to the default bus, and those of this set to the Engager."""
+def test_events_about_emails_reach_the_engager(template: Template) -> None:
+    """E-mails use the configuration set, its events go to the default bus, and a rule sends them to the Engager."""
     (events,) = template.of_type("AWS::SES::ConfigurationSetEventDestination").values()
     (configuration,) = template.of_type("AWS::SES::ConfigurationSet")
     assert events["ConfigurationSetName"] == {"Ref": configuration}
@@ -281,7 +281,7 @@ def test_what_became_of_mails_comes_back(template: Template) -> None:
 
 @pytest.mark.parametrize(("caller", "called"), [("gateway", "decider"), ("decider", "engager")])
 def test_inner_calls_use_aliases(template: Template, caller: str, called: str) -> None:
-    """The next function is called by the alias that is also the only one permitted."""
+    """A function calls the next one by its alias, and may call nothing else."""
     alias = {"Ref": template.alias(called)}
     variables = template.functions[caller]["Environment"]["Variables"]
     assert variables[f"OPPORTUNE_{called.upper()}_FUNCTION"] == alias
@@ -296,7 +296,7 @@ def test_inner_calls_use_aliases(template: Template, caller: str, called: str) -
 
 
 def test_every_event_reaches_an_alias(template: Template) -> None:
-    """APIs, queues, schedules and rules call aliases too, so that a version is switched everywhere at once."""
+    """APIs, queues, schedules and rules call aliases too, so that all switch to a new version together."""
     aliases = {template.alias(name) for name in template.functions}
     routes = {name: api["Body"]["paths"] for name, api in template.of_type("AWS::ApiGatewayV2::Api").items()}
     called = {
@@ -313,19 +313,19 @@ def test_every_event_reaches_an_alias(template: Template) -> None:
 
 
 def test_a_changed_setting_publishes_a_version(template: Template) -> None:
-    """Otherwise the alias would go on running with the old environment."""
+    """Otherwise the alias would keep the old environment."""
     functions = {n: r for n, r in template.source["Resources"].items() if r["Type"] == "AWS::Serverless::Function"}
     assert all(function["Properties"]["AutoPublishAliasAllProperties"] for function in functions.values())
 
 
-def test_only_a_refresh_goes_round_in_circles(template: Template) -> None:
-    """It goes on in another invocation as often as it has to; of anybody else, Lambda ends a loop."""
+def test_only_the_refresher_may_loop(template: Template) -> None:
+    """It continues in further invocations as often as needed. Lambda stops loops of all other functions."""
     circling = {name for name, function in template.functions.items() if function.get("RecursiveLoop") == "Allow"}
     assert circling == {"refresher"}
 
 
-def test_decider_and_engager_are_woken_every_minute(template: Template) -> None:
-    """The schedules' inputs are a wake and a sweep as the two understand them, the wake for all partitions."""
+def test_decider_and_engager_are_invoked_every_minute(template: Template) -> None:
+    """The inputs are a valid wake of all partitions and a valid sweep."""
     inputs = {
         alias: (schedule["ScheduleExpression"], schedule["Target"]["Input"])
         for schedule in template.of_type("AWS::Scheduler::Schedule").values()
@@ -338,14 +338,14 @@ def test_decider_and_engager_are_woken_every_minute(template: Template) -> None:
     assert msgspec.json.decode(inputs[template.alias("engager")][1], type=Sweep) == Sweep()
 
 
-def test_what_a_provider_refuses_is_tried_until_it_is_too_late(template: Template) -> None:
-    """No message is given up before its `max_lateness` is over, unless that is longer than usual."""
+def test_a_throttled_message_is_retried_until_it_is_too_late(template: Template) -> None:
+    """The queue gives up no message before the default `max_lateness` has passed."""
     queue = template.of_type("AWS::SQS::Queue")["Deliveries"]
     assert queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"] * 1000 >= LATENESS_MS
 
 
 def test_messages_stay_hidden_for_six_timeouts(template: Template) -> None:
-    """Lambda asks for it: a message must not come back while a batch is still being retried inside."""
+    """Lambda recommends it, so that a message does not return while its batch is in progress."""
     for source in template.of_type("AWS::Lambda::EventSourceMapping").values():
         assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
         (queue,) = referred(source["EventSourceArn"])
@@ -356,22 +356,22 @@ def test_messages_stay_hidden_for_six_timeouts(template: Template) -> None:
 
 
 def test_no_link_is_logged(template: Template) -> None:
-    """Neither API writes paths or queries: they hold tokens and keys."""
+    """Neither API logs paths or queries, which hold tokens and keys."""
     formats = [stage["AccessLogSettings"]["Format"] for stage in template.of_type("AWS::ApiGatewayV2::Stage").values()]
     assert len(formats) == 2
     for text in formats:
         assert set(re.findall(r"\$context\.(\w+)", text)) <= LOGGED
 
 
-def test_whoever_deploys_is_told_what_each_parameter_means(template: Template) -> None:
-    """Parameters and outputs have descriptions."""
+def test_every_parameter_and_output_has_a_description(template: Template) -> None:
+    """Descriptions explain each of them."""
     for part in ("Parameters", "Outputs"):
         for name, body in template.source[part].items():
             assert len(body.get("Description", "")) > 15, name
 
 
-def test_the_linter_of_sam_is_content(template: Template) -> None:
-    """`sam validate --lint` passes."""
+def test_sam_validate_passes(template: Template) -> None:
+    """`sam validate --lint` finds nothing."""
     command = [".venv-sam/bin/sam", "validate", "--lint"]
     env = {**os.environ, "SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "eu-central-1"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
@@ -385,25 +385,25 @@ def test_no_yaml_aliases() -> None:
 
 
 def test_the_built_functions_are_complete(built: Path) -> None:
-    """`make build` makes one folder per function, with the code, the Lua and the libraries, without what Lambda has."""
+    """`make build` creates a folder per function with code, Lua and libraries, without what Lambda provides."""
     for name in FUNCTIONS:
         folder = built / f"{name.title()}Function"
         for part in (f"{name}/app.py", "shared/settings.py", "decider/lua/machine.lua", "pymongo", "msgspec"):
             assert (folder / part).exists(), part
-        assert (folder / "pymongo_auth_aws").exists(), "MongoDB could not be entered by IAM"
+        assert (folder / "pymongo_auth_aws").exists(), "the functions could not authenticate to MongoDB with IAM"
         for part in ("boto3", "botocore", "s3transfer", "urllib3", "opportune"):
             assert not (folder / part).exists(), part
 
 
-def test_every_alarm_says_what_to_do(template: Template, web_acl: Template) -> None:
-    """`docs/deploy.md` has a section for each alarm, and for none that is gone."""
+def test_the_guide_has_a_section_for_every_alarm(template: Template, web_acl: Template) -> None:
+    """`docs/deploy.md` has a section for each alarm, and for no other."""
     document = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     sections = set(re.findall(r"^### (\w+Alarm)$", document, flags=re.MULTILINE))
     assert sections == {name for each in (template, web_acl) for name in each.of_type("AWS::CloudWatch::Alarm")}
 
 
-def test_what_deploying_names_is_there(template: Template) -> None:
-    """Parameters and outputs that `docs/deploy.md` speaks of are the template's."""
+def test_the_guide_names_existing_parameters_and_outputs(template: Template) -> None:
+    """The template has the parameters and outputs in `docs/deploy.md`."""
     document = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     named = set(re.findall(r"\b([A-Z][A-Za-z]+)=[a-zA-Z]", document)) - {"TIME"}
     assert named <= template.source["Parameters"].keys() | {"EVENTS"}

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from opportune.dev import cost
 from tests.support.paths import ROOT
 
+WEB_ACL = "infrastructure/web-acl.yaml"
 FRONT = ("HasDistribution", "RefusesDirectRequests")
 
 
@@ -37,9 +38,9 @@ def test_the_number_of_alarms_and_secrets_is_that_of_the_template() -> None:
 
 def test_the_number_of_rules_and_alarms_of_the_guard_is_that_of_its_template() -> None:
     """AWS WAF charges for each rule."""
-    (acl,) = (each for each in resources("web-acl.yaml") if each["Type"] == "AWS::WAFv2::WebACL")
+    (acl,) = (each for each in resources(WEB_ACL) if each["Type"] == "AWS::WAFv2::WebACL")
     assert len(acl["Properties"]["Rules"]) == cost.GUARD_RULES
-    assert sum(each["Type"] == "AWS::CloudWatch::Alarm" for each in resources("web-acl.yaml")) == cost.GUARD_ALARMS
+    assert sum(each["Type"] == "AWS::CloudWatch::Alarm" for each in resources(WEB_ACL)) == cost.GUARD_ALARMS
 
 
 def test_lambda_for_a_million_events() -> None:
