@@ -17,17 +17,17 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 _MODELS: dict[Kind, type[Definition]] = {"campaign": Campaign, "event": Event, "group": TargetGroup, "site": Site}
 
 
-def of_file(kind: Kind) -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a file of this *kind*."""
+def file_schema(kind: Kind) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of the files of this *kind*."""
     made = schema(_MODELS[kind])
     if kind == "group":
+        # In a file, the list may be the name of another file, which is read before the model sees it.
         users = made["properties"]["list"]
-        told = {name: users.pop(name) for name in ("description", "examples") if name in users}
-        # A file may name another one with the user ids, which is read before the model sees them.
-        made["properties"]["list"] = {**told, "anyOf": [{"type": "string", "minLength": 1}, users]}
+        notes = {name: users.pop(name) for name in ("description", "examples") if name in users}
+        made["properties"]["list"] = {**notes, "anyOf": [{"type": "string", "minLength": 1}, users]}
     return made
 
 
 def text(kind: Kind) -> str:
-    """Return the schema as it is saved: indented JSON with a line break at its end."""
-    return msgspec.json.format(msgspec.json.encode(of_file(kind)), indent=2).decode() + "\n"
+    """Return the schema as indented JSON with a final line break."""
+    return msgspec.json.format(msgspec.json.encode(file_schema(kind)), indent=2).decode() + "\n"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from definitions.checks.attributes import Found, Known, about_name, check_condition
 from definitions.checks.satisfiability import contradiction
 from definitions.model.campaign import Campaign
-from definitions.model.event import BUILT_IN, OWN_EVENTS, Event
+from definitions.model.event import BUILT_IN, TAG_EVENT_PREFIX, Event
 from definitions.model.field_errors import suggestion
 from definitions.model.liquid import variables
 from definitions.model.site import Site
@@ -89,7 +89,7 @@ def _check_matcher(field: str, matcher: Matcher, events: Events) -> Found:
 
 
 def _check_name(field: str, name: str, events: Events) -> Found:
-    if events and name not in events and name not in BUILT_IN and not name.startswith(OWN_EVENTS):
+    if events and name not in events and name not in BUILT_IN and not name.startswith(TAG_EVENT_PREFIX):
         hint = suggestion(name, events) or f"; defined: {', '.join(sorted(events))}"
         yield field, f"no event '{name}' is defined{hint}"
 

@@ -1,72 +1,91 @@
-"""How often, when and in which version a campaign reaches a customer, as it is written; times in ms."""
+"""How often, when and in which version a campaign reaches a customer, as people write it."""
 
 from collections.abc import Mapping
 from types import GenericAlias
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Field,
     PlainSerializer,
     StrictInt,
     TypeAdapter,
+    WithJsonSchema,
     create_model,
     model_validator,
 )
 
 from definitions.model.content import CONTENTS, Content, EmailContent, PushContent, SmsContent, WebhookContent
 from definitions.model.field_errors import FieldErrors, suggestion
-from definitions.model.fields import Definition, Duration, format_duration, identifier, parse_duration
-from definitions.model.liquid import check_content
+from definitions.model.fields import (
+    DURATION_SCHEMA,
+    Definition,
+    Duration,
+    ShortIdentifier,
+    format_duration,
+    parse_duration,
+)
 from definitions.model.popup import PopupContent
 from definitions.model.times import QuietHours
 from definitions.model.trigger import Matcher
 
 POPUP_LATENESS_MS = 60_000
 LATENESS_MS = 3_600_000
-OFFERED_MS = 1_800_000
-LONGEST_OFFER_MS = 86_400_000
-MOST_TIMES = 50  # what one row of the state store remembers of one limit
+UNTIL_SEEN_MS = 1_800_000
+MAX_UNTIL_SEEN_MS = 86_400_000
+MAX_TIMES = 50  # the state store remembers that many times per limit
 
 _ABOUT_LIMITS = "a limit is 'again_after', or 'max' with 'times' and 'per'"
 
 
-def _offered_for(value: Any) -> int:
+def _parse_until_seen(value: Any) -> int:
     if value is True:
-        return OFFERED_MS
+        return UNTIL_SEEN_MS
     if isinstance(value, bool):
         raise FieldErrors(("", "write true, or a duration such as 30m, or remove the line"))
     duration = parse_duration(value)
-    if duration > LONGEST_OFFER_MS:
+    if duration > MAX_UNTIL_SEEN_MS:
         raise FieldErrors(("", "must not be more than 24h"))
     return duration
 
 
-# How long a popup is offered until somebody has seen it; true: half an hour.
-OfferedFor = Annotated[
-    int, BeforeValidator(_offered_for), PlainSerializer(format_duration, return_type=str, when_used="json")
+UntilSeen = Annotated[
+    int,
+    BeforeValidator(_parse_until_seen),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+    WithJsonSchema({"anyOf": [{"const": True}, DURATION_SCHEMA]}),
 ]
 
 
 class TimesPer(Definition):
-    """At most ``times`` within any ``per``."""
+    """At most so many times within any period of this length."""
 
     example = "times: 3, per: 30d"
-    not_offered: ClassVar[Mapping[str, str]] = {"max": "here the number is called 'times'", "within": "write 'per'"}
+    unsupported_fields: ClassVar[Mapping[str, str]] = {
+        "max": "here the number is called 'times'",
+        "within": "write 'per'",
+    }
 
-    times: Annotated[StrictInt, Field(ge=1, le=MOST_TIMES)]
-    per: Duration
+    times: Annotated[StrictInt, Field(ge=1, le=MAX_TIMES)] = Field(description="Number of times, 1 to 50.")
+    per: Duration = Field(description="Length of the period, at most 90d.", examples=["30d"])
 
 
 class Limits(Definition):
-    """How often one customer may activate a campaign."""
+    """How often one customer may activate a campaign: `again_after`, `max` or both."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
     example = "again_after: 7d"
-    not_offered: ClassVar[Mapping[str, str]] = dict.fromkeys(("times", "per"), _ABOUT_LIMITS)
+    unsupported_fields: ClassVar[Mapping[str, str]] = dict.fromkeys(("times", "per"), _ABOUT_LIMITS)
 
-    again_after: Duration | None = None
-    max: TimesPer | None = None
+    again_after: Duration | None = Field(
+        default=None, description="Not again within this time after an activation.", examples=["7d"]
+    )
+    max: TimesPer | None = Field(
+        default=None,
+        description="At most so many times within any period of this length.",
+        examples=[{"times": 3, "per": "30d"}],
+    )
 
     @model_validator(mode="after")
     def _check_any(self) -> Self:
@@ -76,11 +95,15 @@ class Limits(Definition):
 
 
 class Goal(Matcher):
-    """What the campaign is for: this event, within ``within`` after an activation."""
+    """The event that a campaign is meant to bring about."""
 
     example = "event: deposit, within: 24h"
 
-    within: Duration = 7 * 86_400_000
+    within: Duration = Field(
+        default=7 * 86_400_000,
+        description="How long after an activation the goal still counts, at most 90d.",
+        examples=["24h"],
+    )
 
 
 class Variant(Definition):
@@ -88,67 +111,58 @@ class Variant(Definition):
 
     example = "id: a, weight: 1, content: {...}"
 
-    id: Annotated[str, identifier(32)]
-    weight: Annotated[StrictInt, Field(ge=1, le=10_000)] = 1
-    content: PopupContent | EmailContent | SmsContent | PushContent | WebhookContent
+    id: ShortIdentifier = Field(description="Id of the variant, unique in the campaign: letters a-z, digits and '-'.")
+    weight: Annotated[StrictInt, Field(ge=1, le=10_000)] = Field(
+        default=1, description="How many customers get it, in proportion to the other variants, 1 to 10000."
+    )
+    content: PopupContent | EmailContent | SmsContent | PushContent | WebhookContent = Field(
+        description="What the customer gets; its fields depend on the channel."
+    )
 
 
-def _checked(content: Content) -> Content:
-    found = check_content(content)
-    if found:
-        raise FieldErrors(
-            *((each.field, f"{each.message} (line {each.line}, column {each.column} of the text)") for each in found)
-        )
-    return content
-
-
-def _right_channel(channel: str) -> BeforeValidator:
-    """Return the check that a content is not, as a whole, one of another channel."""
+def _check_channel(channel: str) -> BeforeValidator:
+    """Return a check that refuses the content of another channel as a whole, instead of field by field."""
 
     def check(value: Any) -> Any:
         if isinstance(value, Mapping) and not set(value) <= set(CONTENTS[channel].model_fields):
             for other, model in CONTENTS.items():
-                needed = {name for name, field in model.model_fields.items() if field.is_required()}
-                if needed <= set(value) <= set(model.model_fields):
+                required = {name for name, field in model.model_fields.items() if field.is_required()}
+                if required <= set(value) <= set(model.model_fields):
                     own = ", ".join(f"'{name}'" for name in CONTENTS[channel].model_fields)
-                    raise FieldErrors(("", f"is content of the channel {other}; that of {channel} has {own}"))
+                    raise FieldErrors(("", f"is content for channel {other}: for channel {channel}, write {own}"))
         return value
 
     return BeforeValidator(check)
 
 
-_CHECKED: dict[str, Any] = {
-    name: Annotated[model, _right_channel(name), AfterValidator(_checked)] for name, model in CONTENTS.items()
-}
-_CONTENT: dict[str, TypeAdapter[Content]] = {name: TypeAdapter(checked) for name, checked in _CHECKED.items()}
-
-
-def _variants(checked: Any) -> TypeAdapter[tuple[Variant, ...]]:
-    variant = create_model("Variant", __base__=Variant, content=(checked, ...))
+def _variants(content: Any) -> TypeAdapter[tuple[Variant, ...]]:
+    variant = create_model("Variant", __base__=Variant, content=(content, ...))
     several: Any = Annotated[GenericAlias(tuple, (variant, ...)), Field(min_length=2, max_length=10)]
     return TypeAdapter(several)
 
 
-_VARIANTS = {name: _variants(checked) for name, checked in _CHECKED.items()}
+_TYPES: dict[str, Any] = {channel: Annotated[model, _check_channel(channel)] for channel, model in CONTENTS.items()}
+_CONTENT: dict[str, TypeAdapter[Content]] = {channel: TypeAdapter(content) for channel, content in _TYPES.items()}
+_VARIANTS = {channel: _variants(content) for channel, content in _TYPES.items()}
 
 
-def read_content(channel: str, value: Any) -> Content:
-    """Return *value* as content of *channel*, its Liquid and URLs checked; raises what pydantic raises."""
+def parse_content(channel: str, value: Any) -> Content:
+    """Return *value* as content of *channel*; raises what pydantic raises."""
     return _CONTENT[channel].validate_python(value)
 
 
-def read_variants(channel: str, value: Any) -> tuple[Variant, ...]:
-    """Return *value* as variants of the content of *channel*, checked likewise, with an id each."""
+def parse_variants(channel: str, value: Any) -> tuple[Variant, ...]:
+    """Return *value* as variants of content of *channel*; raises what pydantic raises."""
     variants = _VARIANTS[channel].validate_python(value)
     ids = [variant.id for variant in variants]
-    twice = [number for number, name in enumerate(ids) if name in ids[:number]]
-    if twice:
-        raise FieldErrors(*((f"[{number}].id", f"another variant has the id '{ids[number]}' too") for number in twice))
+    repeated = [number for number, name in enumerate(ids) if name in ids[:number]]
+    if repeated:
+        errors = ((f"[{number}].id", f"another variant has the id '{ids[number]}' too") for number in repeated)
+        raise FieldErrors(*errors)
     return variants
 
 
-def read_quiet_hours(value: Any) -> Any:
-    """Return what a campaign says of quiet hours: a word about the site's, or its own."""
+def _parse_quiet_hours(value: Any) -> Any:
     if value is None:
         return None
     if isinstance(value, Mapping | QuietHours):
@@ -160,4 +174,5 @@ def read_quiet_hours(value: Any) -> Any:
     return value
 
 
-OwnQuietHours = Literal["hold", "drop", "ignore"] | QuietHours
+# A word says how to treat the site's quiet hours; a map replaces them.
+CampaignQuietHours = Annotated[Literal["hold", "drop", "ignore"] | QuietHours, BeforeValidator(_parse_quiet_hours)]

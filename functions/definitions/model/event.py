@@ -1,73 +1,85 @@
-"""Events and attributes, as they are written: what a site sends, and what it knows of its customers."""
+"""Events and attributes, as people write them: what a site sends, and what it knows about its customers."""
 
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
+from definitions.model.condition import AttributeName
 from definitions.model.field_errors import FieldErrors, suggestion
-from definitions.model.fields import Definition, Name, Text
-from shared.conditions.parsing import check_attribute
+from definitions.model.fields import AsWritten, Definition, Name, Text
 from shared.contracts import PAGE_VIEWED, SCREEN_VIEWED
-from shared.errors import InvalidDefinition
 
 AttributeType = Literal["text", "number", "boolean", "date", "list", "object"]
 TYPES: tuple[AttributeType, ...] = get_args(AttributeType)
 MAX_ATTRIBUTES = 200
-OWN_EVENTS = "Opportune "  # what the names of the tag's own reports begin with
-BUILT_IN = frozenset({PAGE_VIEWED, SCREEN_VIEWED})  # what calls of `page` and `screen` become
-_PYTHON: Mapping[str, tuple[type, ...]] = {"text": (str,), "number": (int, float), "date": (str,)}
-_WORDS: Mapping[str, str] = {
+TAG_EVENT_PREFIX = "Opportune "  # the events that the tag sends about popups
+BUILT_IN = frozenset({PAGE_VIEWED, SCREEN_VIEWED})  # the events that calls of `page` and `screen` become
+_PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {"text": (str,), "number": (int, float), "date": (str,)}
+_SYNONYMS: Mapping[str, str] = {
     "string": "text", "str": "text", "int": "number", "integer": "number", "float": "number", "decimal": "number",
     "money": "number", "bool": "boolean", "datetime": "date", "time": "date", "timestamp": "date", "array": "list",
     "map": "object", "json": "object",
 }  # fmt: skip
 
 
-def _attribute_name(name: str) -> str:
-    try:
-        check_attribute(name, field="")
-    except InvalidDefinition as error:
-        raise FieldErrors((error.field, error.message)) from None
-    return name
-
-
-AttributeName = Annotated[Name, AfterValidator(_attribute_name)]
-
-
-def _type(value: Any) -> Any:
+def _check_type(value: Any) -> Any:
     if isinstance(value, str) and value not in TYPES:
-        known = f": write '{_WORDS[value.lower()]}'" if value.lower() in _WORDS else suggestion(value, TYPES)
-        any_of = f": write one of {', '.join(TYPES)}"
-        raise FieldErrors(("", f"'{value}' is no type{known or any_of}"))
+        synonym = _SYNONYMS.get(value.lower())
+        known = f": write '{synonym}'" if synonym else suggestion(value, TYPES)
+        every = f": write one of {', '.join(TYPES)}"
+        raise FieldErrors(("", f"'{value}' is not a type{known or every}"))
     return value
 
 
 def fits(value: Any, kind: str) -> bool:
-    """Return whether *value*, as it is written, may be one of an attribute of type *kind*."""
+    """Return whether *value* may be the value of an attribute of type *kind*."""
     if kind in ("list", "object"):
         return isinstance(value, list | tuple if kind == "list" else Mapping)
     if isinstance(value, bool) or kind == "boolean":
         return isinstance(value, bool) and kind == "boolean"
-    return isinstance(value, _PYTHON[kind])
+    return isinstance(value, _PYTHON_TYPES[kind])
 
 
 class Attribute(Definition):
-    """An attribute of an event or of a customer: its type, and where only some values are possible, these."""
+    """An attribute: its type, or a map with more about it."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"required": ["one_of"]},
+            "then": {"properties": {"type": {"enum": ["text", "number"]}}},
+        }
+    )
     example = "type: number"
-    not_offered: ClassVar[Mapping[str, str]] = {
-        "enum": "the values that are possible are called 'one_of'",
-        "values": "the values that are possible are called 'one_of'",
-        "required": "an attribute may always be missing: a condition on it is then not met",
-        "default": "an attribute that is missing is missing: write 'exists: false' in a condition to ask for it",
+    unsupported_fields: ClassVar[Mapping[str, str]] = {
+        "enum": "the possible values are called 'one_of'",
+        "values": "the possible values are called 'one_of'",
+        "required": "every attribute may be missing; a condition on a missing attribute is false",
+        "default": "a missing attribute has no value; match it with 'exists: false' in a condition",
     }
 
-    type: Annotated[AttributeType, BeforeValidator(_type)]
-    description: Text | None = None
-    one_of: Annotated[tuple[Any, ...], Field(min_length=1, max_length=200)] | None = None
-    sample: Annotated[Any, Field(alias="example")] = None
+    type: Annotated[AttributeType, BeforeValidator(_check_type)] = Field(
+        description="Type of its values; a date is ISO-8601 text."
+    )
+    description: Text | None = Field(default=None, description="What it means, for people.")
+    one_of: (
+        Annotated[
+            tuple[Any, ...],
+            Field(min_length=1, max_length=200, json_schema_extra={"items": {"type": ["string", "number"]}}),
+        ]
+        | None
+    ) = Field(default=None, description="Its possible values, if only some are possible.", examples=[["win", "loss"]])
+    sample: Any = Field(
+        alias="example", default=None, description="A value for the snippets of the web team.", examples=[49.9]
+    )
 
     @model_validator(mode="after")
     def _check_values(self) -> Self:
@@ -77,9 +89,9 @@ class Attribute(Definition):
         else:
             for number, value in enumerate(self.one_of or ()):
                 if not fits(value, self.type):
-                    found.append((f"one_of[{number}]", _other_type(value, self.type)))
+                    found.append((f"one_of[{number}]", _wrong_type(value, self.type)))
         if self.sample is not None and not fits(self.sample, self.type):
-            found.append(("example", _other_type(self.sample, self.type)))
+            found.append(("example", _wrong_type(self.sample, self.type)))
         elif self.one_of is not None and self.sample is not None and self.sample not in self.one_of:
             found.append(("example", "must be one of the values in 'one_of'"))
         if found:
@@ -87,63 +99,95 @@ class Attribute(Definition):
         return self
 
 
-def _other_type(value: Any, kind: str) -> str:
+_NOUNS = {"text": "text", "list": "a list", "object": "an object"}
+
+
+def _wrong_type(value: Any, kind: str) -> str:
     hint = f": write '{value}' in quotes" if kind in ("text", "date") and isinstance(value, int | float) else ""
-    return f"is no {kind}{hint}"
+    return f"is not {_NOUNS.get(kind, f'a {kind}')}{hint}"
 
 
-def in_short(value: Any) -> Any:
-    """Return a type alone as an attribute that has it."""
+def expand_type(value: Any) -> Any:
+    """Return a type as an attribute of that type; return maps as they are."""
     return {"type": value} if isinstance(value, str) else value
 
 
 Attributes = Annotated[
-    dict[AttributeName, Annotated[Attribute, BeforeValidator(in_short)]], Field(max_length=MAX_ATTRIBUTES)
+    dict[
+        AttributeName,
+        Annotated[
+            Attribute,
+            BeforeValidator(expand_type),
+            AsWritten(lambda attribute: {"anyOf": [{"enum": list(TYPES)}, attribute]}),
+        ],
+    ],
+    Field(max_length=MAX_ATTRIBUTES),
 ]
 
 
 class Tag(Definition):
-    """Where on the site the event is sent: the page, and what there is clicked, submitted or seen."""
+    """Where on the site an event is sent from."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": ["page"]}, {"required": ["selector"]}],
+            "if": {"required": ["on"]},
+            "then": {"required": ["selector"]},
+        }
+    )
     example = 'page: /cart, selector: "#checkout"'
 
-    page: Annotated[str, StringConstraints(pattern=r"^/\S*$", max_length=500)] | None = None
-    selector: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
-    on: Literal["click", "submit", "view"] | None = None
+    page: Annotated[str, StringConstraints(pattern=r"^/\S*$", max_length=500)] | None = Field(
+        default=None,
+        description="Path of the page; `*` stands for any part of it.",
+        examples=["/cart", "/products/*"],
+    )
+    selector: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = Field(
+        default=None, description="CSS selector of the element.", examples=["#checkout"]
+    )
+    on: Literal["click", "submit", "view"] | None = Field(
+        default=None,
+        description="What happens to the element: a `click` (the default), a `submit`, or it comes into `view`.",
+    )
 
     @model_validator(mode="after")
     def _check_place(self) -> Self:
         if self.page is None and self.selector is None:
             raise FieldErrors(("", "needs 'page' (a path such as /cart), 'selector' (such as \"#checkout\"), or both"))
         if self.on is not None and self.selector is None:
-            raise FieldErrors(("on", "needs 'selector': what is clicked, submitted or seen?"))
+            raise FieldErrors(("on", "needs 'selector': the element that is clicked, submitted or seen"))
         return self
 
 
 class Event(Definition):
-    """An event that the site sends. Without ``attributes`` any are allowed; with them, these and no others."""
+    """An event that the site sends."""
 
     example = "name: order_placed"
-    not_offered: ClassVar[Mapping[str, str]] = {
+    unsupported_fields: ClassVar[Mapping[str, str]] = {
         "id": "an event is known by its 'name', as the site sends it",
         "properties": "the properties of an event are called 'attributes' here",
-        "where": "where the event is sent from is called 'tag', with 'page' and 'selector'",
+        "where": "the place on the site is called 'tag', with 'page' and 'selector'",
     }
 
-    name: Name
-    description: Text | None = None
-    attributes: Attributes | None = None
-    tag: Tag | None = None
+    name: Name = Field(description="Name of the event, as the site sends it.", examples=["order_placed"])
+    description: Text | None = Field(default=None, description="What has happened, for people.")
+    attributes: Attributes | None = Field(
+        default=None,
+        description="The attributes that it may have, with their types; if left out, any.",
+        examples=[{"outcome": {"type": "text", "one_of": ["win", "loss"]}, "amount": "number"}],
+    )
+    tag: Tag | None = Field(
+        default=None,
+        description="Where on the site it is sent from; left out for events from a server or the site's own code.",
+    )
 
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
-        if name.startswith(OWN_EVENTS):
-            raise FieldErrors(("", f"names that begin with '{OWN_EVENTS}' are those of the tag's own reports"))
+        if name.startswith(TAG_EVENT_PREFIX):
+            raise FieldErrors(("", f"names that begin with '{TAG_EVENT_PREFIX}' are reserved for the tag's own events"))
         if name in BUILT_IN:
-            raise FieldErrors(
-                ("", f"'{name}' is known without a definition: it is what a call of `page` or `screen` is")
-            )
+            raise FieldErrors(("", f"'{name}' needs no definition: it is what a call of `page` or `screen` becomes"))
         if re.search(r"[\x00-\x1f]", name):
             raise FieldErrors(("", "must be a single line"))
         return name

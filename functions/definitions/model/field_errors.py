@@ -1,6 +1,6 @@
-"""What is wrong with a definition, said to the person who wrote it.
+"""Report what is wrong with a definition to the person who wrote it.
 
-pydantic finds most of it and reports types and contexts; here they become sentences with a field path.
+pydantic finds most errors and reports types and contexts; this module turns them into sentences with a field path.
 """
 
 import re
@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class InvalidDefinitions(InvalidDefinition):
-    """All that is wrong with one definition: ``problems``, each with its ``field`` and ``message``."""
+    """A definition with errors; ``problems`` has one entry each, with its ``field`` and ``message``."""
 
     def __init__(self, problems: Iterable[InvalidDefinition]) -> None:
         self.problems = tuple(problems)
@@ -25,7 +25,11 @@ class InvalidDefinitions(InvalidDefinition):
 
 
 class FieldErrors(ValueError):
-    """What a validator found: pairs of a field, relative to the value it was given, and a message."""
+    """The errors that a validator found.
+
+    ``found``: pairs of a field, relative to the validated value, and a message.
+    ``also``: errors of pydantic in the same value.
+    """
 
     def __init__(self, *found: tuple[str, str], also: ValidationError | None = None) -> None:
         super().__init__("; ".join(message for _, message in found))
@@ -34,7 +38,7 @@ class FieldErrors(ValueError):
 
 
 def validate(model: type[Model], data: Any) -> Model:
-    """Return *data* as *model*; raises `InvalidDefinitions` with all problems at once."""
+    """Return *data* as a *model*; raises `InvalidDefinitions` with every error."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -42,7 +46,7 @@ def validate(model: type[Model], data: Any) -> Model:
 
 
 def problems(error: ValidationError, field: str = "") -> list[InvalidDefinition]:
-    """Return what pydantic found below *field*, in words."""
+    """Return pydantic's errors below *field* as sentences."""
     result: list[InvalidDefinition] = []
     for item in error.errors(include_url=False):
         here = field
@@ -50,7 +54,7 @@ def problems(error: ValidationError, field: str = "") -> list[InvalidDefinition]
             here = join(here, f"[{part}]" if isinstance(part, int) else part)
         context = item.get("ctx", {})
         if item["type"] == "too_short" and len(item["input"]) >= context["min_length"]:
-            continue  # only as invalid entries, each with a complaint of its own, were not counted
+            continue  # pydantic did not count the invalid entries, which have errors of their own
         cause = context.get("error")
         if isinstance(cause, FieldErrors):
             result += [InvalidDefinition(message, field=join(here, below)) for below, message in cause.found]
@@ -62,20 +66,20 @@ def problems(error: ValidationError, field: str = "") -> list[InvalidDefinition]
 
 
 def join(field: str, below: str) -> str:
-    """Return the path of *below* inside of *field*."""
+    """Return the path of *below* inside *field*."""
     return f"{field}.{below}" if field and below and not below.startswith("[") else field + below
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return ``, did you mean 'x'?`` where a known word is close, else an empty text."""
+    """Return ``, did you mean 'x'?`` if a known word is similar, else an empty text."""
     close = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f", did you mean '{close[0]}'?" if close else ""
 
 
-def choices(word: str, known: Iterable[str], *, in_order: bool = False) -> str:
-    """Return the known word that is close to *word*, or all of them: ``; known: a, b``."""
+def choices(word: str, known: Iterable[str], *, label: str = "known", in_order: bool = False) -> str:
+    """Return a `suggestion`, or if there is none, all known words: ``; known: a, b``."""
     words = list(known) if in_order else sorted(known)
-    return suggestion(word, words) or f"; known: {', '.join(words) or 'none'}"
+    return suggestion(word, words) or f"; {label}: {', '.join(words) or 'none'}"
 
 
 def _sentence(kind: str, context: Mapping[str, Any], value: Any) -> str:
@@ -85,7 +89,7 @@ def _sentence(kind: str, context: Mapping[str, Any], value: Any) -> str:
         return "is empty: write a value, or remove the line"
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-        return f"{_shown(value)} is not possible here: write {_or(known)}" + suggestion(str(value), known)
+        return f"{_quoted(value)} is not possible here: write {_either(known)}" + suggestion(str(value), known)
     if kind in _BOUNDS:
         template, name = _BOUNDS[kind]
         return template.format(context.get(name))
@@ -96,7 +100,7 @@ def _sentence(kind: str, context: Mapping[str, Any], value: Any) -> str:
     if kind in ("string_type", "string_unicode"):
         hint = f": write '{value}' in quotes" if isinstance(value, int | float) and not isinstance(value, bool) else ""
         return "must be text" + hint
-    return _EXPECTED.get(kind, f"{_shown(value)} is not possible here")
+    return _EXPECTED.get(kind, f"{_quoted(value)} is not possible here")
 
 
 _BOUNDS = {
@@ -106,7 +110,7 @@ _BOUNDS = {
     "string_too_long": ("must not be longer than {} characters", "max_length"),
 }
 _EXPECTED = {
-    # The page of a tag is the only one.
+    # Only a tag's page has a pattern.
     "string_pattern_mismatch": "must be a path that begins with '/', without spaces, such as /cart or /products/*",
     "int_type": "must be a whole number, without quotes",
     "bool_type": "must be true or false, without quotes",
@@ -115,9 +119,9 @@ _EXPECTED = {
 }
 
 
-def _shown(value: Any) -> str:
+def _quoted(value: Any) -> str:
     return f"'{value}'" if isinstance(value, str | int | float) and not isinstance(value, bool) else "this value"
 
 
-def _or(words: list[str]) -> str:
+def _either(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

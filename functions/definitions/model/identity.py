@@ -1,4 +1,4 @@
-"""How a site's users prove who they are, and how many events one of them may send, as it is written."""
+"""How a site's users prove who they are, and how many events one user may send, as people write it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -7,48 +7,52 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, StrictInt, field_validator, model_validator
 
 from definitions.model.field_errors import FieldErrors
-from definitions.model.fields import Definition, Duration, Name, identifier
+from definitions.model.fields import Definition, Duration, Identifier, Name
 
 DAY_MS = 86_400_000
-MOST_EVENTS = 1000  # what one row of the state store remembers of times
-SMALLEST_RSA = 2048
-SIGNED_IN_PUBLIC = ("RS256", "ES256")
-_BEGIN_PRIVATE = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+MAX_EVENTS = 1000  # the state store remembers that many times per user
+MIN_RSA_BITS = 2048
+PUBLIC_KEY_ALGORITHMS = ("RS256", "ES256")
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 
-def _trait(name: str) -> str:
+def _check_trait(name: str) -> str:
     if any(character in name for character in ".$\0"):
         raise FieldErrors(("", f"'{name}' is not the name of an attribute: write it without '.' and '$'"))
     return name
 
 
 class IdentityKey(Definition):
-    """What proves a user id: a key that the site's own servers sign tokens, or hash user ids, with."""
+    """A key that proves user ids: the site's servers sign tokens, or hash user ids, with it."""
 
     example = "id: spring-2026, algorithm: HS256"
-    not_offered: ClassVar[Mapping[str, str]] = {
-        "secret": "a secret must not be in a file; this one is derived, `opportune keys identity` shows it",
-        "private_key": "it stays with whoever signs: here is the place of its 'public_key'",
+    unsupported_fields: ClassVar[Mapping[str, str]] = {
+        "secret": "a secret must not be in a file; this one is derived, and `opportune keys identity` shows it",
+        "private_key": "keep it where tokens are signed, and write its 'public_key' here",
     }
 
-    id: Annotated[str, identifier(64)]
-    algorithm: Literal["HS256", "RS256", "ES256", "user_hash"]
-    public_key: str | None = None
+    id: Identifier = Field(
+        description="Id of the key, the `kid` of a token: letters a-z, digits and '-'.", examples=["spring-2026"]
+    )
+    algorithm: Literal["HS256", "RS256", "ES256", "user_hash"] = Field(
+        description="How tokens are signed; `user_hash`: no token, but a hash of the user id."
+    )
+    public_key: str | None = Field(
+        default=None, description="Public key in PEM, for RS256 and ES256; the others have a derived secret."
+    )
 
     @field_validator("public_key")
     @classmethod
     def _check_not_private(cls, value: str | None) -> str | None:
-        if value is not None and _BEGIN_PRIVATE.search(value):
-            raise FieldErrors(("", "is a private key, which must not be in a file: write the public one"))
+        if value is not None and _PRIVATE_KEY.search(value):
+            raise FieldErrors(("", "is a private key, which must not be in a file: write the public key"))
         return value
 
     @model_validator(mode="after")
     def _check_public_key(self) -> Self:
-        if self.algorithm not in SIGNED_IN_PUBLIC:
+        if self.algorithm not in PUBLIC_KEY_ALGORITHMS:
             if self.public_key is not None:
-                raise FieldErrors(
-                    ("public_key", f"means nothing to {self.algorithm}, whose key is a secret: remove it")
-                )
+                raise FieldErrors(("public_key", f"is not used by {self.algorithm}, whose key is a secret: remove it"))
         elif self.public_key is None:
             raise FieldErrors(("public_key", f"is missing: {self.algorithm} needs one, in PEM"))
         else:
@@ -57,7 +61,8 @@ class IdentityKey(Definition):
 
 
 def _check_pem(text: str, algorithm: str) -> None:
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - few sites have one
+    # Imported here because few sites have a public key.
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
 
@@ -67,8 +72,8 @@ def _check_pem(text: str, algorithm: str) -> None:
         message = "is not a public key in PEM: it begins with -----BEGIN PUBLIC KEY-----"
         raise FieldErrors(("public_key", message)) from None
     if algorithm == "RS256":
-        if not isinstance(key, rsa.RSAPublicKey) or key.key_size < SMALLEST_RSA:
-            raise FieldErrors(("public_key", f"RS256 needs an RSA key of {SMALLEST_RSA} bits or more"))
+        if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_RSA_BITS:
+            raise FieldErrors(("public_key", f"RS256 needs an RSA key of {MIN_RSA_BITS} bits or more"))
     elif not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise FieldErrors(("public_key", "ES256 needs a key on the curve P-256"))
 
@@ -78,8 +83,14 @@ class Identity(Definition):
 
     example = "keys: [{id: spring-2026, algorithm: HS256}]"
 
-    keys: Annotated[tuple[IdentityKey, ...], Field(min_length=1, max_length=5)]
-    traits: Annotated[tuple[Annotated[Name, AfterValidator(_trait)], ...], Field(max_length=100)] = ()
+    keys: Annotated[tuple[IdentityKey, ...], Field(min_length=1, max_length=5)] = Field(
+        description="One to five keys. A token names one in its `kid`; otherwise all are tried."
+    )
+    traits: Annotated[tuple[Annotated[Name, AfterValidator(_check_trait)], ...], Field(max_length=100)] = Field(
+        default=(),
+        description="Attributes that users may write themselves, with `identify`; all others need a server.",
+        examples=[["first_name", "timezone"]],
+    )
 
     @field_validator("keys")
     @classmethod
@@ -87,18 +98,21 @@ class Identity(Definition):
         ids = [key.id for key in keys]
         for number, each in enumerate(ids):
             if each in ids[:number]:
-                raise FieldErrors((f"[{number}].id", f"'{each}' is there twice: a new key gets a new id"))
+                raise FieldErrors((f"[{number}].id", f"another key has the id '{each}' too: give a new key a new id"))
         return keys
 
 
 class EventsPerUser(Definition):
-    """At most ``max`` within any ``per`` (ms)."""
+    """At most so many events within any period of this length."""
 
     example = "max: 120, per: 1m"
-    not_offered: ClassVar[Mapping[str, str]] = {"times": "here the number is called 'max'", "within": "write 'per'"}
+    unsupported_fields: ClassVar[Mapping[str, str]] = {
+        "times": "here the number is called 'max'",
+        "within": "write 'per'",
+    }
 
-    max: Annotated[StrictInt, Field(ge=1, le=MOST_EVENTS)]
-    per: Duration
+    max: Annotated[StrictInt, Field(ge=1, le=MAX_EVENTS)] = Field(description="Number of events, 1 to 1000.")
+    per: Duration = Field(description="Length of the period, at most 24h.", examples=["1m"])
 
     @field_validator("per")
     @classmethod
@@ -109,24 +123,27 @@ class EventsPerUser(Definition):
 
 
 class SiteLimits(Definition):
-    """What a site takes from one user."""
+    """How much the site accepts from one user."""
 
     example = "events_per_user: {max: 120, per: 1m}"
-    not_offered: ClassVar[Mapping[str, str]] = dict.fromkeys(
+    unsupported_fields: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("again_after", "max", "popup", "email", "sms", "push", "webhook", "total"),
-        "limits of a campaign stand in the campaign, and 'caps' are about all campaigns together",
+        "write the limits of a campaign into the campaign, and those of all campaigns together into 'caps'",
     )
 
-    events_per_user: EventsPerUser
+    events_per_user: EventsPerUser = Field(
+        description="How many events of live triggers; further ones are refused as `rate_limited`."
+    )
 
 
-def identity_problems(keys: tuple[Any, ...], identity: Identity | None) -> Iterator[tuple[str, str]]:
-    """Yield field and message of what write *keys* ask for and *identity* does not give."""
+def identity_errors(keys: tuple[Any, ...], identity: Identity | None) -> Iterator[tuple[str, str]]:
+    """Yield a field and a message for each of the write *keys* whose ``identity`` is not possible."""
     for number, key in enumerate(keys):
         if key.identity == "off":
             continue
         if key.kind == "secret":
-            yield f"keys[{number}].identity", "means nothing for a secret key, which is believed: remove it"
+            message = "has no effect on a secret key, whose user ids are always trusted: remove it"
+            yield f"keys[{number}].identity", message
         elif identity is None:
-            message = "nobody could prove who he is: add 'identity' with 'keys' to the site"
+            message = "needs a key that user ids can be proven with: add 'identity' with 'keys' to the site"
             yield f"keys[{number}].identity", message

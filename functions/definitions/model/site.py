@@ -1,79 +1,119 @@
-"""The site, as it is written: its write keys and its sender, and what holds for all its campaigns."""
+"""The site, as people write it: its write keys, its sender, and what applies to all its campaigns."""
 
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, StrictInt, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    field_validator,
+    model_validator,
+)
 
-from definitions.model.delivery import MOST_TIMES
-from definitions.model.event import AttributeName, Attributes
+from definitions.model.condition import AttributeName
+from definitions.model.delivery import MAX_TIMES
+from definitions.model.event import Attributes
 from definitions.model.field_errors import FieldErrors
-from definitions.model.fields import Definition, Duration, Name, identifier
-from definitions.model.identity import Identity, SiteLimits, identity_problems
+from definitions.model.fields import Definition, Duration, Name, ShortIdentifier
+from definitions.model.identity import Identity, SiteLimits, identity_errors
 from definitions.model.times import SiteQuietHours, zone
 from definitions.model.urls import HOST
 
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}")
-
-_KEY_FORMS = {
-    "key": ("8 to 200 characters without spaces", r"\S{8,200}"),
-    "sha256": ("64 lower-case hexadecimal digits", r"[0-9a-f]{64}"),
-    "from_env": ("the name of an environment variable", r"[A-Za-z_][A-Za-z0-9_]*"),
-}
-
-
 _ORIGIN = re.compile(r"(https?)://(?:\*\.)?([a-z0-9.-]{1,253})(?::[0-9]{1,5})?")
 
 
-def _origin(text: str) -> str:
-    """Return an origin as browsers write it; ``*.`` stands for any subdomain."""
+def _check_origin(text: str) -> str:
+    """Return an origin in lower case, as browsers send it; ``*.`` stands for any subdomain."""
     if not _ORIGIN.fullmatch(text.lower()):
         hint = "write scheme and host, without a path: https://shop.example or https://*.shop.example"
-        raise FieldErrors(("", f"'{text}' is no origin: {hint}"))
+        raise FieldErrors(("", f"'{text}' is not an origin: {hint}"))
     return text.lower()
 
 
-class Key(Definition):
-    """A write key: a public one is in every page, a secret one only ever in the environment, or hashed."""
+def _check_pattern(pattern: str, form: str) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and not re.fullmatch(pattern, value):
+            raise FieldErrors(("", f"must be {form}"))
+        return value
 
+    return BeforeValidator(check)
+
+
+_KEY = r"\S{8,200}"
+_HASH = "[0-9a-f]{64}"
+_VARIABLE = "[A-Za-z_][A-Za-z0-9_]*"
+
+
+class Key(Definition):
+    """A write key: `key`, `sha256` or `from_env`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": [field]} for field in ("key", "sha256", "from_env")],
+            "if": {"properties": {"kind": {"const": "secret"}}, "required": ["kind"]},
+            "then": {"not": {"required": ["key"]}},
+        }
+    )
     example = "kind: public, key: wk_..."
 
-    kind: Literal["public", "secret"]
-    key: str | None = None
-    sha256: str | None = None
-    from_env: str | None = None
-    origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], Field(max_length=50)] = ()
-    identity: Literal["off", "log", "enforce"] = "off"
-
-    @field_validator("key", "sha256", "from_env", mode="before")
-    @classmethod
-    def _explain(cls, value: Any, info: ValidationInfo) -> Any:
-        wanted, pattern = _KEY_FORMS[info.field_name or ""]
-        if isinstance(value, str) and not re.fullmatch(pattern, value):
-            raise FieldErrors(("", f"must be {wanted}"))
-        return value
+    kind: Literal["public", "secret"] = Field(
+        description="`public`: in every page, may send events; `secret`: on servers only, may send history too."
+    )
+    key: Annotated[str, _check_pattern(_KEY, "8 to 200 characters without spaces")] | None = Field(
+        default=None,
+        description="The key itself, 8 to 200 characters; public keys only.",
+        json_schema_extra={"pattern": f"^{_KEY}$"},
+    )
+    sha256: Annotated[str, _check_pattern(_HASH, "64 lower-case hexadecimal digits")] | None = Field(
+        default=None,
+        description="SHA-256 of the key, 64 lower-case hexadecimal digits.",
+        json_schema_extra={"pattern": f"^{_HASH}$"},
+    )
+    from_env: Annotated[str, _check_pattern(_VARIABLE, "the name of an environment variable")] | None = Field(
+        default=None,
+        description="Name of the environment variable that holds the key.",
+        examples=["OPPORTUNE_SECRET_KEY"],
+        json_schema_extra={"pattern": f"^{_VARIABLE}$"},
+    )
+    origins: Annotated[tuple[Annotated[str, AfterValidator(_check_origin)], ...], Field(max_length=50)] = Field(
+        default=(),
+        description="The origins that may use a public key, such as `https://shop.example`; default: all.",
+        examples=[["https://shop.example", "https://*.shop.example"]],
+    )
+    identity: Literal["off", "log", "enforce"] = Field(
+        default="off",
+        description="User ids without a proof: `off` and `log` accept them, `log` counts them, `enforce` ignores them; "
+        "public keys only.",
+    )
 
     @model_validator(mode="after")
     def _check_one(self) -> Self:
         if self.kind == "secret" and self.key is not None:
-            raise FieldErrors(
-                ("key", "a secret must not be in a file: write 'from_env' and a variable's name, or 'sha256'")
-            )
+            message = "a secret must not be in a file: write 'from_env' with the name of a variable, or 'sha256'"
+            raise FieldErrors(("key", message))
         if self.kind == "secret" and self.origins:
-            raise FieldErrors(("origins", "a secret key is never used in a browser: only public keys have origins"))
+            raise FieldErrors(("origins", "only public keys have origins, because a secret key is never in a browser"))
         if sum(each is not None for each in (self.key, self.sha256, self.from_env)) != 1:
             raise FieldErrors(("", "needs exactly one of 'key' (public keys only), 'sha256' and 'from_env'"))
         return self
 
 
 class Sender(Definition):
-    """Who e-mails come from: ``address`` must be verified in SES."""
+    """The sender of e-mails."""
 
     example = "address: offers@shop.example, name: The shop"
 
-    address: str
-    name: str = ""
+    address: str = Field(
+        description="E-mail address that SES has verified.",
+        examples=["offers@shop.example"],
+        json_schema_extra={"pattern": r"^[^@\s]{1,64}@[^@\s]+\.[A-Za-z]{2,}$"},
+    )
+    name: str = Field(default="", description="Name next to the address.")
 
     @field_validator("address")
     @classmethod
@@ -84,97 +124,133 @@ class Sender(Definition):
 
 
 class Cap(Definition):
-    """At most ``max`` within any ``per`` (ms)."""
+    """At most so many within any period of this length."""
 
     example = "max: 3, per: 24h"
-    not_offered: ClassVar[Mapping[str, str]] = {"times": "here the number is called 'max'", "within": "write 'per'"}
+    unsupported_fields: ClassVar[Mapping[str, str]] = {
+        "times": "here the number is called 'max'",
+        "within": "write 'per'",
+    }
 
-    max: Annotated[StrictInt, Field(ge=1, le=MOST_TIMES)]
-    per: Duration
+    max: Annotated[StrictInt, Field(ge=1, le=MAX_TIMES)] = Field(description="Number of messages, 1 to 50.")
+    per: Duration = Field(description="Length of the period, at most 90d.", examples=["24h"])
 
 
 class Caps(Definition):
-    """What one customer may get from all campaigns together, per channel and of all channels."""
+    """How much one customer may get from all campaigns together, per channel or in `total`."""
 
     example = "popup: {max: 3, per: 24h}"
 
-    popup: Cap | None = None
-    email: Cap | None = None
-    sms: Cap | None = None
-    push: Cap | None = None
-    webhook: Cap | None = None
-    total: Cap | None = None
+    popup: Cap | None = Field(default=None, description="Cap of popups.")
+    email: Cap | None = Field(default=None, description="Cap of e-mails.")
+    sms: Cap | None = Field(default=None, description="Cap of text messages.")
+    push: Cap | None = Field(default=None, description="Cap of pushes.")
+    webhook: Cap | None = Field(default=None, description="Cap of webhooks.")
+    total: Cap | None = Field(default=None, description="Cap of all channels together.")
 
 
 class Consent(Definition):
-    """The attribute of customers that must be true, per channel."""
+    """Which customers may get messages, per channel: those whose attribute of this name is true."""
 
     example = "sms: sms_consent"
-    not_offered: ClassVar[Mapping[str, str]] = {
-        "popup": "a popup is shown to whoever is on the page anyway; 'targets' says to whom"
+    unsupported_fields: ClassVar[Mapping[str, str]] = {
+        "popup": "popups need no consent, because the customer is on the page already; 'targets' limits who sees them"
     }
 
-    email: AttributeName | None = None
-    sms: AttributeName | None = None
-    push: AttributeName | None = None
-    webhook: AttributeName | None = None
+    email: AttributeName | None = Field(default=None, description="Attribute that must be true for e-mails.")
+    sms: AttributeName | None = Field(default=None, description="Attribute that must be true for text messages.")
+    push: AttributeName | None = Field(default=None, description="Attribute that must be true for pushes.")
+    webhook: AttributeName | None = Field(default=None, description="Attribute that must be true for webhooks.")
 
 
 Rate = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 
 
 class Rates(Definition):
-    """How many may be sent in a minute, per channel."""
+    """How many messages may be sent in a minute, per channel."""
 
     example = "email: 600"
-    not_offered: ClassVar[Mapping[str, str]] = {"popup": "a popup is an answer, and an answer cannot wait for a minute"}
+    unsupported_fields: ClassVar[Mapping[str, str]] = {
+        "popup": "a popup is part of a response, and a response cannot wait"
+    }
 
-    email: Rate | None = None
-    sms: Rate | None = None
-    push: Rate | None = None
-    webhook: Rate | None = None
+    email: Rate | None = Field(default=None, description="E-mails a minute, 1 to 1000000.")
+    sms: Rate | None = Field(default=None, description="Text messages a minute, 1 to 1000000.")
+    push: Rate | None = Field(default=None, description="Pushes a minute, 1 to 1000000.")
+    webhook: Rate | None = Field(default=None, description="Webhooks a minute, 1 to 1000000.")
 
 
-def _host(name: str) -> str:
+def _check_host(name: str) -> str:
     if not HOST.fullmatch(name.lower()):
         hint = "write the name alone, such as hooks.example.com"
-        raise FieldErrors(("", f"'{name}' is not the name of a host: {hint}"))
+        raise FieldErrors(("", f"'{name}' is not a host name: {hint}"))
     return name.lower()
 
 
 class Webhooks(Definition):
-    """Where webhooks may go."""
+    """The hosts that webhooks may go to."""
 
     example = "hosts: [hooks.example.com]"
 
-    hosts: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], Field(min_length=1, max_length=100)]
+    hosts: Annotated[tuple[Annotated[str, AfterValidator(_check_host)], ...], Field(min_length=1, max_length=100)] = (
+        Field(
+            description="Up to 100 host names, without ports; subdomains are not included.",
+            examples=[["hooks.example.com"]],
+        )
+    )
 
 
 class Site(Definition):
     """One website or app, with its write keys."""
 
     example = "id: shop, name: The shop"
-    not_offered: ClassVar[Mapping[str, str]] = {
-        "events": "events have files of their own: one each, in the folder events/",
+    unsupported_fields: ClassVar[Mapping[str, str]] = {
+        "events": "write each event into its own file in the folder events/",
     }
 
-    id: Annotated[str, identifier(32)]
-    name: Name
-    timezone: Annotated[str, zone()] = "UTC"
-    keys: Annotated[tuple[Key, ...], Field(min_length=1)]
-    sender: Sender | None = None
-    caps: Caps | None = None
-    quiet_hours: SiteQuietHours | None = None
-    consent: Consent | None = None
-    sends_per_minute: Rates | None = None
-    webhooks: Webhooks | None = None
-    identity: Identity | None = None
-    limits: SiteLimits | None = None
-    customer_attributes: Attributes | None = None
+    id: ShortIdentifier = Field(description="Id of the site: letters a-z, digits and '-'.")
+    name: Name = Field(description="Name of the site, for people.")
+    timezone: Annotated[str, zone()] = Field(
+        default="UTC", description="Time zone of the site, an IANA name.", examples=["Europe/Vienna"]
+    )
+    keys: Annotated[tuple[Key, ...], Field(min_length=1)] = Field(
+        description="Write keys, which tell whose events are coming in."
+    )
+    sender: Sender | None = Field(default=None, description="The sender of e-mails; needed for e-mails.")
+    caps: Caps | None = Field(
+        default=None,
+        description="How much one customer may get from all campaigns together.",
+        examples=[{"popup": {"max": 3, "per": "24h"}}],
+    )
+    quiet_hours: SiteQuietHours | None = Field(
+        default=None, description="Hours of every day in which nothing is sent, for all campaigns of some channels."
+    )
+    consent: Consent | None = Field(
+        default=None,
+        description="Which customers may get messages, per channel.",
+        examples=[{"sms": "sms_consent"}],
+    )
+    sends_per_minute: Rates | None = Field(
+        default=None,
+        description="How many messages may be sent in a minute, per channel; the others wait.",
+        examples=[{"email": 600}],
+    )
+    webhooks: Webhooks | None = Field(
+        default=None, description="The hosts that webhooks may go to; needed for webhooks."
+    )
+    identity: Identity | None = Field(
+        default=None, description="How users prove who they are, for public keys that require it."
+    )
+    limits: SiteLimits | None = Field(default=None, description="How much the site accepts from one user.")
+    customer_attributes: Attributes | None = Field(
+        default=None,
+        description="The attributes of customers and their types, to check conditions with.",
+        examples=[{"tier": {"type": "text", "one_of": ["vip", "gold"]}, "last_login": "date"}],
+    )
 
     @model_validator(mode="after")
     def _check_identity(self) -> Self:
-        found = list(identity_problems(self.keys, self.identity))
+        found = list(identity_errors(self.keys, self.identity))
         if found:
             raise FieldErrors(*found)
         return self

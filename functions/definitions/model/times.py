@@ -1,15 +1,17 @@
-"""When something may happen: time zones, hours of the day, days and dates, as they are written."""
+"""When something may happen: time zones, hours of the day, days and dates, as people write them."""
 
 import re
 import zoneinfo
+from collections.abc import Mapping
 from datetime import datetime, time, timedelta
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.json_schema import JsonSchemaValue
 
 from definitions.model.field_errors import FieldErrors, suggestion
-from definitions.model.fields import Definition, one_or_more
+from definitions.model.fields import ONE_OR_MORE, Definition, one_or_more
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = get_args(Day)
@@ -40,35 +42,39 @@ def zone(*words: str) -> AfterValidator:
 
 
 def minutes(clock: str) -> int:
-    """Return the minutes from midnight to a time of the day, ``HH:MM``."""
+    """Return the minutes from midnight to ``HH:MM``."""
     hour, minute = clock.split(":")
     return int(hour) * 60 + int(minute)
 
 
-def check_clock(value: Any) -> Any:
-    """Return a time of the day as it is written."""
+def moment(text: str, *, end: bool = False) -> datetime:
+    """Return *text* as a local time. A date means its midnight, or as an *end*, the midnight after it."""
+    local = datetime.fromisoformat(text)
+    return local + timedelta(days=1) if end and "T" not in text else local
+
+
+def _check_clock(value: Any) -> Any:
     if not isinstance(value, str) or not CLOCK.fullmatch(value):
-        raise FieldErrors(("", f'{value!r} is not a time of the day: write it in quotes, such as "22:00"'))
+        raise FieldErrors(("", f'{value!r} is not a time of day: write it in quotes, such as "22:00"'))
     return value
 
 
-def check_hours(value: Any) -> Any:
-    """Return hours of the day as they are written."""
+def _check_hours(value: Any) -> Any:
     found = HOURS.fullmatch(value) if isinstance(value, str) else None
     if not found:
-        raise FieldErrors(("", f'{value!r} are no hours of the day: write them in quotes, such as "09:00-21:00"'))
+        message = f'{value!r} is not a period of the day: write it in quotes, such as "09:00-21:00"'
+        raise FieldErrors(("", message))
     if minutes(found[1]) == minutes(found[2]):
-        raise FieldErrors(("", f"{value} begins and ends at the same time: leave 'hours' out for all day"))
+        raise FieldErrors(("", f"{value} begins and ends at the same time: leave 'hours' out for the whole day"))
     return value
 
 
-def check_moment(value: Any) -> Any:
-    """Return a date, or a date and time, as it is written."""
+def _check_moment(value: Any) -> Any:
     if isinstance(value, str) and re.fullmatch(MOMENT.pattern + r"(\.[0-9]+)?(Z|[+-][0-9]{2}:?[0-9]{2})", value):
-        raise FieldErrors(("", f"{value} has an offset: write it without one, as the clocks in 'timezone' show it"))
+        raise FieldErrors(("", f"{value} has an offset: write the local time in 'timezone', without an offset"))
     try:
         if not isinstance(value, str) or not MOMENT.fullmatch(value):
-            raise ValueError  # the same answer as to 2026-02-30
+            raise ValueError  # handled like 2026-02-30
         datetime.fromisoformat(value)
     except ValueError:
         message = f"{value!r} is not a date: write 2026-12-01, or 2026-12-01T09:00 for a time of that day"
@@ -76,21 +82,19 @@ def check_moment(value: Any) -> Any:
     return value
 
 
-def moment(text: str, *, end: bool = False) -> datetime:
-    """Return what *text* means on the clocks of its zone; as an *end*, a date is the whole of its day."""
-    read = datetime.fromisoformat(text)
-    return read + timedelta(days=1) if end and "T" not in text else read
-
-
-Clock = Annotated[str, BeforeValidator(check_clock)]
-Moment = Annotated[str, BeforeValidator(check_moment)]
+Clock = Annotated[str, BeforeValidator(_check_clock), Field(json_schema_extra={"pattern": f"^({CLOCK.pattern})$"})]
+Hours = Annotated[str, BeforeValidator(_check_hours), Field(json_schema_extra={"pattern": f"^{HOURS.pattern}$"})]
+Moment = Annotated[str, BeforeValidator(_check_moment), Field(json_schema_extra={"pattern": f"^{MOMENT.pattern}$"})]
 
 
 class Schedule(Definition):
-    """When a campaign may activate; what is left out does not restrict it."""
+    """When a campaign may activate: every field that is written must hold."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": [field]} for field in ("from", "to", "days", "hours")]}
+    )
     example = 'days: [mon, fri], hours: "09:00-21:00"'
-    not_offered: ClassVar = {
+    unsupported_fields: ClassVar[Mapping[str, str]] = {
         "begin": "the first moment is called 'from'",
         "start": "the first moment is called 'from'",
         "until": "the last moment is called 'to'",
@@ -98,15 +102,36 @@ class Schedule(Definition):
         "zone": "the zone is called 'timezone'",
     }
 
-    from_: Annotated[Moment | None, Field(alias="from")] = None
-    to: Moment | None = None
-    days: Annotated[tuple[Day, ...], BeforeValidator(one_or_more), Field(min_length=1)] = DAYS
-    hours: Annotated[str, BeforeValidator(check_hours)] | None = None
-    timezone: Annotated[str, zone("user", "site")] = "site"
+    from_: Moment | None = Field(
+        alias="from",
+        default=None,
+        description="First day, or first moment: a date, or a date and time, local in `timezone`.",
+        examples=["2026-12-01", "2026-12-01T09:00"],
+    )
+    to: Moment | None = Field(
+        default=None,
+        description="Last day, or the moment at which the campaign ends, local in `timezone`.",
+        examples=["2026-12-24"],
+    )
+    days: Annotated[tuple[Day, ...], BeforeValidator(one_or_more), Field(min_length=1), ONE_OR_MORE] = Field(
+        default=DAYS,
+        description="Days of the week: `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`.",
+        examples=[["mon", "fri"]],
+    )
+    hours: Hours | None = Field(
+        default=None,
+        description="Hours of the day, end excluded. If they cross midnight, the early hours belong to the day before.",
+        examples=["09:00-21:00"],
+    )
+    timezone: Annotated[str, zone("user", "site")] = Field(
+        default="site",
+        description="`site`, `user` (the customer's; `from` and `to` are then the site's), or an IANA name.",
+        examples=["user"],
+    )
 
     @property
     def minutes(self) -> tuple[int, int]:
-        """Return first minute of the day, and the one after the last: not more than the first on the next day."""
+        """Return the first minute of the day and the end, excluded; it may be on the next day."""
         if self.hours is None:
             return 0, DAY_MINUTES
         start, stop = (minutes(clock) for clock in self.hours.split("-"))
@@ -119,15 +144,15 @@ class Schedule(Definition):
         if self.from_ is not None and self.to is not None:
             begin, end = moment(self.from_), moment(self.to, end=True)
             if begin >= end:
-                raise FieldErrors(("to", f"comes before 'from' ({self.from_}): the schedule is never open"))
+                raise FieldErrors(("to", f"is not after 'from' ({self.from_}): the schedule is never open"))
             if not self._opens(begin, end):
-                message = "none of its days and hours lie between 'from' and 'to': the schedule is never open"
+                message = "has no day and hour between 'from' and 'to': the schedule is never open"
                 raise FieldErrors(("", message))
         return self
 
     def _opens(self, begin: datetime, end: datetime) -> bool:
         if self.timezone == "user" or end - begin > timedelta(days=8):
-            return True  # somewhere, resp. on some day of the week
+            return True  # somewhere on earth, or on some day of the week
         start, stop = self.minutes
         for number in range(-1, 9):
             day = datetime.combine(begin.date(), time()) + timedelta(days=number)
@@ -137,50 +162,78 @@ class Schedule(Definition):
         return False
 
 
+_FALLBACK_RULE: JsonSchemaValue = {
+    "if": {"required": ["fallback"]},
+    "then": {"properties": {"timezone": {"const": "user"}}, "required": ["timezone"]},
+}
+
+
 class QuietHours(Definition):
     """Hours of every day in which nothing is sent."""
 
+    model_config = ConfigDict(json_schema_extra=_FALLBACK_RULE)
     example = 'from: "22:00", to: "08:00"'
-    not_offered: ClassVar = {
+    unsupported_fields: ClassVar[Mapping[str, str]] = {
         "hours": "write 'from' and 'to'",
-        "days": "quiet hours are those of every day; 'schedule' of a campaign knows days",
+        "days": "quiet hours are the same every day; the 'schedule' of a campaign has days",
         "zone": "the zone is called 'timezone'",
     }
 
-    from_: Annotated[Clock, Field(alias="from")]
-    to: Clock
-    timezone: Annotated[str, zone("user", "site")] = "site"
-    fallback: Annotated[str, zone()] | None = None
-    then: Literal["hold", "drop"] = "hold"
+    from_: Clock = Field(alias="from", description="When they begin.", examples=["22:00"])
+    to: Clock = Field(description="When they end; on the next day if it is not later than `from`.", examples=["08:00"])
+    timezone: Annotated[str, zone("user", "site")] = Field(
+        default="site", description="`site`, `user` (the customer's), or an IANA name.", examples=["user"]
+    )
+    fallback: Annotated[str, zone()] | None = Field(
+        default=None,
+        description="With `timezone: user`: the zone of customers whose zone is unknown. Without it, their messages "
+        "are held.",
+        examples=["Europe/Vienna"],
+    )
+    then: Literal["hold", "drop"] = Field(
+        default="hold", description="`hold` messages until the quiet hours end, or `drop` them."
+    )
 
     @property
     def minutes(self) -> tuple[int, int]:
-        """Return first quiet minute of the day, and the one after the last, on the next day if not more."""
+        """Return the first quiet minute of the day and the end, excluded; it may be on the next day."""
         return minutes(self.from_), minutes(self.to) or DAY_MINUTES
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         start, stop = (minutes(clock) % DAY_MINUTES for clock in (self.from_, self.to))
         if start == stop or self.from_ == "24:00":
-            raise FieldErrors(("to", "must be another time of the day than 'from': quiet hours end somewhen"))
+            raise FieldErrors(("to", "must be another time of day than 'from', so that the quiet hours end"))
         if self.fallback is not None and self.timezone != "user":
-            message = "is for customers whose zone nobody knows: it means nothing without 'timezone: user'"
+            message = "has no effect without 'timezone: user': it is the zone of customers whose zone is unknown"
             raise FieldErrors(("fallback", message))
         return self
 
 
 class SiteQuietHours(QuietHours):
-    """Quiet hours of a site: for all campaigns of ``channels`` that do not have their own."""
+    """Hours of every day in which nothing is sent."""
 
-    channels: Annotated[tuple[Literal["popup", "email", "sms", "push", "webhook"], ...], Field(min_length=1)] = (
-        "email",
-        "sms",
-        "push",
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                _FALLBACK_RULE,
+                {
+                    "if": {"properties": {"channels": {"contains": {"const": "popup"}}}, "required": ["channels"]},
+                    "then": {"properties": {"then": {"const": "drop"}}, "required": ["then"]},
+                },
+            ]
+        }
+    )
+
+    channels: Annotated[tuple[Literal["popup", "email", "sms", "push", "webhook"], ...], Field(min_length=1)] = Field(
+        default=("email", "sms", "push"),
+        description="Channels that have quiet hours; popups only with `then: drop`.",
+        examples=[["email", "sms"]],
     )
 
     @model_validator(mode="after")
     def _check_popup(self) -> Self:
         if "popup" in self.channels and self.then == "hold":
-            message = "a popup cannot be held, it has no later answer to come back in: write 'then: drop'"
+            message = "a popup cannot be held, because no later response could carry it: write 'then: drop'"
             raise FieldErrors(("then", message))
         return self

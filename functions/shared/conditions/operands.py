@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from shared.errors import InvalidDefinition
 
@@ -136,21 +136,32 @@ def compile_pattern(pattern: str, *, field: str = "matches") -> Any:
         refuse(f"the pattern is not valid RE2 syntax: {reason}{hint}", field)
 
 
-OPERANDS: dict[str, Callable[[Any, str], Any]] = {
-    "eq": _check_scalar,
-    "ne": _check_scalar,
-    "gt": _check_ordered,
-    "gte": _check_ordered,
-    "lt": _check_ordered,
-    "lte": _check_ordered,
-    "in": _check_list,
-    "not_in": _check_list,
-    "contains": _check_contains,
-    "starts_with": _check_string,
-    "ends_with": _check_string,
-    "exists": _check_exists,
-    "between": _check_between,
-    "matches": _check_matches,
+class Operator(NamedTuple):
+    """An operator of a condition.
+
+    ``check``: returns the valid operand of a field, or raises `InvalidDefinition`.
+    ``meaning``: completes "the attribute …", for people.
+    """
+
+    check: Callable[[Any, str], Any]
+    meaning: str
+
+
+OPERATORS = {
+    "eq": Operator(_check_scalar, "is this; the same as writing the value alone"),
+    "ne": Operator(_check_scalar, "is something else"),
+    "gt": Operator(_check_ordered, "is more than this"),
+    "gte": Operator(_check_ordered, "is this or more"),
+    "lt": Operator(_check_ordered, "is less than this"),
+    "lte": Operator(_check_ordered, "is this or less"),
+    "in": Operator(_check_list, "is one of these"),
+    "not_in": Operator(_check_list, "is none of these"),
+    "contains": Operator(_check_contains, "is text with this part, or a list with this value"),
+    "starts_with": Operator(_check_string, "is text that begins with this"),
+    "ends_with": Operator(_check_string, "is text that ends with this"),
+    "exists": Operator(_check_exists, "is there (true), or is missing (false)"),
+    "between": Operator(_check_between, "lies between the two, both included"),
+    "matches": Operator(_check_matches, "is text in which this RE2 pattern is found"),
 }
 
 

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from shared.conditions.operands import (
-    OPERANDS,
+    OPERATORS,
     check_dates,
     check_satisfiable,
     check_text,
@@ -72,7 +72,7 @@ def _parse(source: Any, field: str, dates: bool | None, depth: int) -> Condition
         elif isinstance(wanted, list | tuple):
             refuse(f"a list needs an operator: write {name}: {{in: [...]}} for any of these values", here)
         else:
-            parts.append(Comparison(path, "eq", OPERANDS["eq"](wanted, here)))
+            parts.append(Comparison(path, "eq", OPERATORS["eq"].check(wanted, here)))
             check_dates("eq", wanted, here, dates)
     return parts[0] if len(parts) == 1 else Group("all", tuple(parts))
 
@@ -99,22 +99,22 @@ def _parse_comparisons(
     comparisons: list[Condition] = []
     for operator, operand in wanted.items():
         here = join_path(field, operator)
-        check = OPERANDS.get(operator)
-        if check is None:
+        found = OPERATORS.get(operator)
+        if found is None:
             _refuse_operator(attribute, str(operator), here)
-        comparisons.append(Comparison(path, operator, check(operand, here)))
+        comparisons.append(Comparison(path, operator, found.check(operand, here)))
         check_dates(operator, operand, here, dates)
     check_satisfiable(attribute, wanted, field)
     return comparisons
 
 
 def _refuse_operator(attribute: str, operator: str, field: str) -> NoReturn:
-    known = get_close_matches(operator, OPERANDS, n=1, cutoff=0.6)
+    known = get_close_matches(operator, OPERATORS, n=1, cutoff=0.6)
     suggestion = _SUGGESTIONS.get(operator.lower(), known[0] if known else None)
     if suggestion:
         refuse(f"unknown operator '{operator}': write '{suggestion}'", field)
     refuse(
-        f"unknown operator '{operator}': write one of {', '.join(OPERANDS)}; "
+        f"unknown operator '{operator}': write one of {', '.join(OPERATORS)}; "
         f"for an attribute inside an object, write {attribute}.{operator}",
         field,
     )

@@ -206,20 +206,20 @@ CASES: list[tuple[str, str, str, str, str]] = [
         "rule.all_of[0].tier",
         "this can never hold: 'tier' cannot be 'vip' and 'gold'",
     ),
-    (E, EVENT.replace("number", "money"), "4:3", "attributes.amount.type", "'money' is no type: write 'number'"),
+    (E, EVENT.replace("number", "money"), "4:3", "attributes.amount.type", "'money' is not a type: write 'number'"),
     (
         E,
         EVENT.replace("[big, small]", "[big, 5]"),
         "3:39",
         "attributes.outcome.one_of[1]",
-        "is no text: write '5' in quotes",
+        "is not text: write '5' in quotes",
     ),
     (
         "events/x.yaml",
         "name: Opportune Click\n",
         "1:1",
         "name",
-        "names that begin with 'Opportune ' are those of the tag's own reports",
+        "names that begin with 'Opportune ' are reserved for the tag's own events",
     ),
     (
         E,
@@ -288,7 +288,7 @@ def test_a_broken_event_is_one_problem_and_not_one_of_every_campaign(tmp_path: P
 
 def test_events_in_the_site_file_are_shown_where_they_belong(tmp_path: Path) -> None:
     """One natural way: a file each."""
-    with pytest.raises(InvalidFiles, match=r"site.yaml:5:1: events: 'events' is not offered: .*folder events/"):
+    with pytest.raises(InvalidFiles, match=r"site.yaml:5:1: events: 'events' is not supported: .*folder events/"):
         load_definitions(folder(tmp_path, {S: SITE + "events: []\n"}))
 
 
@@ -364,5 +364,5 @@ def test_declared_values_leave_nothing() -> None:
     assert contradiction({"vip": {"not_in": [True, False]}}, known) is not None
     assert contradiction({"tier": {"ne": "a"}, "all_of": [{"tier": {"ne": "b"}}]}, known) is not None
     assert contradiction({"tier": {"ne": "a"}}, known) is None
-    with pytest.raises(InvalidDefinitions, match="'string' is no type: write 'text'"):
+    with pytest.raises(InvalidDefinitions, match="'string' is not a type: write 'text'"):
         validate(Event, {"name": "e", "attributes": {"a": "string"}})

@@ -10,7 +10,7 @@ from definitions.model.campaign import Campaign
 from definitions.model.content import EmailContent
 from definitions.model.field_errors import InvalidDefinitions, validate
 from definitions.model.group import TargetGroup
-from definitions.model.liquid import check_content, reads
+from definitions.model.liquid import reads
 from definitions.model.popup import PopupContent
 from definitions.model.site import Site
 from definitions.model.trigger import Matcher, Trigger
@@ -117,15 +117,15 @@ def test_sound_triggers_pass(trigger: dict[str, Any]) -> None:
         ({"sequence": [], "within": "1m"}, "sequence", "at least 1 entry"),
         ({"sequence": [STEP] * 11, "within": "1m"}, "sequence", "not have more than 10 entries"),
         ({"all_of": [STEP], "within": "1m"}, "all_of", "at least 2 entries"),
-        ({"all_of": TWO}, "within", "in what time, such as within: 10m"),
+        ({"all_of": TWO}, "within", "give a time frame, such as within: 10m"),
         ({"sequence": TWO}, "within", "more than one event is needed"),
         ({"sequence": [{"event": "a", "times": 2}]}, "within", "more than one event is needed"),
         ({"sequence": [STEP], "within": 10}, "within", "10 has no unit: write 10s, 10m, 10h or 10d"),
         ({"sequence": [STEP], "within": "10"}, "within", "is not a duration"),
         ({"sequence": [STEP], "within": "1.5h"}, "within", "a whole number and a unit"),
         ({"sequence": [STEP], "within": "0s"}, "within", "more than 0"),
-        ({"sequence": [STEP], "within": "91d"}, "within", "durations end at 90d"),
-        ({"sequence": [STEP], "within": "9" * 5000 + "d"}, "within", "durations end at 90d"),
+        ({"sequence": [STEP], "within": "91d"}, "within", "the longest duration is 90d"),
+        ({"sequence": [STEP], "within": "9" * 5000 + "d"}, "within", "the longest duration is 90d"),
         ({"sequence": [STEP], "max_backdate": True}, "max_backdate", "is not a duration"),
         ({"sequence": ["a"]}, "sequence[0]", "must be a map of fields, such as {event: game_result}"),
         ({"sequence": STEP}, "sequence", "must be a list"),
@@ -200,10 +200,10 @@ def test_mistakes_in_triggers(trigger: dict[str, Any], field: str, message: str)
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("min_gap", "5m", "a minimum time between events cannot be decided"),
-        ("after", "5m", "a minimum time"),
+        ("min_gap", "5m", "cannot tell a minimum time between events"),
+        ("after", "5m", "cannot tell a minimum time"),
         ("at_least", 3, "'times: n' already means 'at least n'"),
-        ("exactly", 3, "nobody knows yet whether more will follow"),
+        ("exactly", 3, "it is not yet known whether more will follow"),
         ("at_most", 3, "'unless' with the same event"),
         ("max_times", 3, "write 'times: n' for 'at least n'"),
         ("sum", {"amount": 100}, "running total"),
@@ -217,7 +217,7 @@ def test_what_the_language_does_not_offer(name: str, value: Any, message: str) -
     trigger = {"sequence": [STEP, {"event": "b", name: value}], "within": "1h"}
     ((field, said),) = complaints(Trigger, trigger)
     assert field == f"sequence[1].{name}"
-    assert said.startswith(f"'{name}' is not offered: ")
+    assert said.startswith(f"'{name}' is not supported: ")
     assert message in said
 
 
@@ -280,7 +280,7 @@ def test_unknown_fields_have_a_suggestion() -> None:
         ({"targets": []}, "targets", "such as [vip-players], or everyone"),
         ({"targets": ["vip", "everyone"]}, "targets[1]", "write 'targets: everyone'"),
         ({"targets": ["vip", 5]}, "targets[1]", "the id of a target group"),
-        ({"channel": "sms"}, "content", "is content of the channel popup; that of sms has 'text'"),
+        ({"channel": "sms"}, "content", "is content for channel popup: for channel sms, write 'text'"),
         ({"channel": "mms"}, "channel", "write popup, email, sms, push or webhook, did you mean 'sms'?"),
         ({"channel": "popups"}, "channel", "did you mean 'popup'?"),
         ({"sequence": []}, "sequence", "indent it below 'trigger:'"),
@@ -288,7 +288,7 @@ def test_unknown_fields_have_a_suggestion() -> None:
         ({"content": {"title": "x", "layout": "model"}}, "content.layout", "did you mean 'modal'?"),
         ({"content": {"body": "x"}}, "content.title", "is missing"),
         ({"content": {"title": "x", "actions": [{"label": "x"}]}}, "content.actions[0].url", "is missing"),
-        ({"content": {"title": "x", "close": False}}, "content.close", "leaves no way on"),
+        ({"content": {"title": "x", "close": False}}, "content.close", "leaves no way to close the popup"),
         ({"content": {"title": "x", "delay": "30m"}}, "content.delay", "must be shorter than 30m"),
         (
             {"content": {"title": "x", "delay": "9s", "expires": "9s"}},
@@ -348,9 +348,10 @@ def test_mistakes_in_campaigns(change: dict[str, Any], field: str, message: str)
 )
 def test_liquid_is_checked_with_line_and_column(text: str, line: int, column: int, message: str) -> None:
     """Line and column count from 1, inside of the text."""
-    found = check_content(EmailContent(subject="x", text=text))
-    assert (found[0].field, found[0].line, found[0].column) == ("text", line, column)
-    assert message in found[0].message
+    field, said = complaints(EmailContent, {"subject": "x", "text": text})[0]
+    assert field == "text"
+    assert said.endswith(f" (line {line}, column {column} of the text)")
+    assert message in said
 
 
 @pytest.mark.parametrize(
@@ -368,7 +369,7 @@ def test_liquid_is_checked_with_line_and_column(text: str, line: int, column: in
 )
 def test_urls_that_are_allowed(url: str) -> None:
     """Paths, http(s), mailto and tel; what depends on the event is checked when it is known."""
-    assert check_content(PopupContent.model_validate(_with_action(url))) == []
+    validate(PopupContent, _with_action(url))
 
 
 @pytest.mark.parametrize(
@@ -385,7 +386,7 @@ def test_urls_that_are_allowed(url: str) -> None:
 )
 def test_urls_that_run_code(url: str) -> None:
     """The scheme is looked for as a browser does it."""
-    ((field, *_),) = check_content(PopupContent.model_validate(_with_action(url)))
+    ((field, _),) = complaints(PopupContent, _with_action(url))
     assert field == "actions[0].url"
 
 
@@ -458,17 +459,17 @@ def test_keys_and_sender() -> None:
         ({"id": "vip", "rule": {"a": 1}, "list": ["u1"]}, "", "write a group for each"),
         ({"id": "vip", "any_of": []}, "any_of", "such as [vip-players]"),
         ({"id": "vip", "any_of": "rich"}, "any_of", "write [rich]"),
-        ({"id": "vip", "any_of": ["everyone"]}, "any_of[0]", "'none_of' alone means all customers but"),
-        ({"id": "vip", "any_of": [{"tier": "vip"}]}, "any_of[0]", "a condition stands below 'rule'"),
-        ({"id": "vip", "all_of": ["a", "b"], "none_of": ["b"]}, "all_of[1]", "stands in 'none_of' too"),
-        ({"id": "vip", "any_of": ["a"], "none_of": ["b", "a"]}, "any_of", "nobody is left"),
+        ({"id": "vip", "any_of": ["everyone"]}, "any_of[0]", "'none_of' alone means all customers except"),
+        ({"id": "vip", "any_of": [{"tier": "vip"}]}, "any_of[0]", "write conditions below 'rule'"),
+        ({"id": "vip", "all_of": ["a", "b"], "none_of": ["b"]}, "all_of[1]", "is in 'none_of' too"),
+        ({"id": "vip", "any_of": ["a"], "none_of": ["b", "a"]}, "any_of", "the group is always empty"),
         ({"id": "vip", "any": ["a"]}, "any", "any_of"),
         ({"id": "vip", "rule": {}}, "rule", "write 'targets: everyone'"),
         ({"id": "vip", "rule": {"last_login": {"gte": "30d"}}}, "rule.last_login.gte", "write -30d"),
         ({"id": "vip", "rule": {"a": {"over": 5}}}, "rule.a.over", "unknown operator"),
         ({"id": "vip", "rule": "tier = vip"}, "rule", "a condition is a map"),
         ({"id": "vip", "list": []}, "list", "at least 1 entry"),
-        ({"id": "vip", "list": "vip.csv"}, "list", "in a folder of definitions only"),
+        ({"id": "vip", "list": "vip.csv"}, "list", "only a folder of definitions may name a file"),
         ({"id": "vip", "list": ["u1", 7]}, "list[1]", "write '7' in quotes"),
     ],
     ids=str,
@@ -575,6 +576,6 @@ def test_a_popup_cannot_answer_an_absence() -> None:
     absence = CAMPAIGN | {"trigger": {"sequence": [STEP], "unless": {"event": "b", "for": "1m"}}}
     ((field, message),) = complaints(Campaign, absence)
     assert field == "channel"
-    assert "an absence ('unless') has no answer that a popup could come back in; use channel email" in message
+    assert "an absence ('unless') has no response that could carry a popup: use channel email" in message
     email = {"channel": "email", "content": {"subject": "x", "text": "x"}}
     assert validate(Campaign, absence | email).trigger.unless is not None
