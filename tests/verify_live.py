@@ -116,7 +116,7 @@ def oracle_matches(path: Path) -> Counter[Match]:
     """Return the matches that the oracle finds for each user, from the campaign files."""
     sources = [YAML(typ="safe").load(file) for file in sorted((DEFINITIONS / "campaigns").glob("*.yaml"))]
     users: dict[str, list[oracle.Seen]] = {}
-    for event in streams.read(path, streams.parse_map(MAP)):
+    for event in streams.read_events(path, streams.parse_map(MAP)):
         seen = oracle.Seen(event.event, event.attributes, event.at, event.at, event.message_id)
         users.setdefault(event.user, []).append(seen)
     return Counter(

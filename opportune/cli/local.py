@@ -45,5 +45,5 @@ def outbox(url: Url = None, as_json: Json = False) -> None:
     if as_json:
         print_json(sent)
     else:
-        out.print(messages.table(sent) if sent else "nothing was sent yet")
+        out.print(messages.message_table(sent) if sent else "nothing was sent yet")
         out.print(f"full messages: {endpoint}/outbox", highlight=False)

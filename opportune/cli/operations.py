@@ -32,14 +32,14 @@ def why(
     from shared.settings import DECIDER
 
     database = connection.database(mongodb_url)
-    found = snapshot.read(
+    found = snapshot.read_snapshot(
         database, functions.function(DECIDER), sites.resolve(database, site), user, functions.system_clock()()
     )
-    told = answer.answer(found, campaign)
+    told = answer.explain(found, campaign)
     if as_json:
         print_json(told)
     else:
-        table.show(told, out)
+        table.print_answer(told, out)
 
 
 @command(app, "deliveries")
@@ -66,7 +66,7 @@ def deliveries(
     now = functions.system_clock()()
     query = ledger.Query(
         site=sites.resolve(database, site),
-        since=ledger.read_since(since, now),
+        since=ledger.parse_since(since, now),
         user=user,
         campaign=campaign,
         channel=channel,
@@ -78,7 +78,7 @@ def deliveries(
     if as_json:
         print_json(listed)
     else:
-        ledger.show(listed, now, out)
+        ledger.print_deliveries(listed, now, out)
 
 
 @command(app, "pause")
@@ -103,7 +103,7 @@ def pause(
     database = connection.database(mongodb_url)
     name = sites.resolve(database, site)
     if listed:
-        switched = pauses.Switched(name, "", changed=False, paused=pauses.paused(database, name))
+        switched = pauses.PauseChange(name, "", changed=False, paused=pauses.paused(database, name))
     else:
         if site is None and channel is None and campaign is None and not yes:
             typer.confirm(f"Pause all messages of {name}, on every channel?", abort=True, err=True)
@@ -112,12 +112,12 @@ def pause(
         print_json(switched._asdict())
         return
     if not listed:
-        what = pauses.said(name, switched.what)
+        what = pauses.describe(name, switched.what)
         out.print(f"{what} {'is' if switched.changed else 'was already'} paused. {pauses.WHEN}", highlight=False)
     elif not switched.paused:
         out.print(f"nothing of {name} is paused")
     for each in switched.paused if listed else ():
-        out.print(pauses.said(name, each), highlight=False)
+        out.print(pauses.describe(name, each), highlight=False)
 
 
 @command(app, "resume")
@@ -140,11 +140,11 @@ def resume(
     if as_json:
         print_json(switched._asdict())
         return
-    what = pauses.said(switched.site, switched.what)
+    what = pauses.describe(switched.site, switched.what)
     outcome = f"{what} is resumed. {pauses.WHEN}" if switched.changed else f"{what} was not paused."
     out.print(outcome, highlight=False)
     for each in switched.paused:
-        out.print(f"still paused: {pauses.said(switched.site, each)}", highlight=False)
+        out.print(f"still paused: {pauses.describe(switched.site, each)}", highlight=False)
 
 
 @command(app, "forget")
@@ -171,7 +171,7 @@ def forget(
     name = sites.resolve(database, site)
     if not yes:
         typer.confirm(f"Erase everything stored about this user of {name}? This cannot be undone.", abort=True)
-    reach = erasure.Reach(
+    reach = erasure.ForgetPorts(
         functions.function(DECIDER),
         functions.function(ENGAGER),
         functions.dead_queues(),

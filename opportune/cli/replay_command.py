@@ -109,7 +109,7 @@ class _Recording:
         task = progress.add_task(f"reading {self.path.name}", total=_estimate(self.path))
         users = span.users
         last = passed = 0
-        for event in streams.read(self.path, self._mapping):
+        for event in streams.read_events(self.path, self._mapping):
             at = event.at
             if at > last:
                 span.last = last = at

@@ -118,7 +118,7 @@ def _replay(folder: Path, events: int) -> list[Figure]:
     _write_events(path, events)
     campaign = compile_campaign(Campaign.model_validate(THREE_WINS))
     works: list[Callable[[], Any]] = [
-        lambda: sum(1 for _ in Replay([campaign], ids=False).run(streams.read(path))),
+        lambda: sum(1 for _ in Replay([campaign], ids=False).run(streams.read_events(path))),
         lambda: _decode_lines(path),
         lambda: _decode_blocks(path),
     ]

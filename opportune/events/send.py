@@ -21,7 +21,7 @@ from shared.errors import OpportuneError, Unavailable
 Message = dict[str, Any]
 
 BATCH = 100
-BATCH_BYTES = 400_000  # below the 500 KB that an endpoint takes
+BATCH_BYTES = 400_000  # below the endpoint's limit of 500 KB
 RETRIED = (429, 503)
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 QUEUED_BATCHES = 8
@@ -34,8 +34,8 @@ class SendFailed(OpportuneError):
 
 
 @dataclass
-class Sent:
-    """What sending came to: counts, and the round trips of the requests in ms."""
+class SendReport:
+    """The result of sending: counts, and the round trips of the requests in ms."""
 
     events: int = 0
     requests: int = 0
@@ -53,13 +53,13 @@ class Sent:
         self.round_trips_ms.append(round_trip_ms)
 
     def percentile(self, share: float) -> float:
-        """Return a percentile of the round trips, in ms (0 where there were none)."""
+        """Return a percentile of the round trips in ms; 0 without requests."""
         ordered = sorted(self.round_trips_ms)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 class Busy(Unavailable):
-    """The endpoint could not take a request just now (429, 503, no answer)."""
+    """The endpoint cannot accept a request now (429, 503, or no answer)."""
 
     code = "busy"
 
@@ -76,7 +76,10 @@ class Endpoint:
         self._pool = urllib3.PoolManager(maxsize=32, retries=False, timeout=timeout_s)
 
     def post(self, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], float]:
-        """Post *body*; return the answer and the round trip in ms. Raises on anything but 200."""
+        """Post *body*; return the answer and the round trip in ms.
+
+        Raises `Busy` if a retry may help, `SendFailed` on any other status than 200.
+        """
         started = time.perf_counter()
         try:
             response = self._pool.request(
@@ -89,16 +92,16 @@ class Endpoint:
             answer: dict[str, Any] = msgspec.json.decode(response.data, type=dict[str, Any])
         except msgspec.DecodeError as error:
             raise SendFailed(f"{self._url}{path} answered {response.status} without JSON") from error
-        # API Gateway's own answers have no code.
-        told = " ".join(filter(None, (str(response.status), answer.get("code")))) + f": {answer.get('message')}"
+        # API Gateway's own errors have no code.
+        reason = " ".join(filter(None, (str(response.status), answer.get("code")))) + f": {answer.get('message')}"
         if response.status in RETRIED:
-            raise Busy(told)
+            raise Busy(reason)
         if response.status != 200:
-            raise SendFailed(told, code="refused")
+            raise SendFailed(reason, code="refused")
         return answer, elapsed
 
     def post_until_taken(self, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], float]:
-        """Post *body* as trackers do: again, with the same message ids, while the endpoint is busy."""
+        """Post *body*; retry with the same message ids while the endpoint is busy, as trackers do."""
         for pause_s in PAUSES_S:
             try:
                 return self.post(path, body)
@@ -137,12 +140,13 @@ def send(
     concurrency: int = 4,
     rate: float | None = None,
     progress: Callable[[int], None] = lambda _: None,
-) -> Sent:
-    """Post *events* in batches; a user's events all go through one lane, so their order is kept.
+) -> SendReport:
+    """Post *events* in batches. All events of a user go through one lane, which keeps their order.
 
-    *rate*: events a second, or ``None`` for as fast as it goes. Raises the first failure of a lane.
+    *rate*: events a second; ``None``: as fast as possible.
+    Raises the first failure of a lane.
     """
-    sent = Sent()
+    sent = SendReport()
     lanes = _Lanes(endpoint, sent, concurrency, progress)
     started = time.perf_counter()
     try:
@@ -161,9 +165,9 @@ def send(
 
 
 class _Lanes:
-    """Threads that post batches; each has its own users."""
+    """Threads that post batches, each for its own users."""
 
-    def __init__(self, endpoint: Endpoint, sent: Sent, count: int, progress: Callable[[int], None]) -> None:
+    def __init__(self, endpoint: Endpoint, sent: SendReport, count: int, progress: Callable[[int], None]) -> None:
         self.failures: list[OpportuneError] = []
         self._endpoint = endpoint
         self._sent = sent
@@ -177,7 +181,7 @@ class _Lanes:
             thread.start()
 
     def put(self, user: str, message: Message) -> None:
-        """Add a message to the lane of *user*; waits while that lane is full."""
+        """Add a message to the lane of *user*. Wait while that lane is full."""
         lane = zlib.crc32(user.encode()) % len(self._queues)
         size = len(msgspec.json.encode(message))
         if len(self._pending[lane]) >= BATCH or self._bytes[lane] + size > BATCH_BYTES:
@@ -187,7 +191,7 @@ class _Lanes:
         self._bytes[lane] += size
 
     def close(self) -> None:
-        """Post what is left, and wait until all is posted."""
+        """Post the remaining messages and wait for all lanes."""
         for batches, rest in zip(self._queues, self._pending, strict=True):
             if rest:
                 batches.put(rest)
@@ -198,7 +202,7 @@ class _Lanes:
     def _work(self, batches: "queue.Queue[list[Message] | None]") -> None:
         while (batch := batches.get()) is not None:
             if self.failures:
-                continue  # keep taking, so that nobody waits for a lane that gave up
+                continue  # keep draining, or `put` would block on a lane that has failed
             body = {"batch": batch, "sentAt": datetime.now(UTC).isoformat()}
             try:
                 answer, elapsed = self._endpoint.post_until_taken("/v1/batch", body)

@@ -1,4 +1,4 @@
-"""Recorded events from files: NDJSON of tracking-API messages, or CSV with a column mapping; gzip too."""
+"""Read recorded events from NDJSON of tracking-API messages, or CSV with a column mapping. Files may be gzipped."""
 
 import csv
 import gzip
@@ -18,16 +18,16 @@ from gateway.times import parse_iso_ms, parse_ms
 from shared.contracts import ANONYMOUS_PREFIX, PAGE_VIEWED, SCREEN_VIEWED
 from shared.errors import OpportuneError
 
-CHUNK = 1 << 16  # more would not stay in the processor's cache
-ROWS = 256  # of a CSV file, handed on together
+CHUNK = 1 << 16  # larger chunks leave the processor's cache
+ROWS = 256  # of a CSV file, yielded in one list
 KNOWN_SECONDS = 1 << 12
-FRACTIONS = {f"{ms:03}Z": ms for ms in range(1000)}  # what follows the second in most times
+FRACTIONS = {f"{ms:03}Z": ms for ms in range(1000)}  # how most times end
 VIEWS = {"page": PAGE_VIEWED, "screen": SCREEN_VIEWED}
 NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 
 
 class InvalidStream(OpportuneError):
-    """A file of events that cannot be read: names file and line."""
+    """A file of events cannot be read. The message names file and line."""
 
     code = "invalid_stream"
 
@@ -44,10 +44,10 @@ class Recorded(
         **{ours: f"opportune {ours}" for ours in ("at", "file", "line")},
     },
 ):
-    """One recorded event, decoded from a line of NDJSON in one go.
+    """One recorded event, decoded from a line of NDJSON in one step.
 
-    When it is handed out, ``user``, ``event``, ``message_id`` and ``attributes`` are set and of the types they
-    have here, ``at`` is its time in ms, ``file`` and ``line`` say where it stands.
+    `read_events` yields it with ``user``, ``event``, ``message_id`` and ``attributes`` set and validated.
+    ``at`` is its time in ms; ``file`` and ``line`` are its place.
     """
 
     user: str = msgspec.field(default="")
@@ -66,7 +66,7 @@ class Recorded(
 
     @property
     def where(self) -> str:
-        """Return file and line, as people write them."""
+        """Return ``file:line``."""
         return f"{self.file}:{self.line}"
 
 
@@ -85,18 +85,18 @@ def parse_map(text: str) -> dict[str, str]:
     return mapping
 
 
-def read(path: Path, mapping: Mapping[str, str] | None = None) -> Iterator[Recorded]:
-    """Yield the events of *path* in the order of the file; raises `InvalidStream` at the first bad line.
+def read_events(path: Path, mapping: Mapping[str, str] | None = None) -> Iterator[Recorded]:
+    """Yield the events of *path* in the order of the file. Raises `InvalidStream` at the first bad line.
 
-    A file whose name ends in ``.csv`` (or ``.csv.gz``) is read by its header and *mapping*; columns that are
-    not mapped become attributes, typed as numbers where they look like numbers. An event without a message
-    id gets one from its place in the file, so that sending a file twice counts it once.
+    The header and *mapping* of a ``.csv`` (or ``.csv.gz``) file name its columns. Unmapped columns become attributes;
+    a value that looks like a number becomes one. An event without a message id gets one from its place in the file,
+    so a file that is sent twice counts once.
     """
     return chain.from_iterable(_blocks(path, mapping or {}))
 
 
 def _blocks(path: Path, mapping: Mapping[str, str]) -> Iterator[list[Recorded]]:
-    """Yield the events in lists: what is done to many at once costs half as much for each."""
+    """Yield the events in lists, which halves the cost per event."""
     try:
         with _open(path) as file:
             if path.name.removesuffix(".gz").endswith(".csv"):
@@ -116,7 +116,7 @@ def _open(path: Path) -> Iterator[Any]:
 
 
 class _Seconds(dict[str, int]):
-    """The times in ms of seconds written as ``2026-01-31T12:00:00.``: most events share theirs with others."""
+    """A cache of seconds such as ``2026-01-31T12:00:00.`` in ms. Most events share their second with others."""
 
     def __missing__(self, second: str) -> int:
         at = parse_iso_ms(second + "000Z") if second[-1:] == "." else None
@@ -158,7 +158,7 @@ def _ndjson(file: Any, name: str) -> Iterator[list[Recorded]]:
 
 
 def _view(event: Recorded) -> None:
-    """Make a page or screen call the event that the Gateway makes of it."""
+    """Turn a page or screen call into the event that the Gateway makes of it."""
     event.event, event.type = VIEWS[event.type], "track"
     for field, value in (("name", event.name), ("category", event.category)):
         if value not in (None, ""):
@@ -166,10 +166,10 @@ def _view(event: Recorded) -> None:
 
 
 def _complete(event: Recorded, at: int | None) -> None:
-    """Say what is wrong with *event*, or set what may be left out."""
+    """Set the optional fields of *event*. Raises `InvalidStream` if a required one is missing."""
     if at is None:
         stamp = event.original or event.timestamp
-        raise InvalidStream(f"{event.where}: 'timestamp' {stamp!r} is no ISO-8601 time and no milliseconds")
+        raise InvalidStream(f"{event.where}: 'timestamp' {stamp!r} is neither an ISO-8601 time nor milliseconds")
     event.at = at
     if not event.user:
         event.user = _anonymous(event)
@@ -197,7 +197,7 @@ def _decode(decoder: msgspec.json.Decoder[Recorded], block: bytes, before: int, 
 
 
 def _decode_leniently(line: bytes, where: str) -> Recorded:
-    """Decode a line that may say ``null`` where it says nothing; a blank one is no event, so of no type."""
+    """Decode a line in which ``null`` stands for a missing field. A blank line yields an event without a type."""
     if not line.strip():
         return Recorded(type="")
     try:
@@ -218,8 +218,7 @@ def _csv(file: Any, name: str, mapping: Mapping[str, str]) -> Iterator[Recorded]
     for field, column in columns.items():
         if column not in header and (field != "message_id" or field in mapping):
             raise InvalidStream(
-                f"{name}:1: there is no column {column!r}; its columns are {', '.join(header)}; "
-                f"name the right one by --map {field}=COLUMN"
+                f"{name}:1: no column {column!r}, only {', '.join(header)}; choose one with --map {field}=COLUMN"
             )
     places = {field: header.index(column) for field, column in columns.items() if column in header}
     others = [(n, column) for n, column in enumerate(header) if n not in places.values()]
@@ -229,7 +228,7 @@ def _csv(file: Any, name: str, mapping: Mapping[str, str]) -> Iterator[Recorded]
             raise InvalidStream(f"{where}: {len(row)} columns, the header has {len(header)}")
         at = parse_ms(row[places["timestamp"]])
         if at is None:
-            raise InvalidStream(f"{where}: {row[places['timestamp']]!r} is no ISO-8601 time and no milliseconds")
+            raise InvalidStream(f"{where}: {row[places['timestamp']]!r} is neither an ISO-8601 time nor milliseconds")
         user, event = row[places["user_id"]], row[places["event"]]
         if not user or not event:
             raise InvalidStream(f"{where}: user id and event must not be empty")
@@ -244,7 +243,7 @@ def _place(name: str, line: int, at: int) -> str:
 
 
 def typed(text: str) -> str | int | float:
-    """Return a CSV value as a number where it is written like one; ``007`` and ``+31`` are none."""
+    """Return a CSV value, as a number if it looks like one. ``007`` and ``+31`` stay text."""
     if not NUMBER.fullmatch(text):
         return text
     value = float(text)

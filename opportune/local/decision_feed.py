@@ -173,7 +173,7 @@ def pages(
         query = parse_qs(request.target.partition("?")[2])
         site, user = query.get("site", [""])[0], query.get("user", [""])[0]
         try:
-            found = answer.answer(snapshot.read(database(), ask, site, user, clock()))
+            found = answer.explain(snapshot.read_snapshot(database(), ask, site, user, clock()))
         except OpportuneError as error:
             return _json(error.status, {"code": error.code, "message": error.message})
         return _json(200, found)

@@ -1,4 +1,4 @@
-"""`opportune deliveries`: the ledger, filtered, the newest first, with what became of all of them."""
+"""Query the ledger: its rows, the newest first, and counts by state."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,12 @@ BY_TIME = IndexModel([("site", ASCENDING), ("at", DESCENDING), ("state", ASCENDI
 
 
 class Query(NamedTuple):
-    """Which rows: ``site`` and, where given, the rest. ``since``: ms; ``states``, ``reasons``: none means all."""
+    """A filter of the ledger.
+
+    ``since``: ms.
+    ``states``, ``reasons``: any of these; empty means all.
+    ``limit``: the number of rows.
+    """
 
     site: str
     since: int
@@ -38,14 +43,15 @@ class Query(NamedTuple):
     limit: int = 20
 
 
-# What the tag reports of a popup, and what that is called; the first that is there says most.
+# What the tag reports of a popup, in words. The first one present counts.
 REPORTED = {"clicked": "clicked", "dismissed": "dismissed", "seen": "seen", "failed": "not shown"}
 
 
 class Delivery(msgspec.Struct):
-    """One row of the ledger; times in ms. ``age``: of an unknown one, since when nobody knows, else ``None``.
+    """One row of the ledger; times and durations in ms.
 
-    ``seen``, ``clicked``, ``dismissed``, ``failed``: of a popup, when the tag said so first.
+    ``age``: how long its state has been ``unknown``; otherwise ``None``.
+    ``seen``, ``clicked``, ``dismissed``, ``failed``: when the tag first reported it of a popup.
     """
 
     id: str
@@ -67,11 +73,13 @@ class Delivery(msgspec.Struct):
     failed: int | None = None
 
 
-class Listed(msgspec.Struct):
-    """Rows, and the number of all that the query means, its states, reasons and limit aside, by state.
+class DeliveryList(msgspec.Struct):
+    """Rows of the ledger, and totals that ignore the query's states, reasons and limit.
 
-    ``oldest_unknown``: ms since the one that has been unknown for longest. ``popups``: how many were sent, seen,
-    clicked and dismissed.
+    ``counts``: rows by state.
+    ``reasons``: suppressed rows by reason.
+    ``oldest_unknown``: the age of the oldest ``unknown`` row, ms.
+    ``popups``: how many popups were sent, seen, clicked and dismissed.
     """
 
     site: str
@@ -83,8 +91,8 @@ class Listed(msgspec.Struct):
     deliveries: list[Delivery]
 
 
-def list_deliveries(database: Database[Document], query: Query, now: int) -> Listed:
-    """Return what the ledger says at *now* (ms).
+def list_deliveries(database: Database[Document], query: Query, now: int) -> DeliveryList:
+    """Return the rows and totals of *query* at *now* (ms).
 
     Raises `InvalidRequest` for an unknown state or channel, and `Unavailable`.
     """
@@ -92,7 +100,7 @@ def list_deliveries(database: Database[Document], query: Query, now: int) -> Lis
         pauses.check_channel(query.channel)
     unknown = [state for state in query.states if state not in STATES]
     if unknown:
-        raise InvalidRequest(f"no state {unknown[0]!r}; known: {', '.join(STATES)}", code="unknown_state")
+        raise InvalidRequest(f"unknown state {unknown[0]!r}; known: {', '.join(STATES)}", code="unknown_state")
     ledger = database.activations
     everything = conditions(query)
     some = dict(everything)
@@ -115,7 +123,7 @@ def list_deliveries(database: Database[Document], query: Query, now: int) -> Lis
         counts[state] = counts.get(state, 0) + group["n"]
         if state == "suppressed" and reason:
             reasons[reason] = reasons.get(reason, 0) + group["n"]
-    return Listed(
+    return DeliveryList(
         query.site,
         query.since,
         {state: counts[state] for state in (*STATES, *sorted(set(counts) - set(STATES))) if state in counts},
@@ -127,7 +135,7 @@ def list_deliveries(database: Database[Document], query: Query, now: int) -> Lis
 
 
 def _popups(field: str | None = None) -> Document:
-    """Return the sum of popups that have *field*."""
+    """Return the aggregation that counts popups with *field*."""
     of_popups: Document = {"$eq": ["$channel", "popup"]}
     has = of_popups if field is None else {"$and": [of_popups, {"$gt": [f"${field}", None]}]}
     return {"$sum": {"$cond": [has, 1, 0]}}
@@ -138,7 +146,7 @@ _SUMS: Document = {"n": {"$sum": 1}, "sent": _popups(), **{name: _popups(name) f
 
 
 def index(database: Database[Document]) -> None:
-    """See to the indexes that these queries need; a reader who may not write does without."""
+    """Create the indexes of these queries. A role without the right to create them runs without."""
     try:
         database.activations.create_indexes([BY_TIME, BY_USER])
     except OperationFailure as error:
@@ -147,14 +155,14 @@ def index(database: Database[Document]) -> None:
 
 
 def conditions(query: Query) -> Document:
-    """Return the filter of *query* without its states and reasons."""
+    """Return the MongoDB filter of *query*, without its states and reasons."""
     since = datetime.fromtimestamp(query.since / 1000, UTC)
     named = {"user": query.user, "campaign": query.campaign, "channel": query.channel}
     return {"site": query.site, "at": {"$gte": since}} | {name: value for name, value in named.items() if value}
 
 
 def delivery(row: Document, now: int) -> Delivery:
-    """Return a row of the ledger as it was at *now* (ms)."""
+    """Return a row of the ledger; ages are computed at *now* (ms)."""
     updated = ms(row.get("updated") or row.get("created") or row["at"])
     return Delivery(
         id=row["_id"],
@@ -175,12 +183,12 @@ def delivery(row: Document, now: int) -> Delivery:
 
 
 def ms(at: datetime) -> int:
-    """Return a time of the database in ms."""
+    """Return a datetime of the database in ms."""
     return (at - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
 
 
-def read_since(text: str, now: int) -> int:
-    """Return the time (ms) that ``24h``, ``7d`` or an ISO-8601 time mean at *now*; raises `InvalidRequest`."""
+def parse_since(text: str, now: int) -> int:
+    """Return the time (ms) of ``24h`` or ``7d`` before *now*, or of an ISO-8601 time. Raises `InvalidRequest`."""
     if text[:1].isdigit() and text[-1:] in "smhd":
         try:
             return now - parse_duration(text)
@@ -195,7 +203,7 @@ def read_since(text: str, now: int) -> int:
 
 
 def outcome(row: Delivery, now: int) -> Text:
-    """Return what became of a delivery, with its reason, and the times that matter."""
+    """Return a delivery's state and reason in words, with the times that matter."""
     text = Text(row.state, style=STYLES.get(row.state, ""))
     if row.reason:
         text.append(f" {row.reason}", style="default not bold")
@@ -209,18 +217,18 @@ def outcome(row: Delivery, now: int) -> Text:
     return text
 
 
-def show(listed: Listed, now: int, console: Console) -> None:
-    """Print *listed*: counts, then one line a delivery."""
+def print_deliveries(listed: DeliveryList, now: int, console: Console) -> None:
+    """Print the totals, then one line per delivery."""
     console.print(_counts(listed))
     if not listed.deliveries:
-        console.print("nothing to list", style="dim")
+        console.print("no deliveries", style="dim")
         return
     table = Table(expand=False)
     table.add_column("UTC", no_wrap=True)
     table.add_column("user", overflow="fold")
     table.add_column("campaign", overflow="fold")
     table.add_column("channel", no_wrap=True)
-    table.add_column("what became of it", overflow="fold")
+    table.add_column("outcome", overflow="fold")
     today = ""
     for row in listed.deliveries:
         if words.day(row.at) != today:
@@ -232,15 +240,15 @@ def show(listed: Listed, now: int, console: Console) -> None:
     total = sum(listed.counts.values())
     if total > len(listed.deliveries):
         console.print(
-            f"{len(listed.deliveries)} of {total:,} shown; --state, --reason, --since and --limit say which",
+            f"{len(listed.deliveries)} of {total:,} shown; filter with --state, --reason, --since, or raise --limit",
             style="dim",
         )
 
 
-def _counts(listed: Listed) -> Text:
+def _counts(listed: DeliveryList) -> Text:
     text = Text(f"{listed.site} since {words.stamp(listed.since // 1000 * 1000)} UTC: ", style="bold")
     if not listed.counts:
-        text.append("nothing was activated", style="not bold")
+        text.append("no activations", style="not bold")
     for number, (state, count) in enumerate(listed.counts.items()):
         text.append("   " if number else "", style="not bold")
         text.append(f"{state} {count:,}", style=f"not bold {STYLES.get(state, 'default')}")

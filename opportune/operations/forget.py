@@ -1,14 +1,14 @@
-"""`opportune forget`: erase a user everywhere, in passes, until one finds nothing.
+"""Erase a user everywhere, in passes, until a pass finds nothing.
 
-    Engager   tombstone, MongoDB     from here on no message leaves the house
-    Decider   row, agenda, schedules
-    queues    messages of his that could not be delivered
+    Engager   tombstone, MongoDB      from now on nothing is sent to the user
+    Decider   row, timers, schedules
+    queues    the user's dead letters
 
-What SES reports of his e-mails names activations, not him: their ids are asked for before they lose his name.
+SES reports name activations, not users. So the ids of the user's activations are read before their rows lose the name.
 
-An event of his that was on its way, and a delivery under way, leave traces behind a pass. So there is a second one
-when all that has ended, and more while the site still sends his events. Doorbells that are hidden in their queue
-cannot be taken out of it: within 15 minutes they ring in vain.
+An event or a delivery that is in progress can leave traces after a pass. A second pass runs once these have ended, and
+further passes run while the site still sends events of the user. Doorbells hidden in their queue cannot be deleted;
+they have no effect and are gone within 15 minutes.
 """
 
 import time
@@ -27,16 +27,17 @@ from shared.invoke import Invoke
 from shared.mongodb import Document, translate_errors
 
 TOMBSTONE = "mongodb.tombstone"
-MOST_PASSES = 4
-SETTLE_S = 6.0  # a Gateway gives the Decider 5 s
+MAX_PASSES = 4
+SETTLE_S = 6.0  # longer than the 5 s that a Gateway waits for the Decider
 HIDE_S = 120
-MOST_MESSAGES = 120_000  # that many may be hidden at a time
+MAX_MESSAGES = 120_000  # SQS allows that many messages in flight
 
 
-class Reach(NamedTuple):
-    """What is called: the functions, the queues of what could not be delivered, and how to wait.
+class ForgetPorts(NamedTuple):
+    """What forgetting calls.
 
-    ``activations``: the ids of a user's activations, by site and user.
+    ``dead``: the dead-letter queues.
+    ``activations``: return the ids of a user's activations, given site and user.
     """
 
     decider: Invoke
@@ -46,8 +47,8 @@ class Reach(NamedTuple):
     sleep: Callable[[float], None] = time.sleep
 
 
-class Erased(msgspec.Struct):
-    """What it came to: per pass and store the number of things erased. ``done``: the last pass found nothing."""
+class ForgetReceipt(msgspec.Struct):
+    """The number of erased items by store, for each pass. ``done``: the last pass found nothing."""
 
     site: str
     passes: list[dict[str, int]]
@@ -55,38 +56,38 @@ class Erased(msgspec.Struct):
 
     @property
     def found(self) -> bool:
-        """Return whether there was anything of the user: a tombstone alone is no trace."""
+        """Return whether anything of the user was stored. A tombstone alone does not count."""
         return any(count for name, count in self.totals.items() if name != TOMBSTONE)
 
     @property
     def is_new(self) -> bool:
-        """Return whether nobody had asked for it before."""
+        """Return whether this is the first request to forget the user."""
         return bool(self.totals.get(TOMBSTONE))
 
     @property
     def totals(self) -> dict[str, int]:
-        """Return the numbers of all passes together."""
+        """Return the totals of all passes."""
         names = dict.fromkeys(name for each in self.passes for name in each)
         return {name: sum(each.get(name, 0) for each in self.passes) for name in names}
 
 
-def forget(site: str, user: str, reach: Reach) -> Erased:
-    """Erase *user*; raises `Unavailable` where a part does not answer: then it has to be repeated."""
+def forget(site: str, user: str, reach: ForgetPorts) -> ForgetReceipt:
+    """Erase *user*. Raises `Unavailable` if a part of the system does not answer; then run it again."""
     known = reach.activations(site, user)
     passes: list[dict[str, int]] = []
-    for number in range(MOST_PASSES):
+    for number in range(MAX_PASSES):
         if number:
             reach.sleep(SETTLE_S)
         passes.append(erase_once(site, user, reach, known))
         if number and not any(passes[-1].values()):
-            return Erased(site, passes, done=True)
-    return Erased(site, passes, done=False)
+            return ForgetReceipt(site, passes, done=True)
+    return ForgetReceipt(site, passes, done=False)
 
 
-def erase_once(site: str, user: str, reach: Reach, known: Collection[str]) -> dict[str, int]:
-    """Erase what is there now; return how much that was, by store. The tombstone comes first.
+def erase_once(site: str, user: str, reach: ForgetPorts, known: Collection[str]) -> dict[str, int]:
+    """Run one pass, tombstone first; return the number of erased items by store.
 
-    *known*: ids of activations of his.
+    *known*: the ids of the user's activations.
     """
     request = ForgetUser(site, user)
     receipts = {f"mongodb.{name}": count for name, count in ask(reach.engager, request).items()}
@@ -96,29 +97,29 @@ def erase_once(site: str, user: str, reach: Reach, known: Collection[str]) -> di
 
 
 def activations(database: Database[Document], site: str, user: str) -> Collection[str]:
-    """Return the ids of the activations that the ledger has of *user*."""
+    """Return the ids of the user's activations in the ledger."""
     with translate_errors():
         deliveries.index(database)
         return {row["_id"] for row in database.activations.find({"site": site, "user": user}, {"_id": 1})}
 
 
 def purge(queues: Queues, site: str, user: str, known: Collection[str] = ()) -> int:
-    """Delete the messages about *user*, and no others; return how many. The rest is visible again after."""
+    """Delete the messages about *user* and return their number. All others become visible again."""
     try:
         return sum(_purge(queues.sqs, url, lambda body: is_about(body, site, user, known)) for url in queues.urls)
     except (BotoCoreError, ClientError) as error:
         raise Unavailable(f"dead-letter queues: {type(error).__name__}", code="queue_unavailable") from error
 
 
-def _purge(sqs: Any, url: str, is_his: Callable[[str], bool]) -> int:
+def _purge(sqs: Any, url: str, is_theirs: Callable[[str], bool]) -> int:
     kept: dict[str, str] = {}
     deleted = 0
     try:
         for message in _messages(sqs, url):
-            if message["MessageId"] in kept:  # hidden no longer: it is the second time round
+            if message["MessageId"] in kept:  # visible again: every message has been read once
                 kept[message["MessageId"]] = message["ReceiptHandle"]
                 break
-            if is_his(message["Body"]):
+            if is_theirs(message["Body"]):
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
                 deleted += 1
             else:
@@ -135,9 +136,9 @@ def _purge(sqs: Any, url: str, is_his: Callable[[str], bool]) -> int:
 
 
 def _messages(sqs: Any, url: str) -> Iterator[dict[str, Any]]:
-    """Yield the messages of a queue, hidden from others; the queue is empty when two looks find nothing."""
+    """Yield the messages of a queue and hide them from other readers. Two empty reads mean an empty queue."""
     empty = seen = 0
-    while empty < 2 and seen < MOST_MESSAGES:
+    while empty < 2 and seen < MAX_MESSAGES:
         answer = sqs.receive_message(
             QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=HIDE_S, WaitTimeSeconds=min(empty, 1)
         )
@@ -150,7 +151,7 @@ def _messages(sqs: Any, url: str) -> Iterator[dict[str, Any]]:
 def is_about(body: str, site: str, user: str, known: Collection[str]) -> bool:
     """Return whether a message is about *user*.
 
-    That is an activation, a doorbell, a call that failed with one in it, or what SES says of one of the *known* ids.
+    It may be an activation, a doorbell, a failed call that contains one, or an SES event with one of the *known* ids.
     """
     try:
         content = msgspec.json.decode(body)

@@ -1,6 +1,6 @@
-"""Kill switches: what is paused at a site, a channel of it or a campaign, in the field ``paused`` of its control row.
+"""Pause and resume a site, a channel or a campaign. Pauses are in the field ``paused`` of the site's control row.
 
-Each switch is set and lifted by one atomic update, so two people who pause different things never undo each other.
+Each change is one atomic update, so concurrent changes do not undo each other.
 """
 
 from typing import NamedTuple
@@ -14,11 +14,16 @@ from shared.mongodb import Document, translate_errors
 
 CHANNELS = ("popup", "email", "sms", "push", "webhook")
 EVERYTHING = "*"
-WHEN = "The functions see it within OPPORTUNE_POLL_SECONDS (10 s, unless set)."
+WHEN = "It takes effect within OPPORTUNE_POLL_SECONDS (10 s by default)."
 
 
-class Switched(NamedTuple):
-    """What a switch came to. ``changed``: False where it was so already. ``paused``: all that is paused now."""
+class PauseChange(NamedTuple):
+    """The result of a change.
+
+    ``what``: the pause, such as ``channel:email``.
+    ``changed``: False if it was already so.
+    ``paused``: all pauses of the site now.
+    """
 
     site: str
     what: str
@@ -28,8 +33,8 @@ class Switched(NamedTuple):
 
 def pause(
     database: Database[Document], site: str, *, channel: str | None = None, campaign: str | None = None
-) -> Switched:
-    """Pause *site*, or one channel or campaign of it; raises `InvalidRequest` for what it does not have."""
+) -> PauseChange:
+    """Pause *site*, or one of its channels or campaigns. Raises `InvalidRequest` for an unknown one."""
     what = _name(channel, campaign)
     if campaign is not None:
         _check_campaign(database, site, campaign)
@@ -38,8 +43,8 @@ def pause(
 
 def resume(
     database: Database[Document], site: str, *, channel: str | None = None, campaign: str | None = None
-) -> Switched:
-    """Lift a pause; one of a campaign that has ended meanwhile too. Other pauses stay."""
+) -> PauseChange:
+    """Lift one pause; others stay. The campaign may have ended since it was paused."""
     what = _name(channel, campaign)
     if campaign is not None and what not in paused(database, site):
         _check_campaign(database, site, campaign)
@@ -47,22 +52,22 @@ def resume(
 
 
 def paused(database: Database[Document], site: str) -> list[str]:
-    """Return what is paused at *site*: ``*``, ``channel:email``, ``campaign:three-wins``."""
+    """Return the pauses of *site*: ``*``, ``channel:email``, ``campaign:three-wins``."""
     with translate_errors():
         row = database.control.find_one({"_id": site}, {"paused": 1})
     return list((row or {}).get("paused") or [])
 
 
-def said(site: str, what: str) -> str:
-    """Return a pause as people say it."""
+def describe(site: str, what: str) -> str:
+    """Return a pause in words."""
     kind, _, name = what.partition(":")
     return f"all of {site}" if what == EVERYTHING else f"{kind} {name} of {site}"
 
 
 def check_channel(channel: str) -> None:
-    """Raise `InvalidRequest` unless there is this *channel*."""
+    """Raise `InvalidRequest` if *channel* is not a channel."""
     if channel not in CHANNELS:
-        raise InvalidRequest(f"no channel {channel!r}; known: {', '.join(CHANNELS)}", code="unknown_channel")
+        raise InvalidRequest(f"unknown channel {channel!r}; known: {', '.join(CHANNELS)}", code="unknown_channel")
 
 
 def _name(channel: str | None, campaign: str | None) -> str:
@@ -81,8 +86,8 @@ def _check_campaign(database: Database[Document], site: str, campaign: str) -> N
         raise InvalidRequest(f"no campaign {campaign!r} is live at {site}; known: {known}", code="unknown_campaign")
 
 
-def _switch(database: Database[Document], site: str, what: str, update: Document) -> Switched:
+def _switch(database: Database[Document], site: str, what: str, update: Document) -> PauseChange:
     control = database.control.with_options(write_concern=WriteConcern("majority"))
     with translate_errors():
         changed = control.update_one({"_id": site}, update).modified_count > 0
-    return Switched(site, what, changed, paused(database, site))
+    return PauseChange(site, what, changed, paused(database, site))

@@ -135,7 +135,7 @@ def test_f34_forgotten_with_all_that_waits(lab: Lab) -> None:
         poison = {"id": "x", "site": site.SITE, "user": user, "v": 99}
         lab.sqs.send_message(QueueUrl=lab.stack.dead_letter_url, MessageBody=json.dumps(poison))
         schedules = dict(lab.scheduler.schedules)
-        reach = forget.Reach(
+        reach = forget.ForgetPorts(
             decider=lab.function(DECIDER),
             engager=lab.function(ENGAGER),
             dead=Queues(lab.sqs, list(lab.dead_letter_urls())),

@@ -73,7 +73,7 @@ def test_why_follows_a_user_from_the_first_win_to_the_popup(system: System, user
         track(system, user, "game_result", outcome="win")
     told = why(system, user, "three-wins")
     assert (told["code"], told["stages"][0]["reached"], told["stages"][0]["of"]) == ("progress", 2, 3)
-    assert told["stages"][0]["text"].startswith("2 of 3 game_result (outcome = win); the first one falls out")
+    assert told["stages"][0]["text"].startswith("2 of 3 game_result (outcome = win); the first event leaves the window")
     track(system, user, "game_result", outcome="win")
     told = why(system, user, "three-wins")
     assert told["stages"] == []

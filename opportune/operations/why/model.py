@@ -1,4 +1,4 @@
-"""What `opportune why` tells: the same for people and, as JSON, for programs. All times and durations are in ms."""
+"""The answer of `opportune why`. Tables and JSON are both made from it. Times and durations are in ms."""
 
 import msgspec
 
@@ -6,9 +6,13 @@ from opportune.operations.deliveries import Delivery
 
 
 class Stage(msgspec.Struct):
-    """One run of a trigger: ``reached`` of ``of`` events of a match, and until when the next one counts.
+    """The progress of one run of a trigger.
 
-    ``due``: a pending absence falls due then; ``done``: it has matched, and comes but once. ``text``: all of it.
+    ``text``: the progress in words.
+    ``reached``, ``of``: events so far, and events of a match.
+    ``until``: the next event counts if it comes before this time.
+    ``due``: when a pending absence falls due.
+    ``done``: it has matched and cannot match again.
     """
 
     text: str
@@ -21,10 +25,13 @@ class Stage(msgspec.Struct):
     done: bool = False
 
 
-class Used(msgspec.Struct):
-    """A limit: ``used`` of ``most`` within ``per``; ``frees``: when the next place gets free.
+class LimitUse(msgspec.Struct):
+    """A limit, and how much of it is used.
 
-    ``name``: a channel, ``total``, or ``campaign``; ``gate``: ``cap`` or ``rearm``.
+    ``name``: a channel, ``total``, or ``campaign``.
+    ``gate``: ``cap`` or ``rearm``.
+    ``used``, ``most``: matches counted and allowed within ``per``.
+    ``frees``: when the next match becomes possible.
     """
 
     name: str
@@ -36,28 +43,30 @@ class Used(msgspec.Struct):
 
     @property
     def is_full(self) -> bool:
-        """Return whether it stops the next match."""
+        """Return whether the limit blocks the next match."""
         return self.used >= self.most
 
 
-class Waiting(msgspec.Struct):
-    """An activation that is delivered at ``due``, unless something cancels it."""
+class PendingMessage(msgspec.Struct):
+    """A delayed activation, to be delivered at ``due`` unless an event cancels it."""
 
     due: int
     per: str | None = None
 
 
 class Group(msgspec.Struct):
-    """A target group of the campaign; ``member``: whether the user belongs to it by what MongoDB says now."""
+    """A target group of the campaign. ``member``: whether MongoDB has the user in it now."""
 
     id: str
     member: bool | None
 
 
-class Told(msgspec.Struct):
-    """One campaign. ``gates``: those that are closed now; ``code`` and ``verdict``: what stands in the way first.
+class CampaignAnswer(msgspec.Struct):
+    """One campaign.
 
-    ``is_in_way``: whether that is something that stops it, and not only something that has yet to happen.
+    ``gates``: the codes of the gates that are closed now.
+    ``code``, ``verdict``: the first of them, or what is still missing, as a code and as a sentence.
+    ``is_in_way``: whether the verdict names an obstacle. Otherwise an event is still to come.
     """
 
     campaign: str
@@ -67,8 +76,8 @@ class Told(msgspec.Struct):
     target: bool
     groups: list[Group]
     stages: list[Stage]
-    waiting: list[Waiting]
-    limits: list[Used]
+    waiting: list[PendingMessage]
+    limits: list[LimitUse]
     decisions: list[Delivery]
     gates: list[str]
     code: str
@@ -77,7 +86,7 @@ class Told(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """One user, as of ``now``: what the Decider works with, and each campaign. ``notes``: what else to know."""
+    """One user at ``now``: the versions that the Decider uses, each campaign, and ``notes`` on the state as a whole."""
 
     site: str
     user: str
@@ -86,4 +95,4 @@ class Answer(msgspec.Struct):
     generation: int
     is_customer: bool
     notes: list[str]
-    campaigns: list[Told]
+    campaigns: list[CampaignAnswer]

@@ -1,4 +1,4 @@
-"""What is known of one user right now: asked of the Decider, read in MongoDB."""
+"""Read the present state of one user from the Decider and MongoDB."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -26,11 +26,15 @@ from shared.ruleset import Campaign, Ruleset, TargetGroup
 DECISIONS_READ = 500
 
 
-class Facts(NamedTuple):
-    """All of it. ``live``: the ruleset's version that the control row names; the Decider may not know it yet.
+class Snapshot(NamedTuple):
+    """The state of one user at ``now`` (ms).
 
-    ``customer``: attributes, ``None`` where nobody knows the user. ``files``: campaigns as they were written, where
-    what was written is what runs. ``groups``: whether the user belongs to each, ``None`` where it is not defined.
+    ``live``: the published ruleset version. The Decider may not use it yet.
+    ``state``: the user's row, as the Decider returns it.
+    ``customer``: attributes; ``None`` if the user is not a customer.
+    ``files``: the written form of each campaign whose trigger is the one that runs.
+    ``groups``: whether the user belongs to each group; ``None`` if the group is not defined.
+    ``decisions``: the newest rows of the ledger first.
     """
 
     site: str
@@ -38,7 +42,7 @@ class Facts(NamedTuple):
     now: int
     ruleset: Ruleset
     live: int
-    looked: UserSnapshot
+    state: UserSnapshot
     customer: dict[str, Any] | None
     files: dict[str, CampaignFile]
     groups: dict[str, bool | None]
@@ -47,10 +51,10 @@ class Facts(NamedTuple):
     decisions: list[deliveries.Delivery]
 
 
-def read(database: Database[Document], decider: Invoke, site: str, user: str, now: int) -> Facts:
-    """Return what is known of *user* at *now* (ms); raises `Unavailable` where a part does not answer."""
-    looked = msgspec.convert(ask(decider, InspectUser(site, user)), UserSnapshot)
-    ruleset = mongodb.read_ruleset(database, site, looked.ruleset)
+def read_snapshot(database: Database[Document], decider: Invoke, site: str, user: str, now: int) -> Snapshot:
+    """Return the state of *user* at *now* (ms). Raises `Unavailable` if a part of the system does not answer."""
+    state = msgspec.convert(ask(decider, InspectUser(site, user)), UserSnapshot)
+    ruleset = mongodb.read_ruleset(database, site, state.ruleset)
     name = f"{site}:{user}"
     with translate_errors():
         deliveries.index(database)
@@ -65,13 +69,13 @@ def read(database: Database[Document], decider: Invoke, site: str, user: str, no
         named = sorted({group for campaign in ruleset.campaigns for group in campaign.groups})
         uploads = control.get("lists") or {}
         members = memberships(database, site, user, named, defined, uploads=uploads, now=now)
-    return Facts(
+    return Snapshot(
         site=site,
         user=user,
         now=now,
         ruleset=ruleset,
         live=control.get("ruleset", 0),
-        looked=looked,
+        state=state,
         customer=None if customer is None else dict(customer.get("attributes") or {}),
         files=_as_written(ruleset.campaigns, {each["id"]: each for each in source.get("campaigns", ())}),
         groups=members,
@@ -91,7 +95,7 @@ def memberships(
     uploads: Mapping[str, Any],
     now: int,
 ) -> dict[str, bool | None]:
-    """Return whether *user* belongs to each group at *now*, as a refresh would find; ``None``: nobody can say."""
+    """Return whether a refresh at *now* (ms) would put *user* into each group; ``None`` if that cannot be told."""
     compounds = {group.id: group.made for group in defined.values() if group.made}
     needed = {name: groups.expand([name], compounds) for name in names}
     looked = {
@@ -111,7 +115,7 @@ def memberships(
 def _is_found(
     database: Database[Document], site: str, user: str, group: TargetGroup, uploads: Mapping[str, Any], now: int
 ) -> bool | None:
-    """Return whether *user* is in the rule or the list of *group*; ``None``: the rule cannot be read."""
+    """Return whether *user* matches the rule or is in the list of *group*; ``None`` if its rule cannot be read."""
     try:
         listed = list_of(mark(group, uploads))
         condition = None if group.rule is None else parse_condition(group.rule, field=f"{group.id}.rule")
@@ -125,7 +129,7 @@ def _is_found(
 
 
 def _as_written(campaigns: Iterable[Campaign], sources: dict[str, Any]) -> dict[str, CampaignFile]:
-    """Return the campaigns whose source has the very trigger that runs."""
+    """Return the written campaigns whose trigger compiles to the one that runs."""
     written = {}
     for campaign in campaigns:
         try:

@@ -1,4 +1,4 @@
-"""The answer of `opportune why` for the terminal: a block per campaign, and what stands in the way as its last line."""
+"""Print the answer of `opportune why`: a block per campaign that ends with the verdict."""
 
 from collections.abc import Iterator
 
@@ -8,14 +8,14 @@ from rich.table import Table
 from rich.text import Text
 
 from opportune.operations.deliveries import outcome
-from opportune.operations.why.model import Answer, Told, Used
+from opportune.operations.why.model import Answer, CampaignAnswer, LimitUse
 from opportune.operations.why.stages import when
 from opportune.replay.explain import words
 
-MOST_STAGES = 5
+MAX_STAGES = 5
 
 
-def show(answer: Answer, console: Console) -> None:
+def print_answer(answer: Answer, console: Console) -> None:
     """Print *answer*."""
     head = Text(answer.user, style="bold")
     generation = f"targets of generation {answer.generation}" if answer.generation else "no targets yet"
@@ -29,7 +29,7 @@ def show(answer: Answer, console: Console) -> None:
         _campaign(told, answer.now, console)
 
 
-def _campaign(told: Told, now: int, console: Console) -> None:
+def _campaign(told: CampaignAnswer, now: int, console: Console) -> None:
     heading = Text(told.campaign, style="bold cyan")
     heading.append(f"  {told.name}", style="not bold default")
     heading.append(f"  ({told.channel})", style="not bold dim default")
@@ -50,19 +50,19 @@ def _campaign(told: Told, now: int, console: Console) -> None:
     console.print(verdict)
 
 
-def _rows(told: Told, now: int) -> Iterator[tuple[str, Text]]:
+def _rows(told: CampaignAnswer, now: int) -> Iterator[tuple[str, Text]]:
     yield "target", _target(told)
     labels = iter(["progress"])
-    for stage in told.stages[:MOST_STAGES]:
+    for stage in told.stages[:MAX_STAGES]:
         run = f"{words.run(stage.per)}: " if stage.per else ""
         yield next(labels, ""), Text(run + stage.text)
-    if len(told.stages) > MOST_STAGES:
-        yield "", Text(f"and {len(told.stages) - MOST_STAGES} more", style="dim")
+    if len(told.stages) > MAX_STAGES:
+        yield "", Text(f"and {len(told.stages) - MAX_STAGES} more", style="dim")
     if not told.stages:
-        yield next(labels, ""), Text("nothing that counts", style="dim")
-    labels = iter(["waits"])
+        yield next(labels, ""), Text("none", style="dim")
+    labels = iter(["pending"])
     for each in told.waiting:
-        yield next(labels, ""), Text(f"to be sent {when(each.due, now)}")
+        yield next(labels, ""), Text(f"will be sent {when(each.due, now)}")
     labels = iter(["limits"])
     for limit in told.limits:
         yield next(labels, ""), _limit(limit, now)
@@ -75,17 +75,17 @@ def _rows(told: Told, now: int) -> Iterator[tuple[str, Text]]:
         yield next(labels, ""), Text("none yet", style="dim")
 
 
-def _target(told: Told) -> Text:
+def _target(told: CampaignAnswer) -> Text:
     if not told.groups:
-        return Text("yes: it is for everyone")
+        return Text("yes: the campaign is for everyone")
     mine = [group.id for group in told.groups if group.member]
     named = ", ".join(mine or [group.id for group in told.groups])
     if told.target:
-        return Text(f"yes: {named}" if mine else f"yes; of {named} by the last refresh, not by what he is now")
+        return Text(f"yes: {named}" if mine else f"yes: {named} at the last refresh, but not any more")
     return Text(f"no: {named}" if not mine else f"not yet: {named}", style="yellow")
 
 
-def _limit(limit: Used, now: int) -> Text:
+def _limit(limit: LimitUse, now: int) -> Text:
     name = "this campaign" if limit.name == "campaign" else limit.name
     text = Text(f"{name}: {limit.used} of {limit.most} in {words.duration(limit.per)}")
     if limit.is_full:

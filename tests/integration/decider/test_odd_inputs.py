@@ -52,7 +52,7 @@ def corrupt() -> bytes:
 
 def read(path: Path) -> Iterator[streams.Recorded]:
     """Return the events of *path*."""
-    return streams.read(path)
+    return streams.read_events(path)
 
 
 def test_corrupt_gzip_is_refused() -> None:

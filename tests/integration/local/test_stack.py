@@ -189,7 +189,7 @@ def test_the_outbox_has_all_channels(stack: Stack) -> None:
     told = CliRunner().invoke(main.app, ["outbox", "--url", stack.http_url, "--json"], catch_exceptions=False)
     listed = [each for each in json.loads(told.stdout) if each["channel"] != "sms"]
     assert [each["channel"] for each in listed[-3:]] == ["email", "push", "webhook"]
-    table = outbox.table(sent)
+    table = outbox.message_table(sent)
     assert table.row_count == len(sent)
     shown = CliRunner().invoke(main.app, ["outbox", "--url", stack.http_url], catch_exceptions=False)
     assert shown.exit_code == 0

@@ -120,7 +120,7 @@ def test_the_table_fits(ledger: Db, width: int) -> None:
     write(ledger, "long", 5, user="user-" + "x" * 90, campaign="a-campaign-" + "y" * 50)
     listed = deliveries.list_deliveries(ledger, Query("demo", NOW - 2 * DAY, limit=6), NOW)
     stream = StringIO()
-    deliveries.show(listed, NOW, Console(file=stream, width=width))
+    deliveries.print_deliveries(listed, NOW, Console(file=stream, width=width))
     lines = stream.getvalue().splitlines()
     assert max(len(line) for line in lines) <= width
     text = " ".join(stream.getvalue().split())
@@ -147,14 +147,14 @@ def test_an_unknown_state_is_named(ledger: Db) -> None:
 )
 def test_since_is_a_duration_or_a_time(text: str, expected: int) -> None:
     """Times without a zone are UTC, as all that is printed."""
-    assert deliveries.read_since(text, NOW) == expected
+    assert deliveries.parse_since(text, NOW) == expected
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "0h", "99999d", "1.5h", "-3h", "2026-13-01"])
 def test_a_broken_since_is_named(text: str) -> None:
     """One error with a code, whatever it is."""
     with pytest.raises(InvalidRequest, match="--since") as raised:
-        deliveries.read_since(text, NOW)
+        deliveries.parse_since(text, NOW)
     assert raised.value.code == "invalid_since"
 
 

@@ -301,10 +301,10 @@ class Everything:
     def __init__(self, home: House, dead: Queues, on_wait: Callable[[int], None]) -> None:
         self.home, self.dead, self.on_wait, self.waits = home, dead, on_wait, 0
 
-    def reach(self) -> erasure.Reach:
+    def reach(self) -> erasure.ForgetPorts:
         """Return how the command reaches it."""
         known = partial(erasure.activations, self.home.database)
-        return erasure.Reach(self.decider, self.engager, self.dead, known, self.wait)
+        return erasure.ForgetPorts(self.decider, self.engager, self.dead, known, self.wait)
 
     def decider(self, payload: bytes) -> bytes:
         """Answer as the Decider."""
@@ -388,4 +388,4 @@ def test_a_site_that_goes_on_sending_is_told(whole: House, dead: Queues) -> None
         whole.send(CANARY, "add", wait * HOUR, cart=VALUE)
 
     erased = erasure.forget("demo", CANARY, Everything(whole, dead, go_on).reach())
-    assert (erased.done, len(erased.passes)) == (False, erasure.MOST_PASSES)
+    assert (erased.done, len(erased.passes)) == (False, erasure.MAX_PASSES)

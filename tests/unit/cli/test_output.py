@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from opportune.operations.deliveries import Delivery, Listed, show
+from opportune.operations.deliveries import Delivery, DeliveryList, print_deliveries
 
 
 def opportune(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -47,7 +47,7 @@ def test_no_reason_is_cut_off_on_a_narrow_screen() -> None:
     row = Delivery("1", "demo", "a-user", "a-campaign", "email", "failed_final", 0, 0, reason="no_customer_address")
     written = StringIO()
     console = Console(width=60, file=written)
-    show(Listed("demo", 0, {"failed_final": 1}, {}, None, {}, [row]), 0, console)
+    print_deliveries(DeliveryList("demo", 0, {"failed_final": 1}, {}, None, {}, [row]), 0, console)
     lines = written.getvalue().splitlines()
     cells = "".join(line.split("│")[5].strip() for line in lines if line.count("│") == 6)
     assert "failed_finalno_customer_address" in cells.replace(" ", "")

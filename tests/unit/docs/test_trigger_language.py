@@ -200,7 +200,7 @@ def replayed(trigger: dict[str, Any], told: list[Customer], folder: Path) -> lis
         encoding="utf-8",
     )  # fmt: skip
     replay = Replay([campaign_of(trigger)])
-    fires = [*replay.run(streams.read(recorded)), *replay.finish(max(each.until for each in told))]
+    fires = [*replay.run(streams.read_events(recorded)), *replay.finish(max(each.until for each in told))]
     found: list[list[tuple[int, str, str]]] = [[] for _ in told]
     for fire in fires:
         found[int(fire.user)].append((fire.at, fire.reason, fire.message_ids[-1]))

@@ -101,7 +101,7 @@ def test_a_replay_reads_pages_and_screens_as_the_gateway_does(tmp_path: Path) ->
     path = tmp_path / "events.ndjson"
     path.write_text("\n".join(map(json.dumps, lines)))
     live = [single(call["type"], **call) for call in calls]
-    assert [(event.user, event.event, event.attributes) for event in streams.read(path)] == [
+    assert [(event.user, event.event, event.attributes) for event in streams.read_events(path)] == [
         (event.user, event.event, event.attributes) for event in live if isinstance(event, Event)
     ]
 

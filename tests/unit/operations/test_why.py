@@ -1,4 +1,4 @@
-"""`opportune why`: what is told of given facts, in which words, and how it looks."""
+"""`opportune why`: its answer to given snapshots, in words and as a table."""
 
 from datetime import UTC, datetime
 from io import StringIO
@@ -15,9 +15,9 @@ from definitions.compiler.ruleset import compile_campaign
 from definitions.model.campaign import Campaign as CampaignFile
 from opportune.operations.deliveries import Delivery
 from opportune.operations.why import stages, table
-from opportune.operations.why.answer import answer
-from opportune.operations.why.model import Answer, Told
-from opportune.operations.why.snapshot import Facts
+from opportune.operations.why.answer import explain
+from opportune.operations.why.model import Answer, CampaignAnswer
+from opportune.operations.why.snapshot import Snapshot
 from shared.errors import InvalidRequest
 from shared.ruleset import Campaign, Limits, QuietHours, Quota, Ruleset, Schedule
 from tests.support.builders import THREE_WINS
@@ -54,13 +54,13 @@ class Case:
         self.file = written(trigger, channel)
         self.campaign: Campaign = msgspec.structs.replace(compile_campaign(self.file), **fields)
         self.row = Row("1:1:,", NOW, 1, DAY, [], [], [])
-        self.facts = Facts(
+        self.snapshot = Snapshot(
             site="demo",
             user="anna",
             now=NOW,
             ruleset=Ruleset(site="demo", version=1, keys=[], campaigns=[self.campaign]),
             live=1,
-            looked=UserSnapshot(1, 1, ["wins"], (1, 1), self.row),
+            state=UserSnapshot(1, 1, ["wins"], (1, 1), self.row),
             customer=dict(CUSTOMER),
             files={"wins": self.file},
             groups={"vip": True},
@@ -74,25 +74,25 @@ class Case:
         self.row.runs.append(Progress(self.campaign.trigger.key, per, of, list(reached), due, 0, 0, done))
         return self
 
-    def told(self, **changes: Any) -> Told:
-        """Return what is told, with *changes* in the facts."""
+    def told(self, **changes: Any) -> CampaignAnswer:
+        """Return the answer, with *changes* in the snapshot."""
         (told,) = self.whole(**changes).campaigns
         return told
 
     def whole(self, **changes: Any) -> Answer:
         """Return the whole answer."""
-        return answer(self.facts._replace(**changes))
+        return explain(self.snapshot._replace(**changes))
 
 
 def test_progress_and_the_time_that_is_left() -> None:
     """How far, until when, what is needed."""
     told = Case().run(Reached(2, NOW - 228_000, NOW + 372_000, "within")).told()
     (stage,) = told.stages
-    assert stage.text == "2 of 3 game_result (outcome = win); the first one falls out of the window in 6m 12s"
+    assert stage.text == "2 of 3 game_result (outcome = win); the first event leaves the window in 6m 12s"
     assert (stage.reached, stage.of, stage.until) == (2, 3, NOW + 372_000)
     assert (told.code, told.is_in_way) == ("progress", False)
     assert told.verdict == (
-        "Nothing stands in the way; it still needs 1 event: game_result (outcome = win), before 14:09:32."
+        "Nothing blocks it; it still needs 1 event: game_result (outcome = win), before 14:09:32."
     )
 
 
@@ -116,7 +116,7 @@ def test_any_order_names_what_is_missing() -> None:
     """Of three events one is there: the others are named."""
     trigger = {"all_of": [{"event": "a"}, {"event": "b"}, {"event": "c"}], "within": "1h"}
     told = Case(trigger).run(Reached(2, NOW, NOW + HOUR, "within")).told()
-    assert told.stages[0].text.startswith("1 of 3 events; the first one falls out of the window in 1h")
+    assert told.stages[0].text.startswith("1 of 3 events; the first event leaves the window in 1h")
     assert "needs 2 events: a and c" in told.verdict
 
 
@@ -126,72 +126,72 @@ def test_a_pending_absence_and_one_that_is_overdue() -> None:
     told = case.told()
     assert told.stages[0].text == "complete; fires at 14:15:20 (in 12m) if no order comes before"
     assert (told.code, told.is_in_way, told.verdict) == ("absence", False, f"C{told.stages[0].text[1:]}.")
-    assert "is seen to within a minute" in case.told(now=NOW + 12 * MINUTE).verdict
+    assert "fires within a minute" in case.told(now=NOW + 12 * MINUTE).verdict
 
 
 def test_without_the_source_there_are_numbers() -> None:
     """What was written may be gone: then events are counted, without their names."""
     told = Case().run(Reached(2, NOW, NOW + HOUR, "within")).told(files={})
     assert told.trigger == ""
-    assert told.stages[0].text.startswith("2 of 3 events; the first one falls out")
+    assert told.stages[0].text.startswith("2 of 3 events; the first event leaves the window")
     assert "it still needs 1 event, before" in told.verdict
 
 
 @pytest.mark.parametrize(
-    ("fields", "facts", "code", "sentence"),
+    ("fields", "changes", "code", "sentence"),
     [
-        ({}, {"paused": ["*"]}, "paused", "all of demo is paused; `opportune resume demo` ends that"),
+        ({}, {"paused": ["*"]}, "paused", "all of demo is paused; lift it with `opportune resume demo`"),
         ({}, {"paused": ["channel:email"]}, "paused", "`opportune resume demo --channel email`"),
         ({}, {"paused": ["campaign:wins"]}, "paused", "`opportune resume demo --campaign wins`"),
-        ({}, {"paused": ["channel:sms", "campaign:other"]}, "nothing", "nothing stands in the way"),
-        ({"schedule": Schedule("UTC", start=60, stop=120)}, {}, "schedule", "outside the campaign's schedule"),
-        ({"schedule": Schedule("UTC", start=60, stop=900)}, {}, "nothing", "nothing stands in the way"),
-        ({"schedule": Schedule("user", start=903, stop=905)}, {}, "nothing", "nothing stands in the way"),
+        ({}, {"paused": ["channel:sms", "campaign:other"]}, "nothing", "nothing blocks it"),
+        ({"schedule": Schedule("UTC", start=60, stop=120)}, {}, "schedule", "the campaign's schedule is closed now"),
+        ({"schedule": Schedule("UTC", start=60, stop=900)}, {}, "nothing", "nothing blocks it"),
+        ({"schedule": Schedule("user", start=903, stop=905)}, {}, "nothing", "nothing blocks it"),
         ({"schedule": Schedule("user", start=843, stop=845)}, {}, "schedule", "(Europe/Vienna)"),
-        ({"schedule": Schedule("user")}, {"customer": {"email": "x"}}, "schedule", "nobody knows that"),
+        ({"schedule": Schedule("user")}, {"customer": {"email": "x"}}, "schedule", "which is unknown"),
         ({"holdout": 10_000}, {}, "holdout", "holdout (100%)"),
-        ({}, {"customer": None}, "no_customer", "nobody has imported this user"),
+        ({}, {"customer": None}, "no_customer", "this user has not been imported"),
         ({}, {"customer": {}}, "no_address", "no attribute email"),
         ({}, {"opted_out": ["email"]}, "opt_out", "unsubscribed from email"),
-        ({}, {"opted_out": ["sms"]}, "nothing", "nothing stands in the way"),
+        ({}, {"opted_out": ["sms"]}, "nothing", "nothing blocks it"),
         (
             {"quiet_hours": QuietHours(14 * 60, 16 * 60, "UTC")},
             {},
             "quiet_hours",
-            "is held; they end at 16:00:00 UTC (in 1h 57m)",
+            "until 16:00:00 UTC (in 1h 57m): a match is held",
         ),
         ({"quiet_hours": QuietHours(14 * 60, 16 * 60, "UTC", drop=True)}, {}, "quiet_hours", "is suppressed"),
-        ({"quiet_hours": QuietHours(15 * 60, 16 * 60, "user")}, {}, "quiet_hours", "(Europe/Vienna)"),
+        ({"quiet_hours": QuietHours(15 * 60, 16 * 60, "user")}, {}, "quiet_hours", "quiet hours in Europe/Vienna until"),
         ({"quiet_hours": QuietHours(14 * 60, 16 * 60, "user")}, {"customer": {"email": "x"}}, "quiet_hours", "is held"),
         (
             {"quiet_hours": QuietHours(60, 120, "user", fallback="UTC")},
             {"customer": {"email": "x", "timezone": "no/where"}},
             "nothing",
-            "nothing stands in the way",
+            "nothing blocks it",
         ),
     ],
 )
-def test_each_gate_has_its_sentence(fields: dict[str, Any], facts: dict[str, Any], code: str, sentence: str) -> None:
+def test_each_gate_has_its_sentence(fields: dict[str, Any], changes: dict[str, Any], code: str, sentence: str) -> None:
     """The first gate that is closed is what stands in the way."""
-    told = Case({"sequence": [{"event": "pay"}]}, "email", **fields).told(**facts)
+    told = Case({"sequence": [{"event": "pay"}]}, "email", **fields).told(**changes)
     assert (told.code, told.is_in_way) == (code, code != "nothing")
     assert sentence.lower() in told.verdict.lower()
 
 
 @pytest.mark.parametrize(
-    ("facts", "generation", "sentence"),
+    ("changes", "generation", "sentence"),
     [
-        ({"groups": {"vip": False}}, 2, "The user is no target: no member of vip"),
-        ({"groups": {"vip": True}}, 2, "though a member of vip by now: the next `opportune targets refresh`"),
-        ({"groups": {"vip": True}}, 0, "Targets were never made"),
-        ({"groups": {"vip": False}, "customer": None}, 2, "nobody has imported this user as a customer"),
-        ({"user": "anon:1", "customer": None}, 2, "a visitor who has not logged in is in no group"),
+        ({"groups": {"vip": False}}, 2, "The user is not a target: not in vip"),
+        ({"groups": {"vip": True}}, 2, "The user joined vip after targets generation 2: the next `opportune targets refresh`"),
+        ({"groups": {"vip": True}}, 0, "The site has no targets yet"),
+        ({"groups": {"vip": False}, "customer": None}, 2, "this user has not been imported as a customer"),
+        ({"user": "anon:1", "customer": None}, 2, "a visitor who has not logged in belongs to no group"),
     ],
 )
-def test_who_is_no_target_is_told_why(facts: dict[str, Any], generation: int, sentence: str) -> None:
+def test_who_is_no_target_is_told_why(changes: dict[str, Any], generation: int, sentence: str) -> None:
     """By what the groups say now, beside what the last refresh has written."""
     case = Case()
-    told = case.told(looked=UserSnapshot(1, generation, [], (1, 1), case.row), **facts)
+    told = case.told(state=UserSnapshot(1, generation, [], (1, 1), case.row), **changes)
     assert (told.code, told.target) == ("target", False)
     assert sentence in told.verdict
 
@@ -200,19 +200,19 @@ def test_who_has_lost_what_he_had_done_is_told_when() -> None:
     """He is no target any more: the time of the event that found it, and the generation of the targets."""
     case = Case()
     case.row.lost = [Lost(case.campaign.trigger.key, NOW - HOUR, 2)]
-    told = case.told(looked=UserSnapshot(1, 2, [], (1, 2), case.row), groups={"vip": False})
+    told = case.told(state=UserSnapshot(1, 2, [], (1, 2), case.row), groups={"vip": False})
     assert (
-        "was dropped at 13:03:20, with the first event after generation 2 of the targets left him out" in told.verdict
+        "was dropped at 13:03:20, at the first event after targets generation 2 no longer contained the user" in told.verdict
     )
     other = [Lost("another", NOW - HOUR, 2)]
     case.row.lost = other
-    assert "dropped" not in case.told(looked=UserSnapshot(1, 2, [], (1, 2), case.row), groups={"vip": False}).verdict
+    assert "dropped" not in case.told(state=UserSnapshot(1, 2, [], (1, 2), case.row), groups={"vip": False}).verdict
 
 
 def test_consent_must_be_true_and_nothing_else() -> None:
     """Not there, or "yes", is not true."""
     case = Case({"sequence": [{"event": "pay"}]}, "email")
-    asked = msgspec.structs.replace(case.facts.ruleset, consent={"email": "marketing"})
+    asked = msgspec.structs.replace(case.snapshot.ruleset, consent={"email": "marketing"})
     assert case.told(ruleset=asked).code == "nothing"
     for value in (None, "yes", 1, False):
         assert case.told(ruleset=asked, customer={**CUSTOMER, "marketing": value}).code == "consent"
@@ -253,7 +253,7 @@ def test_a_cap_is_full_where_the_gate_says_so_and_until_then(quota: Quota, times
 def test_the_caps_are_told_with_the_next_slot() -> None:
     """Used up: what stands in the way. Not used up: when the oldest one leaves."""
     case = Case(limits=Limits(again_after=HOUR))
-    capped = msgspec.structs.replace(case.facts.ruleset, caps={"popup": Quota(3, DAY), "email": Quota(1, DAY)})
+    capped = msgspec.structs.replace(case.snapshot.ruleset, caps={"popup": Quota(3, DAY), "email": Quota(1, DAY)})
     case.row.counted = [("cap:popup", [NOW - DAY + HOUR, NOW - 2 * HOUR]), ("=wins", [NOW - 2 * HOUR])]
     told = case.told(ruleset=capped)
     assert [(each.name, each.used, each.most, each.frees) for each in told.limits] == [
@@ -276,7 +276,7 @@ def test_what_waits_is_told_first_and_what_stops_it() -> None:
     assert [each.due for each in told.waiting] == [NOW + HOUR]
     assert (told.code, told.verdict) == (
         "waiting",
-        "The trigger has matched, and the message is to be sent at 15:03:20 (in 1h).",
+        "The trigger has matched; the message will be sent at 15:03:20 (in 1h).",
     )
     told = case.told(paused=["channel:email"])
     assert (told.code, told.is_in_way) == ("paused", True)
@@ -286,9 +286,9 @@ def test_what_waits_is_told_first_and_what_stops_it() -> None:
 def test_an_unknown_campaign_is_named_with_those_there_are() -> None:
     """One campaign may be asked for, if it is live."""
     case = Case()
-    assert [told.campaign for told in answer(case.facts, "wins").campaigns] == ["wins"]
+    assert [told.campaign for told in explain(case.snapshot, "wins").campaigns] == ["wins"]
     with pytest.raises(InvalidRequest, match="known: wins") as raised:
-        answer(case.facts, "losses")
+        explain(case.snapshot, "losses")
     assert raised.value.code == "unknown_campaign"
 
 
@@ -296,10 +296,10 @@ def test_the_notes_say_what_is_not_up_to_date() -> None:
     """No row, an old row, a ruleset that has just been published, an unknown customer."""
     case = Case()
     assert case.whole().notes == []
-    (note,) = case.whole(looked=UserSnapshot(1, 1, ["wins"])).notes
-    assert "knows nothing of this user" in note
-    (note,) = case.whole(looked=UserSnapshot(2, 3, ["wins"], (1, 2), case.row), live=2).notes
-    assert "ruleset 1 and targets 2" in note
+    (note,) = case.whole(state=UserSnapshot(1, 1, ["wins"])).notes
+    assert "has no row of this user" in note
+    (note,) = case.whole(state=UserSnapshot(2, 3, ["wins"], (1, 2), case.row), live=2).notes
+    assert "ruleset 1 and targets generation 2" in note
     (note,) = case.whole(live=2).notes
     assert "ruleset 2 is published" in note
     (note,) = case.whole(customer=None).notes
@@ -314,7 +314,7 @@ def decision(state: str, at: int, reason: str | None = None, **fields: Any) -> D
 def shown(told: Answer, width: int) -> list[str]:
     """Return the lines that a terminal of *width* columns shows."""
     stream = StringIO()
-    table.show(told, Console(file=stream, width=width))
+    table.print_answer(told, Console(file=stream, width=width))
     return stream.getvalue().splitlines()
 
 
@@ -324,7 +324,7 @@ def test_the_table_fits_and_says_it_all(width: int) -> None:
     case = Case(limits=Limits(again_after=DAY), name="A very long name " * 3)
     case.run(Reached(2, NOW, NOW + 372_000, "within"))
     case.row.counted = [("cap:popup", [NOW - 2, NOW - 1])]
-    capped = msgspec.structs.replace(case.facts.ruleset, caps={"popup": Quota(2, DAY)})
+    capped = msgspec.structs.replace(case.snapshot.ruleset, caps={"popup": Quota(2, DAY)})
     decisions = [decision("suppressed", NOW - MINUTE, "cap"), decision("unknown", NOW - DAY, "interrupted", age=DAY)]
     told = case.whole(ruleset=capped, decisions=decisions, user="user-" + "x" * 60)
     lines = shown(told, width)
@@ -333,7 +333,7 @@ def test_the_table_fits_and_says_it_all(width: int) -> None:
     for part in (
         "targets of generation 1, at 2026-11-24 14:03:20 UTC",
         "target yes: vip",
-        "progress 2 of 3 game_result (outcome = win); the first one falls out of the window in 6m 12s",
+        "progress 2 of 3 game_result (outcome = win); the first event leaves the window in 6m 12s",
         "popup: 2 of 2 in 1d, the next slot opens at 2026-11-25 14:03:20 (in 1d)",
         "decisions 14:02:20 suppressed cap",
         "2026-11-23 14:03:20 unknown interrupted, 1d old",

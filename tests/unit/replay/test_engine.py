@@ -122,7 +122,7 @@ def written(folder: Path, *lines: str) -> list[Recorded]:
     """Write *lines* to a file and read them back as events."""
     path = folder / "e.ndjson"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return list(streams.read(path))
+    return list(streams.read_events(path))
 
 
 def test_lines_are_read_leniently_and_in_place(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def campaign(trigger: dict[str, Any]) -> Campaign:
 def recorded(path: Path, events: list[dict[str, Any]]) -> list[streams.Recorded]:
     """Return *events* as they are read from a file."""
     path.write_text("".join(json.dumps({"type": "track", "userId": "u", **each}) + "\n" for each in events))
-    return list(streams.read(path, {}))
+    return list(streams.read_events(path, {}))
 
 
 @pytest.fixture(name="path")
