@@ -1,4 +1,4 @@
-"""The Refresher on Lambda: the only module of it with effects at import."""
+"""The Refresher on Lambda. Only this module of it has effects at import."""
 
 import os
 

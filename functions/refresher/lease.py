@@ -1,25 +1,26 @@
-"""One refresh of a site at a time: a lock in the site's row of ``control``, with an owner and an expiry.
+"""Allow one refresh of a site at a time: a lease in the site's row of ``control``, with an owner and an expiry.
 
-    refresh: {number, owner, until, wishes, names, plan, after, done, of}
+    refresh: {fencing_token, owner, expires, requested, tokens, plan, last_user, users_done, users_total}
 
-Everything is written on the condition that the number is still one's own. Who takes over what an owner has left
-behind takes a new number, and the collection is renamed to it:
+Every write is conditional on the fencing token. An owner that takes over an expired lease gets a new token and renames
+the collection to it:
 
-    A holds 7, fills targets_7                  A's function is frozen in the middle of a part
-    B sees A's time expire, takes number 8
+    A has token 7, fills targets_7              A's function is paused in the middle of a part
+    B sees A's lease expire, takes token 8
     B renames targets_7 to targets_8, goes on
-    A awakes, its part is still written         ... to targets_7, which nobody will ever read
-    A notes how far it is                       refused: the number is 8
-    A points readers to 7                       refused too
+    A wakes up, its part is still written       ... to targets_7, which no reader ever uses
+    A records its progress                      rejected: the token is 8
+    A points readers to 7                       rejected too
 
-``names`` are the numbers under which the collection may lie: more than one where an owner died before it had noted
-that it had renamed it; then the last one that exists is the one. ``after``, ``done``, ``of``: how far it is.
+``tokens``: under which of these the collection may exist. There is more than one if an owner died after it renamed the
+collection and before it recorded that; the newest one that exists is valid.
+``last_user``, ``users_done``, ``users_total``: the progress.
 
-Wishes are written down before anybody tries to take the lock:
+Requests are stored before anyone tries to acquire the lease:
 
-    A holds 7                                   B writes its wish
-    A points readers to 7, lets go              B cannot take the lock, and leaves
-    A looks for wishes, finds B's, takes 8      (had A let go before, B would have got the lock)
+    A has token 7                               B stores its request
+    A points readers to 7, releases the lease   B cannot acquire the lease, and stops
+    A looks for requests, finds B's, takes 8    (if A had released it earlier, B would have acquired it)
 """
 
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ LEASE_MS = 180_000
 
 
 class LeaseLost(OpportuneError):
-    """Somebody else has taken the refresh over: this one was away for too long."""
+    """Another owner took over the refresh, because this one let its lease expire."""
 
     code = "refresh_lost"
     retryable = True
@@ -44,32 +45,36 @@ class LeaseLost(OpportuneError):
 
 
 class Lease(NamedTuple):
-    """A lock that was ours when it was taken. ``control``: the site's row as it was then."""
+    """An acquired lease. ``control``: the site's row at that time."""
 
     database: Database[Document]
     site: str
-    number: int
+    fencing_token: int
     control: Mapping[str, Any]
 
     @property
     def state(self) -> Mapping[str, Any]:
-        """Return what is written down about the refresh."""
+        """Return what is stored about the refresh."""
         state: Mapping[str, Any] = self.control["refresh"]
         return state
 
-    def note(self, **changes: Any) -> None:
-        """Write *changes* down and stay the owner for another `LEASE_MS`; raises `LeaseLost`."""
-        self._update([{"$set": {**{f"refresh.{name}": {"$literal": to} for name, to in changes.items()}, **_lease()}}])
+    def record(self, **changes: Any) -> None:
+        """Store *changes* and renew the lease for `LEASE_MS`; raise `LeaseLost`."""
+        changed = {f"refresh.{name}": {"$literal": value} for name, value in changes.items()}
+        self._update([{"$set": {**changed, **_expiry()}}])
 
     def switch(self, holds: Mapping[str, str]) -> None:
-        """Point readers to our generation, which *holds* these groups, and let go: one step; raises `LeaseLost`."""
+        """Point readers to the new generation and release the lease in one step; raise `LeaseLost`.
+
+        holds: the fingerprint of each target group in the generation.
+        """
         before = {"generation": "$generation", "holds": {"$ifNull": ["$holds", {}]}}
         self._update(
             [
                 {
                     "$set": {
                         "previous": {"$cond": [{"$gt": ["$generation", 0]}, before, "$$REMOVE"]},
-                        "generation": self.number,
+                        "generation": self.fencing_token,
                         "holds": {"$literal": dict(holds)},
                         "refreshed": "$$NOW",
                         "refresh": "$$REMOVE",
@@ -78,73 +83,79 @@ class Lease(NamedTuple):
             ]
         )
 
-    def let_go(self) -> None:
-        """Give the refresh up; raises `LeaseLost`."""
+    def release(self) -> None:
+        """Give up the refresh and what it has done; raise `LeaseLost`."""
         self._update([{"$unset": "refresh"}])
 
-    def hand_over(self) -> None:
-        """Let whoever comes next go on where we are; raises `LeaseLost`."""
-        self._update([{"$set": {"refresh.until": "$$NOW"}}])
+    def expire(self) -> None:
+        """Let the next owner continue this refresh immediately; raise `LeaseLost`."""
+        self._update([{"$set": {"refresh.expires": "$$NOW"}}])
 
     def _update(self, pipeline: list[Document]) -> None:
-        mine = {"_id": self.site, "refresh.number": self.number}
-        if not self.database.control.update_one(mine, pipeline).matched_count:
-            raise LeaseLost(f"the refresh of {self.site} was taken over by another one")
+        own = {"_id": self.site, "refresh.fencing_token": self.fencing_token}
+        if not self.database.control.update_one(own, pipeline).matched_count:
+            raise LeaseLost(f"another process took over the refresh of {self.site}")
 
 
-def wish(database: Database[Document], site: str, *wishes: str) -> None:
-    """Write down what is wanted of the next refresh of *site*; raises `InvalidRequest` for an unknown one."""
-    asked: Document = {f"wishes.{each}": True for each in wishes} or {"ruleset": "$ruleset"}
-    if not database.control.update_one({"_id": site, "ruleset": {"$gt": 0}}, [{"$set": asked}]).matched_count:
-        raise InvalidRequest(f"nothing was ever published for site {site!r}", code="unknown_site")
+def request_refresh(database: Database[Document], site: str, *requested: str) -> None:
+    """Store what the next refresh of *site* must do; raise `InvalidRequest` for an unknown site."""
+    changes: Document = {f"requested.{each}": True for each in requested} or {"ruleset": "$ruleset"}
+    if not database.control.update_one({"_id": site, "ruleset": {"$gt": 0}}, [{"$set": changes}]).matched_count:
+        raise InvalidRequest(f"nothing was ever published for site {site!r}: publish first", code="unknown_site")
 
 
-def take(database: Database[Document], site: str, owner: str) -> Lease | None:
-    """Take the lock, of what is wished for or of what somebody has left; ``None``: there is neither, or no way."""
-    free: Document = {"refresh": None, "wishes": {"$exists": True}}
-    left: Document = {"$expr": {"$lte": ["$refresh.until", "$$NOW"]}, "refresh": {"$ne": None}}
-    fresh = {"wishes": {"$map": {"input": {"$objectToArray": "$wishes"}, "in": "$$this.k"}}}
-    names = {"$concatArrays": [{"$ifNull": ["$refresh.names", []]}, ["$reserved"]]}
+def acquire(database: Database[Document], site: str, owner: str) -> Lease | None:
+    """Return the lease for a requested or an abandoned refresh; ``None`` if there is neither, or another owner."""
+    idle: Document = {"refresh": None, "requested": {"$exists": True}}
+    abandoned: Document = {"$expr": {"$lte": ["$refresh.expires", "$$NOW"]}, "refresh": {"$ne": None}}
+    new = {"requested": {"$map": {"input": {"$objectToArray": "$requested"}, "in": "$$this.k"}}}
+    tokens = {"$concatArrays": [{"$ifNull": ["$refresh.tokens", []]}, ["$reserved"]]}
     control = database.control.find_one_and_update(
-        {"_id": site, "$or": [free, left]},
+        {"_id": site, "$or": [idle, abandoned]},
         [
             {"$set": {"reserved": {"$add": [{"$max": ["$reserved", "$generation", 0]}, 1]}}},
             {
                 "$set": {
                     "refresh": {
                         "$mergeObjects": [
-                            {"$ifNull": ["$refresh", fresh]},
-                            {"number": "$reserved", "owner": {"$literal": owner}, "names": names},
+                            {"$ifNull": ["$refresh", new]},
+                            {"fencing_token": "$reserved", "owner": {"$literal": owner}, "tokens": tokens},
                         ]
                     },
-                    "wishes": {"$cond": [{"$eq": [{"$type": "$refresh"}, "missing"]}, "$$REMOVE", "$wishes"]},
+                    "requested": {"$cond": [{"$eq": [{"$type": "$refresh"}, "missing"]}, "$$REMOVE", "$requested"]},
                 }
             },
-            {"$set": _lease()},
+            {"$set": _expiry()},
         ],
         return_document=ReturnDocument.AFTER,
     )
-    return None if control is None else Lease(database, site, control["refresh"]["number"], control)
+    return None if control is None else Lease(database, site, control["refresh"]["fencing_token"], control)
 
 
-class Running(NamedTuple):
-    """A refresh that somebody is at, or has left: ``done`` of about ``of`` users, by an owner until ``until``."""
+class RunningRefresh(NamedTuple):
+    """A refresh that is running or was abandoned. ``users_total`` is approximate."""
 
-    number: int
+    fencing_token: int
     owner: str
-    until: datetime
-    done: int
-    of: int
+    expires: datetime
+    users_done: int
+    users_total: int
 
 
-def running(database: Database[Document], site: str) -> Running | None:
-    """Return the refresh of *site* that is under way, or was left behind; ``None`` where nothing is to be done."""
+def read_running(database: Database[Document], site: str) -> RunningRefresh | None:
+    """Return the running or abandoned refresh of *site*; ``None`` if there is none."""
     control = database.control.find_one({"_id": site}, {"refresh": 1})
     state = (control or {}).get("refresh")
     if state is None:
         return None
-    return Running(state["number"], state["owner"], state["until"], state.get("done", 0), state.get("of", 0))
+    return RunningRefresh(
+        state["fencing_token"],
+        state["owner"],
+        state["expires"],
+        state.get("users_done", 0),
+        state.get("users_total", 0),
+    )
 
 
-def _lease() -> Document:
-    return {"refresh.until": {"$add": ["$$NOW", LEASE_MS]}}
+def _expiry() -> Document:
+    return {"refresh.expires": {"$add": ["$$NOW", LEASE_MS]}}

@@ -1,10 +1,10 @@
-"""Make the next generation of a site's targets, inside MongoDB; no customer comes to Python.
+"""Make the next generation of a site's targets inside MongoDB. No customer's data comes to Python.
 
-    wish ─▶ take the lock, number n ─▶ plan ─▶ part after part to targets_<site>_<n> ─▶ control: generation → n
+    store the request ─▶ acquire lease n ─▶ plan ─▶ write targets_<site>_<n> in parts ─▶ control: generation → n
 
-Readers follow the pointer in ``control``, so they never see half a list. The generation before is kept: a reader
-that has just read the pointer still finds what it points to, and there is a way back. Who dies half-way, or has no
-time left, leaves a lock that expires and a note of how far it came; the next one goes on from there.
+Readers follow the pointer in ``control``, so they never see half a list. The previous generation remains: a reader that
+has just read the pointer still finds its collection, and a rollback is possible. An owner that dies or runs out of time
+leaves a lease that expires and a record of its progress, from which the next owner continues.
 """
 
 import re
@@ -18,11 +18,10 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from refresher import lease as holding
 from refresher import parts
-from refresher.lease import Lease
+from refresher.lease import Lease, acquire, read_running, request_refresh
 from refresher.parts import Source
-from refresher.plan import Plan, plan
+from refresher.plan import Plan, make_plan
 from shared import mongodb
 from shared.clock import Clock
 from shared.errors import InvalidDefinition, OpportuneError
@@ -30,13 +29,15 @@ from shared.mongodb import Document, targets_collection, translate_errors
 from shared.ruleset import TargetGroup
 
 STALE_MS = 6 * 3_600_000
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 
 
 class Refreshed(NamedTuple):
-    """A new generation: how many users are in it, and for which groups they were looked for anew.
+    """A new generation.
 
-    ``kept``: groups that were taken over as they were.
+    users: how many users it contains.
+    found: groups whose users were found anew.
+    kept: groups that were copied.
     """
 
     generation: int
@@ -45,145 +46,152 @@ class Refreshed(NamedTuple):
     kept: tuple[str, ...] = ()
 
 
-class Way(NamedTuple):
-    """How a refresh goes about it.
+class RefreshOptions(NamedTuple):
+    """How to run a refresh.
 
-    ``owner``: who it is, for people. ``clock``: what relative dates count from. ``may_go_on``: asked before every
-    part but the first whether there is time for another. ``progress``: told of users passed, and of about how many.
-    ``part``: users of one part.
+    owner: its name, for people.
+    clock: relative dates count from it.
+    has_time: called before every part but the first; returns whether there is time for another.
+    on_progress: called with the users done and their approximate total.
+    part_size: users per part.
     """
 
     owner: str
     clock: Clock
-    may_go_on: Callable[[], bool] = lambda: True
-    progress: Progress = lambda _done, _of: None
-    part: int = parts.PART
+    has_time: Callable[[], bool] = lambda: True
+    on_progress: OnProgress = lambda _done, _total: None
+    part_size: int = parts.PART_SIZE
 
 
 class End(StrEnum):
-    """How a refresh ended: all was done, there was no time left, or another one is at it and sees to ours too."""
+    """Why a refresh ended: everything is done, time ran out, or another one is running and does this one's work too."""
 
     DONE = "done"
     NO_TIME = "no_time"
     ELSEWHERE = "elsewhere"
 
 
-class Outcome(NamedTuple):
-    """What a refresh came to: the generations that were made, and what is left."""
+class RefreshResult(NamedTuple):
+    """The new generations, and why the refresh ended."""
 
-    made: list[Refreshed]
+    generations: list[Refreshed]
     end: End
 
 
-def refresh(database: Database[Document], site: str, wishes: Iterable[str], way: Way) -> Outcome:
-    """Fulfil *wishes* (see `refresher.plan`), and those that others have left.
+def refresh(
+    database: Database[Document], site: str, requested: Iterable[str], options: RefreshOptions
+) -> RefreshResult:
+    """Do what is *requested* (see `refresher.plan`), and what other requests have left to do.
 
-    Raises `InvalidDefinition` for a group's broken rule, `LeaseLost` and `Unavailable`; whatever it raises, the
-    generation in use stays as it was.
+    Raises `InvalidDefinition` for an invalid rule of a group, `LeaseLost` and `Unavailable`. After an error, the
+    generation in use is unchanged.
     """
     database = database.with_options(write_concern=WriteConcern("majority"))
-    made: list[Refreshed] = []
+    generations: list[Refreshed] = []
     with translate_errors():
-        holding.wish(database, site, *wishes)
-        while (hold := holding.take(database, site, way.owner)) is not None:
+        request_refresh(database, site, *requested)
+        while (lease := acquire(database, site, options.owner)) is not None:
             try:
-                is_done, generation = _carry_out(hold, way)
+                is_done, generation = _run(lease, options)
             except PyMongoError:
-                _leave(hold)
+                _try_to_expire(lease)
                 raise
             if generation is not None:
-                made.append(generation)
+                generations.append(generation)
             if not is_done:
-                return Outcome(made, End.NO_TIME)
-        return Outcome(made, End.ELSEWHERE if holding.running(database, site) else End.DONE)
+                return RefreshResult(generations, End.NO_TIME)
+        return RefreshResult(generations, End.ELSEWHERE if read_running(database, site) else End.DONE)
 
 
-def _carry_out(hold: Lease, way: Way) -> tuple[bool, Refreshed | None]:
-    """Return whether what *hold* is about is done, and the new generation where it came to one."""
+def _run(lease: Lease, options: RefreshOptions) -> tuple[bool, Refreshed | None]:
+    """Return whether the work of *lease* is done, and the new generation if it made one."""
     try:
-        task, groups, is_new = _task(hold, way.clock())
-        found = list(parts.sources(hold.site, task, groups)) if task else []
+        plan, groups, is_new = _load_plan(lease, options.clock())
+        sources = list(parts.find_sources(lease.site, plan, groups)) if plan else []
     except InvalidDefinition:
-        hold.let_go()
+        lease.release()
         raise
-    if task is None:
-        hold.let_go()
+    if plan is None:
+        lease.release()
         return True, None
-    into = targets_collection(hold.site, hold.number)
-    after = None if is_new else _go_on(hold, into)
+    into = targets_collection(lease.site, lease.fencing_token)
+    after = None if is_new else _resume(lease, into)
     if after is None:
-        _begin(hold, task, into)
-    if not _fill(hold, found, into, after, way):
-        hold.hand_over()
+        _start(lease, plan, into)
+    if not _write_parts(lease, sources, into, after, options):
+        lease.expire()
         return False, None
-    users = hold.database[into].count_documents({})
-    hold.switch({**task.keep, **task.find})
-    _drop_older(hold)
-    return True, Refreshed(hold.number, users, tuple(task.find), tuple(task.keep))
+    users = lease.database[into].count_documents({})
+    lease.switch({**plan.keep, **plan.find})
+    _drop_older(lease)
+    return True, Refreshed(lease.fencing_token, users, tuple(plan.find), tuple(plan.keep))
 
 
-def _task(hold: Lease, now: int) -> tuple[Plan | None, dict[str, TargetGroup], bool]:
-    """Return the plan, the groups that it is about, and whether it is a new one."""
-    left = msgspec.convert(hold.state["plan"], Plan) if "plan" in hold.state else None
-    is_new = left is None or now - left.now > STALE_MS
-    version = hold.control["ruleset"] if left is None or is_new else left.ruleset
-    groups = mongodb.read_target_groups(hold.database, hold.site, version)
-    return (plan(hold.control, groups.values(), hold.state["wishes"], now=now) if is_new else left), groups, is_new
+def _load_plan(lease: Lease, now: int) -> tuple[Plan | None, dict[str, TargetGroup], bool]:
+    """Return the plan, its groups, and whether the plan is new. A stored plan that is too old is replaced."""
+    stored = msgspec.convert(lease.state["plan"], Plan) if "plan" in lease.state else None
+    is_new = stored is None or now - stored.now > STALE_MS
+    version = lease.control["ruleset"] if stored is None or is_new else stored.ruleset
+    groups = mongodb.read_target_groups(lease.database, lease.site, version)
+    plan = make_plan(lease.control, groups.values(), lease.state["requested"], now=now) if is_new else stored
+    return plan, groups, is_new
 
 
-def _begin(hold: Lease, task: Plan, into: str) -> None:
-    hold.database.drop_collection(into)
-    hold.database.create_collection(into)
-    hold.note(plan=msgspec.to_builtins(task), names=[hold.number], after=None, done=0)
+def _start(lease: Lease, plan: Plan, into: str) -> None:
+    lease.database.drop_collection(into)
+    lease.database.create_collection(into)
+    lease.record(plan=msgspec.to_builtins(plan), tokens=[lease.fencing_token], last_user=None, users_done=0)
 
 
-def _go_on(hold: Lease, into: str) -> str | None:
-    """Take over what another owner has filled; return the last user of it, ``None`` where there is nothing."""
-    names = {targets_collection(hold.site, number): None for number in reversed(hold.state["names"])}
-    there = set(hold.database.list_collection_names(filter={"name": {"$in": list(names)}}))
-    name = next((name for name in names if name in there), None)
-    after = hold.state.get("after")
+def _resume(lease: Lease, into: str) -> str | None:
+    """Take over the collection of an earlier owner; return its last user, or ``None`` to start again."""
+    names = {targets_collection(lease.site, token): None for token in reversed(lease.state["tokens"])}
+    existing = set(lease.database.list_collection_names(filter={"name": {"$in": list(names)}}))
+    name = next((name for name in names if name in existing), None)
+    after = lease.state.get("last_user")
     if name is None or after is None:
         return None
     if name != into:
-        hold.database[name].rename(into)
-    hold.note(names=[hold.number])
-    hold.database[into].delete_many({"_id": {"$gt": after}})  # of a part that was not finished
+        lease.database[name].rename(into)
+    lease.record(tokens=[lease.fencing_token])
+    lease.database[into].delete_many({"_id": {"$gt": after}})  # rows of an unfinished part
     return str(after)
 
 
-def _fill(hold: Lease, found: Sequence[Source], into: str, after: str | None, way: Way) -> bool:
-    """Write part after part, beginning behind *after*; return whether that was all of them."""
-    done, of = (hold.state.get("done", 0) if after else 0), parts.size(hold.database, found)
-    way.progress(done, of)
+def _write_parts(
+    lease: Lease, sources: Sequence[Source], into: str, after: str | None, options: RefreshOptions
+) -> bool:
+    """Write one part after another, starting after *after*; return whether all parts are written."""
+    done, total = (lease.state.get("users_done", 0) if after else 0), parts.count_users(lease.database, sources)
+    options.on_progress(done, total)
     is_first = True
-    while found:
-        if not (is_first or way.may_go_on()):
+    while sources:
+        if not (is_first or options.has_time()):
             return False
         is_first = False
-        last = parts.end(hold.database, found, after, way.part)
-        parts.fill(hold.database, found, into, after=after, last=last)
+        last = parts.find_end(lease.database, sources, after, options.part_size)
+        parts.write_part(lease.database, sources, into, after=after, last=last)
         if last is None:
             break
-        after, done = last, min(done + way.part, of)
-        hold.note(after=after, done=done, of=of)
-        way.progress(done, of)
-    way.progress(of, of)
+        after, done = last, min(done + options.part_size, total)
+        lease.record(last_user=after, users_done=done, users_total=total)
+        options.on_progress(done, total)
+    options.on_progress(total, total)
     return True
 
 
-def _leave(hold: Lease) -> None:
-    """Let another one go on at once, if that can still be said; else it has to wait until the lock expires."""
+def _try_to_expire(lease: Lease) -> None:
+    """Let another owner continue immediately. If that fails, it must wait until the lease expires."""
     with suppress(PyMongoError, OpportuneError):
-        hold.hand_over()
+        lease.expire()
 
 
-def _drop_older(hold: Lease) -> None:
-    """Drop the generations before the last one, and what may be left of refreshes that died."""
-    before = (hold.control.get("generation") or 0, hold.number)
-    pattern = re.compile(rf"targets_{re.escape(hold.site)}_(\d+)")
-    names = hold.database.list_collection_names(filter={"name": {"$regex": f"^{pattern.pattern}$"}})
+def _drop_older(lease: Lease) -> None:
+    """Drop all generations before the previous one, including those of refreshes that died."""
+    recent = (lease.control.get("generation") or 0, lease.fencing_token)
+    pattern = re.compile(rf"targets_{re.escape(lease.site)}_(\d+)")
+    names = lease.database.list_collection_names(filter={"name": {"$regex": f"^{pattern.pattern}$"}})
     for name in names:
         found = pattern.fullmatch(name)
-        if found and int(found[1]) not in before and int(found[1]) < hold.number:
-            hold.database.drop_collection(name)
+        if found and int(found[1]) not in recent and int(found[1]) < lease.fencing_token:
+            lease.database.drop_collection(name)

@@ -1,18 +1,18 @@
-"""Builds the Refresher from its settings: the only place that creates its clients."""
+"""Build the Refresher's dependencies from its settings. Only this module creates its clients."""
 
-from refresher.handler import Deps
-from refresher.parts import LONGEST_PART_MS
+from refresher.parts import MAX_PART_MS
+from refresher.ports import Deps
 from shared import mongodb
 from shared.invoke import invoke_async
 from shared.observability import observe
 from shared.settings import Settings
 
-# MongoDB ends a part that takes longer by itself; then we are to be there still.
-SOCKET_TIMEOUT_MS = LONGEST_PART_MS + 10_000
+# MongoDB stops a part that takes longer than MAX_PART_MS; the client must still be waiting then.
+SOCKET_TIMEOUT_MS = MAX_PART_MS + 10_000
 
 
 def build(settings: Settings) -> Deps:
-    """Return everything the handler needs; nothing is connected yet."""
+    """Return everything the handler needs. Clients connect at first use."""
     client = mongodb.connect(
         settings.mongodb_url,
         connect=False,
@@ -23,6 +23,6 @@ def build(settings: Settings) -> Deps:
     return Deps(
         database=client[settings.mongodb_database],
         clock=settings.clock,
-        hand_over=invoke_async,
+        invoke_async=invoke_async,
         observability=observe("refresher"),
     )

@@ -12,7 +12,7 @@ from definitions.publishing import lists
 from opportune.system import sites
 from refresher import parts
 from refresher.parts import Source
-from refresher.plan import Plan, mark
+from refresher.plan import Plan, compute_fingerprint
 from shared import groups, mongodb
 from shared.clock import Clock
 from shared.errors import InvalidRequest
@@ -100,8 +100,8 @@ def explain(database: Database[Document], site: str, name: str, clock: Clock) ->
         users, sample = site_of.members(name)
         made: dict[str, Any] = msgspec.to_builtins(group.made)
         return Explained(name, _kind(group), users, sample, campaigns, site_of.generation, made=made)
-    as_is = mark(group, site_of.uploads)
-    sources = list(parts.sources(site, Plan(0, clock(), find={name: as_is}), site_of.groups))
+    as_is = compute_fingerprint(group, site_of.uploads)
+    sources = list(parts.find_sources(site, Plan(0, clock(), find={name: as_is}), site_of.groups))
     if not sources:  # uploaded, and nothing was
         return Explained(name, _kind(group), 0, [], campaigns, 0)
     (source,) = sources

@@ -10,8 +10,8 @@ from pymongo.database import Database
 
 from opportune.system import sites
 from refresher import lease
-from refresher.plan import ALL, BACK, CHANGED
-from refresher.refresh import End, Progress, Refreshed, Way, refresh
+from refresher.plan import ALL, CHANGED, ROLLBACK
+from refresher.refresh import End, OnProgress, Refreshed, RefreshOptions, refresh
 from shared import groups, mongodb
 from shared.clock import Clock
 from shared.errors import InvalidRequest, OpportuneError
@@ -59,7 +59,7 @@ class Asked(NamedTuple):
 
     clock: Clock
     wait: bool = True
-    progress: Progress = lambda _done, _of: None
+    progress: OnProgress = lambda _done, _of: None
     sleep: Callable[[float], None] = time.sleep
 
 
@@ -86,9 +86,9 @@ def refresh_campaign(database: Database[Document], site: str, campaign: str, ask
 
 def go_back(database: Database[Document], site: str, asked: Asked) -> Result:
     """Bring the generation of targets before back, under a new number; raises `NothingBefore`, `RefreshRunning`."""
-    if lease.running(database, site) is not None:
+    if lease.read_running(database, site) is not None:
         raise RefreshRunning(f"a refresh of {site} is under way: wait for it with `opportune targets refresh --wait`")
-    result = _refresh(database, site, [BACK], asked)
+    result = _refresh(database, site, [ROLLBACK], asked)
     if result.is_unchanged:
         raise NothingBefore(f"{site} has no generation of targets before the one in use")
     return result
@@ -100,19 +100,19 @@ def _looked_for(names: Iterable[str], defined: dict[str, TargetGroup]) -> list[s
     return [name for name in reached if name in defined and defined[name].is_found]
 
 
-def _refresh(database: Database[Document], site: str, wishes: Sequence[str], asked: Asked) -> Result:
-    way = Way(f"process {os.getpid()} on {platform.node()}", asked.clock, progress=asked.progress)
-    outcome = refresh(database, site, wishes, way)
-    made = list(outcome.made)
-    while asked.wait and outcome.end is End.ELSEWHERE:
+def _refresh(database: Database[Document], site: str, requested: Sequence[str], asked: Asked) -> Result:
+    options = RefreshOptions(f"process {os.getpid()} on {platform.node()}", asked.clock, on_progress=asked.progress)
+    result = refresh(database, site, requested, options)
+    made = list(result.generations)
+    while asked.wait and result.end is End.ELSEWHERE:
         asked.sleep(PAUSE_S)
-        running = lease.running(database, site)
+        running = lease.read_running(database, site)
         if running is not None:
-            asked.progress(running.done, running.of)
-        outcome = refresh(database, site, (), way)
-        made += outcome.made
+            asked.progress(running.users_done, running.users_total)
+        result = refresh(database, site, (), options)
+        made += result.generations
     last = made[-1] if made else _in_use(database, site)
-    return Result(last.generation, last.users, last.found, last.kept, outcome.end)
+    return Result(last.generation, last.users, last.found, last.kept, result.end)
 
 
 def _in_use(database: Database[Document], site: str) -> Refreshed:

@@ -11,7 +11,7 @@ from definitions.loading.folder import load
 from definitions.model.definitions import Definitions
 from definitions.publishing.publish import Published, publish
 from refresher.plan import ALL
-from refresher.refresh import Refreshed, Way, refresh
+from refresher.refresh import Refreshed, RefreshOptions, refresh
 from shared.clock import now_ms
 from shared.contracts import WriteKey, write_key
 from shared.errors import InvalidDefinition, OpportuneError
@@ -59,4 +59,4 @@ def write_keys(definitions: Definitions, env: Mapping[str, str]) -> list[WriteKe
 
 def refresh_targets(database: Database[Document], site: str) -> Refreshed:
     """Refresh all targets of *site*, for the demo, the benchmarks and the tests."""
-    return refresh(database, site, [ALL], Way("command line", now_ms)).made[-1]
+    return refresh(database, site, [ALL], RefreshOptions("command line", now_ms)).generations[-1]

@@ -15,7 +15,7 @@ from opportune.dev.figures import Figure
 from opportune.local import mongod
 from opportune.system.subprocesses import Subprocesses
 from refresher.plan import ALL
-from refresher.refresh import Way, refresh
+from refresher.refresh import RefreshOptions, refresh
 from shared import mongodb
 from shared.conditions.mongodb import compile_filter
 from shared.conditions.parsing import parse_condition
@@ -104,7 +104,7 @@ def _customers(number: int) -> Iterator[Document]:
 
 
 def _refresh(database: Database[Document]) -> None:
-    refresh(database, SITE, [ALL], Way("bench", lambda: NOW_MS))
+    refresh(database, SITE, [ALL], RefreshOptions("bench", lambda: NOW_MS))
 
 
 def _merge_per_group(database: Database[Document]) -> None:

@@ -1,4 +1,4 @@
-"""A site's control row, groups and customers as tests of targets need them, and what refreshes made of them."""
+"""Set up control rows, groups and customers for tests of targets, and read the results of refreshes."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +8,7 @@ from pymongo.database import Database
 
 from definitions.publishing import lists
 from refresher.plan import ALL
-from refresher.refresh import Outcome, Refreshed, Way, refresh
+from refresher.refresh import Refreshed, RefreshOptions, RefreshResult, refresh
 from shared.ruleset import Campaign, Compound, Ruleset, TargetGroup, Trigger
 
 NOW = 1_790_000_000_000  # 2026-09-21
@@ -21,12 +21,12 @@ def rule(name: str, **condition: Any) -> TargetGroup:
 
 
 def made(name: str, *, rule: dict[str, Any] | None = None, **others: list[str]) -> TargetGroup:
-    """Return a group made of others."""
+    """Return a group that combines others."""
     return TargetGroup(name, rule=rule, made=Compound(own=rule is not None, **others))
 
 
 def listed(database: Db, name: str, *users: str, site: str = "demo") -> TargetGroup:
-    """Write a list; return the group of its users."""
+    """Write a list and return its group."""
     return TargetGroup(name, list=lists.write(database, site, users))
 
 
@@ -37,7 +37,7 @@ def publish(
     version: int = 1,
     campaigns: dict[str, list[str]] | None = None,
 ) -> None:
-    """Make *groups* live, and *campaigns* with the names of theirs."""
+    """Publish *groups*, and *campaigns* by name with their groups."""
     trigger = Trigger(key="k", program={}, matchers=[], horizon=0)
     compounds = {group.id: group.made for group in groups if group.made}
     compiled = [
@@ -55,7 +55,7 @@ def publish(
 
 
 def customers(database: Db, site: str = "demo", /, **users: Any) -> None:
-    """Write customers; those who are there get new attributes."""
+    """Write customers; replace the attributes of existing ones."""
     for user, attributes in users.items():
         row = {"_id": f"{site}:{user}", "site": site, "user": user, "attributes": attributes}
         database.customers.replace_one({"_id": row["_id"]}, row, upsert=True)
@@ -76,25 +76,27 @@ def crowd(database: Db, number: int, *, site: str = "demo") -> None:
     )
 
 
-def run(database: Db, *wishes: str, site: str = "demo", now: int = NOW, **way: Any) -> Outcome:
-    """Refresh; everything, if nothing is said."""
-    return refresh(database, site, wishes or (ALL,), Way(way.pop("owner", "test"), lambda: now, **way))
+def run(database: Db, *requested: str, site: str = "demo", now: int = NOW, **options: Any) -> RefreshResult:
+    """Refresh what is requested, by default everything."""
+    return refresh(
+        database, site, requested or (ALL,), RefreshOptions(options.pop("owner", "test"), lambda: now, **options)
+    )
 
 
-def one(database: Db, *wishes: str, **options: Any) -> Refreshed:
-    """Refresh; return the one generation that came of it."""
-    (generation,) = run(database, *wishes, **options).made
+def one(database: Db, *requested: str, **options: Any) -> Refreshed:
+    """Refresh and return the only new generation."""
+    (generation,) = run(database, *requested, **options).generations
     return generation
 
 
 def targets(database: Db, generation: int | None = None, site: str = "demo") -> dict[str, list[str]]:
-    """Return users and their groups of one generation; default: the one that readers are pointed to."""
+    """Return the users of one generation with their groups; by default of the current one."""
     number = control(database, site)["generation"] if generation is None else generation
     return {row["_id"]: sorted(row["groups"]) for row in database[f"targets_{site}_{number}"].find()}
 
 
 def control(database: Db, site: str = "demo") -> dict[str, Any]:
-    """Return the site's row."""
+    """Return the site's row of ``control``."""
     row = database.control.find_one({"_id": site})
     assert row is not None
     return row
@@ -106,6 +108,6 @@ def collections(database: Db) -> list[str]:
 
 
 def expire(database: Db, sites: Iterable[str] = ("demo",)) -> None:
-    """Let the owners of all refreshes be away for too long."""
+    """Expire the leases of all refreshes."""
     for site in sites:
-        database.control.update_one({"_id": site, "refresh": {"$ne": None}}, [{"$set": {"refresh.until": "$$NOW"}}])
+        database.control.update_one({"_id": site, "refresh": {"$ne": None}}, [{"$set": {"refresh.expires": "$$NOW"}}])

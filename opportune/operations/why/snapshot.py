@@ -13,7 +13,7 @@ from definitions.compiler.trigger import compile_trigger
 from definitions.model.campaign import Campaign as CampaignFile
 from opportune.operations import deliveries
 from opportune.system.functions import ask
-from refresher.plan import list_of, mark
+from refresher.plan import compute_fingerprint, extract_list
 from shared import groups, mongodb
 from shared.conditions.mongodb import compile_filter
 from shared.conditions.parsing import parse_condition
@@ -117,7 +117,7 @@ def _is_found(
 ) -> bool | None:
     """Return whether *user* matches the rule or is in the list of *group*; ``None`` if its rule cannot be read."""
     try:
-        listed = list_of(mark(group, uploads))
+        listed = extract_list(compute_fingerprint(group, uploads))
         condition = None if group.rule is None else parse_condition(group.rule, field=f"{group.id}.rule")
     except InvalidDefinition:
         return None

@@ -9,7 +9,7 @@ import pytest
 from refresher import lease
 from refresher.lease import LeaseLost
 from refresher.plan import ALL, CHANGED
-from refresher.refresh import End, Way, refresh
+from refresher.refresh import End, RefreshOptions, refresh
 from shared.errors import OpportuneError
 from tests.support.dying import Dying, Killed
 from tests.support.sites import (
@@ -60,7 +60,7 @@ def test_a_refresh_may_die_at_any_write_and_so_may_the_next_one(site: Db, after:
     for step in count(1):
         new = swap(site, step % 2)
         try:
-            refresh(_dying(site, step, after=after), "demo", [ALL], _way("first"))
+            refresh(_dying(site, step, after=after), "demo", [ALL], _options("first"))
         except Killed:
             deaths += 1
         else:
@@ -68,15 +68,15 @@ def test_a_refresh_may_die_at_any_write_and_so_may_the_next_one(site: Db, after:
         assert targets(site) in (old, new)
         expire(site)
         try:
-            refresh(_dying(site, 1 + step * 7 % 12, after=after), "demo", [], _way("second"))
+            refresh(_dying(site, 1 + step * 7 % 12, after=after), "demo", [], _options("second"))
         except Killed:
             deaths += 1
         assert targets(site) in (old, new)
         expire(site)
-        run(site, *() if step > 1 else (ALL,), owner="third", part=PART)
-        refresh(site, "demo", [], _way("third"))
+        run(site, *() if step > 1 else (ALL,), owner="third", part_size=PART)
+        refresh(site, "demo", [], _options("third"))
         assert targets(site) == new or (step == 1 and not after), f"died at write {step}"
-        assert not {"refresh", "wishes"} & control(site).keys()
+        assert not {"refresh", "requested"} & control(site).keys()
         assert len(collections(site)) <= 2
         old = targets(site)
     assert deaths > 20
@@ -86,8 +86,8 @@ def _dying(database: Db, step: int, *, after: bool) -> Any:
     return Dying(database, [step], after=after)
 
 
-def _way(owner: str, **options: Any) -> Way:
-    return Way(owner, lambda: NOW, part=PART, **options)
+def _options(owner: str, **options: Any) -> RefreshOptions:
+    return RefreshOptions(owner, lambda: NOW, part_size=PART, **options)
 
 
 def test_many_at_once_leave_one_whole_generation(site: Db) -> None:
@@ -99,7 +99,7 @@ def test_many_at_once_leave_one_whole_generation(site: Db) -> None:
     def work(number: int) -> None:
         start.wait()
         try:
-            ends.append(refresh(site, "demo", [ALL], _way(f"owner {number}")).end)
+            ends.append(refresh(site, "demo", [ALL], _options(f"owner {number}")).end)
         except OpportuneError as error:
             ends.append(error.code)
 
@@ -110,7 +110,7 @@ def test_many_at_once_leave_one_whole_generation(site: Db) -> None:
         thread.join()
     assert End.DONE in ends
     assert set(ends) <= {End.DONE, End.ELSEWHERE}
-    assert not {"refresh", "wishes"} & control(site).keys()
+    assert not {"refresh", "requested"} & control(site).keys()
     assert targets(site) == expected
 
 
@@ -134,11 +134,11 @@ def test_who_awakes_too_late_changes_nothing(site: Db) -> None:
 
     def overtake() -> Any:
         expire(site)
-        return refresh(site, "demo", [], _way("awake"))
+        return refresh(site, "demo", [], _options("awake"))
 
     pause = Pause(overtake)
     with pytest.raises(LeaseLost):
-        refresh(site, "demo", [ALL], _way("sleeper", may_go_on=pause))
+        refresh(site, "demo", [ALL], _options("sleeper", has_time=pause))
     ((made,), end) = pause.results[0]
     assert (made.users, end) == (len(expected), End.DONE)
     assert (control(site)["generation"], targets(site)) == (made.generation, expected)
@@ -155,14 +155,14 @@ def test_who_awakes_while_another_is_in_the_middle_of_it(site: Db) -> None:
 
     def begin_to_take_over() -> Any:
         expire(site)
-        return refresh(site, "demo", [], _way("in between", may_go_on=lambda: False))
+        return refresh(site, "demo", [], _options("in between", has_time=lambda: False))
 
     pause = Pause(begin_to_take_over)
     with pytest.raises(LeaseLost):
-        refresh(site, "demo", [ALL], _way("sleeper", may_go_on=pause))
+        refresh(site, "demo", [ALL], _options("sleeper", has_time=pause))
     assert pause.results[0].end is End.NO_TIME
     assert collections(site) == ["targets_demo_1", "targets_demo_2"]
-    assert run(site, CHANGED, part=PART).made[0].generation == 3
+    assert run(site, CHANGED, part_size=PART).generations[0].generation == 3
     assert targets(site) == expected
 
 
@@ -172,10 +172,10 @@ def test_what_is_wished_meanwhile_is_done_afterwards(site: Db) -> None:
 
     def publish_meanwhile() -> End:
         publish(site, rule("vips", tier="vip"), listed(site, "few", "new"), version=2)
-        return refresh(site, "demo", [CHANGED], _way("publisher")).end
+        return refresh(site, "demo", [CHANGED], _options("publisher")).end
 
     pause = Pause(publish_meanwhile)
-    made = refresh(site, "demo", [ALL], _way("daily", may_go_on=pause)).made
+    made = refresh(site, "demo", [ALL], _options("daily", has_time=pause)).generations
     assert pause.results == [End.ELSEWHERE]
     assert [(each.found, each.kept) for each in made] == [(("vips", "few"), ()), (("few",), ("vips",))]
     vips = {user: ["vips"] for user, groups in expected.items() if "vips" in groups}
@@ -185,35 +185,35 @@ def test_what_is_wished_meanwhile_is_done_afterwards(site: Db) -> None:
 def test_a_refresh_that_lies_for_too_long_is_begun_anew(site: Db) -> None:
     """What was found yesterday is not mixed with today's."""
     swap(site, 0)
-    refresh(site, "demo", [ALL], _way("yesterday", may_go_on=lambda: False))
+    refresh(site, "demo", [ALL], _options("yesterday", has_time=lambda: False))
     expected = swap(site, 1)
-    (made,) = run(site, CHANGED, part=PART, now=NOW + 7 * 3_600_000).made
+    (made,) = run(site, CHANGED, part_size=PART, now=NOW + 7 * 3_600_000).generations
     assert targets(site) == expected
     assert collections(site) == [f"targets_demo_{made.generation}"]
 
 
 def test_who_is_at_it_and_how_far(site: Db) -> None:
     """For people: the owner, users passed, and about how many there are."""
-    assert lease.running(site, "demo") is None
-    refresh(site, "demo", [ALL], _way("somebody", may_go_on=lambda: False))
-    found = lease.running(site, "demo")
+    assert lease.read_running(site, "demo") is None
+    refresh(site, "demo", [ALL], _options("somebody", has_time=lambda: False))
+    found = lease.read_running(site, "demo")
     assert found is not None
-    assert (found.owner, found.done, found.of) == ("somebody", PART, PEOPLE)
+    assert (found.owner, found.users_done, found.users_total) == ("somebody", PART, PEOPLE)
     customers(site, ada={"tier": "vip"})
     run(site, CHANGED)
-    assert lease.running(site, "demo") is None
+    assert lease.read_running(site, "demo") is None
 
 
 def test_what_a_sleeper_writes_is_not_taken_for_what_was_renamed(site: Db) -> None:
     """B renames A's collection and dies before it notes that; A makes one of the old name; C takes the right one."""
     expected = swap(site, 0)
-    refresh(site, "demo", [ALL], _way("A", may_go_on=lambda: False))
+    refresh(site, "demo", [ALL], _options("A", has_time=lambda: False))
     with pytest.raises(Killed):
-        refresh(_dying(site, 3, after=True), "demo", [], _way("B"))  # the wish, the lock, the new name
-    assert (collections(site), control(site)["refresh"]["names"]) == (["targets_demo_2"], [1, 2])
+        refresh(_dying(site, 3, after=True), "demo", [], _options("B"))  # the wish, the lock, the new name
+    assert (collections(site), control(site)["refresh"]["tokens"]) == (["targets_demo_2"], [1, 2])
     site["targets_demo_1"].insert_one({"_id": "ghost", "groups": ["vips"]})
     expire(site)
-    assert run(site, CHANGED, part=PART).made[0].generation == 3
+    assert run(site, CHANGED, part_size=PART).generations[0].generation == 3
     assert targets(site) == expected
     assert collections(site) == ["targets_demo_3"]
 
@@ -221,8 +221,8 @@ def test_what_a_sleeper_writes_is_not_taken_for_what_was_renamed(site: Db) -> No
 def test_what_is_wished_of_what_was_left_behind_is_not_lost(site: Db) -> None:
     """What was begun is finished as it was planned, and what has changed since comes next."""
     swap(site, 0)
-    refresh(site, "demo", [ALL], _way("first", may_go_on=lambda: False))
+    refresh(site, "demo", [ALL], _options("first", has_time=lambda: False))
     publish(site, rule("vips", tier="vip"), listed(site, "few", "new"), version=2)
-    made = run(site, CHANGED, part=PART).made
+    made = run(site, CHANGED, part_size=PART).generations
     assert [each.found for each in made] == [("vips", "few"), ("few",)]
     assert targets(site)["new"] == ["few"]

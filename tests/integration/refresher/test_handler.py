@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from refresher.handler import TIME_LEFT_MS, Deps, RefreshFailed, create_handler
+from refresher.handler import MIN_TIME_LEFT_MS, RefreshFailed, create_handler
+from refresher.ports import Deps
 from shared.errors import InvalidRequest
 from shared.observability import observe
 from tests.support.sites import NOW, Db, control, crowd, customers, publish, rule, targets
@@ -26,7 +27,7 @@ class Context:
     def get_remaining_time_in_millis(self) -> int:
         """Return less and less."""
         self.parts -= 1
-        return TIME_LEFT_MS + 1 if self.parts >= 0 else TIME_LEFT_MS
+        return MIN_TIME_LEFT_MS + 1 if self.parts >= 0 else MIN_TIME_LEFT_MS
 
 
 class Refresher:
@@ -35,7 +36,7 @@ class Refresher:
     def __init__(self, database: Db) -> None:
         self.handed: list[tuple[str, dict[str, Any]]] = []
         self._handler = create_handler(
-            Deps(database, lambda: NOW, lambda *call: self.handed.append(call), observe("refresher"), part=10)
+            Deps(database, lambda: NOW, lambda *call: self.handed.append(call), observe("refresher"), part_size=10)
         )
 
     def call(self, event: dict[str, Any], *, parts: int = 10**9) -> Any:
@@ -59,7 +60,7 @@ def test_one_site_or_all(mongodb: Db, refresher: Refresher) -> None:
     }
     answer = refresher.call({"detail-type": "Scheduled Event"})
     assert {site: made[0]["generation"] for site, made in answer["sites"].items()} == {"demo": 2, "other": 1}
-    assert refresher.call({"site": "demo", "wishes": ["changed"]}) == {"sites": {"demo": []}}
+    assert refresher.call({"site": "demo", "requested": ["changed"]}) == {"sites": {"demo": []}}
     with pytest.raises(InvalidRequest):
         refresher.call({"site": "nobody"})
     assert refresher.handed == []
@@ -93,7 +94,7 @@ def test_what_there_is_no_time_for_is_handed_over(mongodb: Db, refresher: Refres
     assert len(targets(mongodb, site="other")) == 15
     assert invocations == 5
     assert (control(mongodb, "demo")["generation"], control(mongodb, "other")["generation"]) == (4, 2)
-    assert not {"wishes", "refresh"} & control(mongodb, "demo").keys()
+    assert not {"requested", "refresh"} & control(mongodb, "demo").keys()
 
 
 def test_what_nobody_went_on_with_is_the_next_schedules(mongodb: Db, refresher: Refresher) -> None:
@@ -101,6 +102,6 @@ def test_what_nobody_went_on_with_is_the_next_schedules(mongodb: Db, refresher: 
     crowd(mongodb, 100)
     publish(mongodb, rule("vips", tier="vip"))
     refresher.call({}, parts=2)
-    assert refresher.handed.pop() == (ARN, {"sites": ["demo"], "wishes": []})
+    assert refresher.handed.pop() == (ARN, {"sites": ["demo"], "requested": []})
     made = refresher.call({})["sites"]["demo"]
     assert [(each["generation"], each["users"]) for each in made] == [(2, 50), (3, 50)]

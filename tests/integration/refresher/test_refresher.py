@@ -6,7 +6,7 @@ import pytest
 from bson import decode
 from pymongo import MongoClient, monitoring
 
-from refresher.plan import BACK, CHANGED
+from refresher.plan import CHANGED, ROLLBACK
 from shared.errors import InvalidDefinition, InvalidRequest
 from shared.groups import belongs
 from shared.ruleset import Compound, TargetGroup
@@ -125,7 +125,7 @@ def test_only_what_has_changed_is_looked_for_again(mongodb: Db) -> None:
     publish(mongodb, *groups, rule("old", age={"gt": 40}), version=2)
     assert one(mongodb, CHANGED) == (2, 4, ("young", "few", "old"), ("vips",))
     assert targets(mongodb) == {"ada": ["old", "vips"], "bob": ["young"], "zoe": ["few"], "yan": ["few"]}
-    assert run(mongodb, CHANGED).made == [], "nothing has changed since"
+    assert run(mongodb, CHANGED).generations == [], "nothing has changed since"
     assert one(mongodb, "vips") == (4, 4, ("vips",), ("young", "few", "old"))
     assert targets(mongodb)["bob"] == ["vips", "young"]
 
@@ -137,7 +137,7 @@ def test_a_campaign_or_a_combination_needs_no_refresh(mongodb: Db) -> None:
     one(mongodb)
     again = (rule("vips", tier="vip"), listed(mongodb, "few", "bob"), made("both", any_of=["vips", "few"]))
     publish(mongodb, *again, campaigns={"a": ["few"], "b": ["both"]}, version=2)
-    assert run(mongodb, CHANGED).made == []
+    assert run(mongodb, CHANGED).generations == []
 
 
 def test_a_group_that_is_gone_is_forgotten_with_the_next_generation(mongodb: Db) -> None:
@@ -157,15 +157,15 @@ def test_a_group_that_is_gone_is_forgotten_with_the_next_generation(mongodb: Db)
 def test_the_way_back_is_a_generation_of_its_own(mongodb: Db) -> None:
     """The old content under a new number; going back twice is going forth; the next refresh makes all new."""
     publish(mongodb, rule("vips", tier="vip"))
-    assert run(mongodb, BACK).made == [], "there is no generation before"
+    assert run(mongodb, ROLLBACK).generations == [], "there is no generation before"
     customers(mongodb, ada={"tier": "vip"})
     one(mongodb)
     customers(mongodb, ada={"tier": "free"}, bob={"tier": "vip"})
     one(mongodb)
-    assert one(mongodb, BACK) == (4, 1, (), ("vips",))
+    assert one(mongodb, ROLLBACK) == (4, 1, (), ("vips",))
     assert targets(mongodb) == {"ada": ["vips"]}
     assert collections(mongodb) == ["targets_demo_3", "targets_demo_4"]
-    one(mongodb, BACK)
+    one(mongodb, ROLLBACK)
     assert targets(mongodb) == {"bob": ["vips"]}
     customers(mongodb, cyd={"tier": "vip"})
     one(mongodb)
@@ -203,7 +203,7 @@ def test_parts_of_any_size_make_the_same_generation(mongodb: Db, size: int) -> N
     crowd(mongodb, 23)
     many = listed(mongodb, "many", *(f"u{n:05}" for n in range(0, 60, 4)), "aaa", "zzz", "ü")
     publish(mongodb, rule("vips", tier="vip"), rule("young", age=20), many)
-    one(mongodb, part=size)
+    one(mongodb, part_size=size)
     expected: dict[str, list[str]] = {user: ["many"] for user in ("aaa", "zzz", "ü")}
     for n in range(60):
         groups = [("many", n % 4 == 0), ("vips", n % 2 == 0 and n < 23), ("young", n % 3 == 0 and n < 23)]
@@ -211,7 +211,7 @@ def test_parts_of_any_size_make_the_same_generation(mongodb: Db, size: int) -> N
         if names:
             expected[f"u{n:05}"] = names
     assert targets(mongodb) == expected
-    one(mongodb, "young", part=size)
+    one(mongodb, "young", part_size=size)
     assert targets(mongodb) == expected
 
 
@@ -241,7 +241,7 @@ def test_no_customer_comes_to_python(mongodb: Db) -> None:
     publish(mongodb, rule("vips", tier="vip"), rule("young", age={"lt": 30}))
     replies = Replies()
     with MongoClient[dict[str, Any]](*_address(mongodb), event_listeners=[replies], tz_aware=True) as client:
-        one(client[mongodb.name], part=50)
+        one(client[mongodb.name], part_size=50)
     customers_seen = [row for name, row in replies.rows if name in ("customers", "targets_demo_1")]
     assert [row for row in customers_seen if set(row) != {"_id"} and set(row) != {"n", "_id"}] == []
     assert 0 < len(customers_seen) <= 8

@@ -24,7 +24,7 @@ from engager.send_rate_limiter import MongoSendRateLimiter
 from opportune.system.subprocesses import Subprocesses
 from preferences.known import KnownOptOuts, site_name
 from refresher.plan import ALL
-from refresher.refresh import End, Way, refresh
+from refresher.refresh import End, RefreshOptions, refresh
 from shared import mongodb
 from shared.contracts import Conversion
 from shared.errors import Unavailable
@@ -123,7 +123,7 @@ def test_a_refresh_is_taken_over_and_ends(of: Callable[[str], Db], everything: D
     publish(everything, rule("vips", tier="vip"), listed(everything, "few", "zoe"))
     database = of(REFRESHER)
     for _ in range(3):
-        hurried = Way("hurried", lambda: NOW, may_go_on=lambda: False, part=10)
+        hurried = RefreshOptions("hurried", lambda: NOW, has_time=lambda: False, part_size=10)
         ends = [refresh(database, "demo", [ALL], hurried).end]
         while ends[-1] is End.NO_TIME:
             ends.append(refresh(database, "demo", [], hurried).end)
