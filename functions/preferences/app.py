@@ -1,4 +1,4 @@
-"""The pages of Preferences on Lambda: the only module of it with effects at import."""
+"""Preferences on Lambda. Only this module of it has effects at import."""
 
 import os
 

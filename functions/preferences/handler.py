@@ -1,20 +1,19 @@
-"""The pages where customers unsubscribe: GET shows one, only POST changes anything.
+"""The pages where customers unsubscribe. GET shows a page; only POST changes anything.
 
-Scanners and previews open every link of an e-mail, so a GET must do nothing. A mail program's own button sends
-``List-Unsubscribe=One-Click`` by POST, without a cookie and without following redirects (RFC 8058); the page's button
-posts to the same address. What is in a body makes no difference.
+Scanners and previews open every link in an e-mail, so a GET must have no effect. The button of a mail program posts
+``List-Unsubscribe=One-Click``, without cookies and without following redirects (RFC 8058). The page's button posts to
+the same address. The body makes no difference.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from aws_lambda_powertools.metrics import MetricUnit
 
 from preferences import pages
 from preferences.pages import Page
+from preferences.ports import Deps
 from shared.errors import Unavailable
-from shared.observability import Observability
 from shared.signing import Subscription, read_token
 
 PREFIX = "/unsubscribe/"
@@ -33,22 +32,6 @@ HEADERS = {
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 
-class OptOuts(Protocol):
-    """What customers do not want; see `shared.optouts`. Adding twice changes nothing. Raises `Unavailable`."""
-
-    def add(self, site: str, user: str, channel: str, reason: str) -> object: ...
-
-
-@dataclass(frozen=True)
-class Deps:
-    """What the handler works with. ``secret``: what tokens are signed with; ``name``: of a site by its id, or empty."""
-
-    opt_outs: OptOuts
-    name: Callable[[str], str]
-    secret: str
-    observability: Observability
-
-
 def create_handler(deps: Deps) -> Handler:
     """Return the handler bound to *deps*."""
     logger, metrics = deps.observability.logger, deps.observability.metrics
@@ -59,7 +42,7 @@ def create_handler(deps: Deps) -> Handler:
         method: str = event["requestContext"]["http"]["method"]
         path: str = event.get("rawPath") or ""
         token = path.removeprefix(PREFIX) if path.startswith(PREFIX) else ""
-        page = _answer(method, read_token(deps.secret, token), deps)
+        page = _select_page(method, read_token(deps.secret, token), deps)
         metrics.add_metric(name="Requests", unit=MetricUnit.Count, value=1)
         return _encode(page, with_body=method != "HEAD")
 
@@ -67,13 +50,13 @@ def create_handler(deps: Deps) -> Handler:
     return bound
 
 
-def _answer(method: str, subscription: Subscription | None, deps: Deps) -> Page:
+def _select_page(method: str, subscription: Subscription | None, deps: Deps) -> Page:
     if method not in ("GET", "HEAD", "POST"):
         return pages.not_allowed()
     if subscription is None:
         return pages.not_found()
     if method != "POST":
-        return pages.ask(subscription.channel, deps.name(subscription.site))
+        return pages.ask(subscription.channel, deps.site_name(subscription.site))
     try:
         deps.opt_outs.add(subscription.site, subscription.user, subscription.channel, REASON)
     except Unavailable as error:
@@ -82,7 +65,7 @@ def _answer(method: str, subscription: Subscription | None, deps: Deps) -> Page:
         )
         return pages.unavailable(subscription.channel)
     deps.observability.metrics.add_metric(name="Unsubscribes", unit=MetricUnit.Count, value=1)
-    return pages.done(subscription.channel, deps.name(subscription.site))
+    return pages.done(subscription.channel, deps.site_name(subscription.site))
 
 
 def _encode(page: Page, *, with_body: bool) -> dict[str, Any]:

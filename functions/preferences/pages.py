@@ -1,4 +1,4 @@
-"""The pages that a customer sees: small, whole in one answer, without scripts, cookies or a word about who he is."""
+"""The pages that customers see: one small response each, without scripts, cookies or personal data."""
 
 import html
 from typing import NamedTuple
@@ -43,25 +43,25 @@ _FORM = '\n<form method="post"><button type="submit">Unsubscribe</button></form>
 
 
 class Page(NamedTuple):
-    """An answer: status and HTML."""
+    """An HTTP status and HTML."""
 
     status: int
     html: str
 
 
 def ask(channel: str, site: str) -> Page:
-    """Return the page that asks whether to end the messages of *channel* from *site*: its name, or empty."""
-    return Page(200, _PAGE.format(title="Do you want to unsubscribe?", text=_end(channel, site), form=_FORM))
+    """Return the page that asks whether to unsubscribe from *channel* of *site* (a name, or empty)."""
+    return Page(200, _PAGE.format(title="Do you want to unsubscribe?", text=_describe_end(channel, site), form=_FORM))
 
 
 def done(channel: str, site: str) -> Page:
-    """Return the page that says that they have ended, and offers nothing else."""
-    return Page(200, _PAGE.format(title="You are unsubscribed", text=_end(channel, site), form=""))
+    """Return the page that confirms the unsubscription."""
+    return Page(200, _PAGE.format(title="You are unsubscribed", text=_describe_end(channel, site), form=""))
 
 
 def not_found() -> Page:
-    """Return the page for every address that leads nowhere; it does not say why."""
-    text = "It may have been cut off on its way. Please open it again from the message."
+    """Return the page for every invalid address. It does not reveal the reason."""
+    text = "It may be incomplete. Please open it again from the message."
     return Page(404, _PAGE.format(title="This link does not work", text=text, form=""))
 
 
@@ -71,14 +71,14 @@ def not_allowed() -> Page:
 
 
 def unavailable(channel: str) -> Page:
-    """Return the page for a moment in which nothing can be stored; its button tries again."""
-    text = f"Something went wrong, and you may still get {_messages(channel)}. Please try again in a moment."
+    """Return the page for a temporary failure. Its button retries."""
+    text = f"Something went wrong, and you may still get {_name_messages(channel)}. Please try again in a moment."
     return Page(503, _PAGE.format(title="That did not work yet", text=text, form=_FORM))
 
 
-def _end(channel: str, site: str) -> str:
-    return f"You will get no more {_messages(channel)} from {html.escape(site) or 'us'}."
+def _describe_end(channel: str, site: str) -> str:
+    return f"You will get no more {_name_messages(channel)} from {html.escape(site) or 'us'}."
 
 
-def _messages(channel: str) -> str:
+def _name_messages(channel: str) -> str:
     return CHANNELS.get(channel, "messages")

@@ -1,4 +1,4 @@
-"""Unsubscribing for good: from the page to the database, and from there to the Engager's gate."""
+"""Unsubscribing, from the page to the database and to the Engager's gate."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ SECRET = "a secret of thirty-two letters.."
 
 
 def settings(mongodb_url: str, database: str) -> Settings:
-    """Return the function's settings, as it reads them at start."""
+    """Return the function's settings from an environment."""
     env = {
         "OPPORTUNE_MONGODB_URL": mongodb_url,
         "OPPORTUNE_MONGODB_DATABASE": database,
@@ -25,13 +25,13 @@ def settings(mongodb_url: str, database: str) -> Settings:
 
 
 def visit(given: Settings, method: str, channel: str = "email") -> dict[str, Any]:
-    """Open, or post to, the link that an e-mail to ada carries."""
+    """Request Ada's unsubscribe link with *method*."""
     path = f"/unsubscribe/{unsubscribe_token(SECRET, 'shop', 'ada', channel)}"
     return create_handler(build(given))(http_event(method, path, b"List-Unsubscribe=One-Click"), Context())
 
 
 def test_a_post_is_remembered_and_a_get_is_not(mongodb: Database[dict[str, Any]], mongodb_url: str) -> None:
-    """After the POST the user is opted out of this channel of this site, and of nothing else."""
+    """After the POST, the user is opted out of this channel of this site only."""
     given = settings(mongodb_url, mongodb.name)
     stored = OptOuts(mongodb.optouts)
     assert "no more e-mails from us." in visit(given, "GET")["body"]
@@ -47,7 +47,7 @@ def test_a_post_is_remembered_and_a_get_is_not(mongodb: Database[dict[str, Any]]
 
 
 def test_channels_add_up_and_repeats_change_nothing(mongodb: Database[dict[str, Any]], mongodb_url: str) -> None:
-    """There is one row per user, with every channel that he has left."""
+    """There is one row per user, with all channels."""
     given = settings(mongodb_url, mongodb.name)
     for channel in ("email", "email", "sms"):
         assert visit(given, "POST", channel)["statusCode"] == 200
@@ -61,7 +61,7 @@ def test_channels_add_up_and_repeats_change_nothing(mongodb: Database[dict[str, 
 
 
 def test_an_old_link_does_not_bring_back_a_forgotten_name(mongodb: Database[dict[str, Any]], mongodb_url: str) -> None:
-    """The page says done, as it is: nothing is sent to him; and nothing of him is written."""
+    """The page confirms, because the user gets no messages anyway. Nothing is written."""
     mongodb.forgotten.insert_one({"_id": pseudonym(SECRET, "shop", "ada")})
     assert visit(settings(mongodb_url, mongodb.name), "POST")["statusCode"] == 200
     assert list(mongodb.optouts.find()) == []

@@ -1,4 +1,4 @@
-"""Refreshes that die, overlap, are overtaken or awake too late: readers see one whole generation or another."""
+"""Refreshes that die, overlap, lose their lease or wake up late: readers always see one complete generation."""
 
 import threading
 from itertools import count
@@ -33,7 +33,7 @@ PART = 10
 
 
 def swap(database: Db, parity: int) -> dict[str, list[str]]:
-    """Make every second customer a VIP, beginning with *parity*; return what the targets are then."""
+    """Make every second customer a VIP, starting at *parity*, and return the expected targets."""
     for value in (0, 1):
         users = [f"demo:u{n:05}" for n in range(PEOPLE) if n % 2 == value]
         tier = "vip" if value == parity else "free"
@@ -53,7 +53,7 @@ def _site(mongodb: Db) -> Db:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_refresh_may_die_at_any_write_and_so_may_the_next_one(site: Db, after: bool) -> None:
-    """Before or after each write in turn, and who takes over dies too: then a third one finishes what is left."""
+    """It dies before or after each write in turn, and so does the next owner. The third one finishes the work."""
     old = swap(site, 0)
     one(site)
     deaths = 0
@@ -91,7 +91,7 @@ def _options(owner: str, **options: Any) -> RefreshOptions:
 
 
 def test_many_at_once_leave_one_whole_generation(site: Db) -> None:
-    """One does the work, the others leave what they want to it; nothing that was wanted is left."""
+    """One refresh does the work of all; no request remains."""
     expected = swap(site, 0)
     start = threading.Barrier(6)
     ends: list[End | str] = []
@@ -115,21 +115,21 @@ def test_many_at_once_leave_one_whole_generation(site: Db) -> None:
 
 
 class Pause:
-    """Does something between the first part and the second, as if the function had been frozen there."""
+    """Runs *meanwhile* between the first and the second part, as if the function had been paused there."""
 
     def __init__(self, meanwhile: Any) -> None:
         self._meanwhile = meanwhile
         self.results: list[Any] = []
 
     def __call__(self) -> bool:
-        """Let the refresh go on, after what happened meanwhile."""
+        """Run it once, and let the refresh continue."""
         if not self.results:
             self.results.append(self._meanwhile())
         return True
 
 
-def test_who_awakes_too_late_changes_nothing(site: Db) -> None:
-    """The other one has finished; the sleeper's next part goes to where nobody reads, and then it is told."""
+def test_a_refresh_that_wakes_up_too_late_changes_nothing(site: Db) -> None:
+    """The other refresh has finished. The paused one writes where no reader looks, then loses its lease."""
     expected = swap(site, 0)
 
     def overtake() -> Any:
@@ -144,13 +144,11 @@ def test_who_awakes_too_late_changes_nothing(site: Db) -> None:
     assert (control(site)["generation"], targets(site)) == (made.generation, expected)
     one(site)
     one(site)
-    assert collections(site) == [f"targets_demo_{made.generation + n}" for n in (1, 2)], (
-        "what it wrote too late is gone"
-    )
+    assert collections(site) == [f"targets_demo_{made.generation + n}" for n in (1, 2)], "the late writes are gone"
 
 
-def test_who_awakes_while_another_is_in_the_middle_of_it(site: Db) -> None:
-    """The collection was renamed: the sleeper writes to its old name, and who goes on does not see that."""
+def test_a_refresh_that_wakes_up_during_another_one_changes_nothing(site: Db) -> None:
+    """The collection was renamed. The paused refresh writes to the old name, which the other one ignores."""
     expected = swap(site, 0)
 
     def begin_to_take_over() -> Any:
@@ -166,8 +164,8 @@ def test_who_awakes_while_another_is_in_the_middle_of_it(site: Db) -> None:
     assert targets(site) == expected
 
 
-def test_what_is_wished_meanwhile_is_done_afterwards(site: Db) -> None:
-    """A publish in the middle of a refresh finds the lock taken, and leaves; its owner sees to it."""
+def test_a_request_during_a_refresh_is_done_afterwards(site: Db) -> None:
+    """A publish during a refresh cannot acquire the lease. The lease's owner does its work."""
     expected = swap(site, 0)
 
     def publish_meanwhile() -> End:
@@ -182,8 +180,8 @@ def test_what_is_wished_meanwhile_is_done_afterwards(site: Db) -> None:
     assert targets(site) == {**vips, "new": ["few"]}
 
 
-def test_a_refresh_that_lies_for_too_long_is_begun_anew(site: Db) -> None:
-    """What was found yesterday is not mixed with today's."""
+def test_a_refresh_that_was_abandoned_long_ago_starts_anew(site: Db) -> None:
+    """Yesterday's users are not mixed with today's."""
     swap(site, 0)
     refresh(site, "demo", [ALL], _options("yesterday", has_time=lambda: False))
     expected = swap(site, 1)
@@ -192,8 +190,8 @@ def test_a_refresh_that_lies_for_too_long_is_begun_anew(site: Db) -> None:
     assert collections(site) == [f"targets_demo_{made.generation}"]
 
 
-def test_who_is_at_it_and_how_far(site: Db) -> None:
-    """For people: the owner, users passed, and about how many there are."""
+def test_the_owner_and_the_progress_are_stored(site: Db) -> None:
+    """The owner, the users done and their approximate total are stored."""
     assert lease.read_running(site, "demo") is None
     refresh(site, "demo", [ALL], _options("somebody", has_time=lambda: False))
     found = lease.read_running(site, "demo")
@@ -204,12 +202,12 @@ def test_who_is_at_it_and_how_far(site: Db) -> None:
     assert lease.read_running(site, "demo") is None
 
 
-def test_what_a_sleeper_writes_is_not_taken_for_what_was_renamed(site: Db) -> None:
-    """B renames A's collection and dies before it notes that; A makes one of the old name; C takes the right one."""
+def test_a_late_write_under_the_old_name_is_ignored(site: Db) -> None:
+    """B renames A's collection and dies before recording that. A creates the old name again. C uses the right one."""
     expected = swap(site, 0)
     refresh(site, "demo", [ALL], _options("A", has_time=lambda: False))
     with pytest.raises(Killed):
-        refresh(_dying(site, 3, after=True), "demo", [], _options("B"))  # the wish, the lock, the new name
+        refresh(_dying(site, 3, after=True), "demo", [], _options("B"))  # the request, the lease, the new name
     assert (collections(site), control(site)["refresh"]["tokens"]) == (["targets_demo_2"], [1, 2])
     site["targets_demo_1"].insert_one({"_id": "ghost", "groups": ["vips"]})
     expire(site)
@@ -218,8 +216,8 @@ def test_what_a_sleeper_writes_is_not_taken_for_what_was_renamed(site: Db) -> No
     assert collections(site) == ["targets_demo_3"]
 
 
-def test_what_is_wished_of_what_was_left_behind_is_not_lost(site: Db) -> None:
-    """What was begun is finished as it was planned, and what has changed since comes next."""
+def test_a_request_during_an_abandoned_refresh_is_not_lost(site: Db) -> None:
+    """The abandoned refresh is finished as planned, and changes since then follow in the next one."""
     swap(site, 0)
     refresh(site, "demo", [ALL], _options("first", has_time=lambda: False))
     publish(site, rule("vips", tier="vip"), listed(site, "few", "new"), version=2)

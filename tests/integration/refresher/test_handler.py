@@ -1,4 +1,4 @@
-"""The Refresher's handler on a real MongoDB: one site or all, and what is left when time runs out."""
+"""The Refresher's handler with a real MongoDB: one site or all, and continuing when time runs out."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ ARN = "arn:aws:lambda:eu-central-1:123456789012:function:refresher:live"
 
 @dataclass
 class Context:
-    """What Lambda passes besides the payload. ``parts``: how many times there is still time for another part."""
+    """Lambda's context. ``parts``: for how many more parts there is time."""
 
     parts: int = 10**9
     function_name: str = "refresher"
@@ -25,13 +25,13 @@ class Context:
     aws_request_id: str = "r1"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return less and less."""
+        """Return enough time until ``parts`` is used up."""
         self.parts -= 1
         return MIN_TIME_LEFT_MS + 1 if self.parts >= 0 else MIN_TIME_LEFT_MS
 
 
 class Refresher:
-    """The handler, and what it hands over."""
+    """The handler and the invocations that it starts."""
 
     def __init__(self, database: Db) -> None:
         self.handed: list[tuple[str, dict[str, Any]]] = []
@@ -40,7 +40,7 @@ class Refresher:
         )
 
     def call(self, event: dict[str, Any], *, parts: int = 10**9) -> Any:
-        """Invoke it; *parts*: how many it has time for, after the first."""
+        """Invoke the handler. *parts*: how many parts it has time for, after the first."""
         return self._handler(event, Context(parts))
 
 
@@ -50,7 +50,7 @@ def _refresher(mongodb: Db) -> Refresher:
 
 
 def test_one_site_or_all(mongodb: Db, refresher: Refresher) -> None:
-    """A named site alone; without a name, as on the daily schedule, every published one."""
+    """With a site, only that one; without, as on the daily schedule, every published site."""
     customers(mongodb, ada={"tier": "vip"})
     customers(mongodb, "other", bob={"tier": "vip"})
     publish(mongodb, rule("vips", tier="vip"))
@@ -67,7 +67,7 @@ def test_one_site_or_all(mongodb: Db, refresher: Refresher) -> None:
 
 
 def test_one_broken_site_does_not_stop_the_others(mongodb: Db, refresher: Refresher) -> None:
-    """The others are refreshed, and the invocation fails all the same, so that somebody looks."""
+    """The others are refreshed, and the invocation still fails, so an alarm is raised."""
     customers(mongodb, "other", bob={"tier": "vip"})
     publish(mongodb, rule("vips", tier={"nosuch": 1}))
     publish(mongodb, rule("vips", tier="vip"), site="other")
@@ -77,7 +77,7 @@ def test_one_broken_site_does_not_stop_the_others(mongodb: Db, refresher: Refres
 
 
 def test_what_there_is_no_time_for_is_handed_over(mongodb: Db, refresher: Refresher) -> None:
-    """Each invocation does some parts and calls itself for the rest; readers see the old generation until the end."""
+    """Each invocation writes some parts and invokes itself again. Readers see the old generation until the end."""
     crowd(mongodb, 100)
     crowd(mongodb, 30, site="other")
     for site in ("demo", "other"):
@@ -98,7 +98,7 @@ def test_what_there_is_no_time_for_is_handed_over(mongodb: Db, refresher: Refres
 
 
 def test_what_nobody_went_on_with_is_the_next_schedules(mongodb: Db, refresher: Refresher) -> None:
-    """A call to itself that got lost costs a day at most: the next run finds what is left, and finishes it."""
+    """If an invocation is lost, the next scheduled one finishes the work."""
     crowd(mongodb, 100)
     publish(mongodb, rule("vips", tier="vip"))
     refresher.call({}, parts=2)

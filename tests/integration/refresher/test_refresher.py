@@ -1,4 +1,4 @@
-"""Refreshing targets in a real MongoDB: groups to generations, the switch, the part that changed, the way back."""
+"""Refresh targets in a real MongoDB: full and partial refreshes, the switch of generations, and rollbacks."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ DAY = 86_400_000
 
 
 def test_rules_and_lists_become_targets(mongodb: Db) -> None:
-    """Each user has one row with all groups that he was found in; strangers and other sites have none."""
+    """Each user has one row with all groups they were found in. Other users and sites have none."""
     customers(mongodb, ada={"tier": "vip"}, bob={"tier": "free"}, cyd={"tier": "vip", "age": 20}, dan={})
     customers(mongodb, "other", eve={"tier": "vip"})
     customers(mongodb, "demo2", fay={"tier": "vip"})
@@ -57,14 +57,14 @@ def test_rules_and_lists_become_targets(mongodb: Db) -> None:
 
 
 def test_a_site_without_groups_gets_an_empty_generation(mongodb: Db) -> None:
-    """There is something to point to, and nothing in it."""
+    """The generation exists and is empty."""
     publish(mongodb)
     assert one(mongodb) == (1, 0, (), ())
     assert collections(mongodb) == ["targets_demo_1"]
 
 
 def test_relative_dates_count_from_now(mongodb: Db) -> None:
-    """The same rule finds other users a month later."""
+    """A month later, the same rule finds other users."""
     customers(mongodb, ada={})
     mongodb.customers.update_one({}, [{"$set": {"attributes.last_login": {"$toDate": NOW - 10 * DAY}}}])
     publish(mongodb, rule("recent", last_login={"gte": "-30d"}))
@@ -73,7 +73,7 @@ def test_relative_dates_count_from_now(mongodb: Db) -> None:
 
 
 def test_the_generation_before_stays_and_older_ones_go(mongodb: Db) -> None:
-    """A reader with the last pointer still finds its list; nothing older is left, of this site only."""
+    """The previous generation remains for readers of the old pointer. Older ones of this site are dropped."""
     mongodb["targets_demo_extra_1"].insert_one({"_id": "x"})
     mongodb["targets_demo2_1"].insert_one({"_id": "x"})
     publish(mongodb, rule("vips", tier="vip"))
@@ -87,7 +87,7 @@ def test_the_generation_before_stays_and_older_ones_go(mongodb: Db) -> None:
 
 
 def test_a_broken_rule_changes_nothing(mongodb: Db) -> None:
-    """The generation in use stays, no half-filled collection is left, and the next refresh is not kept from it."""
+    """The generation in use stays, no partial collection remains, and the next refresh can run."""
     customers(mongodb, ada={"tier": "vip"})
     publish(mongodb, rule("vips", tier="vip"))
     one(mongodb)
@@ -101,13 +101,13 @@ def test_a_broken_rule_changes_nothing(mongodb: Db) -> None:
 
 
 def test_a_site_that_was_never_published_is_refused(mongodb: Db) -> None:
-    """Nothing was published, so there is nothing to make targets for."""
+    """Without a ruleset there are no target groups."""
     with pytest.raises(InvalidRequest, match="nothing was ever published"):
         run(mongodb)
 
 
 def test_what_is_not_ours_is_not_mixed_in(mongodb: Db) -> None:
-    """A collection of the next number, whoever left it, is emptied first."""
+    """An existing collection with the next number is emptied first."""
     mongodb["targets_demo_1"].insert_one({"_id": "ghost", "groups": ["vips"]})
     customers(mongodb, ada={"tier": "vip"})
     publish(mongodb, rule("vips", tier="vip"))
@@ -116,7 +116,7 @@ def test_what_is_not_ours_is_not_mixed_in(mongodb: Db) -> None:
 
 
 def test_only_what_has_changed_is_looked_for_again(mongodb: Db) -> None:
-    """Another rule, another list, a new group: the rest is taken over as it was, though customers have changed."""
+    """Changed rules, changed lists and new groups are found anew. Others are copied, even if customers changed."""
     customers(mongodb, ada={"tier": "vip", "age": 20}, bob={"tier": "free", "age": 50})
     publish(mongodb, rule("vips", tier="vip"), rule("young", age={"lt": 30}), listed(mongodb, "few", "zoe"))
     one(mongodb)
@@ -131,7 +131,7 @@ def test_only_what_has_changed_is_looked_for_again(mongodb: Db) -> None:
 
 
 def test_a_campaign_or_a_combination_needs_no_refresh(mongodb: Db) -> None:
-    """Who was found in which rule and list stays as it is; what campaigns make of it is theirs."""
+    """Rules and lists did not change, and campaigns and combinations are evaluated at run time."""
     customers(mongodb, ada={"tier": "vip"})
     publish(mongodb, rule("vips", tier="vip"), listed(mongodb, "few", "bob"), campaigns={"a": ["vips"]})
     one(mongodb)
@@ -141,7 +141,7 @@ def test_a_campaign_or_a_combination_needs_no_refresh(mongodb: Db) -> None:
 
 
 def test_a_group_that_is_gone_is_forgotten_with_the_next_generation(mongodb: Db) -> None:
-    """A rule that comes back under its old name is looked for again."""
+    """A rule that returns under its old name is found anew."""
     customers(mongodb, ada={"tier": "vip"}, bob={"age": 20})
     vips, young = rule("vips", tier="vip"), rule("young", age={"lt": 30})
     publish(mongodb, vips, young)
@@ -155,7 +155,7 @@ def test_a_group_that_is_gone_is_forgotten_with_the_next_generation(mongodb: Db)
 
 
 def test_the_way_back_is_a_generation_of_its_own(mongodb: Db) -> None:
-    """The old content under a new number; going back twice is going forth; the next refresh makes all new."""
+    """A rollback gives the old content a new number. A second one undoes it, and the next refresh starts fresh."""
     publish(mongodb, rule("vips", tier="vip"))
     assert run(mongodb, ROLLBACK).generations == [], "there is no generation before"
     customers(mongodb, ada={"tier": "vip"})
@@ -186,7 +186,7 @@ def test_the_way_back_is_a_generation_of_its_own(mongodb: Db) -> None:
     ids=lambda value: repr(value.made) if isinstance(value, TargetGroup) else "",
 )
 def test_groups_made_of_others(mongodb: Db, group: TargetGroup, expected: set[str]) -> None:
-    """Unions, intersections, exclusions, and one within another."""
+    """Unions, intersections, exclusions and nested groups work."""
     users = ["a", "b", "c", "ab", "ac", "bc", "abc", "-"]
     customers(mongodb, **{user: dict.fromkeys(user.replace("-", ""), 1) for user in users})
     inner = made("inner", all_of=["a"])
@@ -199,7 +199,7 @@ def test_groups_made_of_others(mongodb: Db, group: TargetGroup, expected: set[st
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 def test_parts_of_any_size_make_the_same_generation(mongodb: Db, size: int) -> None:
-    """Customers, members of lists who are none, and what is taken over: nobody is lost at a seam, or comes twice."""
+    """Customers, list members and copied rows: no user is lost or duplicated where parts meet."""
     crowd(mongodb, 23)
     many = listed(mongodb, "many", *(f"u{n:05}" for n in range(0, 60, 4)), "aaa", "zzz", "ü")
     publish(mongodb, rule("vips", tier="vip"), rule("young", age=20), many)
@@ -216,27 +216,27 @@ def test_parts_of_any_size_make_the_same_generation(mongodb: Db, size: int) -> N
 
 
 class Replies(monitoring.CommandListener):
-    """Keeps the rows that come back from MongoDB, with the collection they are of."""
+    """Records the rows that MongoDB returns, with their collection."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, dict[str, Any]]] = []
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        """Nothing comes back yet."""
+        """Ignore the start of a command."""
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        """Keep what came."""
+        """Record the returned rows."""
         cursor = event.reply.get("cursor", {})
         name = cursor.get("ns", "").partition(".")[2]
         for row in [*cursor.get("firstBatch", []), *cursor.get("nextBatch", [])]:
             self.rows.append((name, row if isinstance(row, dict) else decode(row.raw)))
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        """Nothing came."""
+        """Ignore a failed command."""
 
 
 def test_no_customer_comes_to_python(mongodb: Db) -> None:
-    """Of two hundred customers, all that comes back is the id at which each part ends."""
+    """For 200 customers, MongoDB returns only the id at which each part ends."""
     crowd(mongodb, 200)
     publish(mongodb, rule("vips", tier="vip"), rule("young", age={"lt": 30}))
     replies = Replies()

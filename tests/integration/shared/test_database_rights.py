@@ -22,7 +22,7 @@ from engager.ledger.ledger import MongoLedger
 from engager.mail_events import MailEventRecorder
 from engager.send_rate_limiter import MongoSendRateLimiter
 from opportune.system.subprocesses import Subprocesses
-from preferences.known import KnownOptOuts, site_name
+from preferences.storage import OptOutsUnlessForgotten, read_site_name
 from refresher.plan import ALL
 from refresher.refresh import End, RefreshOptions, refresh
 from shared import mongodb
@@ -138,11 +138,11 @@ def test_preferences_writes_opt_outs_of_those_who_are_not_forgotten(of: Callable
     publish(everything, rule("vips", tier="vip"))
     everything.rulesets.update_one({}, {"$set": {"ruleset.name": "Casino"}})
     database = of(PREFERENCES)
-    opt_outs = KnownOptOuts(OptOuts(database.optouts), database.forgotten, SECRET)
+    opt_outs = OptOutsUnlessForgotten(OptOuts(database.optouts), database.forgotten, SECRET)
     forget(everything, SECRET, "demo", "eve")
     for user in ("anna", "anna", "eve"):
         opt_outs.add("demo", user, "email", "link")
-    assert site_name(database, "demo") == "Casino"
+    assert read_site_name(database, "demo") == "Casino"
     assert [row["_id"] for row in everything.optouts.find()] == ["demo:anna"]
 
 

@@ -1,4 +1,4 @@
-"""The pages where customers unsubscribe: GET asks, POST acts, and nothing tells who he is."""
+"""The unsubscribe pages: GET asks, POST unsubscribes, and nothing identifies the customer."""
 
 import base64
 import json
@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from preferences.handler import Deps, create_handler
+from preferences.handler import create_handler
+from preferences.ports import Deps
 from shared.errors import Unavailable
 from shared.observability import observe
 from shared.signing import unsubscribe_token
@@ -21,13 +22,13 @@ USER = "ada-lovelace-1815"
 
 @dataclass
 class FakeOptOuts:
-    """Opt-outs in memory, which can be away."""
+    """Opt-outs in memory. ``away``: adding one fails."""
 
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)
     away: bool = False
 
     def add(self, site: str, user: str, channel: str, reason: str) -> None:
-        """Keep an opt-out."""
+        """Store an opt-out."""
         if self.away:
             raise Unavailable("MongoDB: down", code="database_unavailable")
         self.rows.append((site, user, channel, reason))
@@ -53,12 +54,12 @@ def _visit(opt_outs: FakeOptOuts) -> Visit:
 
 
 def link(channel: str = "email", site: str = "shop") -> str:
-    """Return the path of the link that an e-mail carries."""
+    """Return the path of an unsubscribe link."""
     return f"/unsubscribe/{unsubscribe_token(SECRET, site, USER, channel)}"
 
 
 def test_a_get_asks_and_changes_nothing(visit: Visit, opt_outs: FakeOptOuts) -> None:
-    """Scanners that open every link unsubscribe nobody; the page has one form that posts to its own address."""
+    """Scanners that open every link have no effect. The page has one form, which posts to its own address."""
     answer = visit("GET", link())
     assert answer["statusCode"] == 200
     assert answer["body"].count("<form") == 1
@@ -69,7 +70,7 @@ def test_a_get_asks_and_changes_nothing(visit: Visit, opt_outs: FakeOptOuts) -> 
 
 @pytest.mark.parametrize("body", [b"", b"List-Unsubscribe=One-Click", b"\xff\xfe", b"anything=else"])
 def test_a_post_unsubscribes_whatever_is_in_it(visit: Visit, opt_outs: FakeOptOuts, body: bytes) -> None:
-    """The page's button and a mail program's own both post; the answer is 200, without a redirect or a form."""
+    """The page's button and the button of a mail program both post. The response is 200, without redirect or form."""
     answer = visit("POST", link(), body)
     assert answer["statusCode"] == 200
     assert "You are unsubscribed" in answer["body"]
@@ -78,13 +79,13 @@ def test_a_post_unsubscribes_whatever_is_in_it(visit: Visit, opt_outs: FakeOptOu
 
 
 def test_a_repeated_post_answers_the_same(visit: Visit) -> None:
-    """Whoever presses twice reads the same page again."""
+    """A second click shows the same page."""
     assert visit("POST", link()) == visit("POST", link())
 
 
 @pytest.mark.parametrize(("channel", "word"), [("sms", "text messages"), ("push", "notifications"), ("x", "messages")])
 def test_the_page_names_what_ends(visit: Visit, opt_outs: FakeOptOuts, channel: str, word: str) -> None:
-    """The channel, in people's words, and the site by its name; a site without one is "us". It alone ends."""
+    """It names the channel in plain words, and the site, or "us" without a name. Only that channel ends."""
     for method in ("GET", "POST"):
         assert f"no more {word} from Tom &amp; Jerry&#x27;s &lt;shop&gt;." in visit(method, link(channel))["body"]
     assert f"no more {word} from us." in visit("GET", link(channel, "other"))["body"]
@@ -93,7 +94,7 @@ def test_the_page_names_what_ends(visit: Visit, opt_outs: FakeOptOuts, channel: 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_bad_token_is_one_page_for_all_reasons(visit: Visit, opt_outs: FakeOptOuts, method: str) -> None:
-    """Unknown, cut, changed, foreign or absent: status, headers and body do not tell which."""
+    """Unknown, incomplete, changed, foreign or missing: status, headers and body are the same."""
     foreign = unsubscribe_token("x" * 32, "shop", USER, "email")
     paths = ["/", "/unsubscribe", "/unsubscribe/", f"{link()[:-1]}", f"{link()}x", f"/unsubscribe/{foreign}", "/admin"]
     paths += [f"{link()}/", "/unsubscribe/../x", "/unsubscribe/%00", f"/x{link()}"]
@@ -104,7 +105,7 @@ def test_a_bad_token_is_one_page_for_all_reasons(visit: Visit, opt_outs: FakeOpt
 
 
 def test_a_head_is_a_get_without_a_body(visit: Visit, opt_outs: FakeOptOuts) -> None:
-    """Status and headers are the same; nothing changes."""
+    """It has the same status and headers, and no effect."""
     for path in (link(), "/unsubscribe/none"):
         head, get = visit("HEAD", path), visit("GET", path)
         assert (head["statusCode"], head["headers"]) == (get["statusCode"], get["headers"])
@@ -114,14 +115,14 @@ def test_a_head_is_a_get_without_a_body(visit: Visit, opt_outs: FakeOptOuts) -> 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH"])
 def test_other_methods_are_refused(visit: Visit, opt_outs: FakeOptOuts, method: str) -> None:
-    """405 says which ones there are."""
+    """The response is 405 with the allowed methods."""
     answer = visit(method, link())
     assert (answer["statusCode"], answer["headers"]["Allow"]) == (405, "GET, HEAD, POST")
     assert opt_outs.rows == []
 
 
 def test_what_could_not_be_stored_is_not_called_done(visit: Visit, opt_outs: FakeOptOuts) -> None:
-    """With the database away the answer is 503, for mail programs too, and the page's button tries again."""
+    """Without the database the response is 503, and the page's button retries."""
     opt_outs.away = True
     answer = visit("POST", link(), b"List-Unsubscribe=One-Click")
     assert (answer["statusCode"], answer["headers"]["Retry-After"]) == (503, "5")
@@ -132,7 +133,7 @@ def test_what_could_not_be_stored_is_not_called_done(visit: Visit, opt_outs: Fak
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT"])
 @pytest.mark.parametrize("path", [link(), "/unsubscribe/none"])
 def test_every_answer_is_closed_to_everything(visit: Visit, method: str, path: str) -> None:
-    """Nothing is stored, loaded, framed, indexed or passed on; no cookie, no script, no address of another host."""
+    """The headers forbid caching, loading, framing, indexing and referrers. No cookie, script or other host is used."""
     answer = visit(method, path)
     headers = answer["headers"]
     assert headers["Cache-Control"] == "no-store"
@@ -149,7 +150,7 @@ def test_every_answer_is_closed_to_everything(visit: Visit, method: str, path: s
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_the_user_is_nowhere_in_answer_or_log(visit: Visit, method: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever looks over a shoulder, or into the logs, learns no user id and no token."""
+    """Neither the page nor the log contains a user id or a token."""
     path = link()
     answer = json.dumps(visit(method, path))
     logged = capsys.readouterr()
@@ -158,7 +159,7 @@ def test_the_user_is_nowhere_in_answer_or_log(visit: Visit, method: str, capsys:
 
 
 def test_the_page_suits_light_and_dark(visit: Visit) -> None:
-    """One page for both, wide and narrow."""
+    """The page adapts to the colour scheme and the width."""
     body = visit("GET", link())["body"]
     assert "prefers-color-scheme: dark" in body
     assert '<meta name="viewport"' in body

@@ -1,6 +1,6 @@
-"""What is known of whom a page is about.
+"""What Preferences reads and writes in MongoDB.
 
-Opt-outs are of everybody but the forgotten: nothing is sent to them, and their names must not be written again.
+No opt-out is stored for a forgotten user: they get no messages anyway, and their id must not be written again.
 """
 
 from contextlib import suppress
@@ -14,8 +14,8 @@ from shared.optouts import OptOuts
 from shared.signing import pseudonym
 
 
-class KnownOptOuts:
-    """`shared.optouts.OptOuts` that takes no one whose tombstone is in *forgotten*; raises `Unavailable`."""
+class OptOutsUnlessForgotten:
+    """Adds opt-outs, except for users with a tombstone in *forgotten*. Raises `Unavailable`."""
 
     def __init__(self, opt_outs: OptOuts, forgotten: Collection[Document], secret: str) -> None:
         self._opt_outs = opt_outs
@@ -23,15 +23,15 @@ class KnownOptOuts:
         self._secret = secret
 
     def add(self, site: str, user: str, channel: str, reason: str) -> None:
-        """Opt *user* out of *channel*, unless he is forgotten."""
+        """Opt *user* out of *channel*, unless the user is forgotten."""
         with translate_errors():
             tombstone = self._forgotten.find_one({"_id": pseudonym(self._secret, site, user)}, {"_id": 1})
         if tombstone is None:
             self._opt_outs.add(site, user, channel, reason)
 
 
-def site_name(database: Database[Document], site: str) -> str:
-    """Return the name of *site* as it is live, empty where nobody can say: a page must do without it then."""
+def read_site_name(database: Database[Document], site: str) -> str:
+    """Return the name of *site* in its live ruleset; empty if it cannot be read, since the page works without it."""
     with suppress(Unavailable), translate_errors():
         control = database.control.find_one({"_id": site}, {"ruleset": 1}) or {}
         version = f"{site}:{control.get('ruleset')}"
