@@ -23,16 +23,18 @@ app = typer.Typer()
 
 Refresh = Annotated[
     bool,
-    typer.Option("--refresh/--no-refresh", help="Refresh the targets of what has changed; else the daily one does."),
+    typer.Option("--refresh/--no-refresh", help="Refresh changed target groups now, or with the daily refresh."),
 ]
 
 
 @command(app, "init")
 def init(
-    folder: Annotated[Path, typer.Argument(help="A folder that is new or empty; its name becomes the site's id.")],
-    gaming: Annotated[bool, typer.Option("--gaming/--shop", help="For a gaming site, or for a shop.")] = False,
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder. Its name becomes the site's id.")],
+    gaming: Annotated[
+        bool, typer.Option("--gaming/--shop", help="Definitions for a gaming site or for a shop.")
+    ] = False,
 ) -> None:
-    """Write a folder of definitions to begin with, commented: site, events, a target group, two campaigns.
+    """Write a commented folder to start from: a site, events, a target group and two campaigns.
 
     Example: opportune init --gaming my-games
     """
@@ -52,9 +54,9 @@ def check(
     path: Annotated[Path, typer.Argument(help="A folder of definitions, or one campaign file.")],
     as_json: Json = False,
 ) -> None:
-    """Check definitions; every problem is named by file, line, column and field.
+    """Check definitions. Each problem names file, line, column and field.
 
-    Exit code 1: there are errors. Warnings are about what can be published and is hardly meant.
+    Exit code 1: there are errors. Warnings do not stop a publish, but are probably mistakes.
 
     Example: opportune check campaigns/demo
     """
@@ -91,10 +93,11 @@ def check(
 @command(app, "schema")
 def schema(
     kind: Annotated[
-        Literal["campaign", "event", "group", "site"], typer.Argument(help="Which files it describes.")
+        Literal["campaign", "event", "group", "site"],
+        typer.Argument(help="The kind of file that the schema describes."),
     ] = "campaign",
 ) -> None:
-    """Print the JSON Schema of campaign, event, group or site files, so that an editor can complete and check them.
+    """Print a JSON Schema, so that your editor completes and checks the files.
 
     Example: opportune schema campaign > campaign.schema.json
     """
@@ -106,11 +109,11 @@ def schema(
 @command(app, "diff")
 def diff(
     folder: Annotated[Path, typer.Argument(help="A folder of definitions.")],
-    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 where anything would change.")] = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 if anything would change.")] = False,
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Say what publishing a folder would change, field by field, and whose progress it costs. Nothing is written.
+    """Show what publishing would change, field by field, and how many users would lose progress. Writes nothing.
 
     Example: opportune diff campaigns/demo
     """
@@ -139,7 +142,7 @@ def publish(
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Check definitions and make them live; then look for the users of the target groups that have changed.
+    """Check definitions and make them live, then refresh the target groups that changed.
 
     Example: opportune publish campaigns/demo
     """
@@ -154,11 +157,11 @@ def publish(
 @command(app, "versions")
 def versions(
     site: SiteArgument = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="How many are listed.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many to list.")] = 20,
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
-    """List the versions of a site's definitions that were live, the newest first.
+    """List the versions that were live, the newest first.
 
     Example: opportune versions shop
     """
@@ -183,13 +186,13 @@ def versions(
 def rollback(
     site: SiteArgument = None,
     version: Annotated[
-        int | None, typer.Argument(min=1, help="The version to bring back; default: what was live before.")
+        int | None, typer.Argument(min=1, help="The version to restore. Default: the one before.")
     ] = None,
     refresh: Refresh = True,
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Make an older version of the definitions live again, as a new version; write keys stay as they are.
+    """Make an older version live again, as a new version. Write keys stay as they are.
 
     Example: opportune rollback shop 12
     """
@@ -202,7 +205,7 @@ def rollback(
 
 
 def _finish(database: "Database[Any]", published: "Published", *, refresh: bool, as_json: bool) -> None:
-    """Say what is live, and look for the users of the target groups that are not what they were."""
+    """Print what is live, and refresh the target groups that changed."""
     from opportune.audiences import targets
     from opportune.authoring import publish_preview
     from opportune.system import functions

@@ -1,4 +1,4 @@
-"""The demo site in a real browser: each campaign by hand, and the decisions beside it as they fall."""
+"""The demo site in a real browser: each campaign by hand, with the decision feed beside it."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def _visitor(browser: Browser, system: System) -> Iterator[BrowserContext]:
 
 @pytest.fixture(name="page")
 def _page(visitor: BrowserContext, system: System) -> Iterator[Page]:
-    """Open the demo site as a player whom no test before has known."""
+    """Open the demo site as a new player."""
     system.database.activations.delete_many({"user": "you"})
     page = visitor.new_page()
     failures: list[str] = []
@@ -36,7 +36,7 @@ def _page(visitor: BrowserContext, system: System) -> Iterator[Page]:
 
 
 def press(page: Page, *buttons: str) -> None:
-    """Press *buttons* one after the other, each when the one before has been decided."""
+    """Press *buttons* in turn, each after the previous event was decided."""
     for button in buttons:
         before = page.locator("#log li").count()
         page.get_by_role("button", name=button).first.click()
@@ -44,7 +44,7 @@ def press(page: Page, *buttons: str) -> None:
 
 
 def test_a_vip_sees_the_popup_after_the_third_win(page: Page) -> None:
-    """Two wins: progress. The third: the dialog, with his name and the action; its impression is reported."""
+    """Two wins show progress. The third opens the dialog with name and action, and reports its impression."""
     press(page, "Win", "Win")
     expect(page.get_by_role("progressbar", name="2 of 3")).to_be_visible()
     expect(page.get_by_role("dialog")).to_be_hidden()
@@ -63,7 +63,7 @@ def test_a_vip_sees_the_popup_after_the_third_win(page: Page) -> None:
 
 
 def test_a_guest_sees_nothing(page: Page) -> None:
-    """The same three wins of somebody in no target group."""
+    """Three wins of a guest, who is in no target group, show no popup."""
     page.get_by_label("You are").select_option("a-guest")
     expect(page.locator("#log")).to_contain_text("identify a-guest")
     press(page, "Win", "Win", "Win")
@@ -72,8 +72,8 @@ def test_a_guest_sees_nothing(page: Page) -> None:
     expect(page.locator("#log")).not_to_contain_text("popup:")
 
 
-def test_every_other_campaign_can_be_caused_by_hand(page: Page) -> None:
-    """Cart, cashier and slot machine: what is sent appears, with its channel; an order cancels the reminder."""
+def test_every_other_campaign_can_be_triggered_by_hand(page: Page) -> None:
+    """Cart, cashier and slot machine send messages that appear with their channel; an order cancels the reminder."""
     log = page.locator("#log")
     press(page, "Add to cart", "Order")
     expect(log).to_contain_text("E-mail suppressed (cancelled)", timeout=15_000)
@@ -85,8 +85,8 @@ def test_every_other_campaign_can_be_caused_by_hand(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [1360, 390])
-def test_it_can_be_used_by_everybody(page: Page, width: int) -> None:
-    """axe-core finds nothing, and nothing sticks out, on a desk and on a phone."""
+def test_it_is_accessible(page: Page, width: int) -> None:
+    """axe-core finds no problem and the page fits its width, on a desktop and on a phone."""
     page.set_viewport_size({"width": width, "height": 844})
     press(page, "Lose")
     assert page.evaluate("document.documentElement.scrollWidth") == width

@@ -1,4 +1,4 @@
-"""The outbox in a real browser: mails in closed frames, new messages without a reload, nothing from elsewhere."""
+"""The outbox in a real browser: isolated e-mails, new messages without a reload, no external requests."""
 
 from collections.abc import Iterator
 
@@ -45,7 +45,7 @@ WEBHOOK = Accepted(
 
 
 class Front:
-    """A server of the page, its messages, and what was asked of it."""
+    """A server of the page, with its messages and the requested paths."""
 
     def __init__(self) -> None:
         self.messages = [MAIL, TEXT, PUSH, WEBHOOK]
@@ -81,7 +81,7 @@ def _page(browser: Browser, front: Front) -> Iterator[Page]:
 
 
 def test_it_shows_every_channel(page: Page) -> None:
-    """The newest first; each with receiver, words and activation; the clock's speed is told."""
+    """The newest is first. Each message has recipient, text and activation. The page states the clock's speed."""
     articles = page.get_by_role("article")
     expect(articles).to_have_count(4)
     assert [articles.nth(n).get_attribute("aria-label") for n in range(4)] == [
@@ -102,7 +102,7 @@ def test_it_shows_every_channel(page: Page) -> None:
 
 
 def test_a_mail_stays_in_its_frame(page: Page, front: Front) -> None:
-    """It is styled, runs no script and loads nothing; a link opens a tab of its own."""
+    """The e-mail is styled, but runs no script and loads nothing. A link opens a new tab."""
     frame = page.frame_locator("iframe")
     expect(frame.get_by_role("heading")).to_have_text("Thank you, Grace")
     assert frame.locator("body").evaluate("body => getComputedStyle(body).backgroundColor") == "rgb(255, 247, 237)"
@@ -118,7 +118,7 @@ def test_a_mail_stays_in_its_frame(page: Page, front: Front) -> None:
 
 
 def test_new_messages_come_by_themselves(page: Page, front: Front) -> None:
-    """On top, without a reload: what somebody opened stays open."""
+    """New messages appear on top without a reload, so opened details stay open."""
     details = page.get_by_role("article", name="Webhook").locator("details").last
     details.locator("summary").click()
     front.messages.append(Accepted(NOON + 9000, "sms", ["+14155550199"], text="And one more."))
@@ -131,7 +131,7 @@ def test_new_messages_come_by_themselves(page: Page, front: Front) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_suits_narrow_screens_and_both_schemes(page: Page, scheme: str) -> None:
-    """Nothing sticks out on a phone, and text can be read on its ground (contrast 4.5 or more)."""
+    """The page fits a phone's width, and all text has a contrast of 4.5 or more."""
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") == 360

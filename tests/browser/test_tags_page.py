@@ -63,7 +63,7 @@ def _page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
 
 
 def test_it_has_every_snippet_of_every_event(page: Page) -> None:
-    """Titles, places and attributes too; what people wrote is text; what is missing stands on top."""
+    """The page has titles, places and attributes; input appears as text; placeholders are listed on top."""
     expect(page).to_have_title(f"Tags of Shop {INJECTED} – Opportune")
     expect(page.get_by_role("note")).to_contain_text("https://YOUR-ENDPOINT: the address of your endpoint")
     expect(page.get_by_role("heading", level=2)).to_have_text(["Once", *(each["name"] for each in EVENTS)])
@@ -78,8 +78,8 @@ def test_it_has_every_snippet_of_every_event(page: Page) -> None:
     assert page.locator("pre").all_text_contents() == [each.code for each in written]
 
 
-def test_a_click_copies_what_stands_there(page: Page) -> None:
-    """Exactly, with all its odd characters; the button says so, and is a button again after a while."""
+def test_a_click_copies_the_code(page: Page) -> None:
+    """The button copies the exact code, says so, and returns to its label."""
     copy = page.get_by_role("button", name="Copy: JavaScript").first
     copy.click()
     expect(copy).to_have_text("Copied")
@@ -89,7 +89,7 @@ def test_a_click_copies_what_stands_there(page: Page) -> None:
 
 
 def test_without_a_clipboard_the_code_is_selected(page: Page) -> None:
-    """As in a browser that gives it to nobody."""
+    """Without access to the clipboard, the code is selected."""
     page.evaluate(
         "() => { navigator.clipboard.writeText = () => Promise.reject(); document.execCommand = () => false; }"
     )
@@ -98,8 +98,8 @@ def test_without_a_clipboard_the_code_is_selected(page: Page) -> None:
     assert page.evaluate("getSelection().toString()") == found(None).script.code
 
 
-def test_what_the_server_sends_is_folded_where_the_page_can(page: Page) -> None:
-    """An event without a place in the pages shows the server's code at once."""
+def test_server_code_is_folded_if_the_page_can_send_the_event(page: Page) -> None:
+    """The server's code is folded if the event has a place in the pages, and open otherwise."""
     shown = [details.evaluate("details => details.open") for details in page.locator("details").all()]
     assert shown == [False, False, False, True]
 
@@ -120,7 +120,7 @@ def test_it_fits_every_screen(page: Page, pixels: int, scheme: Any) -> None:
 
 
 def sent(context: BrowserContext, site: Site, edge: Edge, body: str, act: str) -> Page:
-    """Open a page of the site with the script and *body*, and do *act* there."""
+    """Open a page of the site with the script and *body*, then run *act* in it."""
     known = found(edge.url)
     head = f"<!doctype html><title>A page</title>{known.script.code}"
     site.pages["/"] = (f"{head}<body>{body}</body>", {})
@@ -144,7 +144,7 @@ PROPERTIES = {"outcome": "win", "stake": 12.5, "code": "12", "bonus": False, "no
     ("number", "act", "properties"),
     [
         (0, "document.querySelector('button').click()", PROPERTIES),
-        # The page stays: a browser that is to close while another one loads may hang.
+        # Prevent the navigation: a browser that closes while another page loads may hang.
         (1, "onsubmit = (event) => event.preventDefault(); document.querySelector('form').requestSubmit()", {}),
         (2, "document.querySelector('section').scrollIntoView()", {}),
     ],
@@ -152,7 +152,7 @@ PROPERTIES = {"outcome": "win", "stake": 12.5, "code": "12", "bonus": False, "no
 def test_attributes_send_the_event(
     context: BrowserContext, edge: Edge, site: Site, number: int, act: str, properties: dict[str, Any]
 ) -> None:
-    """A click, a submit or a view of the element as it is pasted; every value has its type."""
+    """A click, a submit or a view of the pasted element sends the event with typed values."""
     event = found(edge.url).events[number]
     spacer = '<div style="height: 3000px"></div>'
     opened = sent(context, site, edge, f"{spacer}{snippet(event, 'attributes')}", act)
@@ -161,7 +161,7 @@ def test_attributes_send_the_event(
 
 
 def test_javascript_sends_the_event_and_says_who_it_is(context: BrowserContext, edge: Edge, site: Site) -> None:
-    """`identify` at once, before the tag has come; `track` with all attributes, objects too."""
+    """`identify` works before the tag has loaded; `track` sends all attributes, even objects."""
     known = found(edge.url)
     early = f"<script>{known.identify.code}</script>"
     opened = sent(context, site, edge, early, snippet(known.events[0], "javascript"))
@@ -172,7 +172,7 @@ def test_javascript_sends_the_event_and_says_who_it_is(context: BrowserContext, 
 
 
 def test_the_code_for_node_calls_segments_library_as_it_wants(page: Page) -> None:
-    """Run with a class of the library's name and signature: key, host and event arrive; nothing is left unsent."""
+    """The code, run with a stand-in for the library's class, passes key, host and event, and flushes."""
     code = snippet(found().events[0], "node")
     (body,) = re.findall(r"^import .*?\n(.*)", code, flags=re.DOTALL)
     calls = page.evaluate(

@@ -1,4 +1,4 @@
-"""The story without a password: everybody enters MongoDB by IAM, as what he is, and may do what he needs."""
+"""The demo without passwords: functions and marketer authenticate to MongoDB with IAM, with their own rights."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def _atlas(servers: Subprocesses, sts: Sts) -> Iterator[Atlas]:
 
 @pytest.fixture(name="profile")
 def _profile(sts: Sts, tmp_path: Path) -> Iterator[Mapping[str, str]]:
-    """Make this the computer of a marketer who has an AWS profile; return the variables that say so."""
+    """Make this the computer of a marketer with an AWS profile; return the variables that select it."""
     lines = (f"{name.lower()} = {value}" for name, value in sts.issue(MARKETER).environment.items())
     (tmp_path / "credentials").write_text("\n".join(["[marketing]", *lines]))
     files = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"), "AWS_CONFIG_FILE": os.devnull}
@@ -47,14 +47,14 @@ def _profile(sts: Sts, tmp_path: Path) -> Iterator[Mapping[str, str]]:
 
 
 def opportune(*arguments: str, atlas: Atlas, cwd: Path, env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
-    """Run the command line as the marketer does."""
+    """Run the command line as the marketer."""
     command = [sys.executable, "-m", "opportune", *arguments]
     variables = {"PATH": os.environ["PATH"], "COLUMNS": "160", "OPPORTUNE_MONGODB_URL": atlas.url, **KEYS, **env}
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=variables)
 
 
-def test_the_story_passes(atlas: Atlas, sts: Sts, profile: Mapping[str, str], tmp_path: Path) -> None:
-    """A marketer publishes with his profile; functions read targets and write the ledger, each as its own role."""
+def test_the_demo_passes(atlas: Atlas, sts: Sts, profile: Mapping[str, str], tmp_path: Path) -> None:
+    """A marketer publishes with their profile. Each function reads and writes with its own role."""
     definitions = str(ROOT / "campaigns" / "demo")
     with Stack(
         state_dir=tmp_path / "stack" / ".opportune",
@@ -84,10 +84,10 @@ def test_the_story_passes(atlas: Atlas, sts: Sts, profile: Mapping[str, str], tm
     ],
     ids=["no profile", "a stranger"],
 )
-def test_a_marketer_who_is_not_let_in_reads_why(
+def test_a_rejected_marketer_reads_why(
     changed: dict[str, str], says: str, atlas: Atlas, profile: Mapping[str, str], tmp_path: Path
 ) -> None:
-    """One line, and exit code 2."""
+    """The error is one line, with exit code 2."""
     env = {name: value for name, value in {**profile, **changed}.items() if value}
     done = opportune("versions", "demo", atlas=atlas, cwd=tmp_path, env=env)
     assert done.returncode == 2

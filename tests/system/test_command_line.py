@@ -1,4 +1,4 @@
-"""The command line against a running system, as a user types it."""
+"""The command line against a running system, as users type it."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 from tests.support.definitions import load_definitions
 from tests.support.paths import ROOT
 from tests.support.whole_system import KEYS, System
-from tests.system.test_story import opportune
+from tests.system.test_demo import opportune
 
 WINS = [
     {"userId": "anna", "event": "game_result", "timestamp": f"2026-01-01T00:0{n}:00Z", "properties": {"outcome": o}}
@@ -27,14 +27,14 @@ def _events(tmp_path: Path) -> Path:
 
 
 def test_check_accepts_the_examples() -> None:
-    """Both folders of examples are free of problems."""
+    """Both example folders have no problems."""
     for name in ("demo", "shop"):
         done = opportune("check", str(ROOT / "campaigns" / name), cwd=ROOT)
         assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_check_names_file_line_and_field(tmp_path: Path) -> None:
-    """One line a problem, exit code 1; the same as JSON for programs."""
+    """Each problem is one line, and the exit code is 1. Programs get the same as JSON."""
     path = tmp_path / "bad.yaml"
     path.write_text(
         "id: bad\nname: Bad\ntargets: everyone\ntrigger:\n  sequence:\n"
@@ -70,7 +70,7 @@ def test_replay_prints_one_line_a_match(events: Path, tmp_path: Path) -> None:
 
 
 def test_events_sent_as_history_match_as_replayed(events: Path, system: System) -> None:
-    """What is sent through the endpoint lies in the ledger, suppressed; sent twice it lies there once."""
+    """Matches of history are in the ledger as suppressed, and only once if the events are sent twice."""
     for _ in range(2):
         key = KEYS["OPPORTUNE_DEMO_SECRET_KEY"]
         done = opportune("events", "send", str(events), "--history", "--key", key, "--json", cwd=system.folder)
@@ -81,7 +81,7 @@ def test_events_sent_as_history_match_as_replayed(events: Path, system: System) 
 
 
 def test_publish_import_and_refresh(system: System, tmp_path: Path) -> None:
-    """Publishing twice changes nothing the second time; a broken row is named and the rest imported."""
+    """A second publish changes nothing. A bad row is reported, and the other rows are imported."""
     folder = str(ROOT / "campaigns" / "shop")
     environment = {**os.environ, **KEYS}
     first = opportune("publish", folder, "--json", cwd=system.folder, env=environment)
@@ -101,7 +101,7 @@ def test_publish_import_and_refresh(system: System, tmp_path: Path) -> None:
 
 
 def test_init_check_diff_and_publish(system: System, tmp_path: Path) -> None:
-    """From nothing to live; a diff says what differs, for people and for programs, and writes nothing."""
+    """From nothing to a live site. A diff shows the changes to people and to programs, and writes nothing."""
     folder = tmp_path / "new-shop"
     made = opportune("init", str(folder), cwd=system.folder)
     assert (made.returncode, "site.yaml" in made.stdout, "opportune check" in made.stdout) == (0, True, True)
@@ -120,7 +120,9 @@ def test_init_check_diff_and_publish(system: System, tmp_path: Path) -> None:
     views = tmp_path / "views.ndjson"
     views.write_text(json.dumps({**view, "timestamp": datetime.now(UTC).isoformat()}) + "\n")
     sent, deadline = None, time.monotonic() + 30
-    while sent is None or (sent.returncode and time.monotonic() < deadline):  # until the functions know the key
+    while sent is None or (
+        sent.returncode and time.monotonic() < deadline
+    ):  # the functions do not know the key at first
         sent = opportune(
             "events", "send", str(views), "--key", load_definitions(folder).site.keys[0].key or "", cwd=system.folder
         )
@@ -150,7 +152,7 @@ def test_init_check_diff_and_publish(system: System, tmp_path: Path) -> None:
 
 
 def test_versions_and_rollback(system: System, tmp_path: Path) -> None:
-    """Two publishes, one rollback: listed, live, and said in words; what never was is refused."""
+    """After two publishes and a rollback, the versions are listed and the old one is live. An unknown version is an error."""
     environment, folder = {**os.environ, **KEYS}, tmp_path / "returning"
     (folder / "campaigns").mkdir(parents=True)
     (folder / "site.yaml").write_text("id: returning\nname: R\nkeys: [{kind: public, key: wk_returning}]\n")
@@ -193,7 +195,7 @@ def test_versions_and_rollback(system: System, tmp_path: Path) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_mistakes_are_one_clear_line(arguments: list[str], code: int, says: str, events: Path, system: System) -> None:
-    """Every mistake is named, the exit code is not 0, and nobody sees a traceback."""
+    """Every mistake is reported with an exit code other than 0 and without a traceback."""
     (system.folder / "wins.ndjson").write_text(events.read_text())
     (system.folder / "broken.ndjson").write_text(events.read_text().splitlines()[0] + "\n{cut\n")
     (system.folder / "rows.csv").write_text("user_id,event,timestamp\na,b,2026-01-01\n")
@@ -205,7 +207,7 @@ def test_mistakes_are_one_clear_line(arguments: list[str], code: int, says: str,
 
 
 def test_without_a_system_the_commands_say_so(tmp_path: Path) -> None:
-    """No running stack, no address given: one line that says what to do."""
+    """Without a running system or an address, one line says what to do."""
     done = opportune("targets", "refresh", cwd=tmp_path)
     assert done.returncode == 2
     assert "opportune run" in done.stderr
@@ -230,7 +232,7 @@ def test_without_a_system_the_commands_say_so(tmp_path: Path) -> None:
     ],
 )
 def test_every_command_has_help_with_an_example(command: str, tmp_path: Path) -> None:
-    """`--help` explains and shows how it is typed."""
+    """`--help` explains the command and has an example."""
     done = opportune(*command.split(), "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert f"Example: opportune {command.split(maxsplit=1)[0]}" in " ".join(done.stdout.split())

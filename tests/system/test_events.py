@@ -1,4 +1,4 @@
-"""The payloads in `events/`: what each entry point gets, taken by the function whose name it begins with."""
+"""The payloads in `events/`: one for each entry point, handled by the function that its name begins with."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,8 @@ EVENTS = sorted((ROOT / "events").glob("*.json"))
 
 
 @pytest.mark.parametrize("path", EVENTS, ids=lambda path: path.stem)
-def test_each_event_is_taken_by_its_function(path: Path, system: System) -> None:
-    """The handler understands it: no failure, no message handed back, nothing refused as malformed."""
+def test_each_function_handles_its_events(path: Path, system: System) -> None:
+    """The function handles the event: no failure, no message returned to the queue, nothing rejected as malformed."""
     client = aws.client("lambda", system.stack.lambda_url)
     answer = client.invoke(FunctionName=path.stem.partition("-")[0], Payload=path.read_bytes())
     told: Any = json.loads(answer["Payload"].read())
@@ -27,16 +27,16 @@ def test_each_event_is_taken_by_its_function(path: Path, system: System) -> None
         assert (told["statusCode"] == 404) == path.stem.startswith("preferences")
 
 
-def test_every_way_into_a_function_has_an_event() -> None:
-    """Each function has one, and each queue, schedule, rule and request that the template names."""
+def test_every_entry_point_has_an_event() -> None:
+    """Each function has an event, and so has each queue, schedule, rule and request in the template."""
     names = {path.stem for path in EVENTS}
     assert {name.partition("-")[0] for name in names} == FUNCTIONS.keys()
     assert names >= {"decider-wake", "decider-doorbells", "engager-sweep", "engager-deliveries", "engager-mail-event"}
     assert names >= {"gateway-track", "refresher-daily", "preferences-get"}
 
 
-def test_every_event_is_shown_where_deploying_is_explained() -> None:
-    """The document lists them, and none that is not there."""
+def test_the_deployment_guide_lists_every_event() -> None:
+    """docs/deploy.md lists all events."""
     document = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     for path in EVENTS:
         assert f"`{path.stem}`" in document, path.stem

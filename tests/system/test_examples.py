@@ -1,4 +1,4 @@
-"""The example campaigns: what they say they do, in a replay, in the Decider, and through the whole system."""
+"""The example campaigns do what they say: in a replay, in the Decider and through the whole system."""
 
 import re
 import time
@@ -42,17 +42,17 @@ class Case(NamedTuple):
 
 
 def does(event: str, *at: int, **attributes: Any) -> list[Does]:
-    """Return *event* at each of those seconds."""
+    """Return *event* at each of the seconds in *at*."""
     return [(second, event, attributes) for second in at]
 
 
 def add(*at: int, cart: str = "c1") -> list[Does]:
-    """Return a product put into a cart."""
+    """Return additions of a product to a cart."""
     return does("product_added", *at, cart_id=cart, product="Hat")
 
 
 def order(*at: int, cart: str = "c1") -> list[Does]:
-    """Return an order."""
+    """Return orders of a cart."""
     return does("order_completed", *at, cart_id=cart)
 
 
@@ -112,14 +112,14 @@ def _campaigns() -> list[Campaign]:
 
 
 def test_every_example_is_there(campaigns: list[Campaign]) -> None:
-    """Each example has cases, and each case an example."""
+    """Each example has cases, and each case has an example."""
     assert {campaign.id for campaign in campaigns} == {case.campaign for case in CASES}
     assert {campaign.channel for campaign in campaigns} == {"email"}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.campaign}: {case.title}")
 def test_examples_in_a_replay(case: Case, campaigns: list[Campaign]) -> None:
-    """A replay of the case finds its fires and no others, of no other example."""
+    """A replay finds the expected firings and no others."""
     replay = Replay(campaigns)
     events = [
         Recorded(
@@ -142,7 +142,7 @@ def test_examples_in_a_replay(case: Case, campaigns: list[Campaign]) -> None:
 def test_examples_in_the_decider(
     redis_client: Redis, mongodb: Database[dict[str, Any]], campaigns: list[Campaign]
 ) -> None:
-    """All cases at once, a user each, on real servers with wakes in between: the same fires."""
+    """All cases together, with one user each, on real servers with wakes in between: the same firings."""
     shop = Shop(redis_client, mongodb, campaigns)
     doing = [(at, n, event, attributes) for n, case in enumerate(CASES) for at, event, attributes in case.does]
     for number, (at, n, event, attributes) in enumerate(sorted(doing, key=lambda each: each[:2])):
@@ -162,7 +162,7 @@ def _run(per: str | None) -> tuple[Any, ...] | None:
 
 
 def test_examples_through_the_whole_system(system: System, tmp_path: Path) -> None:
-    """Published as they are, then with waits of a second: one mail for whoever did nothing more, none for others."""
+    """With waits of a second, users who do nothing more get one e-mail each; the others get none."""
     assert publishing.publish_folder(system.database, EXAMPLES, ENV).changed
     publishing.publish_folder(system.database, _hurried(tmp_path / "examples"), ENV)
     run = uuid.uuid4().hex[:8]
@@ -193,7 +193,7 @@ def test_examples_through_the_whole_system(system: System, tmp_path: Path) -> No
         assert {name for name, user in users.items() if _waiting(redis, user)} == {"left", "unpaid", "looked"}
         started = time.monotonic()
         while any(_waiting(redis, user) for user in users.values()):
-            assert time.monotonic() - started < 20, "nothing has seen to the absences"
+            assert time.monotonic() - started < 20, "the absences did not fire"
             time.sleep(0.1)
     system.stack.drain()
     mails = [mail for mail in system.stack.outbox() if run in mail["to"][0]]
@@ -210,7 +210,7 @@ def test_examples_through_the_whole_system(system: System, tmp_path: Path) -> No
 
 
 def _hurried(folder: Path) -> Path:
-    """Return the examples with waits of a second, and with a sender that the system's SES knows."""
+    """Copy the examples with waits of a second and a sender that the local SES knows; return the copy."""
     for path in EXAMPLES.rglob("*.yaml"):
         text = re.sub(r"^( +for:) \d+m$", r"\1 1s", path.read_text(), flags=re.MULTILINE)
         copy = folder / path.relative_to(EXAMPLES)
@@ -229,7 +229,7 @@ def _track(site: Endpoint, user: str, happens: list[Does]) -> None:
 
 
 def _wait_for_rules(site: Endpoint, redis: Redis, run: str) -> None:
-    """Wait until all functions follow the hurried examples: the probes' absences are due within seconds."""
+    """Wait until all functions use the changed examples: the absences of the probes are then due within seconds."""
     started, good = time.monotonic(), 0
     while good < PROBES:
         assert time.monotonic() - started < 15, "the examples do not become live"
@@ -244,6 +244,6 @@ def _wait_for_rules(site: Endpoint, redis: Redis, run: str) -> None:
 
 
 def _waiting(redis: Redis, user: str) -> list[float]:
-    """Return when absences of *user*, and what is not handed over yet, are due, in ms."""
+    """Return when the absences and unacknowledged messages of *user* are due, in ms."""
     entries: Any = redis.zrange(keys.agenda(keys.partition("examples", user)), 0, -1, withscores=True)
     return [due for member, due in entries if user.encode() in member]

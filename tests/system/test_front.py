@@ -1,4 +1,4 @@
-"""A Gateway that only CloudFront may ask, over HTTP: its secret lies in Secrets Manager, and is rotated."""
+"""A Gateway that only CloudFront may call, over HTTP; its secret is in Secrets Manager and gets rotated."""
 
 import os
 import time
@@ -19,12 +19,12 @@ from shared.settings import GATEWAY
 from tests.support.whole_system import System
 
 FIRST, SECOND = "1" * 64, "2" * 64
-SPEED = 1000  # of the Gateway's clock: the pause between two look-ups is over in no time
+SPEED = 1000  # of the Gateway's clock, so that it soon looks up the secret again
 VISITOR = "203.0.113.9"
 
 
 class Edge:
-    """CloudFront, as the Gateway sees it: it adds the visitor's address and the secret ``sends``."""
+    """CloudFront, as the Gateway sees it: it adds the visitor's address and the secret."""
 
     def __init__(self, url: str, secrets: Any, arn: str) -> None:
         self.sends = FIRST
@@ -34,7 +34,7 @@ class Edge:
         self._pool = urllib3.PoolManager()
 
     def rotate(self, text: str) -> None:
-        """Save *text* as the secret."""
+        """Store *text* as the secret."""
         self._secrets.put_secret_value(SecretId=self._arn, SecretString=text)
         time.sleep(0.1)
 
@@ -43,7 +43,7 @@ class Edge:
         self._secrets.delete_secret(SecretId=self._arn, ForceDeleteWithoutRecovery=True)
 
     def ask(self, method: str, path: str, secret: str | None = None, **options: Any) -> urllib3.BaseHTTPResponse:
-        """Return the answer to a request with *secret*, by default the one that it sends; "": none."""
+        """Return the response to a request with *secret*: None for the current one, "" for none."""
         chosen = self.sends if secret is None else secret
         headers = {"Origin": "https://shop.example", "X-Forwarded-For": f"1.1.1.1, {VISITOR}"}
         headers |= {"X-Opportune-Host": "events.shop.example"} | ({"X-Origin-Verify": chosen} if chosen else {})
@@ -85,8 +85,8 @@ def _edge(system: System, tmp_path: Path) -> Iterator[Edge]:
         pool.stop()
 
 
-def test_nobody_goes_around_it(edge: Edge) -> None:
-    """Not with a preflight, an event, a pixel or a file of the tag; pages can read why."""
+def test_direct_requests_are_rejected(edge: Edge) -> None:
+    """The Gateway rejects every request without the secret, and pages can read why."""
     requests: list[tuple[str, str, dict[str, Any]]] = [
         ("OPTIONS", "/v1/track", {}),
         ("POST", "/v1/track", {"json": {"writeKey": "wk_demo_public", "userId": "anna", "event": "game_result"}}),
@@ -102,20 +102,20 @@ def test_nobody_goes_around_it(edge: Edge) -> None:
 
 
 def test_the_secret_is_read_at_start(edge: Edge) -> None:
-    """No request waits for it, and who has it needs Secrets Manager no more; what is unknown then may come again."""
+    """The secret is read at the start, so no request waits for it. If it is deleted, unknown secrets get a 503."""
     edge.lose()
     assert edge.taken() == 204
     assert [edge.ask("OPTIONS", "/v1/track", secret).status for secret in (SECOND, "")] == [503, 403]
 
 
-def test_libraries_are_sent_to_the_public_host(edge: Edge) -> None:
-    """Not to the address behind, which would refuse them."""
+def test_libraries_get_the_public_host(edge: Edge) -> None:
+    """Libraries get the public host, not the origin's address, which would reject them."""
     told = edge.ask("GET", "/v1/projects/wk_demo_public/settings").json()
     assert told["integrations"]["Segment.io"]["apiHost"] == "events.shop.example/v1"
 
 
-def test_a_rotation_refuses_nobody(edge: Edge) -> None:
-    """Old and new are taken while the edges change over, by an environment from before; then the old one ends."""
+def test_a_rotation_rejects_no_request(edge: Edge) -> None:
+    """While the edges switch, old and new secrets work; after the next rotation the old one is rejected."""
     assert edge.taken() == 204
     edge.rotate(SECOND)
     assert [edge.taken(secret) for secret in (FIRST, SECOND, FIRST, SECOND, "3" * 64)] == [204, 204, 204, 204, 403]

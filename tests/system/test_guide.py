@@ -1,4 +1,4 @@
-"""docs/guide.md: a marketer who types what it says sees what it says."""
+"""docs/guide.md works as written."""
 
 import pytest
 
@@ -9,5 +9,5 @@ from tests.support.whole_system import System
 
 @pytest.mark.timeout(400)
 def test_it_can_be_played(system: System) -> None:
-    """Every file and every command, in order, against a running system."""
+    """Every file and every command works in order, against a running system."""
     assert play(ROOT / "docs" / "guide.md", system.folder, {"URL": system.stack.http_url}) >= 20

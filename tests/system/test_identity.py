@@ -1,4 +1,4 @@
-"""What somebody gets who says he is anna, and proves it or not: through the public address, on the whole system."""
+"""What a visitor gets who claims to be anna, with and without proof, through the whole system."""
 
 import itertools
 import time
@@ -70,25 +70,25 @@ class Club:
         self._ids = itertools.count()
 
     def proof(self, user: str, **claims: Any) -> dict[str, Any]:
-        """Return the context with a good token."""
+        """Return a context with a valid token."""
         body = {"sub": user, "aud": KEY, "exp": int(time.time()) + 600, **claims}
         key = identity_key(self.system.stack.identity_secret, "club", "spring")
         return {"identity_token": jwt.encode(body, key, algorithm="HS256", headers={"kid": "spring"})}
 
     def call(self, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
-        """Post *body*; return status and answer."""
+        """Post *body*; return status and response."""
         body = {"messageId": f"club-{next(self._ids)}", "writeKey": KEY, **body}
         response = self._pool.request("POST", self.system.stack.http_url + path, json=body)
         return response.status, response.json()
 
     def titles(self, event: str, **body: Any) -> list[str]:
-        """Return the titles of the popups in the answer to *event*."""
+        """Return the titles of the popups in the response to *event*."""
         status, answer = self.call("/v1/track", event=event, **body)
         assert status == 200, answer
         return [each["title"] for each in answer["messages"]]
 
     def rows(self, **wanted: Any) -> list[dict[str, Any]]:
-        """Return rows of the ledger, once all that was queued is done."""
+        """Return rows of the ledger, after the queues are empty."""
         self.system.stack.drain(20)
         return list(self.database.activations.find({"site": "club", **wanted}))
 
@@ -104,7 +104,7 @@ def _club(system: System, tmp_path_factory: pytest.TempPathFactory) -> Club:
     publishing.publish_folder(system.database, folder, {"CLUB_KEY": "sk_club_secret"})
     publishing.refresh_targets(system.database, "club")
     club = Club(system)
-    for _ in range(100):  # the Gateway learns of a new site within its polling interval
+    for _ in range(100):  # the Gateway loads a new site within its polling interval
         if club.call("/v1/track", event="nothing", anonymousId="x")[0] == 200:
             break
         time.sleep(0.1)
@@ -116,22 +116,22 @@ BAD: list[tuple[str, dict[str, Any]]] = [("none", {}), ("garbage", {"identity_to
 
 @pytest.mark.parametrize(("name", "context"), BAD, ids=[name for name, _ in BAD])
 def test_no_popup_for_a_target_group(club: Club, name: str, context: dict[str, Any]) -> None:
-    """Anna is a VIP, and gets it with a proof; who only says so gets nothing, with or without a visitor's id."""
+    """With a proof Anna, a VIP, gets the popup. Without one there is no popup, with or without a visitor's id."""
     assert club.titles("vip_page", userId="anna", context=club.proof("anna")) == ["For you, Anna"]
     assert club.titles("vip_page", userId="anna", anonymousId=f"v-{name}", context=context) == []
     assert club.call("/v1/track", event="vip_page", userId="anna", context=context)[0] == 400
     assert club.titles("vip_page", userId="anna", anonymousId="v", context=club.proof("berta")) == []
 
 
-def test_nothing_personal(club: Club) -> None:
-    """A popup for everyone comes without her name, and the ledger has a row of the visitor, not of her."""
+def test_popups_without_proof_are_not_personal(club: Club) -> None:
+    """Without proof, a popup for everyone has no name, and the ledger has the visitor instead of the customer."""
     assert club.titles("page", userId="anna", anonymousId="p1") == ["Hello you"]
     assert club.titles("page", userId="anna", anonymousId="p1", context=club.proof("anna")) == ["Hello Anna"]
     assert {row["user"] for row in club.rows(campaign="all")} == {"anon:p1", "anna"}
 
 
 def test_no_mail(club: Club) -> None:
-    """Whoever fills a cart in her name starts no mail to her; she does."""
+    """An unproven cart in her name starts no e-mail to her; a proven one does."""
     club.titles("cart", userId="anna", anonymousId="m1")
     assert [(row["user"], row["state"], row["reason"]) for row in club.rows(campaign="mail")] == [
         ("anon:m1", "failed_final", "no_customer")
@@ -141,7 +141,7 @@ def test_no_mail(club: Club) -> None:
 
 
 def test_no_profile_is_written(club: Club) -> None:
-    """Not hers, and none is made; with a proof what the site offers, and what the token vouches for."""
+    """Without proof no profile is changed or created. With one, the offered traits and the token's are stored."""
     traits = {"first_name": "Eve", "tier": "gold"}
     for user in ("anna", "nobody"):
         assert club.call("/v1/identify", userId=user, anonymousId="w1", traits=traits)[0] == 400
@@ -157,7 +157,7 @@ def test_no_profile_is_written(club: Club) -> None:
 
 
 def test_no_alias(club: Club) -> None:
-    """A visitor does not become her by saying so; with a proof his wins are hers."""
+    """An alias without proof has no effect. With a proof, the visitor's wins become the user's."""
     for _ in range(2):
         assert club.titles("win", anonymousId="a1") == []
     assert club.call("/v1/alias", userId="anna", previousId="a1")[0] == 400
@@ -166,15 +166,15 @@ def test_no_alias(club: Club) -> None:
     assert club.titles("win", userId="dora", context=club.proof("dora")) == ["Three"]
 
 
-def test_her_progress_and_her_limit_are_hers(club: Club) -> None:
-    """A flood in her name neither advances nor stops her."""
+def test_unproven_events_affect_neither_progress_nor_limit(club: Club) -> None:
+    """A flood of unproven events in her name neither advances her nor uses up her limit."""
     for n in range(60):
         club.call("/v1/track", event="win", userId="fay", anonymousId=f"f{n % 2}")
     assert club.titles("win", userId="fay", context=club.proof("fay")) == []
 
 
-def test_answers_do_not_tell_who_exists(club: Club) -> None:
-    """Of a target, of a customer who is none, and of nobody: the same status and the same answer."""
+def test_responses_do_not_reveal_which_users_exist(club: Club) -> None:
+    """The response is the same for a target, for another customer and for an unknown user."""
     for event, path in itertools.product(("vip_page", "page", "cart", "other"), ("/v1/track", "/v1/identify")):
         seen = []
         for user in ("anna", "carl", "nobody"):
@@ -186,8 +186,8 @@ def test_answers_do_not_tell_who_exists(club: Club) -> None:
         assert seen[0] == seen[1] == seen[2], (event, path)
 
 
-def test_a_popup_comes_again_until_the_tag_has_shown_it(club: Club) -> None:
-    """The impression ends up in the ledger, and a click with its button."""
+def test_a_popup_is_repeated_until_the_tag_has_shown_it(club: Club) -> None:
+    """The ledger records the impression, and the click with its button."""
     proof = club.proof("gus")
     status, answer = club.call("/v1/track", event="page", userId="gus", context=proof)
     assert status == 200

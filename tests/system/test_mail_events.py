@@ -1,4 +1,4 @@
-"""What becomes of mails, told by the local SES as the real one tells it: to the ledger and to the opt-outs."""
+"""The outcome of e-mails, reported by the local SES like the real one: to the ledger and to the opt-outs."""
 
 import time
 import uuid
@@ -12,12 +12,12 @@ from opportune.local import aws
 from shared.contracts import Activation
 from tests.support.whole_system import System
 
-PATIENCE_S = 20
+TIMEOUT_S = 20
 T = TypeVar("T")
 
 
 def mail(system: System, address: str) -> Activation:
-    """Put an e-mail to a new customer with *address* into the queue of deliveries."""
+    """Queue an e-mail to a new customer with *address*."""
     user = f"{address.partition('@')[0]}-{uuid.uuid4().hex[:8]}"
     attributes = {"first_name": "Ada", "email": address}
     row = {"_id": f"demo:{user}", "site": "demo", "user": user, "attributes": attributes}
@@ -32,16 +32,16 @@ def mail(system: System, address: str) -> Activation:
     return sent
 
 
-def eventually(look: Callable[[], T | None]) -> T | None:
-    """Return what *look* finds as soon as it is something, or what it is after some seconds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := look()) and time.monotonic() < deadline:
+def eventually(probe: Callable[[], T | None]) -> T | None:
+    """Return the first true result of *probe*, or its last one after some seconds."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not (found := probe()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return found
 
 
 def row_with(system: System, sent: Activation, field: str) -> dict[str, Any]:
-    """Return the ledger's row of *sent* once it has *field*."""
+    """Return the ledger's row of *sent* as soon as it has *field*."""
     row = {"_id": sent.id, field: {"$exists": True}}
     return eventually(lambda: system.database.activations.find_one(row)) or {}
 
@@ -54,8 +54,8 @@ def row_with(system: System, sent: Activation, field: str) -> dict[str, Any]:
         ("complaint+ada@casino.example", "complained", "complaint"),
     ],
 )
-def test_a_mail_is_reported_on(system: System, address: str, field: str, opted_out: str | None) -> None:
-    """Delivered, bounced or complained of, as its address says; the last two end further mails for good."""
+def test_the_outcome_of_a_mail_is_recorded(system: System, address: str, field: str, opted_out: str | None) -> None:
+    """The address decides the outcome. A bounce or complaint stops further e-mails to the customer."""
     sent = mail(system, address)
     row = row_with(system, sent, field)
     assert row["state"] == "sent"
@@ -68,8 +68,8 @@ def test_a_mail_is_reported_on(system: System, address: str, field: str, opted_o
         assert {channel: each["reason"] for channel, each in row["channels"].items()} == {"email": opted_out}
 
 
-def test_what_was_unknown_is_settled(system: System) -> None:
-    """SES takes the mail and answers with an error: unknown, sent once, and settled by its own report."""
+def test_an_unknown_delivery_is_resolved(system: System) -> None:
+    """SES accepts the e-mail but the call fails. It is sent once, and SES's own report resolves the state."""
     sent = mail(system, "unknown@casino.example")
     row = row_with(system, sent, "delivered")
     assert (row["state"], row.get("reason"), row["attempts"]) == ("sent", None, 1)

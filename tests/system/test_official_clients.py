@@ -1,4 +1,4 @@
-"""Segment's and RudderStack's own Python libraries, unchanged, against the whole system; answers get lost."""
+"""Segment's and RudderStack's own Python libraries against the whole system, while responses get lost."""
 
 import json
 import threading
@@ -21,8 +21,8 @@ KEY = "wk_demo_public"
 LOST = Response(502, b'{"message": "Bad Gateway"}', [("Content-Type", "application/json")])
 
 
-class Way:
-    """What is between a library and the Gateway: it records, and loses the first *lost* answers."""
+class LossyProxy:
+    """A proxy between a library and the Gateway that records requests and drops the first *lost* responses."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -50,8 +50,8 @@ class Way:
 
 
 @pytest.fixture(name="way")
-def _way(system: System) -> Iterator[Way]:
-    way = Way(system.stack.http_url)
+def _way(system: System) -> Iterator[LossyProxy]:
+    way = LossyProxy(system.stack.http_url)
     way.server.start()
     yield way
     way.server.stop()
@@ -59,7 +59,7 @@ def _way(system: System) -> Iterator[Way]:
 
 @contextmanager
 def segments(host: str, failures: list[Any]) -> Iterator[Any]:
-    """Give Segment's library; what it could not deliver is in *failures*."""
+    """Yield Segment's library; *failures* gets what it could not deliver."""
     client = segment.analytics.Client(KEY, host=host, on_error=lambda error, _: failures.append(error), max_retries=3)
     yield client
     client.shutdown()
@@ -67,7 +67,7 @@ def segments(host: str, failures: list[Any]) -> Iterator[Any]:
 
 @contextmanager
 def rudders(host: str, failures: list[Any]) -> Iterator[Any]:
-    """Give RudderStack's library, which packs its requests."""
+    """Yield RudderStack's library, which compresses its requests."""
     client = rudderstack.analytics.Client(KEY, host=host, on_error=lambda error, _: failures.append(error))
     yield client
     client.shutdown()
@@ -77,8 +77,8 @@ CLIENTS = pytest.mark.parametrize("library", [segments, rudders])
 
 
 @CLIENTS
-def test_every_call_is_taken(library: Callable[..., Any], way: Way) -> None:
-    """Exactly 200, nothing refused, nothing sent twice, whatever the library sends."""
+def test_every_call_is_accepted(library: Callable[..., Any], way: LossyProxy) -> None:
+    """Every call of the library gets a 200; nothing is rejected or sent twice."""
     failures: list[Any] = []
     with library(way.server.url, failures) as client:
         client.identify("sdk", {"email": "sdk@shop.example", "plan": None})
@@ -97,10 +97,8 @@ def test_every_call_is_taken(library: Callable[..., Any], way: Way) -> None:
 
 
 @CLIENTS
-def test_what_is_sent_again_after_a_lost_answer_does_not_count_twice(
-    library: Callable[..., Any], way: Way, system: System
-) -> None:
-    """Two wins whose answers are lost, twice: sent three times, and still two. The third one completes the match."""
+def test_retries_after_a_lost_response_count_once(library: Callable[..., Any], way: LossyProxy, system: System) -> None:
+    """Two wins are sent three times because responses are lost, and count as two. The third win completes the match."""
     user = f"client-{library.__name__}"
     row = {"_id": f"demo:{user}", "site": "demo", "user": user, "attributes": {"tier": "vip", "first_name": user}}
     system.database.customers.insert_one(row)
@@ -122,8 +120,8 @@ def test_what_is_sent_again_after_a_lost_answer_does_not_count_twice(
 
 
 @CLIENTS
-def test_a_wrong_key_is_told_once(library: Callable[..., Any], way: Way) -> None:
-    """401 with code and message: no library takes it for a failure that time will heal."""
+def test_a_wrong_key_is_not_retried(library: Callable[..., Any], way: LossyProxy) -> None:
+    """The response is 401 with code and message, and no library retries it."""
     failures: list[Any] = []
     with library(way.server.url, failures) as client:
         client.write_key = "wk_of_nobody"

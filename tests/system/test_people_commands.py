@@ -1,4 +1,4 @@
-"""why, deliveries, pause, resume and forget: as a user types them, against a running system."""
+"""The commands why, deliveries, pause, resume and forget against a running system."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from opportune.system.functions import Queues
 from shared.signing import webhook_key
 from tests.integration.operations.test_forget import bodies, documents_with, traces
 from tests.support.whole_system import System
-from tests.system.test_story import opportune
+from tests.system.test_demo import opportune
 
 USERS = 10
 FUNCTIONS = ("gateway", "decider", "engager", "refresher", "preferences")
@@ -36,13 +36,13 @@ def _users(system: System) -> Iterator[str]:
         for user in names
     )
     publishing.refresh_targets(system.database, "demo")
-    time.sleep(3.2)  # what the Decider has looked up is older than three polls now: it looks again before it answers
+    time.sleep(3.2)  # longer than three polls, so the Decider reads the targets again
     return iter(names)
 
 
 @pytest.fixture(name="user")
 def _user(users: Iterator[str]) -> str:
-    """Return a VIP whom nobody has met; his id and attributes can be searched for."""
+    """Return a new VIP whose id and attributes can be searched for."""
     return next(users)
 
 
@@ -53,12 +53,12 @@ def track(system: System, user: str, event: str, **properties: Any) -> None:
 
 
 def command(system: System, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command where the running system is found."""
+    """Run a command that finds the running system."""
     return opportune(*arguments, cwd=system.folder, env={**os.environ, **environment})
 
 
 def why(system: System, user: str, campaign: str) -> dict[str, Any]:
-    """Return what `opportune why --json` says of one campaign."""
+    """Return what `opportune why --json` says about one campaign."""
     done = command(system, "why", user, campaign, "--site", "demo", "--json")
     assert done.returncode == 0, done.stderr
     (told,) = json.loads(done.stdout)["campaigns"]
@@ -66,7 +66,7 @@ def why(system: System, user: str, campaign: str) -> dict[str, Any]:
 
 
 def test_why_follows_a_user_from_the_first_win_to_the_popup(system: System, user: str) -> None:
-    """Nothing, two of three, decided; with the cap that it took, and the group that he is in."""
+    """The command shows nothing, then two of three, then the decision, with cap and target group."""
     told = why(system, user, "three-wins")
     assert (told["code"], told["target"], told["groups"]) == ("nothing", True, [{"id": "vip-players", "member": True}])
     for _ in range(2):
@@ -82,8 +82,8 @@ def test_why_follows_a_user_from_the_first_win_to_the_popup(system: System, user
     assert (cap["used"], cap["most"]) == (1, 2)
 
 
-def test_why_tells_what_is_delayed_and_what_a_pause_does_to_it(system: System, user: str) -> None:
-    """A reminder waits; with its campaign paused, that is what stands in the way."""
+def test_why_shows_delayed_messages_and_pauses(system: System, user: str) -> None:
+    """A reminder waits. After its campaign is paused, the pause blocks it."""
     track(system, user, "cart_filled", item="Hat")
     told = why(system, user, "cart-reminder")
     assert (told["code"], len(told["waiting"])) == ("waiting", 1)
@@ -99,7 +99,7 @@ def test_why_tells_what_is_delayed_and_what_a_pause_does_to_it(system: System, u
 
 @pytest.mark.parametrize("columns", ["80", "120"])
 def test_why_for_people(system: System, user: str, columns: str) -> None:
-    """All campaigns, each with its sentence, no line wider than the terminal."""
+    """Each campaign has a verdict, and no line is wider than the terminal."""
     track(system, user, "game_result", outcome="win")
     done = command(system, "why", user, "--site", "demo", COLUMNS=columns)
     assert done.returncode == 0, done.stderr
@@ -116,7 +116,7 @@ def test_why_for_people(system: System, user: str, columns: str) -> None:
 
 
 def test_deliveries_lists_what_was_sent(system: System, user: str) -> None:
-    """The popup of the third win, by user and by state; as a table and as JSON."""
+    """The popup of the third win is listed by user and by state, as a table and as JSON."""
     for _ in range(3):
         track(system, user, "game_result", outcome="win")
     options = ("--site", "demo", "--user", user, "--since", "1h")
@@ -129,7 +129,7 @@ def test_deliveries_lists_what_was_sent(system: System, user: str) -> None:
 
 
 def test_pause_list_and_resume(system: System) -> None:
-    """Each says what it did and when it counts; the list is empty again afterwards."""
+    """Each command says what changed and when it takes effect. Afterwards the list is empty."""
     paused = command(system, "pause", "demo", "--channel", "sms")
     try:
         assert "channel sms of demo is paused" in " ".join(paused.stdout.split())
@@ -142,7 +142,7 @@ def test_pause_list_and_resume(system: System) -> None:
 
 
 def test_forget_leaves_no_trace_in_any_store_queue_or_log(system: System, user: str) -> None:
-    """Progress, a popup, a message that waits, a dead letter: all gone; a second time finds nothing."""
+    """Progress, a popup, a waiting message and a dead letter are erased. A second run finds nothing."""
     for _ in range(4):
         track(system, user, "game_result", outcome="win")
     track(system, user, "cart_filled", item=f"hat of {user}")
@@ -171,8 +171,8 @@ def test_forget_leaves_no_trace_in_any_store_queue_or_log(system: System, user: 
     assert [path.name for path in logs if user in path.read_text(errors="replace")] == []
 
 
-def test_forget_says_where_there_was_nobody(system: System) -> None:
-    """A wrong id, or one that was forgotten before: no receipt that looks as if somebody had been erased."""
+def test_forget_says_if_there_was_no_user(system: System) -> None:
+    """For a wrong or already erased id, nothing suggests that a user was erased."""
     user = f"nobody-{uuid.uuid4().hex[:8]}"
     for said in ("Is the id right?", "The user was already erased."):
         done = command(system, "forget", user, "--site", "demo", "--yes", COLUMNS="200")
@@ -183,7 +183,7 @@ def test_forget_says_where_there_was_nobody(system: System) -> None:
 
 @pytest.fixture(name="only_demo")
 def _only_demo(system: System) -> Iterator[System]:
-    """The system with one site; those that other tests have published are put aside meanwhile."""
+    """Return the system with only the demo site; other sites are removed during the test."""
     others = list(system.database.control.find({"_id": {"$ne": "demo"}}))
     system.database.control.delete_many({"_id": {"$in": [each["_id"] for each in others]}})
     yield system
@@ -192,7 +192,7 @@ def _only_demo(system: System) -> Iterator[System]:
 
 
 def test_pause_asks_before_it_stops_everything(only_demo: System) -> None:
-    """Without a site, a channel or a campaign: a no changes nothing, --yes does not ask."""
+    """Without a site, a channel or a campaign it asks. A no changes nothing, and --yes skips the question."""
     done = opportune("pause", cwd=only_demo.folder, input="n\n")
     assert (done.returncode, "Pause all messages of demo" in done.stderr) == (1, True)
     assert "nothing of demo is paused" in command(only_demo, "pause", "--list").stdout
@@ -203,7 +203,7 @@ def test_pause_asks_before_it_stops_everything(only_demo: System) -> None:
 
 
 def test_webhook_key_is_the_one_that_webhooks_are_signed_with(only_demo: System) -> None:
-    """Alone on standard output, for a pipe; of a site that exists."""
+    """Standard output has only the key, for pipes, and the site must exist."""
     done = command(only_demo, "webhook-key", "demo")
     secret = json.loads((only_demo.folder / ".opportune" / "stack.json").read_text())["signing_secret"]
     assert done.stdout == webhook_key(secret, "demo") + "\n"
@@ -213,7 +213,7 @@ def test_webhook_key_is_the_one_that_webhooks_are_signed_with(only_demo: System)
 
 
 def test_forget_asks_first(system: System, user: str) -> None:
-    """Without --yes, a no leaves everything as it is."""
+    """Without --yes, a no erases nothing."""
     done = opportune("forget", user, "--site", "demo", cwd=system.folder, input="n\n")
     assert done.returncode == 1
     assert system.database.customers.find_one({"_id": f"demo:{user}"}) is not None
@@ -237,7 +237,7 @@ def test_forget_asks_first(system: System, user: str) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_mistakes_are_one_clear_line(arguments: list[str], says: str, system: System) -> None:
-    """Exit code 2, a code, no traceback."""
+    """Each mistake has exit code 2, an error code and no traceback."""
     done = command(system, *arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert says in done.stderr
@@ -246,7 +246,7 @@ def test_mistakes_are_one_clear_line(arguments: list[str], says: str, system: Sy
 
 @pytest.mark.parametrize("name", ["why", "deliveries", "pause", "resume", "forget", "webhook-key"])
 def test_every_command_has_help_with_an_example(name: str, system: System) -> None:
-    """`--help` explains and shows how it is typed."""
+    """`--help` explains the command and has an example."""
     done = command(system, name, "--help")
     assert done.returncode == 0
     assert f"Example: opportune {name}" in " ".join(done.stdout.split())

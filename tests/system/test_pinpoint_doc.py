@@ -1,4 +1,4 @@
-"""docs/pinpoint.md: its import is what happens, and its Liquid says what Pinpoint's variables said."""
+"""docs/pinpoint.md: the import works as written, and the Liquid replaces Pinpoint's variables."""
 
 import json
 import re
@@ -21,7 +21,7 @@ TEXT = DOCUMENT.read_text(encoding="utf-8")
 
 @pytest.mark.timeout(400)
 def test_it_can_be_played(system: System) -> None:
-    """Every file and every command of the document, with the output that it shows."""
+    """Every file and every command works, with the output in the document."""
     assert play(DOCUMENT, system.folder, {}) >= 9
 
 
@@ -32,7 +32,7 @@ def table(head: str) -> list[list[str]]:
 
 
 def test_the_fields_of_endpoints_become_what_the_table_says() -> None:
-    """Every field that is read stands there, with the attribute that it becomes."""
+    """The table has every field that is read, with its attribute."""
     rows = " ".join(" → ".join(row) for row in table("| in Pinpoint | here |\n|---|---|\n| `User.UserId`"))
     for field, attribute in (DEMOGRAPHIC | LOCATION).items():
         assert f".{field}`" in rows
@@ -42,7 +42,7 @@ def test_the_fields_of_endpoints_become_what_the_table_says() -> None:
 
 
 def test_texts_come_out_as_the_table_says(tmp_path: Path) -> None:
-    """Its Liquid, rendered for Ada as she comes out of the document's own export."""
+    """The Liquid in the table renders as it says, for Ada as imported from the document's export."""
     for step in steps(TEXT):
         if isinstance(step, File) and step.path.startswith("export/"):
             (tmp_path / Path(step.path).name).write_text(step.text)

@@ -1,4 +1,4 @@
-"""The snippets for servers against a running Gateway: what is pasted arrives, and does what the event does."""
+"""The snippets for servers work against a running Gateway."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from tests.support.whole_system import KEYS, System
 
 @pytest.mark.parametrize("language", ["curl", "python"])
 def test_the_servers_code_sends_the_event(system: System, language: str) -> None:
-    """A jackpot of a VIP's, told by the pasted code with the secret key, has its row in the ledger."""
+    """The pasted code sends a VIP's jackpot with the secret key, and the ledger has its row."""
     (event,) = tags(load_definitions(ROOT / "campaigns" / "demo", KEYS), system.stack.http_url, "jackpot_won").events
     (code,) = (each.code for each in event.server if each.id == language)
     code = code.replace("USER-ID", "anna")
@@ -30,5 +30,5 @@ def test_the_servers_code_sends_the_event(system: System, language: str) -> None
 
 
 def activations(system: System) -> int:
-    """Return how many jackpots of anna's the ledger knows."""
+    """Return how many of anna's jackpots are in the ledger."""
     return system.database.activations.count_documents({"user": "anna", "campaign": "jackpot"})

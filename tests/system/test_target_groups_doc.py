@@ -1,4 +1,4 @@
-"""docs/target-groups.md is what happens."""
+"""docs/target-groups.md works as written."""
 
 import pytest
 
@@ -9,5 +9,5 @@ from tests.support.whole_system import System
 
 @pytest.mark.timeout(400)
 def test_it_can_be_played(system: System) -> None:
-    """Every file and every command of the document, with the output that it shows."""
+    """Every file and every command works, with the output in the document."""
     assert play(ROOT / "docs" / "target-groups.md", system.folder, {}) >= 7

@@ -135,7 +135,7 @@ def test_an_unknown_function_is_not_found(client: Any) -> None:
         client.invoke(FunctionName="nobody", Payload=b"{}")
 
 
-def test_a_payload_that_is_no_json_is_refused(client: Any) -> None:
+def test_a_payload_that_is_not_json_is_rejected(client: Any) -> None:
     """boto3 raises InvalidRequestContentException, and the function is not called."""
     with pytest.raises(ClientError, match="InvalidRequestContent"):
         client.invoke(FunctionName="echo", Payload=b"{")
@@ -150,7 +150,7 @@ def test_an_exception_is_an_unhandled_error(client: Any) -> None:
     assert told["stackTrace"]
 
 
-def test_an_answer_that_is_no_json_is_an_error(pools: dict[str, Pool]) -> None:
+def test_a_result_that_is_not_json_is_an_error(pools: dict[str, Pool]) -> None:
     """A result that cannot be serialised is reported as an error."""
     error, told = _act(pools, do="object")
     assert (error, told["errorType"]) == ("Unhandled", "Runtime.MarshalError")

@@ -64,7 +64,7 @@ def test_mails_are_read_back(aws: Aws) -> None:
     assert before <= first["at"] <= mail["at"] <= clock.now_ms()
 
 
-def test_what_was_refused_is_not_there(aws: Aws) -> None:
+def test_rejected_mails_are_not_in_the_outbox(aws: Aws) -> None:
     """A sender that is not verified gets an error, and the outbox does not have its e-mail."""
     local_aws.create_resources(aws.url, ["example.com"])
     with pytest.raises(ClientError):

@@ -176,7 +176,7 @@ def test_poison_messages_end_in_the_dead_letter_queue(aws_url: str, resources: a
     assert dead["Body"] == "poison"
 
 
-def test_empty_is_told_without_waiting(aws_url: str, resources: aws.Resources, mapping: Start) -> None:
+def test_empty_returns_immediately(aws_url: str, resources: aws.Resources, mapping: Start) -> None:
     """A message that waits or is in progress counts; a delayed one does not."""
     begun, finish = threading.Event(), threading.Event()
 

@@ -65,7 +65,7 @@ def _desk(aws: Aws) -> Desk:
     return Desk(aws)
 
 
-def test_what_is_due_is_sent_and_deleted(desk: Desk) -> None:
+def test_a_due_schedule_sends_and_is_deleted(desk: Desk) -> None:
     """A schedule does not run early. When it is due, its input is sent once and it is deleted."""
     desk.create("soon", NOON + MINUTE)
     desk.create("later", NOON + 2 * MINUTE)
@@ -80,7 +80,7 @@ def test_what_is_due_is_sent_and_deleted(desk: Desk) -> None:
     assert desk.received() == []
 
 
-def test_what_is_long_past_is_sent_at_once(desk: Desk) -> None:
+def test_a_past_schedule_runs_immediately(desk: Desk) -> None:
     """A schedule that was already past when it was created runs late."""
     desk.create("late", NOON - 24 * 60 * MINUTE)
     assert desk.schedules.run_due() == 1
@@ -97,7 +97,7 @@ def test_a_time_zone_is_kept(desk: Desk) -> None:
     assert desk.schedules.run_due() == 1
 
 
-def test_a_cancelled_one_does_not_ring(desk: Desk) -> None:
+def test_a_deleted_schedule_does_not_run(desk: Desk) -> None:
     """A deleted schedule does not run, even if it was read before."""
     desk.create("cancelled", NOON + MINUTE)
     desk.schedules.run_due()
@@ -107,7 +107,7 @@ def test_a_cancelled_one_does_not_ring(desk: Desk) -> None:
     assert desk.received() == []
 
 
-def test_a_disabled_one_does_not_ring(desk: Desk) -> None:
+def test_a_disabled_schedule_does_not_run(desk: Desk) -> None:
     """A disabled schedule stays."""
     desk.create("off", NOON, State="DISABLED")
     assert desk.schedules.run_due() == 0
@@ -115,7 +115,7 @@ def test_a_disabled_one_does_not_ring(desk: Desk) -> None:
     assert desk.names() == ["off"]
 
 
-def test_without_the_action_it_stays_and_rings_once(desk: Desk) -> None:
+def test_a_schedule_without_the_delete_action_stays_and_runs_once(desk: Desk) -> None:
     """AWS keeps a schedule after its run unless ActionAfterCompletion says DELETE."""
     desk.create("kept", NOON, ActionAfterCompletion="NONE")
     assert [desk.schedules.run_due(), desk.schedules.run_due()] == [1, 0]
@@ -123,7 +123,7 @@ def test_without_the_action_it_stays_and_rings_once(desk: Desk) -> None:
     assert desk.names() == ["kept"]
 
 
-def test_a_new_one_under_an_old_name_rings(desk: Desk) -> None:
+def test_a_new_schedule_with_an_old_name_runs(desk: Desk) -> None:
     """A schedule that is created again under the same name runs again."""
     desk.create("again", NOON)
     desk.schedules.run_due()
@@ -133,7 +133,7 @@ def test_a_new_one_under_an_old_name_rings(desk: Desk) -> None:
     assert desk.received() == ["ring again"] * 2
 
 
-def test_what_cannot_be_sent_is_kept_as_dead(desk: Desk) -> None:
+def test_a_failed_message_goes_to_the_dead_letter_queue(desk: Desk) -> None:
     """If the queue is missing, the input goes to the dead-letter queue, and other schedules run."""
     gone = {
         "Arn": local_aws.queue_arn("gone"),
@@ -149,7 +149,7 @@ def test_what_cannot_be_sent_is_kept_as_dead(desk: Desk) -> None:
     assert desk.names() == []
 
 
-def test_what_cannot_be_read_hinders_no_other(desk: Desk) -> None:
+def test_an_invalid_schedule_does_not_stop_others(desk: Desk) -> None:
     """One invalid expression, which AWS would refuse, does not stop the others."""
     desk.create("a-nonsense", NOON, ScheduleExpression="at(nonsense)")
     desk.create("b-fine", NOON)
@@ -157,7 +157,7 @@ def test_what_cannot_be_read_hinders_no_other(desk: Desk) -> None:
     assert desk.received() == ["ring b-fine"]
 
 
-def test_all_pages_are_looked_at(desk: Desk) -> None:
+def test_schedules_on_all_pages_run(desk: Desk) -> None:
     """Schedules on all pages of the list run."""
     for number in range(MANY):
         desk.create(f"n-{number:03}", NOON)
@@ -165,7 +165,7 @@ def test_all_pages_are_looked_at(desk: Desk) -> None:
     assert sorted(desk.received()) == [f"ring n-{number:03}" for number in range(MANY)]
 
 
-def test_a_stand_in_that_is_away_ends_nothing(desk: Desk) -> None:
+def test_an_unreachable_stand_in_is_retried(desk: Desk) -> None:
     """When the stand-in does not respond, one check fails and the next one works."""
     away = local_aws.client("scheduler", "http://127.0.0.1:9")
     OneTimeSchedules(away, desk.sqs, desk.made.schedule_group, lambda: NOON)(b"")

@@ -281,7 +281,7 @@ def test_a_function_that_cannot_start_stops_the_stack(stack: Stack, tmp_path: Pa
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_way_to_end_leaves_processes(stack: Stack, handlers: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_no_exit_leaves_processes(stack: Stack, handlers: Path, tmp_path: Path, number: signal.Signals) -> None:
     """However the program ends, its subprocesses end too, and the next stack starts in the same folder."""
     command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path), str(handlers), stack.redis_url]
     with subprocess.Popen([*command, stack.mongodb_url], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as other:

@@ -88,7 +88,7 @@ def test_a_reused_pid_is_not_touched(tmp_path: Path) -> None:
         bystander.kill()
 
 
-def test_stop_ends_also_a_child_that_ignores_sigterm(tmp_path: Path) -> None:
+def test_stop_kills_a_subprocess_that_ignores_sigterm(tmp_path: Path) -> None:
     """SIGKILL follows SIGTERM after the grace period."""
     stubborn = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
@@ -102,7 +102,7 @@ def test_stop_ends_also_a_child_that_ignores_sigterm(tmp_path: Path) -> None:
         subprocesses.start("late", SLEEP)
 
 
-def test_a_child_that_ends_while_starting_is_reported_with_its_log(tmp_path: Path) -> None:
+def test_a_subprocess_that_ends_while_starting_is_reported_with_its_log(tmp_path: Path) -> None:
     """The error has the exit code and the last lines of the log."""
     with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as subprocesses:
         child = subprocesses.start("broken", [sys.executable, "-c", "raise SystemExit('no luck')"])
@@ -110,7 +110,7 @@ def test_a_child_that_ends_while_starting_is_reported_with_its_log(tmp_path: Pat
             child.wait_ready(lambda: False, 10)
 
 
-def test_a_child_that_is_never_ready_is_reported(tmp_path: Path) -> None:
+def test_a_subprocess_that_is_never_ready_is_reported(tmp_path: Path) -> None:
     """The wait times out."""
     with Subprocesses(tmp_path / "run", tmp_path / "logs", os.environ) as subprocesses:
         child = subprocesses.start("slow", SLEEP)
@@ -118,7 +118,7 @@ def test_a_child_that_is_never_ready_is_reported(tmp_path: Path) -> None:
             child.wait_ready(lambda: False, 0.1)
 
 
-def test_children_see_neither_aws_profile_nor_proxy(tmp_path: Path) -> None:
+def test_subprocesses_see_neither_aws_profile_nor_proxy(tmp_path: Path) -> None:
     """Subprocesses get only a few named variables of the caller's environment."""
     environ = {**os.environ, "AWS_PROFILE": "work", "HTTP_PROXY": "http://proxy", "OPPORTUNE_REDIS_URL": "x"}
     with Subprocesses(tmp_path / "run", tmp_path / "logs", environ) as subprocesses:

@@ -56,7 +56,7 @@ def ask(built: Path, path: str, **headers: str) -> dict[str, Any]:
     return Site(tag=Tag.load(built)).ask("GET", path, headers=headers)
 
 
-def test_the_loader_is_asked_for_again_after_minutes(built: Path) -> None:
+def test_the_loader_is_cached_for_minutes(built: Path) -> None:
     """The loader is cached for minutes only, because it names the current version of the other files."""
     response = ask(built, "/tag.js")
     assert (response["statusCode"], response["isBase64Encoded"]) == (200, False)
@@ -66,7 +66,7 @@ def test_the_loader_is_asked_for_again_after_minutes(built: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["core.js", "render.js"])
-def test_what_it_loads_is_kept_for_ever(built: Path, file: str) -> None:
+def test_versioned_files_are_cached_forever(built: Path, file: str) -> None:
     """A file with its version in the address never changes. It is sent compressed, and any origin may read it."""
     version = Tag.load(built).version
     response = ask(built, f"/tag/{version}/{file}", **{"accept-encoding": "gzip, br", "origin": "https://shop.example"})

@@ -84,7 +84,7 @@ def test_values_are_written_as_people_write_them(value: Any, in_javascript: str,
     assert ast.literal_eval(python(value)) == value
 
 
-def test_html_says_what_it_can() -> None:
+def test_html_attributes_hold_simple_values() -> None:
     """Text that looks like another type is quoted. Capitals, lists and objects are left to JavaScript."""
     expressed, unsupported = data_attributes(
         {"sku": "007", "code": "12", "flag": "true", "n": 1.5, "on": False, "Name": "x", "l": []}
@@ -99,7 +99,7 @@ def test_html_says_what_it_can() -> None:
     assert sorted(unsupported) == ["Name", "l"]
 
 
-def test_what_html_cannot_say_is_told() -> None:
+def test_the_note_names_what_html_cannot_express() -> None:
     """The note names the attributes and the alternative."""
     found = only({"name": "bought", "attributes": {"Name": "text", "items": "list", "sku": "text"}})
     assert found.browser[0].code == '<button data-event="bought" data-prop-sku="SKU">…</button>'

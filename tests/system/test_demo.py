@@ -1,4 +1,4 @@
-"""The newcomer's command: the story passes, tells what differs, and cleans up after itself and others."""
+"""`opportune run`: the demo passes, shows what differs, and cleans up after itself and after killed runs."""
 
 import os
 import re
@@ -18,13 +18,13 @@ from tests.support.whole_system import System
 
 
 def opportune(*arguments: str, cwd: Path, **options: Any) -> "subprocess.CompletedProcess[str]":
-    """Run the command line in *cwd*; return what it printed and its exit code."""
+    """Run the command line in *cwd*; return its output and exit code."""
     command = [sys.executable, "-m", "opportune", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=100, **options)
 
 
-def test_the_story_passes_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Exit code 0, every line as expected, and no process, lock or data of the run left."""
+def test_the_demo_passes_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The exit code is 0, every outcome is as expected, and no process, lock or data is left."""
     done = opportune("run", "--once", cwd=tmp_path, env={**os.environ, "COLUMNS": "160"})
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all 13 as expected" in done.stdout
@@ -33,7 +33,7 @@ def test_the_story_passes_and_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
-    """After kill -9 in the middle the next run says what it removed, and passes."""
+    """After kill -9, the next run reports what it removed, and passes."""
     run = subprocess.Popen(
         [sys.executable, "-m", "opportune", "run"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, bufsize=1
     )
@@ -51,7 +51,7 @@ def test_a_killed_run_is_cleaned_up_by_the_next(tmp_path: Path) -> None:
 
 
 def test_a_busy_port_is_a_clear_message(tmp_path: Path) -> None:
-    """The port is named, nothing is started, the exit code is 2."""
+    """The error names the port, nothing starts, and the exit code is 2."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -89,55 +89,55 @@ def test_serving_ends_cleanly_on_interrupt(tmp_path: Path) -> None:
         socket.create_connection(("127.0.0.1", int(url.split(":")[2].split("/")[0])), timeout=1)
 
 
-class Deaf:
-    """A witness that sees nothing."""
+class BlindObserver:
+    """An observer that sees no matches and too many messages."""
 
     speed = 1.0
 
     def matches(self, user: str, campaign: str) -> list[dict[str, Any]]:
-        """Return nothing."""
+        """Return no matches."""
         return [] if user and campaign else [{}]
 
     def arrived(self, channel: str, to: str) -> int:
-        """Return too many."""
+        """Return too many messages."""
         return 2 if channel and to else 0
 
     def settle(self) -> None:
-        """Wait for nothing."""
+        """Do not wait."""
 
 
-def test_the_story_fails_where_something_differs(system: System) -> None:
-    """Nobody of it is known here, and the witness lies: every chapter that expects something fails."""
-    results = list(play(system.browser, system.server, Deaf(), "strangers"))
+def test_the_demo_fails_if_an_outcome_differs(system: System) -> None:
+    """The users are unknown and the observer is wrong, so every case that expects something fails."""
+    results = list(play(system.browser, system.server, BlindObserver(), "strangers"))
     assert [result.passed for result in results] == [False, *[True] * 3, *[False] * 9]
 
 
 def test_an_endpoint_that_is_away_is_an_error(system: System) -> None:
-    """A wrong address is named."""
+    """The error names a wrong address."""
     away = Endpoint("http://127.0.0.1:1", "key")
     with pytest.raises(Exception, match="cannot be reached"):
-        list(play(away, system.server, Deaf(), "x", retry_busy=False))
+        list(play(away, system.server, BlindObserver(), "x", retry_busy=False))
 
 
-class Hesitant(Endpoint):
-    """An endpoint that has no time for what comes first."""
+class BusyEndpoint(Endpoint):
+    """An endpoint that responds with 503 to the first request."""
 
     def __init__(self, url: str, key: str) -> None:
         super().__init__(url, key)
         self.asked: list[str] = []
 
     def post(self, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], float]:
-        """Note the message; take it at the second time."""
+        """Record the message; accept it the second time."""
         self.asked.append(body["messageId"])
         if len(self.asked) == 1:
             raise Busy("503")
         return super().post(path, body)
 
 
-def test_the_story_sends_again_what_nobody_had_time_for(system: System) -> None:
-    """On a busy machine a function may start too slowly for the first event, and trackers send it again, too."""
-    endpoint = Hesitant(system.stack.http_url, "wk_demo_public")
-    first = next(play(endpoint, system.server, Deaf(), "busy"))
+def test_the_demo_retries_a_busy_endpoint(system: System) -> None:
+    """On a busy machine a function may start too slowly for the first event. The demo retries it, as trackers do."""
+    endpoint = BusyEndpoint(system.stack.http_url, "wk_demo_public")
+    first = next(play(endpoint, system.server, BlindObserver(), "busy"))
     assert first.came == "nothing"
     assert len(endpoint.asked) == 4
     assert len(set(endpoint.asked)) == 3
