@@ -152,7 +152,7 @@ def test_init_check_diff_and_publish(system: System, tmp_path: Path) -> None:
 
 
 def test_versions_and_rollback(system: System, tmp_path: Path) -> None:
-    """After two publishes and a rollback, the versions are listed and the old one is live. An unknown version is an error."""
+    """After two publishes and a rollback, the old version is live and all are listed. An unknown one is an error."""
     environment, folder = {**os.environ, **KEYS}, tmp_path / "returning"
     (folder / "campaigns").mkdir(parents=True)
     (folder / "site.yaml").write_text("id: returning\nname: R\nkeys: [{kind: public, key: wk_returning}]\n")
