@@ -35,11 +35,11 @@ def why(
     found = snapshot.read_snapshot(
         database, functions.function(DECIDER), sites.resolve(database, site), user, functions.system_clock()()
     )
-    told = answer.explain(found, campaign)
+    explained = answer.explain(found, campaign)
     if as_json:
-        print_json(told)
+        print_json(explained)
     else:
-        table.print_answer(told, out)
+        table.print_answer(explained, out)
 
 
 @command(app, "deliveries")

@@ -79,7 +79,7 @@ def _print_results(results: Sequence[Result], console: Console) -> None:
             result.title,
             result.sent,
             result.expected,
-            result.came,
+            result.actual,
             f"{result.round_trip_ms:.1f} ms",
         )
     console.print(table)

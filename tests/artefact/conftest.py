@@ -135,7 +135,7 @@ def failed_cases(system: Artefacts) -> list[tuple[str, str]]:
     """Play the demo scenario; return title and outcome of the cases that failed."""
     observer = StackObserver(system.stack, system.database)
     results = play(system.browser, system.server, observer, system.token)
-    return [(result.title, result.came) for result in results if not result.passed]
+    return [(result.title, result.actual) for result in results if not result.passed]
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def test_the_demo_passes(atlas: Atlas, sts: Sts, profile: Mapping[str, str], tmp
         server = Endpoint(stack.http_url, KEYS[SECRET_KEY_VARIABLE])
         results = list(play(browser, server, StackObserver(stack, database), "iam"))
         database.client.close()
-    assert [(result.title, result.came) for result in results if not result.passed] == []
+    assert [(result.title, result.actual) for result in results if not result.passed] == []
     assert {role_arn(DECIDER), role_arn(ENGAGER), MARKETER} <= set(atlas.entered)
     assert atlas.refused == []
 

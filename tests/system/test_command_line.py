@@ -133,10 +133,10 @@ def test_init_check_diff_and_publish(system: System, tmp_path: Path) -> None:
     assert other.returncode == 1
     assert "trigger.within: 10m → 15m" in other.stdout
     assert "progress of 1 user is dropped" in other.stdout
-    told = json.loads(opportune("diff", str(folder), "--json", cwd=system.folder).stdout)
-    (change,) = told["changes"]
+    difference = json.loads(opportune("diff", str(folder), "--json", cwd=system.folder).stdout)
+    (change,) = difference["changes"]
     assert change["fields"] == [{"field": "trigger.within", "was": "10m", "now": "15m"}]
-    assert (told["live"], change["kind"], change["id"], told["progress"]) == (
+    assert (difference["live"], change["kind"], change["id"], difference["progress"]) == (
         1,
         "campaign",
         "third-look",

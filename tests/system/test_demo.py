@@ -138,6 +138,6 @@ def test_the_demo_retries_a_busy_endpoint(system: System) -> None:
     """On a busy machine a function may start too slowly for the first event. The demo retries it, as trackers do."""
     endpoint = BusyEndpoint(system.stack.http_url, "wk_demo_public")
     first = next(play(endpoint, system.server, BlindObserver(), "busy"))
-    assert first.came == "nothing"
+    assert first.actual == "nothing"
     assert len(endpoint.asked) == 4
     assert len(set(endpoint.asked)) == 3

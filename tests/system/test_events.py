@@ -19,12 +19,12 @@ def test_each_function_handles_its_events(path: Path, system: System) -> None:
     """The function handles the event: no failure, no message returned to the queue, nothing rejected as malformed."""
     client = aws.client("lambda", system.stack.lambda_url)
     answer = client.invoke(FunctionName=path.stem.partition("-")[0], Payload=path.read_bytes())
-    told: Any = json.loads(answer["Payload"].read())
-    assert "FunctionError" not in answer, told
-    assert told.get("batchItemFailures", []) == []
-    if "statusCode" in told:
-        assert told["statusCode"] in (200, 204, 404), told
-        assert (told["statusCode"] == 404) == path.stem.startswith("preferences")
+    result: Any = json.loads(answer["Payload"].read())
+    assert "FunctionError" not in answer, result
+    assert result.get("batchItemFailures", []) == []
+    if "statusCode" in result:
+        assert result["statusCode"] in (200, 204, 404), result
+        assert (result["statusCode"] == 404) == path.stem.startswith("preferences")
 
 
 def test_every_entry_point_has_an_event() -> None:

@@ -110,8 +110,8 @@ def test_the_secret_is_read_at_start(edge: Edge) -> None:
 
 def test_libraries_get_the_public_host(edge: Edge) -> None:
     """Libraries get the public host, not the origin's address, which would reject them."""
-    told = edge.ask("GET", "/v1/projects/wk_demo_public/settings").json()
-    assert told["integrations"]["Segment.io"]["apiHost"] == "events.shop.example/v1"
+    settings = edge.ask("GET", "/v1/projects/wk_demo_public/settings").json()
+    assert settings["integrations"]["Segment.io"]["apiHost"] == "events.shop.example/v1"
 
 
 def test_a_rotation_rejects_no_request(edge: Edge) -> None:

@@ -192,9 +192,9 @@ def test_a_popup_is_repeated_until_the_tag_has_shown_it(club: Club) -> None:
     status, answer = club.call("/v1/track", event="page", userId="gus", context=proof)
     assert status == 200
     (popup,) = answer["messages"]
-    told = {"activation": popup["id"], "campaign": "all"}
+    properties = {"activation": popup["id"], "campaign": "all"}
     for kind, more in (("Impression", {}), ("Click", {"action": 0})):
-        body = {"userId": "gus", "properties": {**told, **more}, "messageId": f"{popup['id']}:{kind.lower()}"}
+        body = {"userId": "gus", "properties": {**properties, **more}, "messageId": f"{popup['id']}:{kind.lower()}"}
         assert club.call("/v1/track", event=f"Opportune {kind}", context=proof, **body)[0] == 200
     (row,) = club.rows(_id=popup["id"])
     assert row["seen"] <= row["clicked"]

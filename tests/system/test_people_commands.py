@@ -61,36 +61,40 @@ def why(system: System, user: str, campaign: str) -> dict[str, Any]:
     """Return what `opportune why --json` says about one campaign."""
     done = command(system, "why", user, campaign, "--site", "demo", "--json")
     assert done.returncode == 0, done.stderr
-    (told,) = json.loads(done.stdout)["campaigns"]
-    return dict(told)
+    (found,) = json.loads(done.stdout)["campaigns"]
+    return dict(found)
 
 
 def test_why_follows_a_user_from_the_first_win_to_the_popup(system: System, user: str) -> None:
     """The command shows nothing, then two of three, then the decision, with cap and target group."""
-    told = why(system, user, "three-wins")
-    assert (told["code"], told["target"], told["groups"]) == ("nothing", True, [{"id": "vip-players", "member": True}])
+    found = why(system, user, "three-wins")
+    assert (found["code"], found["target"], found["groups"]) == (
+        "nothing",
+        True,
+        [{"id": "vip-players", "member": True}],
+    )
     for _ in range(2):
         track(system, user, "game_result", outcome="win")
-    told = why(system, user, "three-wins")
-    assert (told["code"], told["stages"][0]["reached"], told["stages"][0]["of"]) == ("progress", 2, 3)
-    assert told["stages"][0]["text"].startswith("2 of 3 game_result (outcome = win); the first event leaves the window")
+    found = why(system, user, "three-wins")
+    assert (found["code"], found["stages"][0]["reached"], found["stages"][0]["of"]) == ("progress", 2, 3)
+    assert found["stages"][0]["text"].startswith("2 of 3 game_result (outcome = win); the first event leaves the window")
     track(system, user, "game_result", outcome="win")
-    told = why(system, user, "three-wins")
-    assert told["stages"] == []
-    assert [(each["state"], each["channel"]) for each in told["decisions"]] == [("sent", "popup")]
-    (cap,) = [each for each in told["limits"] if each["name"] == "popup"]
+    found = why(system, user, "three-wins")
+    assert found["stages"] == []
+    assert [(each["state"], each["channel"]) for each in found["decisions"]] == [("sent", "popup")]
+    (cap,) = [each for each in found["limits"] if each["name"] == "popup"]
     assert (cap["used"], cap["most"]) == (1, 2)
 
 
 def test_why_shows_delayed_messages_and_pauses(system: System, user: str) -> None:
     """A reminder waits. After its campaign is paused, the pause blocks it."""
     track(system, user, "cart_filled", item="Hat")
-    told = why(system, user, "cart-reminder")
-    assert (told["code"], len(told["waiting"])) == ("waiting", 1)
+    found = why(system, user, "cart-reminder")
+    assert (found["code"], len(found["waiting"])) == ("waiting", 1)
     try:
         assert command(system, "pause", "demo", "--campaign", "cart-reminder").returncode == 0
-        told = why(system, user, "cart-reminder")
-        assert (told["code"], told["is_in_way"]) == ("paused", True)
+        found = why(system, user, "cart-reminder")
+        assert (found["code"], found["is_in_way"]) == ("paused", True)
     finally:
         command(system, "resume", "demo", "--campaign", "cart-reminder")
     track(system, user, "order_placed")
@@ -174,11 +178,11 @@ def test_forget_leaves_no_trace_in_any_store_queue_or_log(system: System, user: 
 def test_forget_says_if_there_was_no_user(system: System) -> None:
     """For a wrong or already erased id, nothing suggests that a user was erased."""
     user = f"nobody-{uuid.uuid4().hex[:8]}"
-    for said in ("Is the id right?", "The user was already erased."):
+    for note in ("Is the id right?", "The user was already erased."):
         done = command(system, "forget", user, "--site", "demo", "--yes", COLUMNS="200")
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"nothing is stored about user '{user}' of demo. {done.stdout.split('demo. ')[1]}"
-        assert said in done.stdout
+        assert note in done.stdout
 
 
 @pytest.fixture(name="only_demo")
@@ -208,8 +212,8 @@ def test_webhook_key_is_the_one_that_webhooks_are_signed_with(only_demo: System)
     secret = json.loads((only_demo.folder / ".opportune" / "stack.json").read_text())["signing_secret"]
     assert done.stdout == webhook_key(secret, "demo") + "\n"
     another = "another secret of forty characters ...."
-    told = command(only_demo, "webhook-key", "--json", OPPORTUNE_SIGNING_SECRET=another)
-    assert json.loads(told.stdout)["key"] == webhook_key(another, "demo")
+    printed = command(only_demo, "webhook-key", "--json", OPPORTUNE_SIGNING_SECRET=another)
+    assert json.loads(printed.stdout)["key"] == webhook_key(another, "demo")
 
 
 def test_forget_asks_first(system: System, user: str) -> None:

@@ -51,7 +51,7 @@ def test_texts_come_out_as_the_table_says(tmp_path: Path) -> None:
     variables = {"customer": json.loads(json.dumps(ada.attributes)) | {"country": "AT"}, "event": {"order_id": "A-1"}}
     texts = table("| in Pinpoint | here | for Ada |")
     assert len(texts) >= 8
-    for number, (_, template, said) in enumerate(texts):
+    for number, (_, template, expected) in enumerate(texts):
         content = {"text": template.strip("`")}
         rendered = Templates().render("site", number, compiled(TRIGGER, channel="sms", content=content), variables)
-        assert rendered["text"] == said, template
+        assert rendered["text"] == expected, template

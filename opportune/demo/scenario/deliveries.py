@@ -25,8 +25,8 @@ def thank_you_mail(client: TrackingClient, observer: Observer, run: str) -> Resu
     return Result(
         "an e-mail for a second deposit",
         "deposit, deposit ×2",
-        "1 mail",
-        number(mails, "mail"),
+        "1 e-mail",
+        number(mails, "e-mail"),
         trip,
         mails == 1 and not popups,
     )
@@ -42,8 +42,8 @@ def reminder(client: TrackingClient, observer: Observer, run: str) -> Result:
     return Result(
         "a cart without an order",
         "cart_filled",
-        "1 mail, 5 s later",
-        f"{number(mails, 'mail')}, {waited:.1f} s later",
+        "1 e-mail, 5 s later",
+        f"{number(mails, 'e-mail')}, {waited:.1f} s later",
         client.round_trips[-1],
         mails == 1 and waited >= REMINDER_S,
     )
@@ -64,7 +64,7 @@ def capped(client: TrackingClient, observer: Observer, run: str) -> Result:
     popups = [len(client.track(user, "wheel_spun")) for _ in range(3)]
     matches = [each for each in observer.matches(user, "lucky-spin") if each["state"] != "sent"]
     result = _stopped("three matches within a minute", "wheel_spun ×3", matches, "cap", client)
-    result.expected, result.came = "2 popups, then suppressed: cap", f"{sum(popups)} popups, then {result.came}"
+    result.expected, result.actual = "2 popups, then not delivered: cap", f"{sum(popups)} popups, then {result.actual}"
     result.passed = result.passed and popups == [1, 1, 0]
     return result
 
@@ -96,7 +96,7 @@ def webhook(client: TrackingClient, observer: Observer, run: str) -> Result:
     calls = wait_for(lambda: observer.arrived("webhook", user))
     trip = client.round_trips[-1]
     return Result(
-        "a webhook for a large deposit", "deposit of 2,000", "1 call", number(calls, "call"), trip, calls == 1
+        "a webhook for a large deposit", "deposit of 2,000", "1 webhook", number(calls, "webhook"), trip, calls == 1
     )
 
 
@@ -109,5 +109,5 @@ def _spinner(run: str, *, held_out: bool) -> str:
 def _stopped(title: str, sent: str, matches: list[dict[str, Any]], gate: str, client: TrackingClient) -> Result:
     """Return the result of a case in which *gate* has to stop the match."""
     reasons = [str(match.get("reason")) for match in matches]
-    came = f"suppressed: {', '.join(reasons)}" if reasons else "nothing"
-    return Result(title, sent, f"suppressed: {gate}", came, client.round_trips[-1], reasons == [gate])
+    actual = f"not delivered: {', '.join(reasons)}" if reasons else "nothing"
+    return Result(title, sent, f"not delivered: {gate}", actual, client.round_trips[-1], reasons == [gate])

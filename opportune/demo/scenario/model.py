@@ -30,14 +30,14 @@ class Result:
 
     title: what the case is about
     sent: the events, for people
-    expected, came: the outcome that is expected, and the actual one
+    expected, actual: the outcome that is expected, and the actual one
     round_trip_ms: of the last request
     """
 
     title: str
     sent: str
     expected: str
-    came: str
+    actual: str
     round_trip_ms: float
     passed: bool
 

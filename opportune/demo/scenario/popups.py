@@ -89,12 +89,12 @@ def sent_twice(client: TrackingClient, observer: Observer, run: str) -> Result:
     again = client.track(user, "game_result", outcome="win")
     matches = observer.matches(user, "three-wins")
     passed = len(first) == 1 and first == second and not again and len(matches) == 1
-    came = f"{count(matches, 'match')}, {'the same popup' if first == second else 'different responses'}"
+    actual = f"{count(matches, 'match')}, {'the same popup' if first == second else 'different responses'}"
     return Result(
         "the third win sent twice",
         "win, win, win ×2, win",
         "1 match, the same popup",
-        came,
+        actual,
         client.round_trips[-1],
         passed,
     )

@@ -103,14 +103,14 @@ def _act(pools: dict[str, Pool], **event: object) -> Any:
 def test_invoke_passes_event_context_and_environment(client: Any) -> None:
     """The handler sees the event, Lambda's context object and its own environment."""
     answer = client.invoke(FunctionName="echo", Payload=b'{"a": "\xc3\xa4"}')
-    told = json.loads(answer["Payload"].read())
+    result = json.loads(answer["Payload"].read())
     assert answer["StatusCode"] == 200
     assert answer["ExecutedVersion"] == "$LATEST"
     assert "FunctionError" not in answer
-    assert told["event"] == {"a": "ä"}
-    assert (told["name"], told["memory"], told["site"]) == ("echo", 512, "shop")
-    assert told["arn"] == "arn:aws:lambda:eu-central-1:123456789012:function:echo"
-    assert 4000 < told["left_ms"] <= 5000
+    assert result["event"] == {"a": "ä"}
+    assert (result["name"], result["memory"], result["site"]) == ("echo", 512, "shop")
+    assert result["arn"] == "arn:aws:lambda:eu-central-1:123456789012:function:echo"
+    assert 4000 < result["left_ms"] <= 5000
 
 
 @pytest.mark.parametrize(
@@ -144,25 +144,25 @@ def test_a_payload_that_is_not_json_is_rejected(client: Any) -> None:
 def test_an_exception_is_an_unhandled_error(client: Any) -> None:
     """FunctionError is Unhandled, and the payload names type and message."""
     answer = client.invoke(FunctionName="act", Payload=b'{"do": "raise"}')
-    told = json.loads(answer["Payload"].read())
+    result = json.loads(answer["Payload"].read())
     assert answer["FunctionError"] == "Unhandled"
-    assert (told["errorType"], told["errorMessage"]) == ("KeyError", "'gone'")
-    assert told["stackTrace"]
+    assert (result["errorType"], result["errorMessage"]) == ("KeyError", "'gone'")
+    assert result["stackTrace"]
 
 
 def test_a_result_that_is_not_json_is_an_error(pools: dict[str, Pool]) -> None:
     """A result that cannot be serialised is reported as an error."""
-    error, told = _act(pools, do="object")
-    assert (error, told["errorType"]) == ("Unhandled", "Runtime.MarshalError")
+    error, result = _act(pools, do="object")
+    assert (error, result["errorType"]) == ("Unhandled", "Runtime.MarshalError")
 
 
 @pytest.mark.parametrize(("do", "how"), [("die", "signal: 9"), ("exit", "exit status 3")])
 def test_a_dead_environment_is_replaced(pools: dict[str, Pool], do: str, how: str) -> None:
     """The invocation fails with Runtime.ExitError, and another process serves the next one."""
     _, before = _act(pools, do="nothing")
-    error, told = _act(pools, do=do)
-    assert (error, told["errorType"]) == ("Unhandled", "Runtime.ExitError")
-    assert how in told["errorMessage"]
+    error, result = _act(pools, do=do)
+    assert (error, result["errorType"]) == ("Unhandled", "Runtime.ExitError")
+    assert how in result["errorMessage"]
     error, after = _act(pools, do="nothing")
     assert error is None
     assert after != before
@@ -182,11 +182,11 @@ def test_a_function_is_cut_off_at_its_timeout(pools: dict[str, Pool]) -> None:
     """After the timeout the environment is killed, and the result says so."""
     _, before = _act(pools, do="nothing")
     started = time.monotonic()
-    error, told = _act(pools, do="sleep", s=30)
+    error, result = _act(pools, do="sleep", s=30)
     assert 1.0 <= time.monotonic() - started < 3.0
     assert error == "Unhandled"
-    assert told["errorType"] == "Sandbox.Timedout"
-    assert "timed out after 1.00 seconds" in told["errorMessage"]
+    assert result["errorType"] == "Sandbox.Timedout"
+    assert "timed out after 1.00 seconds" in result["errorMessage"]
     assert _act(pools, do="nothing")[1] != before
 
 

@@ -78,8 +78,8 @@ def mapping(aws_url: str, resources: aws.Resources) -> Iterator[Callable[[Record
 
 
 def _failures(*message_ids: str) -> InvocationResult:
-    told = {"batchItemFailures": [{"itemIdentifier": each} for each in message_ids]}
-    return InvocationResult(json.dumps(told).encode())
+    body = {"batchItemFailures": [{"itemIdentifier": each} for each in message_ids]}
+    return InvocationResult(json.dumps(body).encode())
 
 
 def _send(aws_url: str, resources: aws.Resources, *bodies: str) -> None:

@@ -47,8 +47,8 @@ def decider(event, context):
     return {name: value for name, value in os.environ.items() if name.startswith("OPPORTUNE_")}
 
 def preferences(event, context):
-    told = {name: value for name, value in os.environ.items() if name.startswith("OPPORTUNE_")}
-    return {"statusCode": 200, "body": json.dumps({"path": event["rawPath"], **told})}
+    settings = {name: value for name, value in os.environ.items() if name.startswith("OPPORTUNE_")}
+    return {"statusCode": 200, "body": json.dumps({"path": event["rawPath"], **settings})}
 
 def engager(event, context):
     if event.get("type") == "sweep":
@@ -145,7 +145,7 @@ def test_each_function_gets_what_it_declares(stack: Stack) -> None:
     assert preferences["path"] == "/unsubscribe/token"
     assert len(preferences["OPPORTUNE_SIGNING_SECRET"]) >= 32
     assert preferences["OPPORTUNE_SIGNING_SECRET"] == engager["OPPORTUNE_SIGNING_SECRET"]
-    assert not any(told["OPPORTUNE_CLOCK"] for told in (decider, engager, preferences))
+    assert not any(settings["OPPORTUNE_CLOCK"] for settings in (decider, engager, preferences))
     stack.drain(20)
 
 
@@ -186,8 +186,8 @@ def test_the_outbox_has_all_channels(stack: Stack) -> None:
     with urlopen(f"{stack.http_url}/outbox", timeout=10) as answer:
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
         assert "knock, knock" in answer.read().decode()
-    told = CliRunner().invoke(main.app, ["outbox", "--url", stack.http_url, "--json"], catch_exceptions=False)
-    listed = [each for each in json.loads(told.stdout) if each["channel"] != "sms"]
+    printed = CliRunner().invoke(main.app, ["outbox", "--url", stack.http_url, "--json"], catch_exceptions=False)
+    listed = [each for each in json.loads(printed.stdout) if each["channel"] != "sms"]
     assert [each["channel"] for each in listed[-3:]] == ["email", "push", "webhook"]
     table = outbox.message_table(sent)
     assert table.row_count == len(sent)
@@ -205,12 +205,12 @@ def test_a_fast_clock_is_everywhere(stack: Stack, handlers: Path, tmp_path: Path
     with Stack(
         state_dir=tmp_path, functions=functions, redis_url=stack.redis_url, mongodb_url=stack.mongodb_url, speed=600
     ) as fast:
-        told = running_stack(tmp_path)
-        assert told is not None
+        state = running_stack(tmp_path)
+        assert state is not None
         payload = json.dumps({"to": "now@site.test"}).encode()
         answer = aws.client("lambda", fast.lambda_url).invoke(FunctionName="decider", Payload=payload)
         settings = json.loads(answer["Payload"].read())
-        assert settings["OPPORTUNE_CLOCK"] == told["clock"]
+        assert settings["OPPORTUNE_CLOCK"] == state["clock"]
         assert settings["OPPORTUNE_CLOCK"].endswith(",600")
         assert settings["OPPORTUNE_POLL_SECONDS"] == "600"
         due = fast.clock() + 600_000
@@ -235,11 +235,11 @@ def test_a_fast_clock_is_everywhere(stack: Stack, handlers: Path, tmp_path: Path
 
 def test_other_programs_find_the_running_stack(stack: Stack) -> None:
     """stack.json names process and URLs, and a client can use them."""
-    told = running_stack(stack.state_dir)
-    assert told is not None
-    assert told["pid"] == os.getpid()
-    assert (told["http_url"], told["queue_url"]) == (stack.http_url, stack.queue_url)
-    assert aws.client("lambda", told["lambda_url"]).invoke(FunctionName="engager", Payload=b'{"Records": []}')
+    state = running_stack(stack.state_dir)
+    assert state is not None
+    assert state["pid"] == os.getpid()
+    assert (state["http_url"], state["queue_url"]) == (stack.http_url, stack.queue_url)
+    assert aws.client("lambda", state["lambda_url"]).invoke(FunctionName="engager", Payload=b'{"Records": []}')
     assert running_stack(stack.state_dir / "elsewhere") is None
 
 
@@ -264,18 +264,18 @@ def test_a_busy_port_is_reported_and_nothing_is_left(handlers: Path, tmp_path: P
 
 def test_a_function_that_cannot_start_stops_the_stack(stack: Stack, tmp_path: Path) -> None:
     """The error names the function, and all started processes are stopped."""
-    told: list[tuple[str, str]] = []
+    progress: list[tuple[str, str]] = []
     broken = Stack(
         state_dir=tmp_path,
         functions={"gateway": Function("no_such_package.handler", timeout_s=5)},
         redis_url=stack.redis_url,
         mongodb_url=stack.mongodb_url,
-        progress=lambda label, state: told.append((label, state)),
+        progress=lambda label, state: progress.append((label, state)),
     )
     with pytest.raises(LocalStackError, match="function gateway cannot import"):
         broken.start()
-    assert ("function gateway", "failed") in told
-    assert ("Valkey", "ready") in told
+    assert ("function gateway", "failed") in progress
+    assert ("Valkey", "ready") in progress
     assert not broken.run_dir.exists()
     broken.stop()
 
@@ -287,30 +287,30 @@ def test_no_exit_leaves_processes(stack: Stack, handlers: Path, tmp_path: Path, 
     with subprocess.Popen([*command, stack.mongodb_url], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"up\n"
-        told = running_stack(tmp_path)
-        assert told is not None
-        assert told["pid"] == other.pid
-        children = recorded(Path(told["run_dir"]))
-        assert len([child for child in children if child.alive()]) >= 3
+        state = running_stack(tmp_path)
+        assert state is not None
+        assert state["pid"] == other.pid
+        processes = recorded(Path(state["run_dir"]))
+        assert len([process for process in processes if process.alive()]) >= 3
         other.send_signal(number)
         other.wait(10)
     deadline = time.monotonic() + 10
-    while any(child.alive() for child in children) and time.monotonic() < deadline:
+    while any(process.alive() for process in processes) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not any(child.alive() for child in children)
+    assert not any(process.alive() for process in processes)
     assert running_stack(tmp_path) is None
     assert (tmp_path / state_file.NAME).exists() is (number is signal.SIGKILL)
     line = state_file.claim(tmp_path)
-    assert (line is not None and str(told["pid"]) in line) is (number is signal.SIGKILL)
+    assert (line is not None and str(state["pid"]) in line) is (number is signal.SIGKILL)
     state_file.release(tmp_path)
 
 
 def test_stop_leaves_only_the_logs(stack: Stack) -> None:
     """After the stop, in the last test of this file, no process runs and only the logs remain."""
-    children = recorded(stack.run_dir)
+    processes = recorded(stack.run_dir)
     stack.stop()
     stack.stop()
-    assert not any(child.alive() for child in children)
+    assert not any(process.alive() for process in processes)
     assert [path.name for path in stack.state_dir.iterdir()] == ["logs"]
     assert running_stack(stack.state_dir) is None
     assert (stack.logs_dir / "engager.log").exists()
