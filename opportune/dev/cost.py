@@ -18,7 +18,7 @@ GB = 0.5  # memory of each function
 # Medians of warm calls in ms, on one processor: built functions in Lambda's emulator, 2026-11-25.
 MEASURED_MS = {"gateway alone": 1.3, "gateway": 7.5, "decider": 2.5, "engager": 3.1}
 # A function with 512 MB gets 0.29 of a processor; 1,769 MB get a full one.
-SLOWER = 1769 / 512
+SLOWDOWN = 1769 / 512
 
 # List prices in US dollars, us-east-1, known on 2026-11-25, without free tiers and data transfer.
 PRICES_AT = "2026-11-25"
@@ -45,13 +45,13 @@ PRICES = {
 }
 ALARMS, METRICS, SECRETS = 25, 32, 3
 # Of the CloudFront distribution, and of the web ACL that protects it.
-FRONT_ALARMS, FRONT_SECRETS, GUARD_ALARMS, GUARD_RULES = 1, 1, 2, 3
+DISTRIBUTION_ALARMS, DISTRIBUTION_SECRETS, WEB_ACL_ALARMS, WEB_ACL_RULES = 1, 1, 2, 3
 MIN_GB = 0.1  # the least that a serverless cache is billed for
 PARTITIONS = 1024
 
 
 @dataclass(frozen=True)
-class Line:
+class Cost:
     """The cost of a part: per month at rest, and per million events."""
 
     what: str
@@ -65,50 +65,50 @@ def functions(relevant: float, matched: float) -> float:
     ms += relevant * (MEASURED_MS["gateway"] + MEASURED_MS["decider"]) + matched * MEASURED_MS["engager"]
     calls = 1 + relevant + matched
     return (
-        ms / 1000 * SLOWER * GB * PRICES["Lambda arm64, million GB-seconds"]
+        ms / 1000 * SLOWDOWN * GB * PRICES["Lambda arm64, million GB-seconds"]
         + calls * PRICES["Lambda, million requests"]
     )
 
 
-def lines(relevant: float, matched: float) -> list[Line]:
+def lines(relevant: float, matched: float) -> list[Cost]:
     """Return the cost of each part of a stack with a serverless state store, without its network."""
     calls = 2 * MINUTES / 1e6  # a wake and a sweep each minute
-    wake_s = 2 * MINUTES / 1e6 * 0.05 * SLOWER
+    wake_s = 2 * MINUTES / 1e6 * 0.05 * SLOWDOWN
     ecpu = 2 * PARTITIONS * MINUTES / 1e6  # each wake reads the timers and the counters of each partition
     return [
-        Line("HTTP API", 0, PRICES["HTTP API, million requests"]),
-        Line(
+        Cost("HTTP API", 0, PRICES["HTTP API, million requests"]),
+        Cost(
             "Lambda",
             wake_s * GB * PRICES["Lambda arm64, million GB-seconds"] + calls * PRICES["Lambda, million requests"],
             functions(relevant, matched),
         ),
-        Line("EventBridge Scheduler", calls * PRICES["EventBridge Scheduler, million calls"], 0),
-        Line("SQS: polling, deliveries", 2 * MINUTES * 15 / 1e6 * PRICES["SQS, million requests"], 3 * matched * 0.40),
-        Line(
+        Cost("EventBridge Scheduler", calls * PRICES["EventBridge Scheduler, million calls"], 0),
+        Cost("SQS: polling, deliveries", 2 * MINUTES * 15 / 1e6 * PRICES["SQS, million requests"], 3 * matched * 0.40),
+        Cost(
             "State store, serverless",
             MIN_GB * HOURS * PRICES["ElastiCache Serverless for Valkey, GB-hour"]
             + ecpu * PRICES["ElastiCache Serverless for Valkey, million ECPU"],
             relevant * 4 * PRICES["ElastiCache Serverless for Valkey, million ECPU"],
         ),
-        Line(
+        Cost(
             "CloudWatch",
             ALARMS * PRICES["Alarm, month"] + METRICS * PRICES["Metric, month"],
             (1 + relevant + matched) * 0.6 * PRICES["Logs, GB"],
         ),
-        Line("Secrets", SECRETS * PRICES["Secret, month"], 0),
-        Line("SES, every match an e-mail", 0, matched * 1e3 * PRICES["SES, thousand e-mails"]),
+        Cost("Secrets", SECRETS * PRICES["Secret, month"], 0),
+        Cost("SES, every match an e-mail", 0, matched * 1e3 * PRICES["SES, thousand e-mails"]),
     ]
 
 
-def networks() -> list[Line]:
+def networks() -> list[Cost]:
     """Return the additional cost of each way to reach the state store."""
     node = PRICES["ElastiCache node m7g.large for Valkey, hour"]
     smallest = MIN_GB * HOURS * PRICES["ElastiCache Serverless for Valkey, GB-hour"]
     return [
-        Line("serverless-public, no VPC", 0, 0),
-        Line("serverless-vpc, one NAT gateway", PRICES["NAT gateway, hour"] * HOURS, 0),
-        Line("serverless-vpc, six endpoints in two zones", 12 * PRICES["Interface endpoint, hour and zone"] * HOURS, 0),
-        Line(
+        Cost("serverless-public, no VPC", 0, 0),
+        Cost("serverless-vpc, one NAT gateway", PRICES["NAT gateway, hour"] * HOURS, 0),
+        Cost("serverless-vpc, six endpoints in two zones", 12 * PRICES["Interface endpoint, hour and zone"] * HOURS, 0),
+        Cost(
             "node-durable, 2 shards with replicas, one NAT",
             (4 * node + PRICES["NAT gateway, hour"]) * HOURS - smallest,
             0,
@@ -116,19 +116,19 @@ def networks() -> list[Line]:
     ]
 
 
-def fronts() -> list[Line]:
+def edges() -> list[Cost]:
     """Return the additional cost of CloudFront, and of AWS WAF, with one request per event."""
     return [
-        Line(
+        Cost(
             "CloudFront",
-            FRONT_ALARMS * PRICES["Alarm, month"] + FRONT_SECRETS * PRICES["Secret, month"],
+            DISTRIBUTION_ALARMS * PRICES["Alarm, month"] + DISTRIBUTION_SECRETS * PRICES["Secret, month"],
             PRICES["CloudFront, million HTTPS requests"],
         ),
-        Line(
+        Cost(
             "AWS WAF, by infrastructure/web-acl.yaml",
             PRICES["AWS WAF, web ACL, month"]
-            + GUARD_RULES * PRICES["AWS WAF, rule, month"]
-            + GUARD_ALARMS * PRICES["Alarm, month"],
+            + WEB_ACL_RULES * PRICES["AWS WAF, rule, month"]
+            + WEB_ACL_ALARMS * PRICES["Alarm, month"],
             PRICES["AWS WAF, million requests"],
         ),
     ]
@@ -149,7 +149,7 @@ def main(arguments: Sequence[str], console: Console) -> int:
     table.add_column("part")
     for column in ("per month at rest", "per million events", "this month"):
         table.add_column(column, justify="right")
-    for each in [*found, Line("total", sum(e.rest for e in found), sum(e.million for e in found))]:
+    for each in [*found, Cost("total", sum(e.rest for e in found), sum(e.million for e in found))]:
         table.add_row(each.what, f"{each.rest:.2f}", f"{each.million:.2f}", f"{each.rest + events * each.million:.2f}")
     console.print(table)
     ways = Table(title="In addition, by StateStoreMode and VpcEgress", title_justify="left")
@@ -162,13 +162,13 @@ def main(arguments: Sequence[str], console: Console) -> int:
     edge.add_column("part")
     for column in ("per month at rest", "per million events"):
         edge.add_column(column, justify="right")
-    for each in fronts():
+    for each in edges():
         edge.add_row(each.what, f"{each.rest:.2f}", f"{each.million:.2f}")
     console.print(edge)
     console.print(
         f"List prices of us-east-1, known on {PRICES_AT}: check them. Free tiers, data transfer and MongoDB Atlas "
         f"are not included. Durations were measured in Lambda's emulator on a full processor, then multiplied by "
-        f"{SLOWER:.1f}, because 512 MB get that share of a processor."
+        f"{SLOWDOWN:.1f}, because 512 MB get 1/{SLOWDOWN:.1f} of a processor."
     )
     return 0
 

@@ -69,7 +69,7 @@ def fetch(aws_url: str, *, since: int = 0) -> list[Accepted]:
         connection.request("GET", f"{PATH}?since={since}")
         return msgspec.json.decode(connection.getresponse().read(), type=list[Accepted])
     except (OSError, http.client.HTTPException) as error:
-        raise LocalStackError(f"the AWS stand-in at {aws_url} does not answer: {error}") from error
+        raise LocalStackError(f"the AWS stand-in at {aws_url} does not respond: {error}") from error
     finally:
         connection.close()
 

@@ -42,7 +42,7 @@ def start(subprocesses: Subprocesses, *, url: str | None = None) -> str:
             with pymongo.MongoClient[dict[str, Any]](url, serverSelectionTimeoutMS=5000) as client:
                 client.admin.command("ping")
         except PyMongoError as error:
-            raise LocalStackError(f"MongoDB does not answer: {type(error).__name__}") from error
+            raise LocalStackError(f"MongoDB does not respond: {type(error).__name__}") from error
         return url
     program = find_program(subprocesses.run_dir)
     for attempt in range(_ATTEMPTS):

@@ -81,7 +81,7 @@ class QueueMapping:
         try:
             answer = self._sqs.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=names)
         except (BotoCoreError, ClientError) as error:
-            raise LocalStackError(f"the queue does not answer: {error}") from error
+            raise LocalStackError(f"the queue does not respond: {error}") from error
         return int(answer["Attributes"][names[0]]), int(answer["Attributes"][names[1]])
 
     def _poll(self) -> None:
@@ -98,7 +98,7 @@ class QueueMapping:
                     self._handle(messages)
             except (BotoCoreError, ClientError) as error:
                 if not self._stopping.wait(0.5):
-                    _LOG.warning("the queue does not answer: %s", error)
+                    _LOG.warning("the queue does not respond: %s", error)
 
     def _handle(self, messages: Sequence[dict[str, Any]]) -> None:
         with self._lock:

@@ -72,7 +72,7 @@ def start(subprocesses: Subprocesses, *, url: str | None = None, server: Path | 
         try:
             _client(url).ping()
         except (redis.RedisError, ValueError) as error:
-            raise LocalStackError(f"the state store at {url} does not answer: {error}") from error
+            raise LocalStackError(f"Valkey at {url} does not respond: {error}") from error
         return url
     return _url(_start_node(subprocesses, "valkey", server=server)[1])
 

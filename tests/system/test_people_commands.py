@@ -77,7 +77,9 @@ def test_why_follows_a_user_from_the_first_win_to_the_popup(system: System, user
         track(system, user, "game_result", outcome="win")
     found = why(system, user, "three-wins")
     assert (found["code"], found["stages"][0]["reached"], found["stages"][0]["of"]) == ("progress", 2, 3)
-    assert found["stages"][0]["text"].startswith("2 of 3 game_result (outcome = win); the first event leaves the window")
+    assert found["stages"][0]["text"].startswith(
+        "2 of 3 game_result (outcome = win); the first event leaves the window"
+    )
     track(system, user, "game_result", outcome="win")
     found = why(system, user, "three-wins")
     assert found["stages"] == []

@@ -13,7 +13,7 @@ from opportune.dev import cost
 from tests.support.paths import ROOT
 
 WEB_ACL = "infrastructure/web-acl.yaml"
-FRONT = ("HasDistribution", "RefusesDirectRequests")
+DISTRIBUTION = ("HasDistribution", "RefusesDirectRequests")
 
 
 def resources(file: str) -> list[Any]:
@@ -26,21 +26,21 @@ def counted(included: Callable[[str], bool]) -> Counter[str]:
     return Counter(each["Type"] for each in resources("template.yaml") if included(each.get("Condition", "")))
 
 
-def test_the_number_of_alarms_and_secrets_is_that_of_the_template() -> None:
+def test_the_template_has_as_many_alarms_and_secrets() -> None:
     """A new alarm or secret adds its price. MongoDB's address is one more secret. The store is serverless."""
-    always = counted(lambda condition: condition not in (*FRONT, "StateStoreHasNodes"))
-    front = counted(lambda condition: condition in FRONT)
+    always = counted(lambda condition: condition not in (*DISTRIBUTION, "StateStoreHasNodes"))
+    distribution = counted(lambda condition: condition in DISTRIBUTION)
     assert always["AWS::CloudWatch::Alarm"] == cost.ALARMS
     assert always["AWS::SecretsManager::Secret"] + 1 == cost.SECRETS
-    assert front["AWS::CloudWatch::Alarm"] == cost.FRONT_ALARMS
-    assert front["AWS::SecretsManager::Secret"] == cost.FRONT_SECRETS
+    assert distribution["AWS::CloudWatch::Alarm"] == cost.DISTRIBUTION_ALARMS
+    assert distribution["AWS::SecretsManager::Secret"] == cost.DISTRIBUTION_SECRETS
 
 
-def test_the_number_of_rules_and_alarms_of_the_guard_is_that_of_its_template() -> None:
+def test_the_web_acl_has_as_many_rules_and_alarms_as_its_template() -> None:
     """AWS WAF charges for each rule."""
     (acl,) = (each for each in resources(WEB_ACL) if each["Type"] == "AWS::WAFv2::WebACL")
-    assert len(acl["Properties"]["Rules"]) == cost.GUARD_RULES
-    assert sum(each["Type"] == "AWS::CloudWatch::Alarm" for each in resources(WEB_ACL)) == cost.GUARD_ALARMS
+    assert len(acl["Properties"]["Rules"]) == cost.WEB_ACL_RULES
+    assert sum(each["Type"] == "AWS::CloudWatch::Alarm" for each in resources(WEB_ACL)) == cost.WEB_ACL_ALARMS
 
 
 def test_lambda_for_a_million_events() -> None:
