@@ -1,4 +1,4 @@
-// The site itself: who is there, and a little movement. The events are sent by the tag: see data-event in the page.
+// The demo site: the current user and small animations. The tag sends the events; see data-event in the page.
 "use strict";
 
 window.opportune ??= [];
@@ -7,7 +7,7 @@ const cart = [];
 let wins = 0;
 let turns = 0;
 
-/** Say who is there, as a site does after the login. */
+/** Identify the user, as a site does after a login. */
 function enter() {
   opportune.push(["reset"]);
   opportune.push(["identify", user.value]);
@@ -56,7 +56,7 @@ document.addEventListener("click", ({ target }) => {
   document.getElementById("cart").textContent = cart.length ? `${cart.length} in the cart` : "nothing yet";
 });
 
-// The offers of the campaigns lead to pages that a real casino would have.
+// Popups link to pages that only a real casino would have.
 document.addEventListener("opportune:click", (event) => {
   event.preventDefault();
   document.getElementById("note").textContent = `A real site would now open ${event.detail.url}`;

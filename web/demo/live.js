@@ -1,4 +1,4 @@
-// What the local system shows beside the site: decisions as they fall, and where the user stands with each campaign.
+// The panel beside the demo site: decisions as they happen, and the user's progress in each campaign.
 "use strict";
 
 const log = document.getElementById("log");
@@ -23,7 +23,7 @@ function add(kind, time, title, text, note = "") {
   document.getElementById("empty").hidden = true;
 }
 
-/** Return what the Gateway made of a message. */
+/** Return how the Gateway handled a message. */
 function outcome({ refused, popups, asked, type }) {
   if (refused) return ["refused", refused];
   if (popups?.length) return ["popup", `popup: ${popups.join(", ")}`];
@@ -55,7 +55,7 @@ stream.addEventListener("ledger", ({ data }) => {
   stand();
 });
 
-/** Ask where the user stands, once for all that happens at the same time. */
+/** Load the user's progress, once for several simultaneous changes. */
 function stand() {
   clearTimeout(asked);
   asked = setTimeout(async () => {

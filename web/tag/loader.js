@@ -1,9 +1,9 @@
-// The first script of the tag: keeps calls until the core is there, and fetches it. Classic, so that it can read its
-// own element. `import` hands on the nonce of this script and is no sink of Trusted Types: nothing has to be injected.
+// The first script of the tag. It loads the core and queues calls until then. It is a classic script, which can read its
+// own element. `import` passes this script's nonce on and is not a Trusted Types sink, so nothing has to be injected.
 (() => {
   const tag = (window.opportune = window.opportune || []);
   if (tag.options) return; // included twice
-  // Asked of the prototype: an image that somebody has named "currentScript" would be the answer of the document.
+  // Read through the prototype, because an image named "currentScript" would shadow the document's property.
   const { dataset, src } = Reflect.get(Document.prototype, "currentScript", document);
   tag.options = dataset;
   for (const name of ["track", "identify", "page", "consent", "reset"])

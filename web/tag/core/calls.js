@@ -1,9 +1,9 @@
-// The calls of a site, with the signatures of analytics.js.
+// The calls that a site makes, with the signatures of analytics.js.
 
 const MOST_UNDECIDED = 100;
 const isObject = (value) => value && typeof value === "object";
 const undecided = [];
-let consent = null; // not known yet: calls are held, nothing is sent and nothing stored
+let consent = null; // unknown: calls are held, and nothing is sent or stored
 
 function id() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -20,7 +20,7 @@ function pageOf([url, title]) {
   return { url, path, search, title, referrer: document.referrer };
 }
 
-/** Send one message of `type`; what it says of page and time is that of the call, not of the sending. */
+/** Send one message of `type`, with the page and the time of the call. */
 function say(type, fields, options, call) {
   const person = read("person");
   return send({
@@ -71,7 +71,7 @@ const calls = {
     write("consent", consent);
   },
 
-  /** Forget who this is: at the end of a session. */
+  /** Forget the user, for example at logout. */
   reset() {
     remove("person");
     remove("anonymous");
@@ -91,7 +91,7 @@ function allow(said) {
   resend();
 }
 
-/** Do one call: a name and its arguments, as the loader keeps them; a function among them is called at the end. */
+/** Make one call, given as a name and its arguments. A function among them is called at the end. */
 function perform(call) {
   const [name, ...said] = call;
   call.when ??= new Date();
@@ -105,7 +105,7 @@ function perform(call) {
   try {
     outcome = calls[name](call, ...said.filter((each) => !isCallback(each)));
   } catch (error) {
-    console.warn("Opportune:", name, error); // a mistake in a call is no reason to stop the page
+    console.warn("Opportune:", name, error); // an invalid call must not stop the page
   }
   const done = Promise.resolve(outcome ?? []);
   done.then(call.done);

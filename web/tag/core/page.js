@@ -1,11 +1,11 @@
-// What the page itself says: views of pages, elements with data-event, and analytics.js where a site keeps it.
+// Events from the page itself: page views, elements with data-event, and calls of analytics.js.
 
-/** Say that there is a new page, once for each address in a row. */
+/** Report a page view, once while the address stays the same. */
 let address = "";
 function viewed() {
   if (tag.options.pages === "off" || tag.options.follow || address === location.href) return;
   address = location.href;
-  setTimeout(() => tag.page(), 50); // the title follows the address
+  setTimeout(() => tag.page(), 50); // the title changes after the address
 }
 
 for (const name of ["pushState", "replaceState"]) {
@@ -18,7 +18,7 @@ for (const name of ["pushState", "replaceState"]) {
 addEventListener("popstate", viewed);
 addEventListener("pageshow", (event) => event.persisted && ((address = ""), viewed()));
 
-/** Return what `data-prop-*` say: a number, true, false or a text in quotes as JSON has them, all else as text. */
+/** Return the `data-prop-*` values: numbers, booleans and quoted text parsed as JSON, everything else as text. */
 function properties(element) {
   const found = {};
   for (const { name, value } of element.attributes) {
@@ -58,7 +58,7 @@ function look() {
 }
 new MutationObserver(() => isLooking || ((isLooking = true), setTimeout(look, 100))).observe(document, { childList: true, subtree: true });
 
-/** Follow analytics.js: it throws answers away, so what it sends elsewhere is sent to us as well. */
+/** Repeat the calls of analytics.js. It discards responses, so its own requests cannot show popups. */
 function follow() {
   const { analytics } = window;
   analytics?.ready?.(() => write("anonymous", analytics.user().anonymousId()));

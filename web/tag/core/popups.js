@@ -1,4 +1,4 @@
-// Popups of an answer: handed to the renderer, which is fetched when the page has nothing better to do.
+// Pass the popups of a response to the renderer, which is loaded when the page is idle.
 
 let renderer = null;
 function painter() {
@@ -14,7 +14,7 @@ function report(popup, kind, more = {}, suffix = "") {
 function show(messages) {
   for (const popup of messages) {
     const event = new CustomEvent("opportune:popup", { detail: popup, cancelable: true });
-    // A site that paints its popups itself prevents the default.
+    // A site that renders its popups itself calls preventDefault.
     if (!consent?.marketing || !document.dispatchEvent(event)) continue;
     painter().then((module) =>
       module ? module.paint(popup, { report: report.bind(null, popup), alone, read, write }) : report(popup, "Error", { reason: "renderer_not_loaded" }),

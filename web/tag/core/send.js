@@ -1,28 +1,28 @@
-// From a call to the Gateway: in order, one request at a time, and again later what could not be sent.
+// Send calls to the Gateway in order, one request at a time, and retry what could not be sent.
 //
-//   call ─▶ waiting ─▶ request ─▶ answer: popups
-//             │           └── no network, 429, 5xx ─▶ kept ─▶ sent again, by one tab; its popups are not shown
+//   call ─▶ waiting ─▶ request ─▶ response: popups
+//             │           └── no network, 429, 5xx ─▶ kept ─▶ one tab retries; popups of a retry are not shown
 //             └── the page is hidden ─▶ beacon
 //
-// A message has the same id however often it is sent, and the server counts it once. An item is its name in the
-// store, which sorts by time, and its text, which is that of the moment of the call.
+// A retry has the same message id, so the server counts it once. An item consists of its name in the store, which sorts
+// by time, and its text at the time of the call.
 
 const ENDPOINT = new URL("../../v1/batch", import.meta.url).href;
 const MOST_KEPT = 100;
 const MOST_KEPT_CHARS = 2e5;
-const MOST_BODY = 5e4; // browsers allow 64 KiB to outlive their page
+const MOST_BODY = 5e4; // browsers let 64 KiB outlive the page
 const KEPT_FOR = 864e5; // a day
 const waiting = [];
 let isSending = false;
 let patience = 1e3;
 let retry = 0;
 
-/** Send a message; the promise has the popups of the answer, and none where it has to be sent again. */
+/** Send a message. The promise resolves to the popups of the response; it is empty if a retry is needed. */
 function send(message) {
   const item = { name: `kept:${message.timestamp}:${message.messageId}`, text: JSON.stringify(message) };
   return new Promise((done) => {
     waiting.push({ ...item, done });
-    queueMicrotask(pump); // what is said in one breath goes in one request
+    queueMicrotask(pump); // calls of one task share a request
   });
 }
 
@@ -38,7 +38,7 @@ async function pump() {
   pump();
 }
 
-/** Take from the front of `list` what fits into one request. */
+/** Remove and return the items at the front of `list` that fit into one request. */
 function take(list) {
   let size = 0;
   const end = list.findIndex(({ text }) => (size += text.length) > MOST_BODY);
@@ -50,11 +50,11 @@ function body(batch) {
   return `{"writeKey":${JSON.stringify(tag.options.key)},"sentAt":"${new Date().toISOString()}","batch":[${texts}]}`;
 }
 
-/** Return the answer; `null` where the same may be sent again later. */
+/** Return the response; `null` if the request should be retried. */
 async function post(batch) {
   const text = body(batch);
   try {
-    // A string is text/plain: no preflight. No credentials: the server allows any origin, and needs no cookie.
+    // A string is sent as text/plain, without a preflight. The API uses no credentials and allows any origin.
     const response = await fetch(ENDPOINT, {
       method: "POST",
       body: text,
@@ -63,7 +63,7 @@ async function post(batch) {
       signal: AbortSignal.timeout?.(1e4),
     });
     if (response.status === 429 || response.status >= 500) {
-      // A date, or more than a timer can hold, would be no wait at all.
+      // Ignore a date, and limit the wait: a timer with a larger value would fire immediately.
       patience = Math.max(patience, Math.min(1e3 * response.headers.get("Retry-After") || 0, KEPT_FOR));
       return null;
     }
@@ -72,11 +72,11 @@ async function post(batch) {
     patience = 1e3;
     return answer;
   } catch {
-    return null; // no network, no answer in time, or somebody else's page instead of one
+    return null; // no network, a timeout, or a foreign page such as a login of the Wi-Fi
   }
 }
 
-/** Keep an item until it can be sent; the oldest ones make place. */
+/** Store an item until it can be sent; drop the oldest ones if there are too many. */
 function keep({ name, text }) {
   write(name, text);
   let room = MOST_KEPT_CHARS;
@@ -94,7 +94,7 @@ function later() {
   patience = Math.min(patience * 2, 3e5);
 }
 
-/** Send what is kept. Two tabs never do it at once; should they all the same, the server counts it once. */
+/** Send the stored items. Only one tab does this at a time; without locks, the server deduplicates. */
 function resend() {
   if (!consent?.analytics || navigator.onLine === false) return;
   return alone("resend", async () => {
@@ -108,7 +108,7 @@ function resend() {
   });
 }
 
-/** The page may be gone at any moment: hand to the browser what has not been sent. */
+/** The page may close at any moment: send waiting items as a beacon. */
 function hide() {
   while (waiting.length) {
     const batch = take(waiting);

@@ -1,7 +1,7 @@
-// Everything is defined: begin.
+// Everything is defined: start.
 
 const asked = tag.options.consent === "required";
-const free = !navigator.globalPrivacyControl; // this signal is a refusal, until somebody says otherwise
+const free = !navigator.globalPrivacyControl; // the signal counts as a refusal until the site reports consent
 const first = read("consent") ?? (asked && free ? null : { analytics: free, marketing: free });
 if (first) allow(first);
 if (tag.options.follow) window.analytics ? follow() : addEventListener("load", follow);

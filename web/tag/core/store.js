@@ -1,4 +1,4 @@
-// What is kept in the browser: under one prefix, by consent only, in memory where there is no storage.
+// Store values in the browser under one prefix: in localStorage with consent, else in memory.
 
 const tag = window.opportune;
 const PREFIX = `opportune:${tag.options.key}:`;
@@ -20,7 +20,7 @@ function write(name, value) {
     if (!remembers && name !== "consent") throw 0;
     localStorage.setItem(PREFIX + name, text);
   } catch {
-    memory.set(name, text); // no consent, no storage, or it is full
+    memory.set(name, text); // no consent, no storage, or the storage is full
   }
 }
 
@@ -40,7 +40,7 @@ function names(start) {
   return found.filter((name) => name.startsWith(start)).sort();
 }
 
-/** Run `work` alone among all tabs, or not at all where another one is at it. */
+/** Run `work` unless another tab is running it. */
 function alone(name, work) {
   const run = (lock) => lock !== null && work();
   return navigator.locks ? navigator.locks.request(PREFIX + name, { ifAvailable: true }, run) : run();

@@ -1,49 +1,49 @@
-// Paints popups: DOM built by hand in a closed shadow root, styles as a constructed sheet. Nothing of it is markup, so
-// the strictest Content-Security-Policy and Trusted Types let it pass, and neither page nor popup styles the other.
+// Render popups: DOM nodes in a closed shadow root, with a constructed style sheet. There is no markup, so it works under
+// the strictest Content-Security-Policy and Trusted Types, and page and popup do not affect each other's styles.
 
 const SCHEMES = ["http:", "https:", "mailto:", "tel:"];
 const CLOSE = { de: "Schließen", fr: "Fermer", es: "Cerrar", it: "Chiudi", pt: "Fechar", nl: "Sluiten", pl: "Zamknij" };
 const TYPING_MS = 1500;
 const AGAIN_MS = 300;
 const SHOWN_WITHIN_MS = 18e5;
-const READ_MS = 8e3; // what has been in sight for so long gives way
+const READ_MS = 8e3; // after this time in view, another popup may replace it
 const sheet = new CSSStyleSheet();
 sheet.replaceSync("{css}");
 const isModal = ({ layout }) => layout === "modal" || layout === "fullscreen";
 
 const queue = [];
-const shown = new Map(); // of each kind one: `modal`, `aside`; of those inside the page each is a kind of its own
+const shown = new Map(); // one per kind: `modal`, `aside`; each inline popup is its own kind
 let timer = 0;
 let typed = -TYPING_MS;
 
 addEventListener("keydown", () => (typed = performance.now()), true);
 document.addEventListener("visibilitychange", lookAgain);
 
-/** What is shown has to be in sight anew for its time: another tab, or a modal, was before it. */
+/** Restart the viewing time of all popups: another tab or a modal has covered them. */
 function lookAgain() {
   for (const each of shown.values()) each.since = performance.now();
 }
 
-/** Paint `popup` when its time has come; `tools`: what it needs of the core. */
+/** Render `popup` after its delay. `tools`: functions of the core. */
 export function paint(popup, tools) {
   const now = performance.now();
-  // Our clock may be off by hours: what the server's two times say is how long the popup may wait.
+  // The browser's clock may be wrong, so the difference of the server's two times limits the wait.
   const until = now + (popup.expires ? popup.expires - popup.at : SHOWN_WITHIN_MS);
   const begin = () => (queue.push({ popup, tools, until }), next());
   popup.delay ? setTimeout(begin, popup.delay) : begin();
 }
 
-/** Open what waits, the most important first: one modal at a time, and one of those beside the page, under it. */
+/** Open waiting popups by priority: at most one modal, and one other popup beneath it. */
 function next() {
   clearTimeout(timer);
   let waits = false;
-  queue.sort((one, other) => rank(other.popup) - rank(one.popup)); // of equals what came first stays first
+  queue.sort((one, other) => rank(other.popup) - rank(one.popup)); // the sort is stable: equal priorities keep their order
   for (const each of [...queue]) {
     const { popup, tools, until } = each;
     const kind = popup.layout === "inline" ? popup.id : isModal(popup) ? "modal" : "aside";
     const other = shown.get(kind);
     if (performance.now() > until || tools.read(`seen:${popup.id}`)) queue.splice(queue.indexOf(each), 1);
-    else if (other && (kind !== "aside" || rank(popup) < other.rank)) continue; // until that is closed
+    else if (other && (kind !== "aside" || rank(popup) < other.rank)) continue; // until the other one closes
     else if (isInTheWay(popup)) waits = true;
     else if (other) performance.now() - other.since > READ_MS && !other.isHeld() ? other.end("replaced") : (waits = true);
     else queue.splice(queue.indexOf(each), 1), begin(popup, tools, kind);
@@ -58,7 +58,7 @@ function rank({ priority = 0 }) {
 function begin(popup, tools, kind) {
   const place = { rank: rank(popup) };
   shown.set(kind, place);
-  // The same popup may have been answered to two tabs: whoever has the lock shows it, and leaves a note.
+  // Two tabs may have received the same popup: the one with the lock shows it and records that.
   const open = () => {
     if (tools.read(`seen:${popup.id}`)) return;
     tools.write(`seen:${popup.id}`, Date.now());
@@ -76,7 +76,7 @@ function isInTheWay(popup) {
   return document.visibilityState !== "visible" || isCovered(popup) || (isModal(popup) && types);
 }
 
-/** Is a modal before it, the page's or one of ours? What is inside the page may change under ours. */
+/** Return whether a modal of the page or of the tag covers it. Inline popups may change under a modal of the tag. */
 function isCovered({ layout }) {
   return document.querySelector("dialog:modal") || (layout !== "inline" && shown.has("modal"));
 }
@@ -108,14 +108,14 @@ function show(popup, host, report, closed, kept) {
     clearInterval(waiting);
     removeEventListener("popstate", away);
     const hadFocus = root.activeElement;
-    box.close?.(); // gives the focus back
+    box.close?.(); // returns the focus
     host.remove();
     if (hadFocus && !box.close) before?.focus();
     if (reason) report("Dismiss", { reason });
     closed();
   };
   const away = () => isModal(popup) && end("navigation");
-  /** Report a click, and say whether the browser may follow it. */
+  /** Report a click and return whether the browser may follow the link. */
   const clicked = (action, url) => {
     report("Click", { action, url }, `:${action}`);
     setTimeout(end);
@@ -125,7 +125,7 @@ function show(popup, host, report, closed, kept) {
   const heading = element("h2", "", title);
   heading.id = "title";
   heading.tabIndex = -1;
-  heading.autofocus = isModal(popup); // what is read first; never the button that buys
+  heading.autofocus = isModal(popup); // focus the heading, never the action button
   const words = element("div", "words");
   words.append(heading);
   box.setAttribute("aria-labelledby", "title");
@@ -181,14 +181,14 @@ function show(popup, host, report, closed, kept) {
   });
 }
 
-/** Call `then` when `box` has been painted and can be seen. */
+/** Call `then` when `box` is painted and visible. */
 function seen(box, layout, then) {
   if (layout !== "inline") return requestAnimationFrame(() => requestAnimationFrame(() => box.isConnected && then()));
   const watch = new IntersectionObserver((found) => found.some((each) => each.isIntersecting) && (watch.disconnect(), then()), { threshold: 0.5 });
   watch.observe(box);
 }
 
-/** Say to screen readers what came without taking the focus. */
+/** Announce a popup that does not take the focus to screen readers. */
 function tell(root, text) {
   const status = element("div", "status");
   status.role = "status";
@@ -197,7 +197,7 @@ function tell(root, text) {
   setTimeout(() => status.remove(), 5e3);
 }
 
-/** Return a frame with the HTML of `popup`, which the server has sanitised; no script runs in it. */
+/** Return a frame with HTML that the server has sanitised. No script runs in it. */
 function framed(html, title, theme, clicked, end) {
   const frame = element("iframe");
   frame.title = title;
@@ -209,7 +209,7 @@ function framed(html, title, theme, clicked, end) {
     const base = new contentWindow.CSSStyleSheet();
     base.replaceSync(`html{font:${fontSize}/${lineHeight} ${fontFamily};color:${color}}body{margin:0;overflow:hidden}body>:first-child{margin-top:0}body>:last-child{margin-bottom:0}img{max-width:100%;height:auto}a{color:inherit}`);
     inside.adoptedStyleSheets = [base];
-    // A page's policy may forbid style attributes; what a script sets, it does not.
+    // The page's policy may forbid style attributes, but not styles that a script sets.
     for (const each of inside.querySelectorAll("[style]")) each.style.cssText = each.getAttribute("style");
     new ResizeObserver(() => (frame.style.height = `${inside.documentElement.offsetHeight}px`)).observe(inside.documentElement);
     const links = [...inside.links];
@@ -236,7 +236,7 @@ function address(url) {
   return url;
 }
 
-/** Dress like the page: its font, its scheme where it has one, the popup's own accent. */
+/** Apply the page's font and colour scheme, and the popup's accent colour. */
 function colour(host, box, { accent, scheme }) {
   const page = getComputedStyle(document.documentElement).colorScheme;
   const isDark = page.includes("dark") && (!page.includes("light") || matchMedia("(prefers-color-scheme: dark)").matches);
