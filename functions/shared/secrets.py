@@ -25,7 +25,7 @@ def resolve(value: str, read: Callable[[str, str], str] | None = None) -> str:
 
 
 def resolve_versions(value: str, read: Callable[[str, str], list[str]] | None = None) -> list[str]:
-    """Return the current and, after a rotation, the previous text of the secret *value*; or *value* if it is no ARN."""
+    """Return the current text of the secret *value* and, after a rotation, the previous one; *value* if not an ARN."""
     arn = _ARN.fullmatch(value)
     return (read or read_versions)(value, arn["region"]) if arn else [value]
 

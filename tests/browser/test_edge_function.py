@@ -1,4 +1,4 @@
-"""What CloudFront runs at its edge, run by another engine of the same language."""
+"""CloudFront's edge function, run by another JavaScript engine."""
 
 from playwright.sync_api import BrowserContext
 from ruamel.yaml import YAML
@@ -9,7 +9,7 @@ HEADERS = {"host": {"value": "events.shop.example"}, "accept": {"value": "*/*"}}
 
 
 def test_the_host_that_was_asked_is_told_whatever_somebody_says(context: BrowserContext) -> None:
-    """The request goes on with one header more, which replaces what a client has written there."""
+    """The request gets one more header, which replaces the client's own."""
     template = YAML().load((ROOT / "template.yaml").read_text(encoding="utf-8"))
     code = template["Resources"]["ForwardHost"]["Properties"]["FunctionCode"]
     page = context.new_page()

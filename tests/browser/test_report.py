@@ -1,4 +1,4 @@
-"""The report of `opportune replay --html` in a real browser: it loads nothing, and shows, adapts and prints."""
+"""The report of `opportune replay --html` in a real browser: it loads nothing, adapts and prints."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def width(page: Page) -> int:
 
 
 def test_it_shows_what_was_replayed(page: Page) -> None:
-    """File, span, events and users; a heading per campaign; what users supplied is text."""
+    """It shows file, time span, events and users, and a heading per campaign. User input is text."""
     expect(page.get_by_role("heading", level=1)).to_have_text("events & more.ndjson")
     expect(page).to_have_title("Replay of events & more.ndjson – Opportune")
     expect(page.get_by_role("heading", level=2)).to_have_text(["Campaigns", "Never", f"{INJECTED} & views"])
@@ -86,7 +86,7 @@ def test_it_shows_what_was_replayed(page: Page) -> None:
 
 
 def test_the_charts_are_there_and_say_what_they_show(page: Page) -> None:
-    """Both have bars, a name and a description for who cannot see them."""
+    """Both have bars, a name and a description for screen readers."""
     times = page.get_by_role("img", name="Matches per 30 minutes")
     took = page.get_by_role("img", name="Time from the first event of a match to the match")
     for chart in (times, took):
@@ -101,7 +101,7 @@ def test_the_charts_are_there_and_say_what_they_show(page: Page) -> None:
 
 
 def test_the_users_are_listed_up_to_a_thousand(page: Page) -> None:
-    """The one with most matches first; the caption says that some are left out."""
+    """Values are sorted by matches, and the caption says how many are left out."""
     users = page.get_by_role("region", name="The 1,000 users with most matches; 100 more are left out")
     expect(users.locator("tbody tr")).to_have_count(1000)
     first = users.locator("tbody tr").first
@@ -111,7 +111,7 @@ def test_the_users_are_listed_up_to_a_thousand(page: Page) -> None:
 
 
 def test_it_is_dark_where_that_is_wanted(page: Page) -> None:
-    """Background and text change places."""
+    """Background and text swap their brightness."""
     colours = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
     light = page.evaluate(colours)
     page.emulate_media(color_scheme="dark")
@@ -125,13 +125,13 @@ def test_it_is_dark_where_that_is_wanted(page: Page) -> None:
 
 @pytest.mark.parametrize("pixels", [360, 768, 1600])
 def test_it_fits_every_screen(page: Page, pixels: int) -> None:
-    """Wide tables and charts scroll in themselves, never the page."""
+    """Wide tables and charts scroll inside themselves; the page does not."""
     page.set_viewport_size({"width": pixels, "height": 800})
     assert width(page) <= pixels
 
 
 def test_it_prints_on_a4(page: Page) -> None:
-    """Everything fits the width, also the longest id; tables are not cut, and forty users are enough."""
+    """Everything fits the width, including the longest id. Tables are complete, with at most forty users."""
     page.set_viewport_size({"width": A4["width"], "height": A4["height"]})
     page.emulate_media(media="print", color_scheme="dark")
     assert width(page) <= A4["width"]

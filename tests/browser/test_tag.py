@@ -1,4 +1,4 @@
-"""The site tag in a real browser: what it sends, when, and what it never loses or sends twice."""
+"""The site tag in a real browser: what it sends and when, without losing or duplicating anything."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ Open = Callable[..., Page]
 
 @pytest.fixture(name="open_page")
 def _open_page(context: BrowserContext, edge: Edge, site: Site) -> Open:
-    """Return what opens a page with the tag; *ready*: wait until the core is there."""
+    """Return a function that opens a page with the tag. *ready*: wait until the core is loaded."""
 
     def open_page(body: str = "", *, ready: bool = True, **more: Any) -> Page:
         site.pages["/"] = (page(edge, body, **more), {})
@@ -28,7 +28,7 @@ def _open_page(context: BrowserContext, edge: Edge, site: Site) -> Open:
 
 
 def test_a_call_arrives_with_all_that_segments_format_has(open_page: Open, edge: Edge) -> None:
-    """Ids, time, page and library; a text body without preflight, cookie or Authorization."""
+    """A message has ids, time, page and library. The text body needs no preflight, cookie or Authorization."""
     opened = open_page()
     opened.evaluate("opportune.track('Added', {sku: 'X1', amount: 20})")
     eventually(lambda: bool(edge.named("Added")), opened)
@@ -48,7 +48,7 @@ def test_a_call_arrives_with_all_that_segments_format_has(open_page: Open, edge:
 
 
 def test_calls_before_the_core_is_there_are_kept_in_order(open_page: Open, edge: Edge) -> None:
-    """A site calls at once, by the queue or by the loader's methods: nothing is lost, each with its own time."""
+    """Calls before the core is loaded, by queue or methods, are kept, each with its own time."""
     early = "<script>window.opportune = []; opportune.push(['identify', 'anna'], ['track', 'First']);</script>"
     opened = open_page(
         "<script>opportune.push(['track', 'Second', {n: 2}])</script>", head=early, attributes='data-pages="off"'
@@ -62,7 +62,7 @@ def test_calls_before_the_core_is_there_are_kept_in_order(open_page: Open, edge:
 
 
 def test_the_loaders_methods_promise_the_answer(context: BrowserContext, edge: Edge, site: Site) -> None:
-    """Between loader and core a call gives a promise, which has the popups of its answer."""
+    """A call before the core is loaded returns a promise of the popups in its response."""
     edge.popups["won"] = POPUP
     site.pages["/"] = (page(edge).replace("async", ""), {})
     opened = context.new_page()
@@ -72,7 +72,7 @@ def test_the_loaders_methods_promise_the_answer(context: BrowserContext, edge: E
 
 
 def test_what_is_said_in_one_breath_goes_in_one_request(open_page: Open, edge: Edge) -> None:
-    """Calls of the same moment are a batch, in their order; the next ones wait for its answer."""
+    """Simultaneous calls form a batch in their order. Later calls wait for its response."""
     opened = open_page(attributes='data-pages="off"')
     opened.evaluate("() => { for (let n = 0; n < 5; n++) opportune.track('Step', {n}) }")
     eventually(lambda: len(edge.named("Step")) == 5, opened)
@@ -81,7 +81,7 @@ def test_what_is_said_in_one_breath_goes_in_one_request(open_page: Open, edge: E
 
 
 def test_who_it_is_stays_known_until_a_reset(open_page: Open, edge: Edge) -> None:
-    """The user id and its token go with all that follows, also after a new page; a reset forgets them."""
+    """User id and token are sent with all later calls, including on other pages. A reset forgets them."""
     opened = open_page()
     opened.evaluate("opportune.identify('anna', {tier: 'vip'}, {token: 'jwt'})")
     opened.reload()
@@ -103,7 +103,7 @@ def test_who_it_is_stays_known_until_a_reset(open_page: Open, edge: Edge) -> Non
 
 
 def test_another_users_token_is_not_kept(open_page: Open, edge: Edge) -> None:
-    """A new id without a token has none: the old one proves somebody else."""
+    """A new id without a token is sent without one, because the old token proves a different user."""
     opened = open_page()
     opened.evaluate("() => { opportune.identify('anna', {}, {token: 'hers'}); opportune.identify('bob') }")
     opened.evaluate("opportune.track('Then')")
@@ -113,7 +113,7 @@ def test_another_users_token_is_not_kept(open_page: Open, edge: Edge) -> None:
 
 
 def test_pages_of_a_single_page_application(open_page: Open, edge: Edge) -> None:
-    """Each new address is a page view with its own title: pushed, replaced, gone back to; twice the same is one."""
+    """Each new address is a page view with its own title, however it is reached. A repeated address counts once."""
     opened = open_page()
 
     def paths() -> list[str]:
@@ -130,7 +130,7 @@ def test_pages_of_a_single_page_application(open_page: Open, edge: Edge) -> None
 
 
 def test_pages_can_be_left_to_the_site(open_page: Open, edge: Edge) -> None:
-    """With data-pages="off" only a call is a page view; its signatures are those of analytics.js."""
+    """With data-pages="off", only calls are page views. They have the signatures of analytics.js."""
     opened = open_page(attributes='data-pages="off"')
     opened.evaluate("() => history.pushState({}, '', '/games')")
     opened.evaluate(
@@ -144,7 +144,7 @@ def test_pages_can_be_left_to_the_site(open_page: Open, edge: Edge) -> None:
 
 
 def test_elements_say_what_happens_to_them(open_page: Open, edge: Edge) -> None:
-    """Clicks, submits and views, with numbers, truth and quoted texts as JSON has them."""
+    """Clicks, submits and views are sent; numbers, booleans and quoted text are parsed as JSON."""
     opened = open_page(
         """<button data-event="Added" data-prop-sku='"007"' data-prop-amount="20" data-prop-gift="true"
              data-prop-size="20 cm">
@@ -175,7 +175,7 @@ def test_elements_say_what_happens_to_them(open_page: Open, edge: Edge) -> None:
 def test_what_was_said_offline_comes_later_with_the_same_id(
     open_page: Open, edge: Edge, context: BrowserContext
 ) -> None:
-    """The event keeps its id and its time; the popup that its late answer has is not shown."""
+    """A retried event keeps its id and time. The popup in its late response is not shown."""
     edge.popups["won"] = POPUP
     opened = open_page()
     opened.wait_for_timeout(200)
@@ -192,7 +192,7 @@ def test_what_was_said_offline_comes_later_with_the_same_id(
 
 
 def test_a_failed_request_is_sent_again_with_the_same_id(open_page: Open, edge: Edge) -> None:
-    """503: kept in the browser, sent again after a while, also from the next page; shown never, lost never."""
+    """After a 503 the event is stored and retried, also from the next page. It is not lost, and shows no popup."""
     edge.popups["won"] = POPUP
     opened = open_page(attributes='data-pages="off"')
     edge.status = 503
@@ -207,7 +207,7 @@ def test_a_failed_request_is_sent_again_with_the_same_id(open_page: Open, edge: 
 
 @pytest.mark.parametrize("wait", ["Wed, 25 Nov 2026 23:00:00 GMT", "soon", "2592000", "-1"])
 def test_whatever_a_server_in_trouble_says_is_a_wait(open_page: Open, edge: Edge, wait: str) -> None:
-    """A proxy may say when in other words, or name a month: the tag does not ask again at once."""
+    """If Retry-After is a date or a month away, the tag does not retry immediately."""
     opened = open_page(attributes='data-pages="off"')
     asked: list[str] = []
 
@@ -223,7 +223,7 @@ def test_whatever_a_server_in_trouble_says_is_a_wait(open_page: Open, edge: Edge
 
 
 def test_what_the_server_refuses_is_not_sent_again(open_page: Open, edge: Edge) -> None:
-    """A mistake stays a mistake: it is told in the console, by code, and dropped."""
+    """An invalid event is dropped, and the console shows the code."""
     opened = open_page(attributes='data-pages="off"')
     told: list[str] = []
     opened.on("console", lambda message: told.append(message.text))
@@ -237,7 +237,7 @@ def test_what_the_server_refuses_is_not_sent_again(open_page: Open, edge: Edge) 
 
 
 def test_what_is_kept_is_bounded(open_page: Open, edge: Edge) -> None:
-    """A day without a server fills no storage: the newest hundred stay."""
+    """A day without a server does not fill the storage: only the newest hundred events stay."""
     opened = open_page(attributes='data-pages="off"')
     edge.status = 503
     opened.evaluate("() => Promise.all(Array.from({length: 130}, (_, n) => opportune.track('Step', {n})))")
@@ -250,7 +250,7 @@ def test_what_is_kept_is_bounded(open_page: Open, edge: Edge) -> None:
 
 
 def test_a_click_that_leaves_the_page_arrives(open_page: Open, edge: Edge) -> None:
-    """The request outlives its page, without delaying the navigation; so does what waited behind another one."""
+    """Requests outlive the page without delaying navigation, including those that wait for another one."""
     opened = open_page('<a href="/next" data-event="Left">Leave</a>', attributes='data-pages="off"')
     opened.evaluate(
         "() => document.querySelector('a').addEventListener('click', () => setTimeout(() => opportune.track('Behind')))"
@@ -262,7 +262,7 @@ def test_a_click_that_leaves_the_page_arrives(open_page: Open, edge: Edge) -> No
 
 
 def test_a_tab_that_is_closed_loses_nothing(open_page: Open, edge: Edge, context: BrowserContext) -> None:
-    """What was said last is handed to the browser."""
+    """The last calls are sent as a beacon."""
     opened, other = open_page(attributes='data-pages="off"'), context.new_page()
     opened.evaluate("() => { addEventListener('pagehide', () => opportune.track('Closed'), true) }")
     opened.evaluate("() => { opportune.track('Last'); opportune.track('Very last') }")
@@ -272,7 +272,7 @@ def test_a_tab_that_is_closed_loses_nothing(open_page: Open, edge: Edge, context
 
 
 def test_two_tabs_do_not_send_what_is_kept_twice_at_once(open_page: Open, edge: Edge, context: BrowserContext) -> None:
-    """Both learn of the network at the same moment: one of them sends."""
+    """When both tabs come online at the same moment, only one sends."""
     first, second = open_page(attributes='data-pages="off"'), open_page(attributes='data-pages="off"')
     context.set_offline(True)
     for tab in (first, second):
@@ -284,7 +284,7 @@ def test_two_tabs_do_not_send_what_is_kept_twice_at_once(open_page: Open, edge: 
 
 
 def test_nothing_is_sent_or_stored_before_consent_where_it_is_required(open_page: Open, edge: Edge) -> None:
-    """Calls wait in memory; with the consent they go, and it is remembered."""
+    """Calls wait in memory. With consent they are sent, and the consent is stored."""
     opened = open_page(attributes='data-consent="required"')
     opened.evaluate("() => { opportune.identify('anna'); opportune.track('Early') }")
     opened.wait_for_timeout(300)
@@ -301,7 +301,7 @@ def test_nothing_is_sent_or_stored_before_consent_where_it_is_required(open_page
 
 
 def test_a_refusal_sends_nothing_and_forgets(open_page: Open, edge: Edge) -> None:
-    """After a no nothing goes out and nothing is left but the no itself."""
+    """After a refusal nothing is sent, and only the refusal is stored."""
     opened = open_page(attributes='data-pages="off"')
     opened.evaluate("opportune.identify('anna')")
     opened.evaluate("opportune.consent(false)")
@@ -316,7 +316,7 @@ def test_a_refusal_sends_nothing_and_forgets(open_page: Open, edge: Edge) -> Non
 
 
 def test_without_consent_to_marketing_there_are_events_and_no_popups(open_page: Open, edge: Edge) -> None:
-    """Two purposes, two answers; the server is told of both."""
+    """Both purposes are stored and sent to the server."""
     edge.popups["won"] = POPUP
     opened = open_page()
     opened.evaluate("opportune.consent({analytics: true, marketing: false})")
@@ -329,7 +329,7 @@ def test_without_consent_to_marketing_there_are_events_and_no_popups(open_page: 
 def test_global_privacy_control_is_a_refusal_until_somebody_says_otherwise(
     context: BrowserContext, open_page: Open, edge: Edge
 ) -> None:
-    """The browser's signal counts as a no; an explicit yes on this site overrides it."""
+    """The browser's signal counts as a refusal; explicit consent on this site overrides it."""
     context.add_init_script("Object.defineProperty(Navigator.prototype, 'globalPrivacyControl', {value: true})")
     opened = open_page()
     opened.evaluate("opportune.track('Secret')")
@@ -343,7 +343,7 @@ def test_global_privacy_control_is_a_refusal_until_somebody_says_otherwise(
 
 
 def test_it_follows_analytics_js(open_page: Open, edge: Edge) -> None:
-    """A site that keeps its tracker: what it emits is sent to us too, under its anonymous id, and once."""
+    """If a site keeps its tracker, its calls are sent here too, once and with its anonymous id."""
     emitter = """<script>
       const listeners = {};
       window.analytics = {on: (name, listener) => (listeners[name] = listener), ready: (then) => then(),
@@ -373,7 +373,7 @@ def test_it_is_itself_only_once(open_page: Open, edge: Edge, site: Site) -> None
 
 
 def test_a_mistake_in_a_call_stops_nothing(open_page: Open, edge: Edge) -> None:
-    """What cannot be sent is told in the console; the page goes on, and so does the tag."""
+    """An event that cannot be serialised is reported in the console. Page and tag continue."""
     opened = open_page(attributes='data-pages="off"')
     assert (
         opened.evaluate("() => { const ring = {}; ring.ring = ring; opportune.track('Ring', ring); return 'on' }")
@@ -386,7 +386,7 @@ def test_a_mistake_in_a_call_stops_nothing(open_page: Open, edge: Edge) -> None:
 
 
 def test_what_is_named_like_the_script_is_not_taken_for_it(open_page: Open, edge: Edge, site: Site) -> None:
-    """A site that lets people write markup with names: their image decides neither the key nor what is loaded."""
+    """User-written markup with names, such as an image, changes neither the key nor the loaded files."""
     site.pages["/tag/evil/core.js"] = ("window.stolen = true", {"Content-Type": "text/javascript"})
     image = f'<img name="currentScript" alt="" src="{site.url}/tag.js" data-key="wk_of_somebody_else">'
     opened = open_page(image, head=image)
@@ -396,7 +396,7 @@ def test_what_is_named_like_the_script_is_not_taken_for_it(open_page: Open, edge
 
 
 def test_no_name_of_a_property_or_a_call_reaches_the_prototypes(open_page: Open, edge: Edge) -> None:
-    """Attributes, properties, traits and calls named like parts of every object are data, or nothing."""
+    """Names such as `__proto__` in attributes, properties, traits and calls are data or are ignored."""
     names = 'data-prop-__proto__=\'{"polluted": 1}\' data-prop-constructor="x" data-prop-to-string="y"'
     opened = open_page(f'<button id="go" data-event="Clicked" {names}>Go</button>', attributes='data-pages="off"')
     opened.click("#go")

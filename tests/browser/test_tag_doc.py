@@ -1,4 +1,4 @@
-"""docs/tag.md says what is so: its snippets run in a real browser, under the policy that it names."""
+"""The snippets in docs/tag.md work in a real browser, under the policy that it names."""
 
 import re
 
@@ -16,7 +16,7 @@ SCRIPT = HTML[0]
 
 
 def test_it_names_every_attribute_and_call() -> None:
-    """The tables are complete: what the sources read of the script element and what they offer."""
+    """The tables list every attribute that the sources read and every function that they offer."""
     root = DOCUMENT.parents[1] / "web" / "tag"
     sources = "".join(path.read_text(encoding="utf-8") for path in root.rglob("*.js"))
     attributes = set(re.findall(r"tag\.options\.([a-z]+)", sources))
@@ -27,7 +27,7 @@ def test_it_names_every_attribute_and_call() -> None:
 
 @pytest.mark.parametrize("place", range(1, len(HTML)))
 def test_a_snippet_works(context: BrowserContext, edge: Edge, site: Site, place: int) -> None:
-    """Beside the tag, under the policy of the document with a nonce for the page's own scripts."""
+    """They run beside the tag, under the document's policy with a nonce for the page's scripts."""
     (policy,) = re.findall(r"```csp\n(.*?)```", TEXT, flags=re.DOTALL)
     lines = "; ".join(["default-src 'self'", "style-src 'nonce-n'", *policy.strip().splitlines()])
     lines = lines.replace("script-src", "script-src 'nonce-n'")

@@ -1,4 +1,4 @@
-"""Popups in a real browser: painted, read, closed, reported; once, and never in the way."""
+"""Popups in a real browser: rendered, accessible, closed and reported once, without disturbing the page."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserContext, Locator, expect
 from tests.support.tag_site import Edge, Site, eventually, page
 
 LAYOUTS = ["modal", "banner_top", "banner_bottom", "slide_in", "fullscreen", "inline"]
-# Roots are closed: neither the page nor a test sees inside. Tests open them; one test looks at the real thing.
+# Shadow roots are closed, so tests replace them by open ones; one test checks a closed root.
 OPEN_ROOTS = """const attach = Element.prototype.attachShadow;
 Element.prototype.attachShadow = function (init) { return attach.call(this, {...init, mode: 'open'}) };"""
 BODY = (
@@ -21,7 +21,7 @@ PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 9"><rect widt
 
 
 def popup(**more: Any) -> dict[str, Any]:
-    """Return a popup as the Engager makes it."""
+    """Return a popup as the Engager renders it."""
     return {
         "id": "a1",
         "campaign": "three-wins",
@@ -34,7 +34,7 @@ def popup(**more: Any) -> dict[str, Any]:
 
 
 class Visit:
-    """A page with the tag, on which ``go`` is answered with a popup."""
+    """A page with the tag. The event ``go`` returns a popup."""
 
     def __init__(self, context: BrowserContext, edge: Edge, site: Site, **more: Any) -> None:
         self.edge, self.site = edge, site
@@ -50,11 +50,11 @@ class Visit:
 
     @property
     def host(self) -> Locator:
-        """What the popup is in."""
+        """The popup's box."""
         return self.page.locator("opportune-popup")
 
     def go(self, **more: Any) -> Locator:
-        """Cause a popup, and return its box."""
+        """Trigger a popup and return its box."""
         self.edge.popups["go"] = popup(**more)
         self.page.evaluate("opportune.track('go')")
         box = self.host.locator(".box")
@@ -85,7 +85,7 @@ def _visit(context: BrowserContext, edge: Edge, site: Site) -> Go:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_each_layout_is_painted_and_its_impression_reported(visit: Go, layout: str) -> None:
-    """Title, body, picture and actions are there as text; seen once, reported once, with the activation's id."""
+    """Title, body, image and actions are shown as text. The impression is reported once, with the activation's id."""
     there = visit()
     picture = {"url": "/picture.svg", "alt": "A prize"}
     box = there.go(layout=layout, variant="b", title="<b>Anna</b>", body="One\nTwo", image=picture)
@@ -106,7 +106,7 @@ def test_each_layout_is_painted_and_its_impression_reported(visit: Go, layout: s
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_layout_has_an_accessibility_violation(visit: Go, layout: str, scheme: Any) -> None:
-    """axe-core finds nothing, in either scheme, with names, roles, contrast and target sizes checked."""
+    """axe-core finds no problem with names, roles, contrast and target sizes, in both colour schemes."""
     there = visit(head="<style>:root{color-scheme:light dark}</style>")
     there.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     there.go(layout=layout, image={"url": "/picture.svg", "alt": "A prize"})
@@ -118,7 +118,7 @@ def test_no_layout_has_an_accessibility_violation(visit: Go, layout: str, scheme
 
 @pytest.mark.parametrize("layout", ["modal", "fullscreen"])
 def test_a_modal_takes_the_focus_and_gives_it_back(visit: Go, layout: str) -> None:
-    """The heading is focused, Tab stays inside, Esc closes, and the button that had it has it again."""
+    """The heading gets the focus, Tab stays inside, Esc closes, and the focus returns to the button."""
     there = visit()
     there.page.focus("#go")
     box = there.go(layout=layout)
@@ -138,7 +138,7 @@ def test_a_modal_takes_the_focus_and_gives_it_back(visit: Go, layout: str) -> No
 
 @pytest.mark.parametrize("layout", ["banner_top", "banner_bottom", "slide_in", "inline"])
 def test_what_is_not_modal_takes_no_focus_and_is_announced(visit: Go, layout: str) -> None:
-    """The reader goes on where he is; a region with a name, told to screen readers; Esc inside closes it."""
+    """The focus stays in the page. The popup is a named region, is announced, and closes with Esc inside it."""
     there = visit()
     there.page.focus("#field")
     box = there.go(layout=layout)
@@ -152,7 +152,7 @@ def test_what_is_not_modal_takes_no_focus_and_is_announced(visit: Go, layout: st
 
 
 def test_a_click_beside_a_modal_closes_it(visit: Go) -> None:
-    """Beside it, not inside."""
+    """A click beside the modal closes it; a click inside does not."""
     there = visit()
     box = there.go()
     box.get_by_text("Take a boost.").click()
@@ -163,7 +163,7 @@ def test_a_click_beside_a_modal_closes_it(visit: Go) -> None:
 
 
 def test_a_popup_that_must_be_answered_has_no_close_button(visit: Go) -> None:
-    """Neither button nor click beside it; Esc, which people who see nothing need, closes it all the same."""
+    """It has no close button and ignores clicks outside, but Esc still closes it, for accessibility."""
     there = visit()
     box = there.go(close=False)
     expect(box.get_by_role("button")).to_have_count(0)
@@ -174,7 +174,7 @@ def test_a_popup_that_must_be_answered_has_no_close_button(visit: Go) -> None:
 
 
 def test_a_click_on_an_action_is_reported_before_the_page_is_gone(visit: Go) -> None:
-    """The link is a link; the report outlives the page, and no dismissal follows it."""
+    """An action is a link. Its report outlives the page, and no dismissal is reported."""
     there = visit()
     box = there.go()
     box.get_by_role("link", name="Take 50%").click()
@@ -187,7 +187,7 @@ def test_a_click_on_an_action_is_reported_before_the_page_is_gone(visit: Go) -> 
 
 
 def test_a_site_can_follow_an_action_itself(visit: Go) -> None:
-    """A router of a single-page application prevents the default, and goes there by itself."""
+    """A single-page application can prevent the default and navigate by itself."""
     there = visit()
     there.page.evaluate(
         """() => document.addEventListener('opportune:click',
@@ -199,7 +199,7 @@ def test_a_site_can_follow_an_action_itself(visit: Go) -> None:
 
 
 def test_a_site_can_paint_popups_itself(visit: Go) -> None:
-    """It prevents the default of the event, and nothing of ours appears."""
+    """If the site prevents the default of the event, the tag shows nothing."""
     there = visit()
     there.page.evaluate(
         """() => document.addEventListener('opportune:popup',
@@ -213,7 +213,7 @@ def test_a_site_can_paint_popups_itself(visit: Go) -> None:
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", " java\nscript:alert(1)", "vbscript:x"])
 def test_an_url_that_runs_code_is_not_painted(visit: Go, url: str) -> None:
-    """Whatever the server lets through: no popup, and a report that says why."""
+    """An invalid popup is not shown, and the report says why."""
     there = visit()
     there.edge.popups["go"] = popup(actions=[{"label": "x", "url": url}])
     there.page.evaluate("opportune.track('go')")
@@ -222,7 +222,7 @@ def test_an_url_that_runs_code_is_not_painted(visit: Go, url: str) -> None:
 
 
 def test_one_popup_after_the_other(visit: Go) -> None:
-    """Two that come at once are shown one by one; one inside the page disturbs neither."""
+    """Two simultaneous popups are shown one after the other. An inline popup does not affect them."""
     there = visit()
     there.edge.popups |= {
         "one": popup(id="a1", title="First"),
@@ -240,7 +240,7 @@ def test_one_popup_after_the_other(visit: Go) -> None:
 
 
 def test_a_popup_waits_for_its_delay_and_not_beyond_its_time(visit: Go) -> None:
-    """The delay is from the answer; what expires meanwhile is not shown, whatever the visitor's clock says."""
+    """The delay counts from the response. A popup that expires meanwhile is not shown, whatever the visitor's clock."""
     there = visit()
     hour = 3_600_000
     there.edge.popups["late"] = popup(id="a0", delay=600, at=1000 * hour, expires=1000 * hour + 300)
@@ -255,9 +255,9 @@ def test_a_popup_waits_for_its_delay_and_not_beyond_its_time(visit: Go) -> None:
 
 
 def test_a_popup_goes_by_itself_but_not_while_it_is_read(visit: Go) -> None:
-    """The time stands still while the pointer is on it, or the focus in it."""
+    """The time stops while the pointer or the focus is on it."""
     there = visit()
-    box = there.go(layout="slide_in", dismiss_after=3000)  # time to get there, also where the machine is busy
+    box = there.go(layout="slide_in", dismiss_after=3000)  # enough time, even on a busy machine
     box.hover()
     there.page.wait_for_timeout(4000)
     expect(box).to_be_visible()
@@ -267,7 +267,7 @@ def test_a_popup_goes_by_itself_but_not_while_it_is_read(visit: Go) -> None:
 
 
 def test_a_modal_does_not_interrupt_typing(visit: Go) -> None:
-    """Whoever writes is left alone until he pauses."""
+    """A modal waits until the visitor pauses typing."""
     there = visit()
     there.page.wait_for_timeout(300)  # the renderer is there
     there.page.focus("#field")
@@ -281,7 +281,7 @@ def test_a_modal_does_not_interrupt_typing(visit: Go) -> None:
 
 
 def test_a_popup_waits_for_the_pages_own_dialog(visit: Go) -> None:
-    """No dialog over a dialog."""
+    """A modal waits while the page shows one."""
     there = visit(body=BODY + "<dialog id=own>Own</dialog>")
     there.page.evaluate("document.getElementById('own').showModal()")
     there.page.evaluate("opportune.track('go')")
@@ -292,7 +292,7 @@ def test_a_popup_waits_for_the_pages_own_dialog(visit: Go) -> None:
 
 
 def test_going_back_closes_a_modal(visit: Go) -> None:
-    """On a phone that is how people close things."""
+    """On a phone, the back button closes a popup."""
     there = visit()
     there.page.evaluate("() => history.pushState({}, '', '/next')")
     there.go()
@@ -302,7 +302,7 @@ def test_going_back_closes_a_modal(visit: Go) -> None:
 
 
 def test_two_tabs_show_a_popup_once(visit: Go, context: BrowserContext, edge: Edge, site: Site) -> None:
-    """The same activation answered to both, at the same moment and later: one of them shows it."""
+    """If both tabs receive the same activation, simultaneously or later, only one shows it."""
     first, second = visit(), visit()
     call = "() => { setTimeout(() => opportune.track('go'), 100 - Date.now() % 100) }"
     first.page.evaluate(call)
@@ -320,7 +320,7 @@ def test_two_tabs_show_a_popup_once(visit: Go, context: BrowserContext, edge: Ed
 
 
 def test_the_inline_slot_of_a_campaign(visit: Go) -> None:
-    """A campaign's own slot comes first; without any slot the error says so."""
+    """A campaign's own slot has priority. Without any slot, the error says so."""
     there = visit(body='<div data-opportune-slot="three-wins" id="own"></div>')
     there.go(layout="inline")
     assert there.page.locator("#own opportune-popup").count() == 1
@@ -331,7 +331,7 @@ def test_the_inline_slot_of_a_campaign(visit: Go) -> None:
 
 
 def test_html_of_a_popup_runs_nothing_and_is_as_high_as_its_content(visit: Go) -> None:
-    """In a frame without scripts: styled, measured, its links followed and reported by the tag."""
+    """HTML is in a frame without scripts. The tag styles and sizes it, and reports and follows its links."""
     there = visit()
     html = (
         '<p id="red" style="color:#c00000">Hello <b>Anna</b></p><div style="height:200px"></div>'
@@ -364,7 +364,7 @@ HOSTILE = """<script>parent.hit = 1</script><img src="x" onerror="parent.hit = 1
 
 @pytest.mark.parametrize("trusted", [False, True])
 def test_html_that_nobody_has_sanitised_runs_nothing_either(visit: Go, edge: Edge, trusted: bool) -> None:
-    """The frame is the second wall: whatever came through the first, no script runs and no link leads to one."""
+    """The frame is the second line of defence: even without sanitising, no script or script link runs."""
     policy = STRICT + "; require-trusted-types-for 'script'; trusted-types opportune"
     more = {"headers": {"Content-Security-Policy": policy.format(edge=edge.url)}, "nonce": "r4nd0m"} if trusted else {}
     there = visit(**more)
@@ -375,7 +375,7 @@ def test_html_that_nobody_has_sanitised_runs_nothing_either(visit: Go, edge: Edg
 
 
 def test_esc_inside_the_frame_closes_the_popup(visit: Go) -> None:
-    """The key goes to the frame that has the focus; the popup hears of it."""
+    """The frame with the focus gets the key and passes it to the popup."""
     there = visit()
     there.go(body="", html='<p><a href="/terms">Terms</a></p>', actions=[])
     there.host.frame_locator("iframe").get_by_role("link").focus()
@@ -414,7 +414,7 @@ def test_a_strict_policy_lets_every_layout_pass(
 
 
 def test_html_under_a_strict_policy(visit: Go, edge: Edge) -> None:
-    """With one name allowed for Trusted Types it is painted, and styled although style attributes are forbidden."""
+    """With one Trusted Types policy allowed, it is rendered, and styled even if style attributes are forbidden."""
     policy = STRICT + "; require-trusted-types-for 'script'; trusted-types opportune"
     headers = {"Content-Security-Policy": policy.format(edge=edge.url)}
     there = visit(headers=headers, nonce="r4nd0m")
@@ -425,7 +425,7 @@ def test_html_under_a_strict_policy(visit: Go, edge: Edge) -> None:
 
 
 def test_a_theme_dresses_it_and_stays_readable(visit: Go) -> None:
-    """The accent is the first button's ground; its label has the colour with the higher contrast; the scheme is set."""
+    """The accent is the first button's background, and its label has the higher contrast. The scheme is set."""
     there = visit()
     box = there.go(theme={"accent": "#ffd166", "scheme": "dark"})
     first = box.get_by_role("link").first
@@ -439,7 +439,7 @@ def test_a_theme_dresses_it_and_stays_readable(visit: Go) -> None:
 
 
 def test_the_page_does_not_restyle_it(visit: Go) -> None:
-    """Loud styles of the page stop at its edge, and its own do not leak out."""
+    """The page's styles do not affect it, and its own do not leak out."""
     loud = (
         "<style>*{color:red!important;font-size:40px!important;text-transform:uppercase}html{font-size:62.5%}</style>"
     )
@@ -452,7 +452,7 @@ def test_the_page_does_not_restyle_it(visit: Go) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_it_fits_a_small_phone(visit: Go, layout: str) -> None:
-    """320 px wide, long words and many actions: nothing sticks out, and the close button can be reached."""
+    """At 320 px, with long words and many actions, nothing overflows, and the close button is reachable."""
     there = visit()
     there.page.set_viewport_size({"width": 320, "height": 480})
     actions = [{"label": f"A rather long action {n}", "url": "/x"} for n in range(5)]

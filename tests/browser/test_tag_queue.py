@@ -1,4 +1,4 @@
-"""Several popups on one page: which is shown, which waits, and which one gives way. In a real browser."""
+"""Several popups on one page in a real browser: which is shown, which waits, and which is replaced."""
 
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ ASIDE = ["banner_top", "banner_bottom", "slide_in"]
 
 
 def send(there: Visit, *popups: dict[str, Any]) -> None:
-    """Let *popups* come, one with each event, in this order."""
+    """Trigger *popups* in this order, one per event."""
     for one in popups:
         there.edge.popups[f"event {one['id']}"] = {"campaign": "c", "layout": "modal", "title": one["id"], **one}
         there.page.evaluate("name => opportune.track(name)", f"event {one['id']}")
@@ -28,7 +28,7 @@ def heading(there: Visit, title: str) -> Locator:
 
 
 def reasons(edge: Edge) -> dict[str, str]:
-    """Return why popups were dismissed, by their ids."""
+    """Return the dismissal reasons of popups by id."""
     reports = [each["properties"] for each in edge.named("Opportune Dismiss")]
     return {each["activation"]: each["reason"] for each in reports}
 
@@ -43,7 +43,7 @@ def _there(visit: Go) -> Visit:
 @pytest.mark.parametrize("layout", ASIDE)
 @pytest.mark.parametrize("modal", ["modal", "fullscreen"])
 def test_a_banner_holds_no_modal_back(there: Visit, layout: str, modal: str) -> None:
-    """The modal opens over it, whatever their priorities; when it is closed the banner is there as before."""
+    """The modal opens over the banner, whatever their priorities. After it closes, the banner is unchanged."""
     send(there, {"id": "banner", "layout": layout, "priority": 10})
     expect(heading(there, "banner")).to_be_visible()
     send(there, {"id": "modal", "layout": modal})
@@ -57,7 +57,7 @@ def test_a_banner_holds_no_modal_back(there: Visit, layout: str, modal: str) -> 
 
 
 def test_a_banner_waits_for_a_modal(there: Visit) -> None:
-    """It would come where nobody looks, and count as seen."""
+    """Otherwise it would appear in a hidden tab and count as seen."""
     send(there, {"id": "modal"}, {"id": "banner", "layout": "banner_top"})
     expect(heading(there, "modal")).to_be_visible()
     there.page.wait_for_timeout(700)
@@ -68,7 +68,7 @@ def test_a_banner_waits_for_a_modal(there: Visit) -> None:
 
 
 def test_what_is_more_important_goes_first(there: Visit) -> None:
-    """Of those that wait, the campaign with the highest priority; of equals the one that came first."""
+    """Of the waiting popups, the one with the highest priority is next; of equals, the first."""
     send(there, {"id": "open"})
     expect(heading(there, "open")).to_be_visible()
     there.reported("Impression")
@@ -86,7 +86,7 @@ def is_reported(there: Visit, message_id: str) -> bool:
 
 
 def test_a_banner_that_was_in_sight_gives_way_to_the_next(there: Visit) -> None:
-    """It stays for ever where nothing else comes; eight seconds where something does, and then it is dismissed."""
+    """It stays until another popup waits and it has been in view for eight seconds; then it is dismissed."""
     there.page.clock.install()
     send(there, {"id": "first", "layout": "banner_top"})
     expect(heading(there, "first")).to_be_visible()
@@ -106,7 +106,7 @@ def test_a_banner_that_was_in_sight_gives_way_to_the_next(there: Visit) -> None:
 
 
 def test_a_banner_gives_way_to_nothing_less_important(there: Visit) -> None:
-    """Until it is closed."""
+    """It stays until it is closed."""
     there.page.clock.install()
     send(there, {"id": "first", "layout": "banner_top", "priority": 1})
     expect(heading(there, "first")).to_be_visible()
@@ -119,7 +119,7 @@ def test_a_banner_gives_way_to_nothing_less_important(there: Visit) -> None:
 
 
 def test_a_banner_gives_not_way_while_it_is_read(there: Visit) -> None:
-    """While the pointer is on it."""
+    """It stays while the pointer is on it."""
     there.page.clock.install()
     send(there, {"id": "first", "layout": "slide_in"})
     heading(there, "first").hover()
@@ -132,7 +132,7 @@ def test_a_banner_gives_not_way_while_it_is_read(there: Visit) -> None:
 
 
 def test_time_under_a_modal_is_no_time_in_sight(there: Visit) -> None:
-    """Neither that after which a banner gives way nor that after which it goes by itself."""
+    """Neither its viewing time nor its dismissal time passes."""
     there.page.clock.install()
     send(there, {"id": "first", "layout": "slide_in", "dismiss_after": 4_000})
     expect(heading(there, "first")).to_be_visible()
@@ -149,7 +149,7 @@ def test_time_under_a_modal_is_no_time_in_sight(there: Visit) -> None:
 
 
 def test_what_is_offered_again_while_it_is_open_changes_nothing(there: Visit) -> None:
-    """A popup that is offered until it is seen comes with the next answers too: it does not replace itself."""
+    """A popup that is offered until seen is in later responses too. It does not replace itself."""
     there.page.clock.install()
     send(there, {"id": "offer", "layout": "banner_top"})
     expect(heading(there, "offer")).to_be_visible()
@@ -163,7 +163,7 @@ def test_what_is_offered_again_while_it_is_open_changes_nothing(there: Visit) ->
 
 
 def test_what_expires_while_it_waits_replaces_nothing(there: Visit) -> None:
-    """Its time is over: the banner stays."""
+    """The waiting popup has expired, so the banner stays."""
     there.page.clock.install()
     send(there, {"id": "first", "layout": "banner_top"})
     expect(heading(there, "first")).to_be_visible()
@@ -174,7 +174,7 @@ def test_what_expires_while_it_waits_replaces_nothing(there: Visit) -> None:
 
 @pytest.mark.parametrize("layout", ["modal", "banner_top", "banner_bottom", "slide_in"])
 def test_nothing_moves_for_whoever_asked_for_less_motion(visit: Go, layout: str) -> None:
-    """Neither when it appears nor under the pointer; for all others it does."""
+    """With reduced motion nothing moves, neither on appearing nor under the pointer."""
     there = visit()
     moves = "element => [element, ...element.querySelectorAll('a,.close')].map(each => getComputedStyle(each))"
     moves += ".map(({ animationName, transitionDuration }) => [animationName, transitionDuration])"

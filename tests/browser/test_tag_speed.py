@@ -1,4 +1,4 @@
-"""How fast the tag is in a real browser: from the answer to the paint, and what loading it costs the page."""
+"""The tag's speed in a real browser: from the response to the paint, and the cost of loading it."""
 
 import statistics
 
@@ -9,8 +9,8 @@ from tests.support.tag_site import Edge, Site, page
 ROUNDS = 9
 MOST_FRAMES = 2
 MOST_BLOCKED_MS = 10
-# Frames are counted from the moment the answer is read to the first that has the popup in it. `count` is asked for
-# earlier than what notes the paint, so in that frame it has counted already.
+# Frames are counted from reading the response to the first one with the popup. `count` is requested before the callback
+# that records the paint, so it has already counted that frame.
 WATCH = """
 window.frames_ = 0;
 const count = () => { window.frames_++; requestAnimationFrame(count) };
@@ -29,7 +29,7 @@ new MutationObserver((changes) => {
 
 
 def test_a_popup_is_painted_within_two_frames_of_its_answer(browser: Browser, edge: Edge, site: Site) -> None:
-    """The median of fresh pages; the renderer is there by then, for it was fetched when the page was idle."""
+    """The median of new pages. The renderer is already loaded, because the page was idle."""
     edge.popups["go"] = {"id": "a", "campaign": "c", "layout": "modal", "title": "Hi", "body": "There", "actions": []}
     site.pages["/"] = (page(edge), {})
     frames = []
@@ -52,7 +52,7 @@ def test_a_popup_is_painted_within_two_frames_of_its_answer(browser: Browser, ed
 def test_loading_the_tag_blocks_the_page_for_less_than_ten_milliseconds(
     browser: Browser, edge: Edge, site: Site
 ) -> None:
-    """Processor time of all scripts of a page that has nothing but the tag, less those of a bare page: medians."""
+    """The median CPU time of all scripts of a page with only the tag, minus that of an empty page."""
     site.pages["/"] = (page(edge), {})
     site.pages["/bare"] = ("<!doctype html><html lang='en'><title>A page</title></html>", {})
     spent: dict[str, list[float]] = {"/": [], "/bare": []}
@@ -63,7 +63,7 @@ def test_loading_the_tag_blocks_the_page_for_less_than_ten_milliseconds(
             session = context.new_cdp_session(there)
             session.send("Performance.enable", {"timeDomain": "threadTicks"})
             there.goto(site.url + path)
-            there.wait_for_timeout(700)  # nothing is asked of the page meanwhile: that would be measured, too
+            there.wait_for_timeout(700)  # no call to the page meanwhile, because it would be measured too
             metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
             times.append(metrics["ScriptDuration"] * 1000)
             assert there.evaluate("!!window.opportune?.anonymousId") == (path == "/")

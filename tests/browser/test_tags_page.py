@@ -1,4 +1,4 @@
-"""The page of `opportune tags --html` in a real browser, and its snippets in a page of a site."""
+"""The page of `opportune tags --html` in a real browser, and its snippets in a site's page."""
 
 import re
 from collections.abc import Iterator
@@ -107,7 +107,7 @@ def test_server_code_is_folded_if_the_page_can_send_the_event(page: Page) -> Non
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("pixels", [360, 768, 1600])
 def test_it_fits_every_screen(page: Page, pixels: int, scheme: Any) -> None:
-    """Long names and lines do not widen the page, and both colour schemes have contrast."""
+    """Long names and lines do not widen the page, and both colour schemes have enough contrast."""
     page.set_viewport_size({"width": pixels, "height": 800})
     page.emulate_media(color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach(each => (each.open = true))")

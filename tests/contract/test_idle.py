@@ -1,4 +1,4 @@
-"""Connections to AWS that were given up while a function slept: what may be repeated is, and nothing else has to be."""
+"""Connections to AWS that were closed while a function was paused: only safe calls are repeated."""
 
 import http.server
 import json
@@ -28,7 +28,7 @@ ACTIVATION = Activation("a1", "shop", "ada", "cart", 1, "email", 0, "Order", "m1
 
 @pytest.fixture(name="way")
 def _way() -> Iterator[Forgetful]:
-    """Return the way to an API that takes everything and keeps its connections."""
+    """Return a relay to an API that accepts everything and keeps its connections."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -42,7 +42,7 @@ def _way() -> Iterator[Forgetful]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name in the base class
-            """Say nothing."""
+            """Log nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -60,7 +60,7 @@ def address(way: Forgetful) -> str:
 
 
 def test_an_email_after_a_long_sleep_is_sent(way: Forgetful) -> None:
-    """It goes over a connection of its own: on the old one, nobody could say whether it went out."""
+    """It uses a new connection, because on the old one it would be unknown whether it was sent."""
     send = SesMailer(aws_client("sesv2", idle_s=IDLE_S, endpoint_url=address(way), **KEYS), "")
     assert send(MAIL) == DeliveryResult(State.SENT, provider_id="m1")
     way.forget()
@@ -70,14 +70,14 @@ def test_an_email_after_a_long_sleep_is_sent(way: Forgetful) -> None:
 
 
 def test_emails_in_a_row_share_a_connection(way: Forgetful) -> None:
-    """A new one for each would take longer than the rest of it."""
+    """A new connection for each e-mail would take longer than sending it."""
     send = SesMailer(aws_client("sesv2", endpoint_url=address(way), **KEYS), "")
     assert [send(MAIL).state for _ in range(5)] == [State.SENT] * 5
     assert way.made == 1
 
 
 def test_a_call_of_the_next_function_is_made_again(way: Forgetful) -> None:
-    """Gateway and Decider both call what knows a repeat when it sees one."""
+    """The functions that Gateway and Decider call deduplicate repeated calls."""
     client = boto3.client("lambda", endpoint_url=address(way), config=no_retry_config(read_timeout_s=2), **KEYS)
     invoke = LambdaInvoke(client, "decider")
     for _ in range(2):
@@ -87,7 +87,7 @@ def test_a_call_of_the_next_function_is_made_again(way: Forgetful) -> None:
 
 
 def test_queue_and_doorbells_are_reached_again(way: Forgetful) -> None:
-    """A message twice is one activation, a doorbell twice rings once, and a schedule has one name."""
+    """Repeats are harmless: activations are deduplicated, doorbells only wake, and schedules have unique names."""
     options: dict[str, Any] = {"endpoint_url": address(way), "config": no_retry_config(read_timeout_s=2), **KEYS}
     sqs, scheduler = boto3.client("sqs", **options), boto3.client("scheduler", **options)
     bells = Doorbells(f"{address(way)}/1/bells", "arn:bells", "group", "arn:role", "arn:dead")

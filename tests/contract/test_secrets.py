@@ -1,4 +1,4 @@
-"""Reading a secret, as the functions do at start."""
+"""Reading secrets from Secrets Manager."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ NOWHERE = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:gone-AbCdEf"
 
 
 def local(aws: Aws) -> dict[str, Any]:
-    """Return the options that lead boto3 to the stand-in."""
+    """Return the options that connect botocore to the local stand-in."""
     return {"endpoint_url": aws.url, "aws_access_key_id": "local", "aws_secret_access_key": "local"}
 
 
 def test_the_text_of_a_secret_is_read(aws: Aws) -> None:
-    """What was stored comes back."""
+    """The stored text is returned."""
     stored = aws.client("secretsmanager").create_secret(Name="mongodb", SecretString="mongodb://u:p@host/")
     assert secrets.read_secret(stored["ARN"], REGION, **local(aws)) == "mongodb://u:p@host/"
 
@@ -31,14 +31,14 @@ def test_a_missing_secret_is_named(aws: Aws) -> None:
 
 
 def test_a_secret_of_bytes_is_refused(aws: Aws) -> None:
-    """An address is text."""
+    """Only text secrets are accepted."""
     stored = aws.client("secretsmanager").create_secret(Name="bytes", SecretBinary=b"\x00")
     with pytest.raises(InvalidSettings, match="no text"):
         secrets.read_secret(stored["ARN"], REGION, **local(aws))
 
 
 def test_a_secret_has_one_version_until_it_is_rotated(aws: Aws) -> None:
-    """Then two, the newest first; saved twice, the old one counts no more."""
+    """After a rotation there are two, the newest first. Saving the same text twice ends the old one."""
     client = aws.client("secretsmanager")
     arn = client.create_secret(Name="origin", SecretString="first")["ARN"]
     assert secrets.read_versions(arn, REGION, **local(aws)) == ["first"]
@@ -49,6 +49,6 @@ def test_a_secret_has_one_version_until_it_is_rotated(aws: Aws) -> None:
 
 
 def test_without_the_secret_there_are_no_versions(aws: Aws) -> None:
-    """That one before it is missing is usual; that it is missing itself is not."""
+    """A missing previous version is normal; a missing secret is an error."""
     with pytest.raises(Unavailable, match=f"{NOWHERE}.*ResourceNotFound"):
         secrets.read_versions(NOWHERE, REGION, **local(aws))

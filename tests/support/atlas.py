@@ -1,8 +1,8 @@
-"""A stand-in for Atlas: a real mongod with access control, and before it what Atlas adds, entering by IAM.
+"""A stand-in for Atlas: a real mongod with access control, behind a proxy that authenticates with IAM.
 
-    client ── MONGODB-AWS ──▶ Front: who has signed? ── SCRAM, as that user ──▶ mongod ── from then on bytes ──
+    client ── MONGODB-AWS ──▶ Front: verify the signature ── SCRAM, as that user ──▶ mongod ── then relay bytes ──
 
-MongoDB's community edition knows no MONGODB-AWS. The front speaks it, and checks what the client has signed.
+MongoDB's community edition does not support MONGODB-AWS. The front does, and verifies the client's signature.
 https://github.com/mongodb/specifications/blob/master/source/auth/auth.md#mongodb-aws
 """
 
@@ -27,17 +27,18 @@ from tests.support.caller_identity import Sts, Unidentified
 from tests.support.relay import hang_up, pass_on
 from tests.support.secured_mongod import SecuredMongod
 
-MESSAGE = 2013  # the kind of all messages but a client's first
-MORE = 1 << 1  # the flag of an answer that others follow
+MESSAGE = 2013  # the opcode of all messages except a client's first
+MORE = 1 << 1  # the flag of a response with more to come
 BAD_AUTH = {"errmsg": "bad auth : Authentication failed.", "code": 8000, "codeName": "AtlasError"}
 
 Document = dict[str, Any]
 
 
 class Atlas:
-    """The front before a *cluster*, whose users are entered as by IAM. Use as a context manager.
+    """The proxy in front of a *cluster*. It authenticates clients with IAM. Use it as a context manager.
 
-    ``entered``: the ARNs that were let in, one for each connection; ``refused``: why others were not.
+    entered: the ARN of each authenticated connection.
+    refused: the reasons of failed authentications.
     """
 
     def __init__(self, cluster: SecuredMongod, sts: Sts) -> None:
@@ -52,7 +53,7 @@ class Atlas:
 
     @property
     def url(self) -> str:
-        """The address of the cluster, entered by IAM."""
+        """The cluster's address, for authentication with IAM."""
         return f"mongodb://{HOST}:{self.port}/?directConnection=true&authMechanism=MONGODB-AWS"
 
     def __enter__(self) -> Self:
@@ -63,7 +64,7 @@ class Atlas:
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Break off all connections."""
+        """Close all connections."""
         for end in tuple(self._open):
             hang_up(end)
 
@@ -91,7 +92,7 @@ class Atlas:
             self._open -= {outside, inside}
 
     def _let_in(self, outside: socket.socket, inside: socket.socket, started: bytes) -> bool:
-        """Go through the conversation that a client has *started*; say whether it was let in."""
+        """Answer the authentication that a client has *started*; return whether it succeeded."""
         theirs = bson.decode(_document(started)["payload"])["r"]
         nonce = theirs + os.urandom(32)
         challenge = Binary(bson.encode({"s": Binary(nonce), "h": caller_identity.HOST}))
@@ -101,7 +102,7 @@ class Atlas:
             arn = self._sts.identify(bson.decode(_document(continued)["payload"]), nonce)
             password = self._cluster.password(arn)
             if password is None:
-                raise Unidentified(f"{arn} is no database user")
+                raise Unidentified(f"{arn} is not a database user")
         except Unidentified as error:
             self.refused.append(str(error))
             _answer(outside, continued, {"ok": 0.0, **BAD_AUTH})
@@ -113,7 +114,7 @@ class Atlas:
 
 
 def _log_in(server: socket.socket, user: str, password: str) -> None:
-    """Go through SCRAM-SHA-256 on a connection to mongod, as its client."""
+    """Authenticate a connection to mongod with SCRAM-SHA-256."""
     first = f"n={user},r={secrets.token_urlsafe(24)}"
     start = {"saslStart": 1, "mechanism": "SCRAM-SHA-256", "options": {"skipEmptyExchange": True}}
     said = _ask(server, {**start, "payload": Binary(f"n,,{first}".encode())})
@@ -150,7 +151,7 @@ def _message(document: Document, *, to: int = 0) -> bytes:
 
 
 def _receive(end: socket.socket) -> bytes:
-    """Return the next message, empty where no more come."""
+    """Return the next message; empty at the end of the connection."""
     head = _exactly(end, 16)
     return head + _exactly(end, struct.unpack_from("<i", head)[0] - 16) if head else b""
 
@@ -174,5 +175,5 @@ def _flags(message: bytes) -> int:
 
 
 def _document(message: bytes) -> Document:
-    """Return the command of a message: before somebody is let in it has no other part."""
+    """Return the command of a message. Before authentication it has no other part."""
     return bson.decode(message[21 if _kind(message) == MESSAGE else message.index(b"\0", 20) + 9 :])

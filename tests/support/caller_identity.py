@@ -1,6 +1,6 @@
-"""What AWS does for Atlas: say who has signed a GetCallerIdentity.
+"""A stand-in for AWS STS: identify the signer of a GetCallerIdentity request.
 
-Checked step by step as the documents of Signature Version 4 say, without the library that has signed it.
+It follows the specification of Signature Version 4, independently of the library that signs.
 https://github.com/mongodb/specifications/blob/master/source/auth/auth.md#mongodb-aws
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -25,7 +25,7 @@ SIGNED = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/]+)/([^,]+), ?SignedHeader
 
 
 class Key(NamedTuple):
-    """Credentials of AWS: those of a role have a session token."""
+    """AWS credentials; those of a role have a session token."""
 
     id: str
     secret: str
@@ -33,13 +33,13 @@ class Key(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables in which Lambda hands them to a function."""
+        """The environment variables that Lambda sets for a function."""
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
         return dict(zip(names, self, strict=True))
 
 
 def new_key() -> Key:
-    """Return credentials as a role gets them."""
+    """Return credentials of a role."""
     return Key(f"ASIA{secrets.token_hex(8).upper()}", secrets.token_urlsafe(30), secrets.token_urlsafe(90))
 
 
@@ -52,9 +52,9 @@ NOWHERE = {
 
 @contextmanager
 def computer(**variables: str) -> Iterator[Callable[[Mapping[str, str]], None]]:
-    """Make this process's environment one that knows of AWS what *variables* say; yields what adds to them.
+    """Replace the AWS part of this process's environment by *variables*; yield a function that adds to them.
 
-    The driver reads it, and remembers some of what it finds: nothing of that before, and nothing after.
+    The driver caches some of what it reads, so the cache is emptied before and after.
     """
     before = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     _know({**NOWHERE, **variables})
@@ -72,27 +72,27 @@ def _know(variables: Mapping[str, str]) -> None:
 
 
 class Unidentified(Exception):
-    """Nobody that AWS knows has signed this."""
+    """The request was not signed with a known key."""
 
 
 class Sts:
-    """The keys that AWS knows, and whose they are."""
+    """The known keys, with the ARN of each."""
 
     def __init__(self) -> None:
         self._keys: dict[str, tuple[Key, str]] = {}
 
     def issue(self, arn: str) -> Key:
-        """Return a new key of *arn*."""
+        """Return a new key for *arn*."""
         key = new_key()
         self._keys[key.id] = (key, arn)
         return key
 
     def expire(self, key: Key) -> None:
-        """Know *key* no more."""
+        """Revoke *key*."""
         del self._keys[key.id]
 
     def identify(self, proof: Mapping[str, str], nonce: bytes) -> str:
-        """Return the ARN of whoever has signed, with MongoDB's *nonce* in it; raises `Unidentified`."""
+        """Return the ARN of the signer of a request that contains MongoDB's *nonce*; raise `Unidentified`."""
         found = SIGNED.fullmatch(proof["a"])
         if not found:
             raise Unidentified("no header of Signature Version 4")

@@ -1,4 +1,4 @@
-"""A site that talks to the Gateway through its real handler; the Decider counts how often it is asked."""
+"""A site that uses the Gateway's real handler, with a fake Decider that records its requests."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ POPUP = {"id": "a1", "title": "Wow"}
 
 
 class FakeDecider:
-    """Answers every request with a popup per event and remembers what it was asked. ``unread``: what it cannot read."""
+    """Returns a popup per event and records its requests. ``unread``: sites that it cannot read."""
 
     def __init__(self) -> None:
         self.decided: list[Decide] = []
@@ -58,7 +58,7 @@ class FakeDecider:
 
 
 class Site:
-    """A site that talks to the Gateway; ``age_ms``: how long ago the Gateway was started, which stands still."""
+    """A site that uses the Gateway. ``age_ms``: how long ago the Gateway started; tests set it."""
 
     def __init__(
         self, *, trusted_proxy: TrustedProxy | None = None, per_second: int = 100, tag: Tag | None = None
@@ -86,17 +86,17 @@ class Site:
         query: Mapping[str, str] | None = None,
         address: str = "192.0.2.1",
     ) -> dict[str, Any]:
-        """Return the handler's answer as it is."""
+        """Return the handler's response."""
         event = self.event(method, path, body, headers, query)
         event["requestContext"]["http"]["sourceIp"] = address
         return self.send(event)
 
     def event(self, method: str, path: str, *parts: Any) -> dict[str, Any]:
-        """Return what API Gateway makes of a request: *parts* are body, headers and query."""
+        """Return API Gateway's event for a request. *parts*: body, headers and query."""
         return http_event(method, path, *parts or [b""])
 
     def send(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Return the handler's answer to *event*."""
+        """Return the handler's response to *event*."""
         return self.handler(event, Context())
 
     def post(
@@ -109,7 +109,7 @@ class Site:
         address: str = "192.0.2.1",
         **query: str,
     ) -> tuple[int, dict[str, Any]]:
-        """Post *body* (bytes as they are, else JSON); return status and parsed answer."""
+        """Post *body* (bytes, or a value for JSON); return status and parsed response."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         sent = {"authorization": "Basic " + base64.b64encode(f"{key}:".encode()).decode()} if key else {}
         response = self.ask("POST", path, raw, {**sent, **(headers or {})}, query, address)

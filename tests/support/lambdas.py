@@ -1,4 +1,4 @@
-"""What Lambda and API Gateway hand to a handler."""
+"""What Lambda and API Gateway pass to a handler."""
 
 import base64
 from collections.abc import Mapping

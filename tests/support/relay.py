@@ -1,4 +1,4 @@
-"""Bytes passed on between two sockets, for what stands in front of a store."""
+"""Relay bytes between two sockets, for proxies in front of a store."""
 
 import socket
 import threading
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 def pass_on(one: socket.socket, other: socket.socket) -> None:
-    """Pass on what either end says, until one hangs up; then both are hung up."""
+    """Relay bytes in both directions until one end closes; then close both."""
     back = threading.Thread(target=_pass_on, args=(other, one), daemon=True)
     back.start()
     _pass_on(one, other)
@@ -14,7 +14,7 @@ def pass_on(one: socket.socket, other: socket.socket) -> None:
 
 
 def hang_up(end: socket.socket) -> None:
-    """Break off a connection, whoever waits for it."""
+    """Close a connection, even if a thread is waiting for it."""
     with suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
 

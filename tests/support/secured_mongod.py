@@ -1,4 +1,4 @@
-"""A real mongod that lets in nobody without a password, with the roles that `docs/deploy.md` makes."""
+"""A real mongod with access control and the roles from `docs/deploy.md`."""
 
 import re
 import secrets
@@ -29,20 +29,20 @@ Document = dict[str, Any]
 
 
 def role_arn(function: str) -> str:
-    """Return the ARN of a function's role, as the stack would name it."""
+    """Return the ARN of a function's role, as the stack names it."""
     return f"arn:aws:iam::123456789012:role/opportune-{function.title()}FunctionRole-1A2B3C"
 
 
 def with_settings(of: Callable[[str], Mapping[str, str]]) -> dict[str, Function]:
-    """Return the functions of the local stack; those that enter MongoDB have variables of their own besides."""
+    """Return the functions of the local stack. Those that use MongoDB have additional variables."""
     own = {name: {**FUNCTIONS[name].env, **of(name)} for name in ENTERING}
     return {**FUNCTIONS, **{name: replace(FUNCTIONS[name], env=env) for name, env in own.items()}}
 
 
 class SecuredMongod:
-    """A replica set of one with access control, and with the roles and users that the document makes.
+    """A replica set of one member with access control, and the roles and users of the document.
 
-    ``admin`` may do everything; users are named by their ARN, as Atlas has them.
+    ``admin`` has all rights. Users are named by their ARN, as in Atlas.
     """
 
     def __init__(self, subprocesses: Subprocesses) -> None:
@@ -63,23 +63,23 @@ class SecuredMongod:
         self.admin.close()
 
     def create_user(self, arn: str, role: Any) -> None:
-        """Make the user *arn* with one role."""
+        """Create the user *arn* with one role."""
         self._passwords[arn] = secrets.token_urlsafe(16)
         self.admin.admin.command("createUser", arn, pwd=self._passwords[arn], roles=[role])
 
     def password(self, arn: str) -> str | None:
-        """Return the password of the user *arn*, ``None`` where there is none."""
+        """Return the password of the user *arn*; ``None`` if there is no such user."""
         return self._passwords.get(arn)
 
     def url(self, user: str) -> str:
-        """Return the address with which *user* enters by password."""
+        """Return an address with the password of *user*."""
         name = f"{quote(user, safe='')}:{self._passwords[user]}"
         return f"mongodb://{name}@{HOST}:{self.port}/?directConnection=true&replicaSet={mongod.REPLICA_SET}"
 
     def _start(self, subprocesses: Subprocesses) -> None:
         data = subprocesses.run_dir / f"secured-{self.port}"
         data.mkdir()
-        key = data / "members.key"  # a replica set with access control wants one
+        key = data / "members.key"  # a replica set with access control needs one
         key.write_text(secrets.token_hex(32))
         key.chmod(0o600)
         program = str(mongod.find_program(subprocesses.run_dir))
@@ -88,7 +88,7 @@ class SecuredMongod:
         child = subprocesses.start("mongod with access control", [program, *where, *options], disposable=True)
         members = [{"_id": 0, "host": f"{HOST}:{self.port}"}]
         config = {"_id": mongod.REPLICA_SET, "members": members, "writeConcernMajorityJournalDefault": False}
-        # Who comes from this machine may do that much as long as there is no user.
+        # Until the first user exists, mongod allows this from the same machine.
         with MongoClient[Document](HOST, self.port, directConnection=True, serverSelectionTimeoutMS=500) as client:
             child.wait_ready(lambda: _hello(client) is not None, READY_S)
             client.admin.command("replSetInitiate", config)
@@ -110,7 +110,7 @@ def _hello(client: MongoClient[Document]) -> Document | None:
 
 
 def roles() -> Iterator[tuple[str, Sequence[Mapping[str, Any]]]]:
-    """Yield the custom roles of the document: their names, and their privileges as mongod has them."""
+    """Yield the names of the document's custom roles, with their privileges in mongod's format."""
     text = DEPLOY.read_text(encoding="utf-8").replace("\\\n", " ")
     for line in re.findall(r"^ *(atlas customDbRoles create .*)$", text, flags=re.MULTILINE):
         name, *rest = shlex.split(line)[3:]
@@ -119,7 +119,7 @@ def roles() -> Iterator[tuple[str, Sequence[Mapping[str, Any]]]]:
 
 
 def _privilege(text: str) -> Mapping[str, Any]:
-    """Return ``ACTION@database.collection`` as mongod writes it."""
+    """Return ``ACTION@database.collection`` in mongod's format."""
     action, _, where = text.partition("@")
     database, _, collection = where.partition(".")
     first, *others = action.lower().split("_")

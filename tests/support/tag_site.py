@@ -1,4 +1,4 @@
-"""A site on one origin, the Gateway on another: the real handler over real HTTP, with a Decider that does as told."""
+"""A site on one origin and the Gateway on another: the real handler over HTTP, with a scripted Decider."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -29,9 +29,11 @@ FAILED = Response(500)
 
 
 class Edge:
-    """The Gateway at ``url``. ``popups``: what an event is answered with, by its name.
+    """The Gateway at ``url``.
 
-    ``bodies``: what was posted, as it came; ``status``: answered instead of the Gateway's own while it is set.
+    popups: the popup in the response to an event, by the event's name.
+    bodies: the posted bodies.
+    status: if set, the response's status instead of the Gateway's.
     """
 
     def __init__(self) -> None:
@@ -82,7 +84,7 @@ class Edge:
 
 
 class Site:
-    """Pages by path, each with its headers, on an origin of its own."""
+    """Serves pages by path, each with its headers, on its own origin."""
 
     def __init__(self) -> None:
         self.pages: dict[str, tuple[str, Mapping[str, str]]] = {}
@@ -96,7 +98,7 @@ class Site:
 
 
 def page(edge: Edge, body: str = "", *, head: str = "", attributes: str = "", nonce: str = "") -> str:
-    """Return a page with the tag; *attributes*: more of the script element."""
+    """Return a page with the tag. *attributes*: additional ones of the script element."""
     own = f' nonce="{nonce}"' if nonce else ""
     script = f'<script{own} async src="{edge.url}/tag.js" data-key="{KEY}" {attributes}></script>'
     return (
@@ -107,7 +109,7 @@ def page(edge: Edge, body: str = "", *, head: str = "", attributes: str = "", no
 
 
 def eventually(what: Callable[[], bool], page: Page, seconds: float = 10) -> None:
-    """Let *page* live until *what* is so; fails after *seconds*."""
+    """Let *page* run until *what* returns true; fail after *seconds*."""
     for _ in range(round(seconds / 0.02)):
         if what():
             return

@@ -1,7 +1,7 @@
-"""The API as its description says: thousands of requests made from it, through HTTP and the real handler.
+"""The API matches its OpenAPI description: thousands of generated requests, through HTTP and the real handler.
 
-What a description promises is compared with what comes: statuses, headers and shapes of answers, valid requests that
-are taken, keys that are asked for. The requests are the same in every run.
+The checks cover statuses, headers, the shapes of responses, acceptance of valid requests, and authentication. Every
+run makes the same requests.
 """
 
 import json
@@ -62,9 +62,9 @@ def _url() -> Iterator[str]:
     suppress_health_check=list(HealthCheck),
 )
 def test_the_api_is_what_its_description_says(url: str, case: Any) -> None:
-    """Of every endpoint, with bodies that are valid and bodies that are not."""
+    """This covers every endpoint, with valid and invalid bodies."""
     if "key" in case.path_parameters:
         case.path_parameters.update(KEYS)
     response = case.call(base_url=url, auth=("public", ""))
-    # How many bytes a body has is nothing that its schema can say.
+    # A schema cannot limit the bytes of a body.
     case.validate_response(response, checks=[*CHECKS, *(ACCEPTANCE if response.status_code != 413 else ())])

@@ -1,4 +1,4 @@
-"""Entering MongoDB by IAM: with the credentials of the moment, or with an error that says why not."""
+"""Authentication with IAM at MongoDB: with the current credentials, or an error that says why it failed."""
 
 import json
 import threading
@@ -43,13 +43,13 @@ def _atlas(cluster: SecuredMongod, sts: Sts) -> Iterator[Atlas]:
 
 @pytest.fixture(name="know", autouse=True)
 def _know() -> Iterator[Callable[[Mapping[str, str]], None]]:
-    """Return what puts variables into an environment that knows no credentials."""
+    """Return a function that sets variables in an environment without credentials."""
     with computer() as know:
         yield know
 
 
 def look(url: str) -> Any:
-    """Return what a function's client finds on a new connection; raises `Unavailable`."""
+    """Read with a function's client over a new connection; raise `Unavailable`."""
     database = mongodb.database(url, "opportune")
     with closing(database.client), mongodb.translate_errors():
         return database.control.find_one({"_id": "demo"})
@@ -57,14 +57,14 @@ def look(url: str) -> Any:
 
 @pytest.mark.parametrize("function", [DECIDER, ENGAGER, REFRESHER, PREFERENCES])
 def test_a_function_enters_as_its_role(function: str, atlas: Atlas, sts: Sts, know: Know) -> None:
-    """What signs are the credentials in the environment, session token included; there is no password anywhere."""
+    """The credentials in the environment sign the request, including the session token. No password is used."""
     know(sts.issue(role_arn(function)).environment)
     look(atlas.url)
     assert atlas.entered == [role_arn(function)]
 
 
 def test_the_refreshers_own_client_enters_too(atlas: Atlas, sts: Sts, know: Know) -> None:
-    """It waits longer than the others, and is made elsewhere."""
+    """Its client has longer timeouts and is created elsewhere."""
     know(sts.issue(role_arn(REFRESHER)).environment)
     database = wiring.build(Settings(REFRESHER, mongodb_url=atlas.url, mongodb_database="opportune")).database
     with closing(database.client):
@@ -73,7 +73,7 @@ def test_the_refreshers_own_client_enters_too(atlas: Atlas, sts: Sts, know: Know
 
 
 def spoilt(key: Key, what: str) -> Key:
-    """Return *key* with something wrong."""
+    """Return *key* with an error in it."""
     other = new_key()
     return {
         "secret": key._replace(secret=other.secret),
@@ -85,7 +85,7 @@ def spoilt(key: Key, what: str) -> Key:
 
 @pytest.mark.parametrize("what", ["secret", "token", "no token", "unknown", "expired", "no user"])
 def test_who_is_not_let_in_learns_so_and_nothing_else(what: str, atlas: Atlas, sts: Sts, know: Know) -> None:
-    """The error has a code of its own, and nothing of the credentials is in it."""
+    """The error has its own code and does not quote the credentials."""
     key = sts.issue("arn:aws:iam::123456789012:role/stranger" if what == "no user" else role_arn(DECIDER))
     if what == "expired":
         sts.expire(key)
@@ -100,7 +100,7 @@ def test_who_is_not_let_in_learns_so_and_nothing_else(what: str, atlas: Atlas, s
 
 
 def test_without_credentials_the_error_says_that(atlas: Atlas) -> None:
-    """Nothing is signed, and nobody is asked."""
+    """Nothing is signed or sent."""
     with pytest.raises(Unavailable, match="no AWS credentials") as caught:
         look(atlas.url)
     assert caught.value.code == "no_credentials"
@@ -108,14 +108,14 @@ def test_without_credentials_the_error_says_that(atlas: Atlas) -> None:
 
 
 def test_why_there_are_none_is_said_where_it_is_known(atlas: Atlas, know: Know) -> None:
-    """A profile that does not exist is the marketer's to mend."""
+    """The error names a missing profile, which the operator can fix."""
     know({"AWS_PROFILE": "nobody"})
     with pytest.raises(Unavailable, match="no AWS credentials: ProfileNotFound"):
         look(atlas.url)
 
 
 def test_a_right_that_is_lacking_is_named(atlas: Atlas, sts: Sts, know: Know) -> None:
-    """Action and collection, and nothing of whom it was about."""
+    """The error has the action and the collection, without personal data."""
     know(sts.issue(role_arn(PREFERENCES)).environment)
     database = mongodb.database(atlas.url, "opportune")
     with closing(database.client), pytest.raises(Unavailable) as caught, mongodb.translate_errors():
@@ -127,7 +127,7 @@ def test_a_right_that_is_lacking_is_named(atlas: Atlas, sts: Sts, know: Know) ->
 
 
 def test_a_warm_environment_enters_anew_with_new_credentials(atlas: Atlas, sts: Sts, know: Know) -> None:
-    """What is connected stays so when the credentials change; a new connection is signed with the new ones."""
+    """Open connections remain when the credentials change. New connections are signed with the new ones."""
     first, second = sts.issue(role_arn(DECIDER)), sts.issue(role_arn(DECIDER))
     know(first.environment)
     database = mongodb.database(atlas.url, "opportune")
@@ -143,7 +143,7 @@ def test_a_warm_environment_enters_anew_with_new_credentials(atlas: Atlas, sts: 
 
 
 class Container:
-    """Where a function that starts from a snapshot gets its credentials, with the time until which they are good."""
+    """The endpoint from which functions started from a snapshot get credentials, with their expiry."""
 
     def __init__(self) -> None:
         self.key, self.good_for, self.asked = new_key(), timedelta(hours=1), 0
@@ -159,7 +159,7 @@ class Container:
                 self.wfile.write(json.dumps({**answer, "Expiration": until.isoformat()}).encode())
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = HTTPServer((HOST, 0), Answer)
         self.url = f"http://{HOST}:{self._server.server_port}/credentials"
@@ -179,7 +179,7 @@ def _container(know: Know) -> Iterator[Container]:
 
 
 def test_credentials_with_an_end_are_used_until_shortly_before_it(atlas: Atlas, sts: Sts, container: Container) -> None:
-    """They are asked for once for many connections, and anew in their last minute."""
+    """They are fetched once for many connections, and again in their last minute."""
     container.key = sts.issue(role_arn(ENGAGER))
     for _ in range(2):
         look(atlas.url)
@@ -193,7 +193,7 @@ def test_credentials_with_an_end_are_used_until_shortly_before_it(atlas: Atlas, 
 
 
 def test_credentials_that_were_refused_are_not_used_again(atlas: Atlas, sts: Sts, container: Container) -> None:
-    """AWS may take them back before their end: the next connection asks for others."""
+    """AWS may revoke them before they expire; the next connection then fetches new ones."""
     container.key = sts.issue(role_arn(ENGAGER))
     look(atlas.url)
     sts.expire(container.key)

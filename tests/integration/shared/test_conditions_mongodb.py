@@ -1,4 +1,4 @@
-"""The predicate and the MongoDB filter of a condition say the same of the same documents."""
+"""A condition's predicate and its MongoDB filter select the same documents."""
 
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -25,7 +25,7 @@ NAMES = ("x", "y", "o.x", "o.p.x", "l.x")
 
 
 def random_value(rng: Random, depth: int = 0) -> Any:
-    """Return anything that JSON can hold, often text and numbers."""
+    """Return any JSON value, most often text or a number."""
     roll = rng.random()
     if roll < 0.35:
         return rng.choice(TEXTS)
@@ -41,7 +41,7 @@ def random_value(rng: Random, depth: int = 0) -> Any:
 
 
 def random_document(rng: Random) -> Data:
-    """Return attributes with values, objects, lists of objects and gaps."""
+    """Return attributes with values, objects, lists of objects, and missing ones."""
     attributes: Data = {name: random_value(rng) for name in ("x", "y", "o", "l") if rng.random() < 0.8}
     if rng.random() < 0.6:
         attributes["o"] = {"x": random_value(rng), "p": {"x": random_value(rng)}}
@@ -51,7 +51,7 @@ def random_document(rng: Random) -> Data:
 
 
 def random_test(rng: Random) -> Any:
-    """Return what stands behind an attribute: a value, or an operator with an operand."""
+    """Return what an attribute maps to: a value, or an operator with an operand."""
     operator = rng.choice(OPERATORS)
     scalars: tuple[Any, ...] = (*TEXTS, *NUMBERS, True, False)
     ordered: tuple[Any, ...] = rng.choice((TEXTS, NUMBERS))
@@ -73,7 +73,7 @@ def random_test(rng: Random) -> Any:
 
 
 def random_condition(rng: Random, depth: int = 0) -> Data:
-    """Return one to three tests and now and then a group of conditions."""
+    """Return one to three comparisons, sometimes with a group of conditions."""
     condition: Data = {rng.choice(NAMES): random_test(rng) for _ in range(rng.choice((1, 1, 1, 2)))}
     if depth < 2 and rng.random() < 0.4:
         group = rng.choice(("any_of", "all_of", "none_of"))
@@ -84,7 +84,7 @@ def random_condition(rng: Random, depth: int = 0) -> Data:
 
 
 def test_predicate_and_filter_agree(mongodb: Mongo) -> None:
-    """Hundreds of random conditions pick the same of some hundred random customers."""
+    """Hundreds of random conditions select the same customers from hundreds of random ones."""
     rng = Random(20)
     documents: list[Data] = [{"_id": number, "attributes": random_document(rng)} for number in range(400)]
     mongodb.customers.insert_many(documents)
@@ -101,7 +101,7 @@ def test_predicate_and_filter_agree(mongodb: Mongo) -> None:
 
 
 def test_dates_compare_with_dates(mongodb: Mongo) -> None:
-    """ISO-8601 and relative operands find stored dates; relative ones find nothing else."""
+    """ISO-8601 and relative operands match stored dates; relative ones match nothing else."""
     now = datetime.fromtimestamp(NOW / 1000, UTC)
     seen: dict[str, Any] = {
         "today": now,

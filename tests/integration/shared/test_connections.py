@@ -1,4 +1,4 @@
-"""Connections that are lost while nobody looks: what a function finds that has slept."""
+"""Connections that were closed while a function was paused."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -31,7 +31,7 @@ def _rows(way: Forgetful, redis_client: Redis) -> UserStateStore:
 
 
 def test_an_event_after_a_long_sleep_is_decided(rows: UserStateStore, way: Forgetful) -> None:
-    """The first command on a connection that was given up comes to nothing; it is made again, on a new one."""
+    """The first command on a closed connection fails and is repeated on a new one."""
     for n in range(3):
         answer = rows.apply(call_for(WINS, "anna", f"m{n}", at=T0 + n))
         assert (answer.code, len(answer.fires)) == (Outcome.DECIDED, int(n == 2))
@@ -40,7 +40,7 @@ def test_an_event_after_a_long_sleep_is_decided(rows: UserStateStore, way: Forge
 
 
 def test_a_wake_after_a_long_sleep_sees_what_is_due(rows: UserStateStore, way: Forgetful, redis_client: Redis) -> None:
-    """So do the commands that are no scripts."""
+    """The same holds for commands that are not scripts."""
     redis_client.zadd(keys.agenda(7), {"[]": T0})
     assert rows.due(range(1024), T0, 10) == [Timer(7, "", [], b"[]")]
     way.forget()
@@ -54,7 +54,7 @@ def test_a_wake_after_a_long_sleep_sees_what_is_due(rows: UserStateStore, way: F
 
 
 def test_a_store_that_is_gone_is_asked_twice_and_no_more(way: Forgetful) -> None:
-    """Then the caller hears of it at once."""
+    """The caller gets the error immediately."""
     tried = []
 
     def nobody() -> Client:

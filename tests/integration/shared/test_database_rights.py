@@ -1,6 +1,6 @@
-"""What each function may do in MongoDB, by the roles of docs/deploy.md: all that it has to, and no more.
+"""Each function's rights in MongoDB, with the roles from docs/deploy.md: everything it needs, and nothing else.
 
-The tests of the whole system run with these roles, too. Here is what comes up in them rarely, or never.
+The tests of the whole system run with these roles too. This module covers what they rarely or never do.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,14 +46,14 @@ def _cluster(servers: Subprocesses) -> Iterator[SecuredMongod]:
 
 @pytest.fixture(name="everything")
 def _everything(cluster: SecuredMongod) -> Iterator[Db]:
-    """Yield the empty database for somebody who may do everything."""
+    """Yield the empty database as an administrator."""
     yield cluster.admin.opportune
     cluster.admin.drop_database("opportune")
 
 
 @pytest.fixture(name="of")
 def _of(cluster: SecuredMongod, everything: Db) -> Iterator[Callable[[str], Db]]:
-    """Return what gives the database to a function."""
+    """Return a function that opens the database with a Lambda's role."""
     opened = []
 
     def of(function: str) -> Db:
@@ -66,12 +66,12 @@ def _of(cluster: SecuredMongod, everything: Db) -> Iterator[Callable[[str], Db]]
 
 
 def told(*words: object, **more: object) -> None:
-    """Fail: nothing was to be told."""
+    """Fail, because no error is expected."""
     raise AssertionError((words, more))
 
 
 def test_the_decider_keeps_traits_reports_and_figures(of: Callable[[str], Db], everything: Db) -> None:
-    """Types of new attributes, customers, what became of popups; daily figures, once, with an index."""
+    """It writes attribute types, customers, popup events and daily counts, and creates an index once."""
     everything.activations.insert_one({"_id": "a1", "site": "demo", "channel": "popup"})
     database = of(DECIDER)
     records = MongoRecords(database)
@@ -88,7 +88,7 @@ def test_the_decider_keeps_traits_reports_and_figures(of: Callable[[str], Db], e
 
 
 def test_the_engager_writes_the_ledger_and_forgets(of: Callable[[str], Db], everything: Db) -> None:
-    """It may write indexes, send rates, early conversions, e-mail events and opt-outs, and erase one user."""
+    """It may create indexes, write send rates, early conversions, e-mail events and opt-outs, and erase a user."""
     everything.targets_demo_3.insert_one({"_id": "anna", "groups": []})
     everything.customers.insert_one({"_id": "demo:anna", "site": "demo", "user": "anna"})
     listed(everything, "few", "anna")
@@ -118,7 +118,7 @@ def test_the_engager_writes_the_ledger_and_forgets(of: Callable[[str], Db], ever
 
 
 def test_a_refresh_is_taken_over_and_ends(of: Callable[[str], Db], everything: Db) -> None:
-    """The collection of one that had no time left is renamed, what is older is dropped."""
+    """It may rename the collection of an abandoned refresh and drop older ones."""
     crowd(everything, 35)
     publish(everything, rule("vips", tier="vip"), listed(everything, "few", "zoe"))
     database = of(REFRESHER)
@@ -134,7 +134,7 @@ def test_a_refresh_is_taken_over_and_ends(of: Callable[[str], Db], everything: D
 
 
 def test_preferences_writes_opt_outs_of_those_who_are_not_forgotten(of: Callable[[str], Db], everything: Db) -> None:
-    """It finds tombstones and the name of the site."""
+    """It may read tombstones and the name of the site."""
     publish(everything, rule("vips", tier="vip"))
     everything.rulesets.update_one({}, {"$set": {"ruleset.name": "Casino"}})
     database = of(PREFERENCES)
@@ -175,7 +175,7 @@ FORBIDDEN: dict[str, list[Callable[[Any], Any]]] = {
 
 @pytest.mark.parametrize("function", FORBIDDEN)
 def test_nobody_can_do_what_is_not_his(function: str, cluster: SecuredMongod) -> None:
-    """A function that somebody has taken over does no more harm than its own work allows; no other database is seen."""
+    """A compromised function can do only what its role allows, and sees no other database."""
     database = mongodb.database(cluster.url(role_arn(function)), "opportune")
     with closing(database.client):
         elsewhere: list[Callable[[Any], Any]] = [lambda database: database.client.other.x.find_one({})]

@@ -1,4 +1,4 @@
-"""What nobody honest sends: a clear refusal, flat memory, and never half a batch without saying so."""
+"""Abusive input: clear errors, bounded memory, and no batch that is partly accepted without saying so."""
 
 import gzip
 import json
@@ -24,7 +24,7 @@ def _site() -> Site:
 
 
 def nested(depth: int, *, brackets: str = "{}") -> Any:
-    """Return objects, or lists, within each other."""
+    """Return nested objects or lists."""
     value: Any = 1
     for _ in range(depth):
         value = {"a": value} if brackets == "{}" else [value]
@@ -32,7 +32,7 @@ def nested(depth: int, *, brackets: str = "{}") -> Any:
 
 
 def raw(text: str) -> bytes:
-    """Return a track call whose properties are *text*, as it stands."""
+    """Return a track call with *text* as its properties."""
     return b'{"userId": "anna", "event": "game_result", "properties": ' + text.encode("utf-8", "surrogatepass") + b"}"
 
 
@@ -60,7 +60,7 @@ BAD_TEXT = {
 
 @pytest.mark.parametrize("name", BAD_TEXT)
 def test_what_cannot_be_stored_or_read_in_one_way_is_refused_by_name(site: Site, name: str) -> None:
-    """Alone it is the answer's code; nothing is passed on."""
+    """A single call gets the code, and nothing is passed on."""
     text, code = BAD_TEXT[name]
     status, answer = site.post("/v1/track", raw(text))
     assert (status, answer["code"], site.decider.decided) == (400, code, [])
@@ -68,7 +68,7 @@ def test_what_cannot_be_stored_or_read_in_one_way_is_refused_by_name(site: Site,
 
 @pytest.mark.parametrize("name", BAD_TEXT)
 def test_in_a_batch_it_is_named_or_all_of_it_refused(site: Site, name: str) -> None:
-    """What is JSON takes the others not with it; what is none, is not taken at all."""
+    """A bad item in valid JSON does not affect the others; invalid JSON is refused as a whole."""
     text, code = BAD_TEXT[name]
     good = json.dumps(win(type="track", messageId="good"))
     bad = raw(text)[:-1] + b', "type": "track", "messageId": "bad"}'
@@ -94,21 +94,21 @@ def test_in_a_batch_it_is_named_or_all_of_it_refused(site: Site, name: str) -> N
     ],
 )
 def test_what_only_looks_bad_is_taken(site: Site, text: str) -> None:
-    """At the limit, or with the same letters within a text."""
+    """Values at the limit, and strings that look like bad input, are accepted."""
     assert site.post("/v1/track", raw(text))[0] == 200
     assert len(site.decider.decided) == 1
 
 
 @pytest.mark.parametrize("depth", [1_000, 10_000, 100_000])
 def test_depth_does_not_exhaust_the_stack(depth: int) -> None:
-    """Deeper than the parser goes, or than the stack would hold."""
+    """The depth exceeds the parser's limit and the size of the stack."""
     for opening, closing in ((b'{"a":', b"}"), (b"[", b"]")):
         with pytest.raises(OpportuneError):
             body.check(body.parse(opening * depth + b"1" + closing * depth).value, "it", 9, may_have_nul=False)
 
 
 def bombs() -> dict[str, bytes]:
-    """Return small bodies that unpack to 100 MiB and more."""
+    """Return small bodies that decompress to 100 MiB and more."""
     one = gzip.compress(b" " * (100 * MIB), 9)
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     cut = packer.compress(b"[" * (100 * MIB)) + packer.flush(zlib.Z_SYNC_FLUSH)
@@ -126,7 +126,7 @@ BOMBS = bombs()
 @pytest.mark.parametrize("name", BOMBS)
 @pytest.mark.parametrize("encoding", ["gzip", ""])
 def test_a_zip_bomb_is_refused_in_flat_memory(site: Site, name: str, encoding: str) -> None:
-    """Unpacking stops at the limit: less than 4 MiB are used, and much less than a second."""
+    """Decompression stops at the limit, in less than 4 MiB and one second."""
     site.post("/v1/batch", {"batch": []})
     tracemalloc.start()
     started = time.perf_counter()
@@ -141,7 +141,7 @@ def test_a_zip_bomb_is_refused_in_flat_memory(site: Site, name: str, encoding: s
 
 
 def test_the_worst_body_is_looked_over_in_flat_memory(site: Site) -> None:
-    """500 KB of keys, of empty objects, of strings that look like keys: a bounded multiple of the body."""
+    """For 500 KB of keys, empty objects or strings that look like keys, memory is a bounded multiple of the body."""
     worst = [
         b'{"batch":[' + b",".join([b"{}"] * 160_000) + b"]}",
         b'{"batch":[{' + b",".join(b'"%d":0' % n for n in range(45_000)) + b"}]}",
@@ -173,14 +173,14 @@ def test_the_worst_body_is_looked_over_in_flat_memory(site: Site) -> None:
     ],
 )
 def test_other_packings_are_415(site: Site, encoding: str, content: bytes, code: str) -> None:
-    """Also gzip that somebody on the way took for text: what to do about it is said."""
+    """Gzip that a proxy decoded as text gets an error that says what to do."""
     status, answer = site.post("/v1/track", content, headers={"content-encoding": encoding})
     assert (status, answer["code"]) == (415, code)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip", "identity", "", " gzip "])
 def test_gzip_is_unpacked_by_header_or_by_its_first_bytes(site: Site, encoding: str) -> None:
-    """PostHog's library sends it without a header, rudder's with another content type."""
+    """PostHog's library sends it without a header, RudderStack's with another content type."""
     packed = gzip.compress(json.dumps(win()).encode())
     assert site.post("/v1/track", packed, headers={"content-encoding": encoding})[0] == 200
     assert len(site.decider.decided) == 1
@@ -192,7 +192,7 @@ def test_gzip_is_unpacked_by_header_or_by_its_first_bytes(site: Site, encoding: 
 )
 @pytest.mark.parametrize("as_text", [True, False])
 def test_any_content_type_will_do(site: Site, content_type: str, as_text: bool) -> None:
-    """API Gateway hands some on as text and some as base64: both are read."""
+    """API Gateway passes some bodies on as text and some as base64; both work."""
     event = site.event("POST", "/v1/track", json.dumps(win(writeKey="public")).encode(), {"content-type": content_type})
     if as_text:
         event.update(body=json.dumps(win(writeKey="public")), isBase64Encoded=False)
@@ -201,7 +201,7 @@ def test_any_content_type_will_do(site: Site, content_type: str, as_text: bool) 
 
 @pytest.mark.parametrize(("content", "is_base64"), [("!", True), ("\ud800", False), (None, True), (None, False)])
 def test_a_body_that_cannot_be_read_is_refused(site: Site, content: str | None, is_base64: bool) -> None:
-    """Never a crash."""
+    """It never crashes."""
     event = {**site.event("POST", "/v1/track"), "body": content, "isBase64Encoded": is_base64}
     assert site.send(event)["statusCode"] == 400
 
@@ -216,7 +216,7 @@ VALID = json.dumps({"batch": [win(type="track", context={"mood": ":)", "é": [1,
 )
 @settings(max_examples=400, deadline=None, derandomize=True, database=None)
 def test_no_bytes_make_it_fail(cuts: list[tuple[int, bytes, int]], packed: bool, broken: int) -> None:
-    """A valid batch with pieces replaced, packed or not, and broken once more: an answer by name, or it is taken."""
+    """A mutated batch, compressed or not, is accepted or gets an error with a code."""
     content = VALID
     for place, piece, gone in cuts:
         content = content[:place] + piece + content[place + gone :]
@@ -231,7 +231,7 @@ def test_no_bytes_make_it_fail(cuts: list[tuple[int, bytes, int]], packed: bool,
 
 @pytest.mark.parametrize("field", ["userId", "anonymousId", "event", "messageId"])
 def test_ids_and_names_have_a_longest_length(site: Site, field: str) -> None:
-    """In characters, however many bytes these have."""
+    """The limit is in characters, not in bytes."""
     longest = 100 if field == "messageId" else 256
     for letter in ("x", "\N{GRINNING FACE}"):
         fields = {"userId": None, "anonymousId": "x", field: letter * longest}

@@ -1,4 +1,4 @@
-"""What surrounds the events at the public edge: keys, pages, addresses, rates, pixels and other people's libraries."""
+"""The public edge around the events: keys, origins, rates, privacy, pixels and third-party libraries."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ def _site() -> Site:
 
 
 def answer(response: dict[str, Any]) -> tuple[int, Any]:
-    """Return status and code of an answer."""
+    """Return status and code of a response."""
     return response["statusCode"], json.loads(response["body"]).get("code")
 
 
@@ -35,7 +35,7 @@ WHOLE = win(previousId="b", groupId="g", messageId="m")
 
 @pytest.mark.parametrize("path", KINDS)
 def test_every_call_has_its_path_and_its_short_path(site: Site, path: str) -> None:
-    """With a slash at the end or without; what the body says of its type does not matter there."""
+    """A trailing slash and the body's own type make no difference."""
     for end in ("", "/"):
         assert site.post(f"/v1/{path}{end}", {**WHOLE, "type": "nonsense"})[0] == 200
     named = {"track": "game_result", "page": "Page Viewed"}.get(KINDS[path])
@@ -44,13 +44,13 @@ def test_every_call_has_its_path_and_its_short_path(site: Site, path: str) -> No
 
 @pytest.mark.parametrize("path", ["batch", "b", "import", "import/"])
 def test_a_batch_has_paths_of_several_libraries(site: Site, path: str) -> None:
-    """All take the same."""
+    """All paths accept the same body."""
     assert site.post(f"/v1/{path}", {"batch": [win(type="track")]})[0] == 200
     assert len(site.decider.decided) == 1
 
 
 def test_another_method_is_told_which_ones_are_allowed(site: Site) -> None:
-    """405 with Allow; OPTIONS is answered everywhere."""
+    """The response is 405 with Allow. OPTIONS works everywhere."""
     response = site.ask("GET", "/v1/track")
     assert (answer(response), response["headers"]["Allow"]) == ((405, "method_not_allowed"), "POST, OPTIONS")
     for route in ROUTES:
@@ -87,7 +87,7 @@ def basic(text: str) -> str:
 def test_the_key_is_found_in_any_of_its_places(
     site: Site, authorization: str, in_body: Any, in_query: str | None, code: str | None
 ) -> None:
-    """Basic with or without a colon and a padding, then the body, then the query; the first one counts."""
+    """The order is Basic (with or without colon and padding), body, query. The first one counts."""
     query = {} if in_query is None else {"writeKey": in_query}
     body = json.dumps(win(writeKey=in_body)).encode()
     response = site.ask("POST", "/v1/track", body, {"authorization": authorization}, query)
@@ -110,7 +110,7 @@ def test_the_key_is_found_in_any_of_its_places(
     ],
 )
 def test_a_key_may_be_for_some_pages_only(site: Site, origin: str, allowed: bool) -> None:
-    """Others get a refusal that they can read; programs say no origin."""
+    """Other pages get an error that they can read. Programs send no origin."""
     headers = {"origin": origin} if origin else {}
     status, told = site.post("/v1/track", win(), key="shop", headers=headers)
     assert (status, told.get("code")) == ((200, None) if allowed else (403, "origin_not_allowed"))
@@ -118,7 +118,7 @@ def test_a_key_may_be_for_some_pages_only(site: Site, origin: str, allowed: bool
 
 
 def test_a_secret_key_in_a_browser_is_refused(site: Site) -> None:
-    """Whoever reads that page can send what only servers may."""
+    """Every visitor of that page could send what only servers may."""
     status, told = site.post("/v1/track", win(), key="secret", headers={"origin": "https://shop.example"})
     assert (status, told["code"], site.decider.decided) == (403, "secret_key_in_browser", [])
 
@@ -128,7 +128,7 @@ def test_a_secret_key_in_a_browser_is_refused(site: Site) -> None:
 
 @pytest.mark.parametrize("origin", ["https://shop.example", "http://localhost:3000", "null", "capacitor://localhost"])
 def test_an_origin_is_echoed_on_every_answer(site: Site, origin: str) -> None:
-    """On success, on errors of every kind, on preflights and pixels."""
+    """This holds for success, every kind of error, preflights and pixels."""
     responses = [
         site.ask("POST", "/v1/track", json.dumps(win(writeKey="public")).encode(), {"origin": origin}),
         site.ask("POST", "/v1/track", b"{", {"origin": origin}),
@@ -162,13 +162,13 @@ def test_an_origin_is_echoed_on_every_answer(site: Site, origin: str) -> None:
     ],
 )
 def test_what_is_no_origin_is_not_echoed(site: Site, origin: str) -> None:
-    """Whatever somebody writes into the header, no line of it comes back."""
+    """No part of an invalid header is returned."""
     response = site.ask("POST", "/v1/track", b"{", {"origin": origin})
     assert response["headers"]["Access-Control-Allow-Origin"] == "*"
 
 
 def test_a_retry_may_send_its_headers(site: Site) -> None:
-    """A retry asks for more than the first try: with a short list it would die in its preflight."""
+    """A retry sends additional headers; if they were missing here, its preflight would fail."""
     allowed = site.ask("OPTIONS", "/v1/t")["headers"]["Access-Control-Allow-Headers"].lower().split(", ")
     assert {"authorization", "content-type", "x-retry-count", "anonymousid", "sentat"} <= set(allowed)
     assert {f"rsa-{name}" for name in ("recovered", "retry-attempt", "retry-reason")} <= set(allowed)
@@ -179,8 +179,8 @@ def test_a_retry_may_send_its_headers(site: Site) -> None:
 
 
 def test_an_address_gets_its_rate_and_is_told_when_to_come_back(site: Site) -> None:
-    """Ten seconds of the rate at once, then 429 with the seconds to wait; after these it goes on."""
-    batch = {"batch": [win(type="track", event="nobody asks")] * 500}
+    """A burst of ten seconds is accepted, then 429 with the time to wait. After that time it works again."""
+    batch = {"batch": [win(type="track", event="not in a trigger")] * 500}
     assert [site.post("/v1/batch", batch)[0] for _ in range(3)] == [200, 200, 429]
     response = site.ask("POST", "/v1/batch", json.dumps({**batch, "writeKey": "public"}).encode())
     assert answer(response) == (429, "too_many_requests")
@@ -193,7 +193,7 @@ def test_an_address_gets_its_rate_and_is_told_when_to_come_back(site: Site) -> N
 
 
 def test_what_is_refused_counts_and_nothing_of_a_batch_over_the_rate_is_taken(site: Site) -> None:
-    """A batch is taken or refused as a whole by its rate; items that are wrong are not for free."""
+    """The rate accepts or refuses a whole batch, and invalid items count too."""
     assert site.post("/v1/batch", {"batch": [{}] * 990})[0] == 200
     assert site.post("/v1/batch", {"batch": [win(type="track")] * 11})[0] == 429
     assert site.decider.decided == []
@@ -201,13 +201,13 @@ def test_what_is_refused_counts_and_nothing_of_a_batch_over_the_rate_is_taken(si
 
 
 def test_servers_have_no_rate(site: Site) -> None:
-    """A secret key is trusted: a server sends for all users from one address."""
-    batch = {"batch": [win(type="track", event="nobody asks")] * 2500}
+    """A secret key is trusted, because a server sends for all users from one address."""
+    batch = {"batch": [win(type="track", event="not in a trigger")] * 2500}
     assert {site.post("/v1/batch", batch, key="secret")[0] for _ in range(5)} == {200}
 
 
 def test_a_batch_over_the_bucket_is_taken_and_leaves_a_debt() -> None:
-    """Else the biggest batch could never be sent; afterwards its sender waits as long as it is worth."""
+    """Otherwise the largest batch could never be sent. Afterwards the sender waits for its whole cost."""
     now = [NOW]
     buckets = RateLimiter(100, lambda: now[0])
     buckets.acquire("key", "192.0.2.1", 2500)
@@ -219,7 +219,7 @@ def test_a_batch_over_the_bucket_is_taken_and_leaves_a_debt() -> None:
 
 
 def test_the_memory_for_rates_is_bounded() -> None:
-    """A million addresses leave ten thousand buckets; the one in use stays."""
+    """Many addresses leave at most ten thousand buckets, and the one in use stays."""
     buckets = RateLimiter(100, lambda: NOW)
     buckets.acquire("key", "192.0.2.1", 1000)
     for n in range(rate_limiter.MAX_BUCKETS * 3):
@@ -242,12 +242,12 @@ def test_the_memory_for_rates_is_bounded() -> None:
     ],
 )
 def test_an_ipv6_address_is_counted_by_its_network(address: str, counted: str) -> None:
-    """One line of a provider has 2^64 of them."""
+    """One customer of a provider has 2^64 addresses."""
     assert rate_limiter.mask_address(address) == counted
 
 
 def test_what_is_refused_is_counted(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """A page with a wrong key, or a library with odd events, is seen in the metrics, and by no id of anybody."""
+    """Wrong keys and invalid events appear in the metrics, without ids of users."""
     site.post("/v1/batch", {"batch": [win(type="track"), {}, {"type": "track", "userId": "anna"}]})
     site.post("/v1/track", win(), key="other")
     counted = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
@@ -260,7 +260,7 @@ def test_what_is_refused_is_counted(site: Site, capsys: pytest.CaptureFixture[st
 
 
 def test_global_privacy_control_is_honoured(site: Site) -> None:
-    """The event counts, no popup may come of it, and nobody's profile or ids are touched."""
+    """The event counts but shows no popup, and no profile or id changes."""
     items = [
         {"type": "identify", "userId": "anna", "anonymousId": "x", "traits": {"tier": "vip"}},
         {"type": "alias", "userId": "anna", "previousId": "x"},
@@ -278,7 +278,7 @@ def test_global_privacy_control_is_honoured(site: Site) -> None:
 
 
 def pixel(site: Site, kind: str = "track", **query: str) -> dict[str, str]:
-    """Return the headers of a pixel, which is the image whatever happens."""
+    """Return the headers of a pixel; its body is always the image."""
     response = site.ask("GET", f"/v1/pixel/{kind}", query=query)
     assert (response["statusCode"], response["isBase64Encoded"]) == (200, True)
     assert base64.b64decode(response["body"]) == GIF
@@ -289,7 +289,7 @@ def pixel(site: Site, kind: str = "track", **query: str) -> dict[str, str]:
 
 
 def test_a_pixel_is_an_event(site: Site) -> None:
-    """As base64 in either alphabet, with a plus that became a space, or flat; no popup fits into an image."""
+    """It may be base64 in both alphabets, with spaces for plus signs, or flat. Its response cannot hold a popup."""
     plain = json.dumps(win(writeKey="public", context={"note": "\x7f>?~~~\xff"}), ensure_ascii=False).encode()
     standard, safe = base64.b64encode(plain).decode(), base64.urlsafe_b64encode(plain).decode()
     assert "+" in standard
@@ -320,21 +320,21 @@ def test_a_pixel_is_an_event(site: Site) -> None:
     ],
 )
 def test_a_pixel_that_is_not_taken_is_an_image_too(site: Site, query: dict[str, str], code: str) -> None:
-    """Nothing else would be shown well; the reason is in a header."""
+    """The response is still the image, and a header has the reason."""
     assert pixel(site, **query)["X-Opportune-Error"] == code
     assert site.decider.decided == []
 
 
 def test_there_is_no_pixel_of_other_types(site: Site) -> None:
-    """That is a mistake in a page or a mail, to be found while it is written."""
+    """This is a mistake in a page or an e-mail, which its author should see."""
     assert answer(site.ask("GET", "/v1/pixel/shout")) == (404, "not_found")
 
 
-# ── Other people's libraries ───────────────────────────────────────────────────────────────────────
+# ── Third-party libraries ──────────────────────────────────────────────────────────────────────────
 
 
 def test_segments_browser_library_is_sent_here(site: Site) -> None:
-    """It takes key, host and protocol from this answer; the host is the one it asked."""
+    """It reads key, host and protocol from this response. The host is the one it asked."""
     headers = {"host": "events.shop.example", "x-forwarded-proto": "https", "origin": "https://shop.example"}
     response = site.ask("GET", "/v1/projects/shop/settings/", b"", headers, {"v": "2"})
     assert response["statusCode"] == 200
@@ -349,7 +349,7 @@ def test_segments_browser_library_is_sent_here(site: Site) -> None:
     [("http", "http"), ("HTTP, https", "http"), ("https, http", "https"), ("javascript", "https"), ("", "https")],
 )
 def test_the_protocol_that_a_library_is_told_is_one(site: Site, sent: str, protocol: str) -> None:
-    """The answer is kept for minutes and for all: nobody puts something else into it by a header."""
+    """The response is cached for minutes, so a header must not put anything else into it."""
     headers = {"host": "events.shop.example", "x-forwarded-proto": sent}
     response = site.ask("GET", "/v1/projects/shop/settings", b"", headers)
     assert json.loads(response["body"])["integrations"]["Segment.io"]["protocol"] == protocol
@@ -367,13 +367,13 @@ def test_the_protocol_that_a_library_is_told_is_one(site: Site, sent: str, proto
 def test_settings_are_for_public_keys_on_their_pages(
     site: Site, key: str, headers: dict[str, str], told: tuple[int, str]
 ) -> None:
-    """A wrong key is named at once: without settings the library never sends anything."""
+    """A wrong key is an error here, because without settings the library never sends anything."""
     response = site.ask("GET", f"/v1/projects/{key}/settings", b"", {"host": "events.shop.example", **headers})
     assert answer(response) == told
 
 
 def test_rudders_browser_library_finds_its_source(site: Site) -> None:
-    """With the fields that it insists on."""
+    """It has the fields that the library requires."""
     response = site.ask("GET", "/sourceConfig/", b"", {"authorization": basic("public:")}, {"writeKey": "public"})
     source = json.loads(response["body"])["source"]
     assert (source["id"], source["enabled"], source["config"], source["destinations"]) == ("demo", True, {}, [])
@@ -381,11 +381,11 @@ def test_rudders_browser_library_finds_its_source(site: Site) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/m", "/rsaMetrics"])
 def test_reports_of_libraries_about_themselves_are_dropped(site: Site, path: str) -> None:
-    """Taken, so that they do not come again."""
+    """They are accepted, so that libraries do not retry them."""
     assert site.post(path, {"series": []}, key="") == (200, {"success": True})
 
 
 def test_a_beacon_brings_a_batch_with_its_key_in_the_query(site: Site) -> None:
-    """Rudder's library sends one when a page is left."""
+    """RudderStack's library sends one when the page is left."""
     assert site.post("/beacon/v1/batch", {"batch": [win(type="track")]}, key="", writeKey="public")[0] == 200
     assert len(site.decider.decided) == 1

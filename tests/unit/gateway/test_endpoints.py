@@ -1,4 +1,4 @@
-"""The Gateway through its real handler."""
+"""The Gateway, through its real handler."""
 
 import gzip
 import json
@@ -16,7 +16,7 @@ def _site() -> Site:
 
 
 def test_a_named_event_is_passed_on_slim_and_its_popup_comes_back(site: Site) -> None:
-    """Only the attributes that a trigger reads travel; the answer is exactly 200 with success true."""
+    """Only attributes that a trigger reads are sent to the Decider. The response is 200 with success true."""
     status, answer = site.post("/v1/track", win(messageId="m1"))
     assert (status, answer) == (200, {"success": True, "messages": [POPUP]})
     (request,) = site.decider.decided
@@ -27,16 +27,16 @@ def test_a_named_event_is_passed_on_slim_and_its_popup_comes_back(site: Site) ->
 
 
 def test_an_event_that_no_live_trigger_names_costs_no_call(site: Site) -> None:
-    """After the catalogue is there, an irrelevant event is answered without asking anybody."""
+    """With the catalogue loaded, an irrelevant event costs no call."""
     for _ in range(100):
         assert site.post("/v1/track", win(event="page_scrolled")) == (200, {"success": True, "messages": []})
     assert (site.decider.decided, site.decider.catalogues) == ([], 1)
 
 
 def test_a_batch_is_one_call_with_its_relevant_events_in_order(site: Site) -> None:
-    """Irrelevant items and other types of call are taken and left out; the order is kept."""
+    """Irrelevant items and other types of call are accepted but not passed on. The order is kept."""
     items = [win(type="track", messageId=str(n)) for n in range(5)]
-    items[1]["event"] = "nobody asks"
+    items[1]["event"] = "not in a trigger"
     items[3] = {"type": "identify", "userId": "anna", "traits": {}}
     status, answer = site.post("/v1/batch/", {"batch": items})
     assert status == 200
@@ -46,7 +46,7 @@ def test_a_batch_is_one_call_with_its_relevant_events_in_order(site: Site) -> No
 
 
 def test_bad_items_of_a_batch_are_named_and_good_ones_taken(site: Site) -> None:
-    """Each bad item comes back with its place, id and code."""
+    """Each bad item is returned with its position, id and code."""
     items: list[Any] = [
         win(type="track", messageId="good"),
         "no object",
@@ -76,7 +76,7 @@ for _ in range(9):
 
 
 def test_a_key_newer_than_the_catalogue_is_found_and_unknown_ones_cost_little(site: Site) -> None:
-    """After the polling interval an unknown key renews the catalogue, once; a hundred guesses do not."""
+    """After the polling interval, an unknown key refreshes the catalogue once, however many guesses follow."""
     site.post("/v1/track", win())
     site.decider.newer_key = "newer"
     assert site.post("/v1/track", win(), key="newer")[0] == 401
@@ -88,9 +88,9 @@ def test_a_key_newer_than_the_catalogue_is_found_and_unknown_ones_cost_little(si
 
 
 def test_a_site_that_the_decider_could_not_read_is_not_unknown(site: Site) -> None:
-    """What is known of it stays; where nothing is, a key of nobody may be one of its own: 503, so that it comes again.
+    """Its known keys stay valid. An unknown key may belong to it, so the response is 503, and trackers retry.
 
-    After a 401 a tracker drops its events.
+    After a 401, a tracker would drop its events.
     """
     site.decider.unread = ["demo", "other"]
     assert [site.post("/v1/track", win(), key=key)[0] for key in ("public", "guess")] == [503, 503]
@@ -146,7 +146,7 @@ BAD = [
 
 @pytest.mark.parametrize(("body", "options", "status", "code"), BAD)
 def test_bad_input_is_a_clear_error(site: Site, body: Any, options: dict[str, Any], status: int, code: str) -> None:
-    """Every bad request has a status, a code and a message, and nothing is passed on."""
+    """Every bad request gets a status, a code and a message, and nothing is passed on."""
     got, answer = site.post("/v1/track", body, **options)
     assert (got, answer["code"], answer["success"]) == (status, code, False)
     assert isinstance(answer["message"], str)
@@ -159,12 +159,12 @@ def test_bad_input_is_a_clear_error(site: Site, body: Any, options: dict[str, An
     [({"batch": "x"}, "invalid_batch"), ({}, "invalid_batch"), ({"batch": [{}] * 2501}, "too_large")],
 )
 def test_a_batch_that_is_none_is_refused(site: Site, body: Any, code: str) -> None:
-    """The envelope has its own errors."""
+    """An invalid batch has its own error codes."""
     assert site.post("/v1/batch", body)[1]["code"] == code
 
 
 def test_unknown_address_and_method_are_json_errors(site: Site) -> None:
-    """Code and message, so that no tracker takes it for a network error."""
+    """They have a code and a message; otherwise trackers would treat them as network errors."""
     status, answer = site.post("/v1/nowhere", win())
     assert (status, answer["code"]) == (404, "not_found")
     response = site.handler(http_event("GET", "/v1/track", b""), Context())
@@ -172,7 +172,7 @@ def test_unknown_address_and_method_are_json_errors(site: Site) -> None:
 
 
 def test_every_answer_carries_cors_and_preflight_lists_the_headers(site: Site) -> None:
-    """The origin is echoed, on errors too; a retry's headers are allowed."""
+    """The origin is echoed, including on errors, and a retry's headers are allowed."""
     for path in ("/v1/track", "/v1/nowhere"):
         response = site.handler(http_event("POST", path, b"{", {"origin": "https://shop.example"}), Context())
         assert response["headers"]["Access-Control-Allow-Origin"] == "https://shop.example"
@@ -182,7 +182,7 @@ def test_every_answer_carries_cors_and_preflight_lists_the_headers(site: Site) -
 
 
 def test_the_key_may_come_in_body_or_query_and_the_body_packed_under_any_type(site: Site) -> None:
-    """Gzip by its first bytes, whatever the content type says."""
+    """Gzip is recognised by its first bytes, whatever the content type."""
     packed = gzip.compress(json.dumps(win(writeKey="public")).encode())
     headers = {"content-type": "application/x-www-form-urlencoded"}
     assert site.post("/v1/track", packed, key="", headers=headers)[0] == 200
@@ -202,13 +202,13 @@ def test_the_key_may_come_in_body_or_query_and_the_body_packed_under_any_type(si
     ids=["age by the client's own clock", "sent before it happened", "unreadable", "in the future", "none"],
 )
 def test_times_are_corrected_by_the_servers_clock(site: Site, fields: dict[str, str], at: int) -> None:
-    """Received - (sentAt - timestamp), never in the future, never refused."""
+    """The time is received - (sentAt - timestamp). It is never in the future, and never refused."""
     site.post("/v1/track", win(**fields))
     assert site.decider.decided[0].events[0].at == at
 
 
 def test_history_keeps_its_own_time(site: Site) -> None:
-    """With a secret key the event's own time is taken as it is."""
+    """With a secret key, the event's own time counts."""
     fields = {"context": {"opportune": {"history": True}}, "timestamp": "2019-10-01T00:00:00Z"}
     site.post("/v1/track", win(**fields), key="secret")
     event = site.decider.decided[0].events[0]
@@ -216,6 +216,6 @@ def test_history_keeps_its_own_time(site: Site) -> None:
 
 
 def test_an_anonymous_visitor_is_kept_apart_from_known_users(site: Site) -> None:
-    """The same text as user id and as anonymous id are two users."""
+    """The same text as user id and as anonymous id means two users."""
     site.post("/v1/track", win(userId=None, anonymousId="anna"))
     assert site.decider.decided[0].events[0].user == "anon:anna"

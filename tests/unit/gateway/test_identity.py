@@ -1,4 +1,4 @@
-"""Proofs of user ids: what is believed, and every way in which a proof can fail."""
+"""Proofs of user ids: what is accepted, and every way in which a proof can fail."""
 
 import base64
 import hashlib
@@ -44,7 +44,7 @@ ALL = (SPRING, LOGIN, CURVE, HASH)
 
 
 def verifier(*keys: IdentityKey, secret: Callable[[], str] = lambda: SECRET) -> Verifier:
-    """Return what checks the proofs of one request to *keys*' site."""
+    """Return a verifier for a site with *keys*."""
     return Verifier("shop", Identity(list(keys or ALL)), WRITE_KEY, NOW, secret)
 
 
@@ -60,7 +60,7 @@ def token(key: str = SHARED_KEY, algorithm: str = "HS256", *, kid: str | None = 
 
 
 def check(proof: str, *keys: IdentityKey, user: str = "anna") -> Verified | Unverified:
-    """Return what comes of a token."""
+    """Return the result for a token."""
     return verifier(*keys).verify(user, {"identity_token": proof})
 
 
@@ -73,7 +73,7 @@ SIGNED: dict[str, Callable[..., str]] = {
 
 @pytest.mark.parametrize("algorithm", SIGNED)
 def test_a_good_token_proves_its_user_and_nobody_else(algorithm: str) -> None:
-    """With each algorithm; for another user the same token proves nothing."""
+    """This holds for each algorithm. For another user the same token proves nothing."""
     good = SIGNED[algorithm]()
     assert check(good) == Verified({})
     assert check(good, user="berta") == Unverified("other_user")
@@ -96,12 +96,12 @@ def test_a_good_token_proves_its_user_and_nobody_else(algorithm: str) -> None:
     ],
 )
 def test_a_claim_that_does_not_hold_proves_nothing(changes: dict[str, Any], reason: str) -> None:
-    """The signature is right, and what was signed is not what is needed."""
+    """The signature is valid, but the claims are not."""
     assert check(token(**changes)) == Unverified(reason)
 
 
 def test_clocks_may_differ_by_a_minute() -> None:
-    """At the edges: just expired, just too long, just not begun."""
+    """Tokens at the limits are accepted: just expired, just too long, just not valid yet."""
     edges: list[dict[str, Any]] = [{"exp": NOW_S - 59}, {"exp": NOW_S + 24 * HOUR_S + 60}, {"nbf": NOW_S + 60}]
     for changes in edges:
         assert check(token(**changes)) == Verified({}), changes
@@ -109,7 +109,7 @@ def test_clocks_may_differ_by_a_minute() -> None:
 
 
 def test_the_algorithm_is_the_keys_choice_never_the_tokens() -> None:
-    """No token chooses how it is checked: not `none`, not a public key as a shared secret, not a longer hash."""
+    """A token cannot choose `none`, a public key as a shared secret, or another hash."""
     assert check(jwt.encode(claims(), "", algorithm="none")) == Unverified("unknown_key")
     assert check(token(algorithm="HS512"), SPRING) == Unverified("unknown_key")
     # The classic: signed with the public key, which everybody knows, as if it were the shared secret.
@@ -130,7 +130,7 @@ def _json(value: Any) -> bytes:
 
 
 def test_keys_rotate_without_a_gap() -> None:
-    """While both keys are there both kinds of token are good, with or without `kid`; then only the new ones are."""
+    """While both keys exist, tokens of both are valid, with or without `kid`. Afterwards only new ones are."""
     old, new = token(), token(identity_key(SECRET, "shop", "autumn"))
     for each in (old, new):
         assert check(each, SPRING, AUTUMN) == Verified({})
@@ -141,7 +141,7 @@ def test_keys_rotate_without_a_gap() -> None:
 
 
 def test_every_site_and_every_key_has_a_secret_of_its_own() -> None:
-    """None of them is the secret of something else, and one tells nothing of another."""
+    """No key is used for two purposes, and none reveals another."""
     keys = {identity_key(SECRET, site, key) for site in ("shop", "other") for key in ("spring", "autumn")}
     assert len(keys) == 4
     assert webhook_key(SECRET, "shop") not in keys
@@ -150,7 +150,7 @@ def test_every_site_and_every_key_has_a_secret_of_its_own() -> None:
 
 
 def test_a_hash_of_the_user_id_proves_it() -> None:
-    """As servers of the site compute it with any language's HMAC."""
+    """It is a plain HMAC, which the site's servers can compute in any language."""
     key = identity_key(SECRET, "shop", "hash")
     right = hmac.new(key.encode(), b"anna", hashlib.sha256).hexdigest()
     assert user_hash(key, "anna") == right
@@ -162,7 +162,7 @@ def test_a_hash_of_the_user_id_proves_it() -> None:
 
 @pytest.mark.parametrize("context", [None, [], "text", {}, {"identity_token": None}, {"identity_token": 7}])
 def test_without_a_proof_nothing_is_proven(context: Any) -> None:
-    """Whatever stands in its place."""
+    """Invalid values count as no proof."""
     assert verifier().verify("anna", context) == Unverified("missing")
 
 
@@ -170,18 +170,18 @@ def test_without_a_proof_nothing_is_proven(context: Any) -> None:
     "text", ["x", "a.b.c", "..", "é.é.é", "x" * (MAX_TOKEN_LENGTH + 1), token()[:-4], token() + "."]
 )
 def test_odd_tokens_are_no_proof_and_no_error(text: str) -> None:
-    """Whatever somebody sends is answered in the same way."""
+    """All invalid tokens are handled in the same way."""
     assert check(text).__class__ is Unverified
 
 
 def test_a_token_may_vouch_for_traits() -> None:
-    """Only what is a map of attributes counts as such."""
+    """Only a map of attributes is accepted."""
     assert check(token(traits={"tier": "vip"})) == Verified({"tier": "vip"})
     assert check(token(traits="vip")) == Verified({})
 
 
 def test_traits_of_a_token_are_no_deeper_than_those_of_a_call() -> None:
-    """Eight levels; a token with more would be stored by nobody, and come again for ever."""
+    """The limit is eight levels. A deeper value could not be stored and would be retried forever."""
     deep: Any = "x"
     for _ in range(7):
         deep = {"a": deep}
@@ -227,7 +227,7 @@ CLAIMS = {"sub": "anna", "aud": "wk_shop_public", "exp": NOW // 1000 + 60}
     ids=lambda header: str(header)[:40],
 )
 def test_a_header_that_means_something_else_is_no_proof_and_no_error(header: Any) -> None:
-    """Signed with the right key: what must be understood and is not, other algorithms, other kinds of ids, depth."""
+    """With the right key: unknown critical headers, other algorithms, invalid ids and deep nesting."""
     assert check(jose({"alg": "HS256", "kid": "spring"}, CLAIMS, SHARED_KEY)) == Verified({})
     assert check(jose(header, CLAIMS, SHARED_KEY)).__class__ is Unverified
 
@@ -253,19 +253,19 @@ def test_a_header_that_means_something_else_is_no_proof_and_no_error(header: Any
     ids=lambda claims: str(claims)[:60],
 )
 def test_claims_that_only_look_right_prove_nothing(claims: Any) -> None:
-    """Times that never come, audiences and names of other kinds, a letter of another alphabet, a token in a token."""
+    """Impossible times, invalid audiences and subjects, look-alike letters, a token in a token."""
     assert check(jose({"alg": "HS256", "kid": "spring"}, claims, SHARED_KEY)).__class__ is Unverified
 
 
 def test_names_that_look_the_same_are_two() -> None:
-    """é in one character and in two: nobody's id is written anew, so one proves nothing about the other."""
+    """é as one character and as two are different ids, because ids are not normalised."""
     one, two = "ren\u00e9", "rene\u0301"
     assert verifier().verify(one, {"identity_token": token(sub=one)}) == Verified({})
     assert verifier().verify(two, {"identity_token": token(sub=one)}) == Unverified("other_user")
 
 
 def test_the_secret_is_read_when_it_is_needed_and_not_before() -> None:
-    """Public keys need none; where it cannot be had, nobody is believed, and the caller hears of it."""
+    """Public keys do not need it. If it cannot be read, no proof is accepted, and the caller gets the error."""
 
     def missing() -> str:
         raise Unavailable("away")
@@ -281,7 +281,7 @@ def test_the_secret_is_read_when_it_is_needed_and_not_before() -> None:
 
 
 def test_the_same_proof_is_checked_once_in_a_request() -> None:
-    """A batch of one user's events costs one check."""
+    """A batch of one user's events needs one verification."""
     asked = []
 
     def counted() -> str:

@@ -1,4 +1,4 @@
-"""What a user id is worth, through the Gateway's real handler: by mode and proof, one by one."""
+"""What a user id is worth, through the Gateway's real handler, for each mode and proof."""
 
 import base64
 import itertools
@@ -38,7 +38,7 @@ TRAITS = {"first_name": "Anna", "tier": "vip"}
 
 
 class Edge:
-    """A Gateway with a public key of each mode, and a Decider that remembers what it is asked."""
+    """A Gateway with a public key for each mode, and a fake Decider that records its requests."""
 
     def __init__(self) -> None:
         self.asked: list[Decide] = []
@@ -58,13 +58,13 @@ class Edge:
         )
 
     def secret(self) -> str:
-        """Return the secret, if it can be had."""
+        """Return the secret, or raise `Unavailable`."""
         if not self.is_secret_there:
             raise Unavailable("the secret arn:secret cannot be read")
         return SECRET
 
     def decider(self, payload: bytes) -> bytes:
-        """Answer with an empty decision per event."""
+        """Return an empty decision per event."""
         request = msgspec.json.decode(payload, type=DeciderRequest)
         if isinstance(request, GetCatalogue):
             return msgspec.json.encode(self.catalogue)
@@ -73,19 +73,19 @@ class Edge:
         return msgspec.json.encode(Decided([self.decision(each) for each in request.events]))
 
     def decision(self, event: Event) -> Decision:
-        """Return an empty decision, or a refusal."""
+        """Return an empty decision, or an error for the user ``busy``."""
         if event.user == "busy":
             return Decision(event.message_id, code="rate_limited", message="too many", after_s=7)
         return Decision(event.message_id)
 
     def post(self, key: str, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
-        """Post *body*; return status and answer."""
+        """Post *body*; return status and response."""
         headers = {"authorization": "Basic " + base64.b64encode(f"{key}:".encode()).decode()}
         response = self.handler(http_event("POST", path, json.dumps(body).encode(), headers), Context())
         return response["statusCode"], json.loads(response["body"])
 
     def event(self, key: str, **body: Any) -> Event:
-        """Post one event and return it as the Decider gets it."""
+        """Post one event and return it as the Decider receives it."""
         assert self.post(key, "/v1/track", event="win", **body)[0] == 200
         (event,) = self.asked[-1].events
         return event
@@ -113,21 +113,21 @@ def hashed(user: str = "anna") -> dict[str, Any]:
 
 @pytest.mark.parametrize("key", ["wk_off", "wk_log", "sk"])
 def test_an_event_is_believed_where_nothing_is_enforced(edge: Edge, key: str) -> None:
-    """As it comes, with or without a visitor's id, with a bad proof too."""
+    """It counts unchanged, with or without a visitor's id, and even with an invalid proof."""
     for context in ({}, {"identity_token": "x.y.z"}):
         event = edge.event(key, userId="anna", anonymousId="v1", context=context)
         assert (event.user, event.verified) == ("anna", True)
 
 
 def test_an_unproven_event_counts_for_the_visitor_who_sent_it(edge: Edge) -> None:
-    """Not for the user: neither his progress nor his caps are anybody's to move."""
+    """It does not count for the user, so it cannot change the user's progress or caps."""
     for context in ({}, {"identity_token": "x.y.z"}, proof("wk_other"), proof("wk_enforce", "berta"), hashed("berta")):
         event = edge.event("wk_enforce", userId="anna", anonymousId="v1", context=context)
         assert (event.user, event.verified) == ("anon:v1", False)
 
 
 def test_an_unproven_event_without_a_visitor_is_refused(edge: Edge) -> None:
-    """By name: alone with 400, which no tracker repeats; in a batch as an item, and the others are taken."""
+    """A single call gets 400, which trackers do not retry. In a batch only the item is rejected."""
     status, answer = edge.post("wk_enforce", "/v1/track", userId="anna", event="win")
     assert (status, answer["code"]) == (400, "unverified_identity")
     assert "identity_token" in answer["message"]
@@ -141,13 +141,13 @@ def test_an_unproven_event_without_a_visitor_is_refused(edge: Edge) -> None:
 
 @pytest.mark.parametrize("context", [proof("wk_enforce"), hashed()], ids=["token", "hash"])
 def test_a_proven_event_counts_for_its_user(edge: Edge, context: dict[str, Any]) -> None:
-    """With a token, or a hash."""
+    """The proof may be a token or a hash."""
     event = edge.event("wk_enforce", userId="anna", anonymousId="v1", context=context)
     assert (event.user, event.verified) == ("anna", True)
 
 
 def test_a_visitor_needs_no_proof_and_reaches_nobody_else(edge: Edge) -> None:
-    """His events are his own; with `enforce` they do not reach who he was later known as."""
+    """A visitor's events are the visitor's. With `enforce`, they do not count for the user the visitor became."""
     assert edge.event("wk_off", anonymousId="v1").verified
     event = edge.event("wk_enforce", anonymousId="v1")
     assert (event.user, event.verified) == ("anon:v1", False)
@@ -155,7 +155,7 @@ def test_a_visitor_needs_no_proof_and_reaches_nobody_else(edge: Edge) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/identify", "/v1/alias", "/v1/group"])
 def test_nothing_is_said_about_a_user_without_a_proof(edge: Edge, path: str) -> None:
-    """No profile is written and no ids are linked; the answer is the same for everybody."""
+    """No profile is written and no ids are linked. The response is the same for every user id."""
     body = {"anonymousId": "v1", "traits": TRAITS, "previousId": "v1", "groupId": "g"}
     answers = [edge.post("wk_enforce", path, userId=user, **body) for user in ("anna", "nobody")]
     assert answers[0] == answers[1]
@@ -164,7 +164,7 @@ def test_nothing_is_said_about_a_user_without_a_proof(edge: Edge, path: str) -> 
 
 
 def test_who_may_write_what(edge: Edge) -> None:
-    """A server anything; a user with a proof what the site offers, and what the token vouches for; others nothing."""
+    """A server may write everything; a proven user what the site allows and the token vouches for; others nothing."""
     vouched = proof("wk_enforce", traits={"plan": "gold"})
     written = {}
     for key, context in (
@@ -189,7 +189,7 @@ def test_who_may_write_what(edge: Edge) -> None:
 
 
 def test_a_visitor_becomes_a_user(edge: Edge) -> None:
-    """By `identify` with both ids, or by `alias`; between the events of a batch, in their order."""
+    """`identify` with both ids and `alias` link them, in order with the events of a batch."""
     for key, context in (("sk", {}), ("wk_off", {}), ("wk_log", {}), ("wk_enforce", hashed())):
         edge.asked.clear()
         win = {"type": "track", "event": "win", "anonymousId": "v1"}
@@ -208,7 +208,7 @@ def test_a_visitor_becomes_a_user(edge: Edge) -> None:
 
 
 def test_an_identify_that_says_nothing_costs_nothing(edge: Edge) -> None:
-    """No visitor to link and nothing to store: no call. A visitor's own traits are nobody's."""
+    """Without a visitor to link or traits to store there is no call. A visitor's own traits are not stored."""
     edge.post("sk", "/v1/identify", userId="anna")
     edge.post("wk_off", "/v1/identify", userId="anna", traits=TRAITS)
     edge.post("wk_off", "/v1/identify", anonymousId="v1", traits=TRAITS)
@@ -216,7 +216,7 @@ def test_an_identify_that_says_nothing_costs_nothing(edge: Edge) -> None:
 
 
 def test_answers_do_not_tell_whether_there_is_such_a_user(edge: Edge) -> None:
-    """For each kind of call and proof: the same status, shape and number of calls for whatever user id."""
+    """For each call and proof, status, shape and number of calls are the same for every user id."""
     calls = [
         ("/v1/track", {"event": "win", "messageId": "m"}),
         ("/v1/track", {"event": "win", "messageId": "m", "anonymousId": "v"}),
@@ -240,7 +240,7 @@ def test_answers_do_not_tell_whether_there_is_such_a_user(edge: Edge) -> None:
 
 
 def test_where_the_secret_cannot_be_read_nobody_is_believed(edge: Edge) -> None:
-    """`enforce` answers 503, and trackers come again; `log` goes on. No answer names the secret."""
+    """`enforce` returns 503, and trackers retry; `log` continues. No response names the secret."""
     edge.is_secret_there = False
     status, answer = edge.post("wk_enforce", "/v1/track", userId="anna", event="win", context=proof("wk_enforce"))
     assert (status, answer["code"]) == (503, "identity_unavailable")
@@ -252,7 +252,7 @@ def test_where_the_secret_cannot_be_read_nobody_is_believed(edge: Edge) -> None:
 def test_unproven_ids_are_counted_and_logged_without_names(
     edge: Edge, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By reason, so that a site can look before it enforces."""
+    """They are counted by reason, so a site can check before it enforces."""
     edge.event("wk_log", userId="anna")
     edge.event("wk_log", userId="anna", context=proof("wk_log", exp=NOW // 1000 - 3600))
     edge.event("wk_log", userId="anna", context=proof("wk_log"))
@@ -262,7 +262,7 @@ def test_unproven_ids_are_counted_and_logged_without_names(
 
 
 def test_a_user_who_sends_too_much_is_told_when_to_come_again(edge: Edge) -> None:
-    """Alone with 429 and `Retry-After`, which trackers obey; in a batch as an item, and the others are taken."""
+    """A single call gets 429 and `Retry-After`. In a batch only the item is rejected."""
     headers = {"authorization": "Basic " + base64.b64encode(b"wk_off:").decode()}
     body = json.dumps({"userId": "busy", "event": "win"}).encode()
     response = edge.handler(http_event("POST", "/v1/track", body, headers), Context())
@@ -277,7 +277,7 @@ def test_a_user_who_sends_too_much_is_told_when_to_come_again(edge: Edge) -> Non
 
 
 def test_the_tags_reports_are_one_call_and_no_events(edge: Edge) -> None:
-    """Of which popup, what and when; what is no report of an activation asks nobody."""
+    """Reports carry the popup, the action and the time. Without a valid activation there is no call."""
     activation = "0123456789abcdef0123456789abcdef"
     names: dict[str, dict[str, Any]] = {
         "Impression": {},
@@ -310,7 +310,7 @@ def test_the_tags_reports_are_one_call_and_no_events(edge: Edge) -> None:
 
 @pytest.mark.parametrize("action", ["٣", "１２", "html٣", "1\n", "123", "a.b", "$set", -1, 1.5, [1], {"a": 1}, True])
 def test_a_report_names_no_field_that_is_not_a_number_of_ours(edge: Edge, action: Any) -> None:
-    """It becomes a field of the ledger's row: of digits of other scripts alone there would be hundreds of thousands."""
+    """It becomes a field of the ledger's row, so only one or two ASCII digits are accepted."""
     properties = {"activation": "0123456789abcdef0123456789abcdef", "action": action}
     edge.post("wk_off", "/v1/track", userId="anna", event="Opportune Click", properties=properties)
     assert [getattr(item, "action", None) for item in edge.asked[0].items] == [""]

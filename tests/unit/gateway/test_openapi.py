@@ -1,4 +1,4 @@
-"""The description of the API says what is there."""
+"""The OpenAPI description matches the API."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ from tests.support.gateway_site import Site
 
 
 def test_the_description_is_served_and_names_every_address() -> None:
-    """Made from the table that the handler serves, so neither can be without the other."""
+    """It is built from the table of routes that the handler serves."""
     response = Site().ask("GET", "/v1/openapi.json")
     assert response["statusCode"] == 200
     described = json.loads(response["body"])
@@ -20,7 +20,7 @@ def test_the_description_is_served_and_names_every_address() -> None:
 
 
 def references(value: Any) -> set[str]:
-    """Return what *value* refers to."""
+    """Return the references in *value*."""
     if isinstance(value, dict):
         own = {value["$ref"]} if "$ref" in value else set()
         return own.union(*(references(each) for each in value.values()))
@@ -28,14 +28,14 @@ def references(value: Any) -> set[str]:
 
 
 def test_every_reference_leads_somewhere_and_every_schema_is_used() -> None:
-    """No schema is missing, none is left over."""
+    """No schema is missing or unused."""
     described = describe(ROUTES)
     names = {f"#/components/schemas/{name}" for name in described["components"]["schemas"]}
     assert references(described) == names
 
 
 def test_each_operation_has_a_sentence_and_its_own_id() -> None:
-    """What generators of clients name their functions by."""
+    """Client generators name their functions after it."""
     operations = [each for methods in describe(ROUTES)["paths"].values() for each in methods.values()]
     assert all(operation["summary"].endswith(".") for operation in operations)
     assert len({operation["operationId"] for operation in operations}) == len(operations)

@@ -1,4 +1,4 @@
-"""The wire format: every type of call becomes the message it is, whichever client wrote it."""
+"""The wire format: every type of call becomes a message, whichever client sent it."""
 
 import json
 from pathlib import Path
@@ -17,13 +17,13 @@ NOW = 1_790_000_000_000
 
 
 def single(kind: str, **fields: Any) -> Message:
-    """Return the message that a call of *kind* with *fields* is."""
+    """Return the message for a call of *kind* with *fields*."""
     item = {"messageId": "m", **fields}
     return tracking.parse_single(parse(json.dumps(item).encode()), kind, tracking.Envelope(NOW))
 
 
 def batch(*items: Any, **envelope: Any) -> tracking.ParsedBatch:
-    """Return what a batch comes to."""
+    """Return the parsed batch."""
     return tracking.parse_batch(parse(json.dumps({"batch": items, **envelope}).encode()), tracking.Envelope(NOW))
 
 
@@ -62,7 +62,7 @@ COMMON: dict[str, Any] = {"message_id": "m", "at": NOW, "received": NOW}
     ],
 )
 def test_each_type_of_call_is_a_message(kind: str, fields: dict[str, Any], message: Message) -> None:
-    """Null and empty ids are absent; traits are read in both places, those of the call win."""
+    """Null and empty ids count as missing. Traits of the call win over those of the context."""
     assert single(kind, **fields) == message
 
 
@@ -81,14 +81,14 @@ def test_each_type_of_call_is_a_message(kind: str, fields: dict[str, Any], messa
     ],
 )
 def test_what_a_call_lacks_is_named(kind: str, fields: dict[str, Any], code: str) -> None:
-    """Each has a code of its own."""
+    """Each missing field has its own code."""
     with pytest.raises(OpportuneError) as refused:
         single(kind, **fields)
     assert refused.value.code == code
 
 
 def test_a_replay_reads_pages_and_screens_as_the_gateway_does(tmp_path: Path) -> None:
-    """A campaign about pages matches the same events, live and in a file; other calls are no events."""
+    """A campaign about pages matches the same events live and in a file. Other calls are not events."""
     stamp = "2026-09-21T09:00:00.000Z"
     calls: list[dict[str, Any]] = [
         {"type": "page", "userId": "a", "name": "Pricing", "properties": {"path": "/p", "name": "x"}},
@@ -107,7 +107,7 @@ def test_a_replay_reads_pages_and_screens_as_the_gateway_does(tmp_path: Path) ->
 
 
 def test_a_batch_holds_all_types_in_order() -> None:
-    """The messages come as they were said: who somebody is before what he does."""
+    """The order of messages is kept, so an identify comes before the user's events."""
     taken = batch(
         {"type": "identify", "userId": "a"},
         {"type": "track", "userId": "a", "event": "win"},
@@ -118,7 +118,7 @@ def test_a_batch_holds_all_types_in_order() -> None:
 
 
 def test_the_context_of_a_batch_is_merged_into_each_item() -> None:
-    """The item's own wins, field by field."""
+    """The item's own fields win, one by one."""
     taken = batch(
         {"type": "identify", "userId": "a", "context": {"ip": "1.2.3.4"}},
         {"type": "identify", "userId": "b", "context": {"traits": {"tier": "own"}}},
@@ -133,7 +133,7 @@ def test_the_context_of_a_batch_is_merged_into_each_item() -> None:
 
 
 def test_an_event_without_an_id_gets_one_of_its_own() -> None:
-    """Two equal clicks are two events: the id is no hash of the content."""
+    """Two equal clicks are two events, because the id is not a hash of the content."""
     click = {"type": "track", "userId": "a", "event": "click"}
     first, second = batch(click, click).messages
     assert first.message_id != second.message_id
@@ -163,18 +163,18 @@ def test_an_event_without_an_id_gets_one_of_its_own() -> None:
     ],
 )
 def test_times_are_read_as_clients_write_them(text: Any, ms: int | None) -> None:
-    """With any number of digits, without leading zeros; what cannot be read is no error."""
+    """Any number of digits and missing leading zeros are accepted. An unreadable time is not an error."""
     midday = 1_789_981_200_000
     assert parse_iso_ms(text) == (None if ms is None else midday + ms)
 
 
 def test_a_clock_of_the_year_9999_makes_no_time_that_nobody_can_write() -> None:
-    """However far apart both times are, the corrected one is a date."""
+    """However far apart the two times are, the corrected one is a valid date."""
     message = single("track", userId="a", event="w", timestamp="0001-01-01T00:00:00Z", sentAt="9999-12-31T00:00:00Z")
     assert message.at == parse_iso_ms("0001-01-01T00:00:00Z")
 
 
 def test_a_time_may_be_a_number_of_ms() -> None:
-    """As text too; what is no year from 1 to 9999 is none, and true is no number."""
+    """It may be text too. Years outside 1 to 9999 and booleans are not times."""
     assert (parse_ms(NOW), parse_ms(str(NOW))) == (NOW, NOW)
     assert (parse_ms(10**18), parse_ms(True), parse_ms(1.5)) == (None, None, None)

@@ -1,4 +1,4 @@
-"""What stands in front of the API: who may come around it, and whose word counts about the client."""
+"""The proxies in front of the API: direct requests, and which headers are trusted."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ PEER, CLOUDFRONT, VISITOR = "192.0.2.1", "198.51.100.7", "203.0.113.9"
 
 
 class Store:
-    """Secrets Manager as the Gateway sees it: the *versions* of one secret, newest first; ``reads``: how often."""
+    """A fake Secrets Manager with the *versions* of one secret, newest first. ``reads``: number of reads."""
 
     def __init__(self, *versions: str) -> None:
         self.versions = list(versions)
@@ -31,18 +31,18 @@ class Store:
         self.later: list[Callable[[], None]] = []
 
     def read(self) -> list[str]:
-        """Return the versions, if they can be had."""
+        """Return the versions, or raise `Unavailable`."""
         self.reads += 1
         if self.away:
             raise Unavailable("gone", code="secret_unavailable")
         return self.versions
 
     def tell(self, error: OpportuneError) -> None:
-        """Remember what the log would say."""
+        """Record an error that would be logged."""
         self.told.append(error.code)
 
     def secret(self) -> OriginSecret:
-        """Return the secret as an environment has it that starts now."""
+        """Return the secret of an environment that starts now."""
         made = OriginSecret(self.read, lambda: self.now, self.tell, self.later.append)
         made.refresh()
         return made
@@ -54,17 +54,17 @@ def _store() -> Store:
 
 
 def asked(peer: str = PEER, **headers: str) -> dict[str, Any]:
-    """Return an event whose headers are *headers*, with ``_`` for ``-``."""
+    """Return an event with *headers*, written with ``_`` for ``-``."""
     event = http_event("OPTIONS", "/v1/track", b"", {name.replace("_", "-"): text for name, text in headers.items()})
     event["requestContext"]["http"]["sourceIp"] = peer
     return event
 
 
-# ── Nobody goes around it ──────────────────────────────────────────────────────────────────────────
+# ── Direct requests ────────────────────────────────────────────────────────────────────────────────
 
 
 def test_without_a_secret_every_request_is_taken(store: Store) -> None:
-    """As ever: nothing is asked for, and what somebody writes into the headers means nothing."""
+    """No secret is required, and the headers are ignored."""
     event = asked(x_origin_verify="x", x_opportune_host="evil.example", x_forwarded_for=f"1.1.1.1, {PEER}", host="h")
     assert TrustedProxy().identify_client(event) == Client(PEER, "h")
     assert store.reads == 0
@@ -73,10 +73,10 @@ def test_without_a_secret_every_request_is_taken(store: Store) -> None:
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/track"), ("OPTIONS", "/v1/track"), ("GET", "/tag.js")])
 def test_a_request_around_cloudfront_is_refused(store: Store, wrong: str, method: str, path: str) -> None:
-    """With 403, a code and CORS, whatever it asks for; nobody else hears of it, and a body is not even looked at."""
+    """It gets 403 with a code and CORS headers. The Decider is not called, and the body is not read."""
     site = Site(trusted_proxy=TrustedProxy(secret=store.secret()))
     event = site.event(method, path, json.dumps(win(writeKey="public")).encode(), {"origin": "https://shop.example"})
-    event["body"] = "x"  # which is no base64
+    event["body"] = "x"  # not base64
     if wrong:
         event["headers"]["x-origin-verify"] = wrong
     response = site.send(event)
@@ -95,7 +95,7 @@ def test_a_request_through_cloudfront_is_taken(store: Store) -> None:
 
 
 def test_while_sites_move_both_ways_are_taken_and_the_old_one_is_counted(store: Store) -> None:
-    """Whoever moves his sites sees when the last of them has: then nobody comes directly any more."""
+    """Direct requests are counted, so an operator sees when the last site has moved."""
     direct: list[int] = []
     proxy = TrustedProxy(secret=store.secret(), allow_direct=True, on_direct=lambda: direct.append(1))
     site = Site(trusted_proxy=proxy)
@@ -110,8 +110,8 @@ def test_while_sites_move_both_ways_are_taken_and_the_old_one_is_counted(store: 
 # ── Rotation ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_rotated_secret_is_found_by_who_knew_the_old_one(store: Store) -> None:
-    """Both are taken while CloudFront's edges change over; the look-up is one, in the first request with the new."""
+def test_an_environment_with_the_old_secret_finds_the_new_one(store: Store) -> None:
+    """Both versions are accepted during the change. The first request with the new one causes the only read."""
     secret = store.secret()
     store.versions = ["n" * 64, GOOD]
     store.now += origin_secret.MIN_INTERVAL_MS
@@ -122,15 +122,15 @@ def test_a_rotated_secret_is_found_by_who_knew_the_old_one(store: Store) -> None
     assert not secret.matches(OLD)
 
 
-def test_who_starts_during_a_rotation_knows_both(store: Store) -> None:
-    """CloudFront still sends the old one."""
+def test_an_environment_started_during_a_rotation_knows_both(store: Store) -> None:
+    """CloudFront still sends the old version."""
     store.versions = [GOOD, OLD]
     secret = store.secret()
     assert (secret.matches(OLD), secret.matches(GOOD), store.reads) == (True, True, 1)
 
 
 def test_wrong_secrets_do_not_become_calls(store: Store) -> None:
-    """A flood of them is one look-up a minute."""
+    """Many wrong secrets cause one read a minute."""
     secret = store.secret()
     for _ in range(1000):
         assert not secret.matches(OLD)
@@ -138,8 +138,8 @@ def test_wrong_secrets_do_not_become_calls(store: Store) -> None:
     assert store.reads == 1 + 120_000 // origin_secret.MIN_INTERVAL_MS - 1
 
 
-def test_what_counts_no_more_is_forgotten_within_the_hour(store: Store) -> None:
-    """Without a request that waits for it: an old secret that leaked must end some time."""
+def test_an_old_secret_stops_being_accepted_within_the_hour(store: Store) -> None:
+    """No request waits for this. It limits how long a leaked old secret is accepted."""
     store.versions = [GOOD, OLD]
     secret = store.secret()
     store.versions = [GOOD, GOOD]
@@ -154,7 +154,7 @@ def test_what_counts_no_more_is_forgotten_within_the_hour(store: Store) -> None:
 
 
 def test_a_clock_that_is_put_back_hides_no_rotation(store: Store) -> None:
-    """What was looked up in the future is looked up again, once."""
+    """A secret with a read time in the future is read again, once."""
     secret = store.secret()
     store.versions = ["n" * 64, GOOD]
     store.now -= 10 * origin_secret.MAX_AGE_MS
@@ -162,11 +162,11 @@ def test_a_clock_that_is_put_back_hides_no_rotation(store: Store) -> None:
     assert (store.reads, store.later) == (2, [])
 
 
-# ── The secret cannot be had ───────────────────────────────────────────────────────────────────────
+# ── The secret cannot be read ──────────────────────────────────────────────────────────────────────
 
 
-def test_without_its_secret_a_new_environment_says_come_again(store: Store) -> None:
-    """503, for a tracker drops what gets 403, as who brings none still does. It is looked up again after a pause."""
+def test_without_its_secret_a_new_environment_asks_for_a_retry(store: Store) -> None:
+    """It returns 503, because trackers drop events after 403. The secret is read again after a pause."""
     store.away = True
     site = Site(trusted_proxy=TrustedProxy(secret=store.secret()))
     for _ in range(3):
@@ -180,8 +180,8 @@ def test_without_its_secret_a_new_environment_says_come_again(store: Store) -> N
     assert site.post("/v1/track", win(), headers={"x-origin-verify": OLD})[0] == 403
 
 
-def test_who_knows_the_secret_goes_on_without_secrets_manager(store: Store) -> None:
-    """Only something new cannot be judged then, and may come again."""
+def test_a_known_secret_works_without_secrets_manager(store: Store) -> None:
+    """Only unknown secrets get 503, so trackers retry."""
     secret = store.secret()
     store.away = True
     store.now += origin_secret.MAX_AGE_MS
@@ -193,7 +193,7 @@ def test_who_knows_the_secret_goes_on_without_secrets_manager(store: Store) -> N
     assert store.told == ["secret_unavailable"]
 
 
-# ── Whose word counts ──────────────────────────────────────────────────────────────────────────────
+# ── Trusted headers ────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -215,22 +215,22 @@ def test_who_knows_the_secret_goes_on_without_secrets_manager(store: Store) -> N
 def test_behind_proxies_the_address_is_the_one_that_they_saw(
     store: Store, proxies: int, forwarded: str | None, address: str, guarded: bool
 ) -> None:
-    """What a client writes into the header itself stands further left, and is not believed; ports are left out."""
+    """Entries that the client itself wrote are further left and are ignored. Ports are removed."""
     headers = {} if forwarded is None else {"x_forwarded_for": forwarded}
     proxy = TrustedProxy(proxies=proxies, secret=store.secret() if guarded else None)
     assert proxy.identify_client(asked("9.9.9.9", x_origin_verify=GOOD, **headers)).address == address
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_without_the_secret_nobody_names_his_own_address_or_our_host(store: Store, wrong: str) -> None:
-    """While sites move, a request that came directly is who API Gateway saw, whatever its headers say."""
+def test_without_the_secret_headers_set_neither_address_nor_host(store: Store, wrong: str) -> None:
+    """While sites move, a direct request counts for the address that API Gateway saw, whatever its headers."""
     proxy = TrustedProxy(proxies=1, secret=store.secret(), allow_direct=True)
     said = {"x_forwarded_for": f"{VISITOR}, {PEER}", "x_opportune_host": "evil.example", "host": "api.example"}
     assert proxy.identify_client(asked(x_origin_verify=wrong, **said)) == Client(PEER, "api.example")
 
 
 def test_the_rate_is_the_visitors_and_not_cloudfronts(store: Store) -> None:
-    """Each visitor behind one edge has his own; he cannot change it by a header, nor by coming directly."""
+    """Each visitor behind an edge has a separate rate, which neither headers nor direct requests can change."""
     site = Site(trusted_proxy=TrustedProxy(proxies=1, secret=store.secret(), allow_direct=True))
     batch = {"batch": [win(type="track", event="nobody asks")] * 1000}
 
@@ -246,7 +246,7 @@ def test_the_rate_is_the_visitors_and_not_cloudfronts(store: Store) -> None:
 
 
 def test_segments_library_is_sent_to_the_host_that_it_asked(store: Store) -> None:
-    """Through CloudFront, not around it: API Gateway knows itself by another name."""
+    """The library gets CloudFront's host, not API Gateway's."""
     site = Site(trusted_proxy=TrustedProxy(secret=store.secret(), allow_direct=True))
     known = {"host": "a1.execute-api.example", "x-opportune-host": "events.shop.example"}
 

@@ -1,4 +1,4 @@
-"""In CI, skips fail."""
+"""In CI, a skipped test fails the run."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def test_expected(): assert False
 
 
 def run(folder: Path, ci: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the small tests in a session of their own."""
+    """Run the small tests in a separate session."""
     (folder / "test_small.py").write_text(TESTS)
     root = ROOT
     command = [
@@ -46,10 +46,10 @@ def test_a_skip_fails_the_session_and_is_named(tmp_path: Path) -> None:
 
 
 def test_elsewhere_a_skip_is_fine(tmp_path: Path) -> None:
-    """On a laptop the same session passes."""
+    """Without CI the same session passes."""
     assert run(tmp_path, "").returncode == pytest.ExitCode.OK
 
 
 def test_without_skips_ci_passes(tmp_path: Path) -> None:
-    """An expected failure is no skip."""
+    """An expected failure does not count as a skip."""
     assert run(tmp_path, "true", "-k", "not elephant").returncode == pytest.ExitCode.OK

@@ -1,4 +1,4 @@
-"""The clock of the functions: the wall clock, or one that runs faster from a given time on."""
+"""The functions' clock: the wall clock, or one that runs faster from a given time."""
 
 import pytest
 
@@ -10,7 +10,7 @@ HOUR_MS = 3_600_000
 
 
 def test_it_runs_faster_since_its_start() -> None:
-    """An hour after its start, a clock of speed 60 is 60 hours further."""
+    """An hour after its start, a clock with speed 60 shows 60 hours more."""
     start = clock.now_ms() - HOUR_MS
     fast = clock.parse_clock(f"{start},60")
     before, told, after = clock.now_ms(), fast(), clock.now_ms()
@@ -26,7 +26,7 @@ def test_it_agrees_with_the_wall_clock_at_speed_one() -> None:
 
 
 def test_all_who_read_the_same_text_have_the_same_time() -> None:
-    """Two functions with the same setting agree, whenever each of them started."""
+    """Two functions with the same setting agree, whenever they started."""
     text = f"{clock.now_ms() - HOUR_MS},2.5"
     first, second = clock.parse_clock(text), clock.parse_clock(text)
     earliest, middle, latest = first(), second(), first()
@@ -35,7 +35,7 @@ def test_all_who_read_the_same_text_have_the_same_time() -> None:
 
 @pytest.mark.parametrize("text", ["", "60", "1,", ",60", "0,60", "-5,60", "1,0", "1,-1", "soon,60", "1,60,2"])
 def test_what_is_no_clock_is_refused(text: str) -> None:
-    """A start and a speed, both above 0, and nothing else."""
+    """Only a start and a speed, both greater than 0, are valid."""
     with pytest.raises(ValueError, match=r".+"):
         clock.parse_clock(text)
 

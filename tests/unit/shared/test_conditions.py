@@ -1,4 +1,4 @@
-"""The condition language: what each operator says, and how mistakes are answered."""
+"""The condition language: what each operator means, and the errors for mistakes."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ NOW = 1_700_000_000_000
 
 
 def holds(condition: dict[str, Any], attributes: dict[str, Any]) -> bool:
-    """Return what the predicate says."""
+    """Return the result of the predicate."""
     return compile_predicate(parse_condition(condition))(attributes)
 
 
@@ -53,7 +53,7 @@ def holds(condition: dict[str, Any], attributes: dict[str, Any]) -> bool:
     ids=str,
 )
 def test_operators(condition: dict[str, Any], yes: list[Any], no: list[Any]) -> None:
-    """Each operator holds for these values and not for those; None stands for null."""
+    """Each operator matches these values and not those. None stands for null."""
     assert [value for value in yes if not holds(condition, {"a": value})] == []
     assert [value for value in no if holds(condition, {"a": value})] == []
 
@@ -69,7 +69,7 @@ def test_operators(condition: dict[str, Any], yes: list[Any], no: list[Any]) -> 
     ids=str,
 )  # fmt: skip
 def test_a_missing_attribute_meets_only_exists_false(wanted: Any, expected: bool) -> None:
-    """Every comparison with nothing is false, `ne` and `not_in` too."""
+    """Every comparison with a missing value is false, including `ne` and `not_in`."""
     assert holds({"a": wanted}, {}) is expected
     assert holds({"o.a": wanted}, {"o": {"b": 1}}) is expected
     assert holds({"o.a": wanted}, {"o": "x"}) is expected
@@ -77,14 +77,14 @@ def test_a_missing_attribute_meets_only_exists_false(wanted: Any, expected: bool
 
 
 def test_dots_reach_into_objects() -> None:
-    """A dotted attribute is one inside of an object, and never a name with a dot in it."""
+    """A dotted attribute is inside an object; it is never a name that contains a dot."""
     assert holds({"cart.total.net": {"gt": 5}}, {"cart": {"total": {"net": 6}}})
     assert not holds({"cart.total": 6}, {"cart.total": 6})
     assert not holds({"items.0": "x"}, {"items": ["x"]})
 
 
 def test_groups_nest() -> None:
-    """any_of, all_of and none_of take conditions, with groups in them."""
+    """any_of, all_of and none_of take conditions, including groups."""
     condition = {
         "tier": "vip",
         "any_of": [{"country": "AT"}, {"all_of": [{"country": "DE"}, {"none_of": [{"city": "Bonn"}]}]}],
@@ -100,12 +100,12 @@ def test_groups_nest() -> None:
 
 
 def test_half_a_surrogate_pair_is_no_match() -> None:
-    """What RE2 cannot read is answered, not raised."""
+    """Text that RE2 cannot read does not raise an error."""
     assert not holds({"a": {"matches": "^x$"}}, {"a": "\ud83d"})
 
 
 def test_attributes_are_the_top_level_names() -> None:
-    """The Gateway passes on top-level attributes only."""
+    """The Gateway passes on only top-level attributes."""
     condition = parse_condition(
         {"a.b": 1, "c": {"gt": 1}, "any_of": [{"d": 1}, {"none_of": [{"e.f": {"exists": True}}]}]}
     )
@@ -162,7 +162,7 @@ def test_attributes_are_the_top_level_names() -> None:
     ids=str,
 )
 def test_mistakes_are_named_with_what_to_write(source: Any, field: str, message: str) -> None:
-    """The field leads to the operator, the message to the remedy."""
+    """The field names the operator, and the message says what to write."""
     with pytest.raises(InvalidDefinition) as caught:
         parse_condition(source)
     assert caught.value.field == field
@@ -170,7 +170,7 @@ def test_mistakes_are_named_with_what_to_write(source: Any, field: str, message:
 
 
 def test_depth_is_bounded() -> None:
-    """A condition inside of conditions without end is refused before it hurts."""
+    """Conditions that are nested too deeply are refused."""
     condition: dict[str, Any] = {"a": 1}
     for _ in range(2000):
         condition = {"any_of": [condition]}
@@ -188,7 +188,7 @@ def test_depth_is_bounded() -> None:
     ],
 )
 def test_dates_in_the_wrong_place_or_form(source: dict[str, Any], dates: bool, message: str) -> None:
-    """What would silently be compared as text is refused where definitions are checked, and only there."""
+    """Dates that would be compared as text are refused when definitions are checked, and only then."""
     with pytest.raises(InvalidDefinition) as caught:
         parse_condition(source, dates=dates)
     assert message in caught.value.message
@@ -196,7 +196,7 @@ def test_dates_in_the_wrong_place_or_form(source: dict[str, Any], dates: bool, m
 
 
 def test_a_relative_date_is_never_met_by_an_event() -> None:
-    """Events have no dates, and text is not compared with one."""
+    """Events have no dates, and text does not compare with one."""
     assert not holds({"a": {"gte": "-30d"}}, {"a": "2099-01-01"})
     assert not holds({"a": {"gte": "-30d"}}, {"a": "zzz"})
 
@@ -223,19 +223,19 @@ def test_a_relative_date_is_never_met_by_an_event() -> None:
     ids=str,
 )
 def test_mongo_filters(source: dict[str, Any], expected: dict[str, Any]) -> None:
-    """The filter names the type wherever MongoDB would be lenient."""
+    """The filter names the type wherever MongoDB would accept others."""
     assert compile_filter(parse_condition(source), now_ms=NOW) == expected
 
 
 def test_relative_dates_count_from_now() -> None:
-    """-30d is thirty days before *now_ms*, as a date and not as text."""
+    """-30d is a date thirty days before *now_ms*, not text."""
     condition = parse_condition({"seen": {"gte": "-30d"}})
     found = compile_filter(condition, prefix="", now_ms=NOW)["seen"]["$gte"]
     assert found.timestamp() * 1000 == NOW - 30 * 86_400_000
 
 
 def test_patterns_are_translated_where_the_dialects_differ() -> None:
-    """`$` is the end of the text and nothing else; brackets and quoted text stay what they are."""
+    """`$` matches only the end of the text. Brackets and quoted text are unchanged."""
 
     def pattern(text: str) -> str:
         condition = parse_condition({"a": {"matches": text}})
@@ -250,7 +250,7 @@ def test_patterns_are_translated_where_the_dialects_differ() -> None:
 
 
 def test_re2_is_loaded_only_for_patterns() -> None:
-    """A cold start pays for the regular expressions only where a ruleset has some."""
+    """A cold start loads the regular expressions only if a ruleset needs them."""
     script = (
         "import sys; from shared.conditions.parsing import parse_condition as parse;"
         "from shared.conditions.predicate import compile_predicate as compile;"

@@ -1,4 +1,4 @@
-"""The address of MongoDB in a setting: by IAM or in a secret, and never with a password."""
+"""The setting with MongoDB's address: IAM or a secret, and never a password."""
 
 from functools import partial
 
@@ -34,18 +34,18 @@ WITHOUT_ANY = (
 
 @pytest.mark.parametrize("address", [*BY_IAM, "mongodb://127.0.0.1:27017/?replicaSet=opportune", "mongodb://[::1]/"])
 def test_an_address_that_needs_no_secret_stays_as_it_is(address: str) -> None:
-    """What is entered by IAM, and what is on this machine."""
+    """Addresses for IAM and addresses on this machine are accepted."""
     assert mongodb_address.resolve(address) == address
 
 
 def test_the_local_one_may_have_a_password() -> None:
-    """The local system's functions are seen by nobody else."""
+    """No one else can view the local system's functions."""
     address = f"mongodb://user:{PASSWORD}@localhost:27017/"
     assert mongodb_address.resolve(address) == address
 
 
 def test_what_a_secret_holds_is_nobodys_business() -> None:
-    """It may be any address: with a password, by IAM, or a server of one's own that asks nobody."""
+    """A secret may hold any address: with a password, for IAM, or for a server without access control."""
     for address in (*WITH_CREDENTIALS, *BY_IAM, *WITHOUT_ANY):
         assert mongodb_address.resolve(ARN, partial(_held, address)) == address
 
@@ -66,7 +66,7 @@ def _held(address: str, _arn: str, _region: str) -> str:
     ids=["password", "session token", "no way in", "no TLS", "no address"],
 )
 def test_any_other_is_refused_without_being_quoted(addresses: list[str], says: str) -> None:
-    """The error names the setting and says what to do, and nothing of the address is in it."""
+    """The error names the setting and says what to do, without quoting the address."""
     for address in addresses:
         with pytest.raises(InvalidSettings) as caught:
             Settings.from_env({**COMPLETE, "OPPORTUNE_MONGODB_URL": address}, PREFERENCES)
@@ -78,7 +78,7 @@ def test_any_other_is_refused_without_being_quoted(addresses: list[str], says: s
 
 
 def test_what_else_is_wrong_is_said_as_well() -> None:
-    """One error names all of it."""
+    """One error names all settings that are wrong."""
     with pytest.raises(InvalidSettings) as caught:
         Settings.from_env({"OPPORTUNE_MONGODB_URL": WITH_CREDENTIALS[0]}, PREFERENCES)
     assert "OPPORTUNE_MONGODB_URL: contains credentials" in caught.value.message

@@ -1,4 +1,4 @@
-"""What becomes of a driver's error: a code that says what to look at, and nobody's secret."""
+"""Translating the driver's errors: the code says what to check, and no secret is quoted."""
 
 import traceback
 
@@ -17,7 +17,7 @@ QUOTA = "you are over your space quota, anna"
 
 
 def failure(said: str, code: int) -> OperationFailure:
-    """Return what the driver raises where a server says *said*."""
+    """Return the driver's error for a server's message *said*."""
     return OperationFailure(said, code, {"ok": 0.0, "errmsg": said, "code": code})
 
 
@@ -36,7 +36,7 @@ def failure(said: str, code: int) -> OperationFailure:
     ids=["away", "Atlas: who", "who", "Atlas: right", "right", "unknown right", "nobody", "quota"],
 )
 def test_the_code_says_what_to_look_at(error: PyMongoError, code: str, message: str) -> None:
-    """Away, refused, or something else; of a command only action and collection are told."""
+    """Unreachable, refused or something else. Of a command, only action and collection are quoted."""
     with pytest.raises(Unavailable) as caught, translate_errors():
         raise error
     assert (caught.value.code, caught.value.retryable) == (code, True)
@@ -56,7 +56,7 @@ def test_the_code_says_what_to_look_at(error: PyMongoError, code: str, message: 
     ids=["slash", "at", "port", "option", "nowhere"],
 )
 def test_an_address_that_is_none_is_refused_and_not_quoted(url: str, error: type[OpportuneError], message: str) -> None:
-    """The driver quotes what it stumbles over, in a chain of errors: nothing of that is left."""
+    """The driver quotes invalid parts in a chain of errors. None of that remains."""
     with pytest.raises(error, match=message) as caught:
         database(url, "opportune")
     told = "".join(traceback.format_exception(caught.value))
@@ -64,7 +64,7 @@ def test_an_address_that_is_none_is_refused_and_not_quoted(url: str, error: type
 
 
 def test_the_refresher_quotes_no_address_either() -> None:
-    """It has a client of other sizes."""
+    """The Refresher creates its client with other options."""
     settings = Settings("refresher", mongodb_url="mongodb://anna:pa:ss/word@host/")
     with pytest.raises(InvalidSettings, match="must be escaped"):
         build(settings)

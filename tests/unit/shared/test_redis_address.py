@@ -1,4 +1,4 @@
-"""The address of the state store in a setting: in a secret, or without a password."""
+"""The setting with the state store's address: without a password, or in a secret."""
 
 from functools import partial
 
@@ -40,19 +40,19 @@ def _held(address: str, _arn: str, _region: str) -> str:
 
 @pytest.mark.parametrize("address", [*OPEN, f"redis://user:{PASSWORD}@127.0.0.1:6379/0"])
 def test_an_address_without_a_password_stays_as_it_is(address: str) -> None:
-    """So does one of this machine: the local system's functions are seen by nobody else."""
+    """An address on this machine may contain a password, because no one else can view the local functions."""
     assert redis_address.resolve(address) == address
 
 
 @pytest.mark.parametrize("address", [*OPEN, *WITH_CREDENTIALS])
 def test_a_secret_may_hold_any_address(address: str) -> None:
-    """With a password or without."""
+    """The address in a secret may contain a password."""
     assert redis_address.resolve(ARN, partial(_held, address)) == address
 
 
 @pytest.mark.parametrize("address", WITH_CREDENTIALS)
 def test_a_password_in_clear_is_refused(address: str) -> None:
-    """The function does not start, and says where the address belongs, and nothing of the password."""
+    """The function does not start. The error says where to put the address, without quoting the password."""
     with pytest.raises(InvalidSettings, match=r"OPPORTUNE_REDIS_URL: contains credentials.*secret") as caught:
         Settings.from_env({**COMPLETE, "OPPORTUNE_REDIS_URL": address}, DECIDER)
     assert PASSWORD not in caught.value.message
@@ -60,7 +60,7 @@ def test_a_password_in_clear_is_refused(address: str) -> None:
 
 @pytest.mark.parametrize("address", NONE_AT_ALL)
 def test_what_is_no_address_is_refused_without_being_quoted(address: str) -> None:
-    """A password that is not escaped may have made it so: neither the error nor what led to it repeats it."""
+    """An unescaped password may be the cause, so neither the error nor its cause quotes it."""
     for value, read in ((address, None), (ARN, partial(_held, address))):
         with pytest.raises(InvalidSettings, match="neither a Redis address") as caught:
             redis_address.resolve(value, read)

@@ -1,4 +1,4 @@
-"""Values that are looked up in the background: when a caller waits, and when not."""
+"""Values that are refreshed in the background: when a caller waits, and when not."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from shared.refreshing_cache import RefreshingCache
 
 
 class Source:
-    """Counts how often it was asked; *broken*: it fails; *gate*: it waits."""
+    """Counts its loads. ``broken``: loads fail. ``gate``: loads wait for it."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -20,7 +20,7 @@ class Source:
         self.gate.set()
 
     def __call__(self, present: int | None) -> int:
-        """Return how often this was asked."""
+        """Return the number of loads."""
         assert present is None or present > 0
         self.gate.wait(5)
         self.asked += 1
@@ -37,7 +37,7 @@ def _source() -> Iterator[Source]:
 
 
 class Time:
-    """A clock by hand."""
+    """A clock that a test sets."""
 
     now = 0
 
@@ -47,12 +47,12 @@ class Time:
 
 
 def polled(source: Source, clock: Time, errors: list[OpportuneError] | None = None) -> RefreshingCache[int]:
-    """Return a value that is looked up every ten seconds."""
+    """Return a cache that is refreshed every ten seconds."""
     return RefreshingCache(source, every_s=10, clock=clock, on_error=(errors if errors is not None else []).append)
 
 
 def settle(source: Source, times: int) -> None:
-    """Wait until the background has asked *times* in all."""
+    """Wait until the source was loaded *times* times in all."""
     deadline = time.monotonic() + 5
     while source.asked < times:
         assert time.monotonic() < deadline
@@ -61,14 +61,14 @@ def settle(source: Source, times: int) -> None:
 
 
 def test_the_first_caller_waits_and_later_ones_do_not_ask(source: Source) -> None:
-    """One look-up for any number of calls within the interval."""
+    """Calls within the interval cause one load."""
     value = polled(source, Time())
     assert [value.get() for _ in range(5)] == [1] * 5
     assert source.asked == 1
 
 
 def test_an_old_value_is_returned_while_one_thread_looks(source: Source) -> None:
-    """Nobody waits for a slow look-up, and only one is under way."""
+    """No caller waits for a slow refresh, and only one runs at a time."""
     clock = Time()
     value = polled(source, clock)
     value.get()
@@ -81,7 +81,7 @@ def test_an_old_value_is_returned_while_one_thread_looks(source: Source) -> None
 
 
 def test_a_value_that_nobody_asked_for_in_long_is_looked_up_first(source: Source) -> None:
-    """What has slept for half a minute waits once, however many ask at the same time."""
+    """After half a minute without traffic, all callers wait for one refresh."""
     clock = Time()
     value = polled(source, clock)
     value.get()
@@ -96,7 +96,7 @@ def test_a_value_that_nobody_asked_for_in_long_is_looked_up_first(source: Source
 
 
 def test_a_failure_keeps_the_value_and_is_told(source: Source) -> None:
-    """In the background and in front; the next try comes after the interval."""
+    """This holds in the background and in the foreground. The next attempt follows after the interval."""
     clock, errors = Time(), list[OpportuneError]()
     value = polled(source, clock, errors)
     value.get()
@@ -112,14 +112,14 @@ def test_a_failure_keeps_the_value_and_is_told(source: Source) -> None:
 
 
 def test_without_any_value_the_failure_comes_through(source: Source) -> None:
-    """There is nothing to go on with."""
+    """Without a value there is nothing to return."""
     source.broken = True
     with pytest.raises(Unavailable):
         polled(source, Time()).get()
 
 
 def test_renewed_looks_at_most_once_an_interval(source: Source) -> None:
-    """Who doubts the value cannot make us ask more often."""
+    """Callers that ask for a fresh value cause at most one load per interval."""
     clock = Time()
     value = polled(source, clock)
     value.get()
@@ -130,7 +130,7 @@ def test_renewed_looks_at_most_once_an_interval(source: Source) -> None:
 
 
 def test_a_look_up_begins_before_the_value_is_too_old(source: Source) -> None:
-    """At eight of ten seconds; nobody waits for it."""
+    """It starts after eight of ten seconds, and no caller waits."""
     clock = Time()
     value = polled(source, clock)
     value.get()
@@ -145,7 +145,7 @@ def test_a_look_up_begins_before_the_value_is_too_old(source: Source) -> None:
 
 
 def test_who_needs_a_fresh_value_waits_for_it(source: Source) -> None:
-    """And nobody more than once in the age that is still fresh; a failure keeps what there is."""
+    """Callers wait at most once per maximum age. A failure keeps the old value."""
     clock, errors = Time(), list[OpportuneError]()
     value = polled(source, clock, errors)
     assert [value.get_fresh(1000) for _ in range(3)] == [1] * 3
@@ -156,7 +156,7 @@ def test_who_needs_a_fresh_value_waits_for_it(source: Source) -> None:
 
 
 def test_a_clock_that_is_put_back_makes_nothing_last(source: Source) -> None:
-    """A value that was looked up an hour ahead is looked up again: a pause must not go unseen until then."""
+    """A value loaded an hour ahead is loaded again; otherwise a pause would go unnoticed for that hour."""
     clock = Time()
     clock.now = 3_600_000
     value = polled(source, clock)

@@ -1,4 +1,4 @@
-"""The table of settings: what it reads, and that the template and docs/settings.md say the same."""
+"""The declared settings agree with the template and docs/settings.md, and are read correctly."""
 
 from dataclasses import fields
 from typing import Any
@@ -35,21 +35,21 @@ def environment(function: str) -> dict[str, Any]:
 
 
 def functions_table() -> list[str]:
-    """Return the lines of the page about the functions, without those about the command line."""
+    """Return the page's lines about the functions, without the command line's."""
     about_functions, _, _ = PAGE.read_text(encoding="utf-8").partition("\n## The command line")
     return about_functions.splitlines()
 
 
 @pytest.mark.parametrize("function", EVERY_FUNCTION)
 def test_the_template_gives_each_function_its_settings_and_no_other(function: str) -> None:
-    """Every setting that a function uses when deployed is in its environment; none is there that it does not read."""
+    """A deployed function's environment has exactly the settings that it uses."""
     declared = {setting.name for setting in SETTINGS if function in setting.used_by and not setting.local}
     assert {name for name in environment(function) if name.startswith("OPPORTUNE_")} == declared
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_the_page_lists_each_setting(setting: Setting) -> None:
-    """One row of the table has the name, the functions that use it and the default."""
+    """One row of the table has its name, the functions that use it and its default."""
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in functions_table()
@@ -64,13 +64,13 @@ def test_the_page_lists_each_setting(setting: Setting) -> None:
 
 
 def test_the_page_lists_no_setting_that_is_gone() -> None:
-    """Every row of the table is about a setting."""
+    """Every row of the table is about an existing setting."""
     listed = {line.split("`")[1] for line in functions_table() if line.startswith("| `OPPORTUNE_")}
     assert listed == {setting.name for setting in SETTINGS}
 
 
 def test_each_setting_has_its_attribute() -> None:
-    """The table and the class name the same values, with the same defaults."""
+    """The declarations and the class have the same names and defaults."""
     defaults = {field.name: field.default for field in fields(Settings) if field.name != "function"}
     assert defaults.keys() == {setting.attribute for setting in SETTINGS}
     for setting in SETTINGS:
@@ -80,7 +80,7 @@ def test_each_setting_has_its_attribute() -> None:
 
 @pytest.mark.parametrize("function", EVERY_FUNCTION)
 def test_a_complete_environment_is_read(function: str) -> None:
-    """Each function finds what it uses, and nothing else has a value from the environment."""
+    """Each function reads the settings that it uses."""
     settings = Settings.from_env(COMPLETE, function)
     for setting in SETTINGS:
         if function in setting.used_by and setting.name in COMPLETE:
@@ -88,7 +88,7 @@ def test_a_complete_environment_is_read(function: str) -> None:
 
 
 def test_values_are_parsed() -> None:
-    """Numbers and booleans arrive as such."""
+    """Numbers and booleans are parsed."""
     settings = Settings.from_env(
         {**COMPLETE, "OPPORTUNE_POLL_SECONDS": "3", "OPPORTUNE_REDIS_CLUSTER": "True"}, DECIDER
     )
@@ -96,7 +96,7 @@ def test_values_are_parsed() -> None:
 
 
 def test_one_error_names_everything_that_is_wrong() -> None:
-    """Whoever sets the variables learns of all mistakes at once."""
+    """One error names all missing and malformed variables."""
     with pytest.raises(InvalidSettings) as caught:
         Settings.from_env({"OPPORTUNE_POLL_SECONDS": "0", "OPPORTUNE_GATEWAY_TIMEOUT_MS": "soon"}, GATEWAY)
     for name in ("OPPORTUNE_DECIDER_FUNCTION", "OPPORTUNE_POLL_SECONDS", "OPPORTUNE_GATEWAY_TIMEOUT_MS"):
