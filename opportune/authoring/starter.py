@@ -1,4 +1,4 @@
-"""Write a folder of definitions to begin with: commented, sound, and ready to be published."""
+"""Write a starter: a folder of valid, commented definitions that is ready to publish."""
 
 import re
 import secrets
@@ -15,13 +15,14 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def write(kind: Kind, folder: Path) -> list[Path]:
-    """Write the starter of *kind* into *folder*, which is new or empty; return the files, relative to it.
+    """Write the starter of *kind* into *folder*, which must be new or empty; return its files, relative to it.
 
-    The site has the folder's name as its id, and a public write key of its own. All files appear at once.
+    The folder's name becomes the site's id, and the site gets a new public write key. All files appear together, or
+    none does.
     """
     folder = folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InvalidRequest(f"{folder} is there already: choose a folder that is new or empty", code="folder_exists")
+        raise InvalidRequest(f"{folder} already exists: choose a folder that is new or empty", code="folder_exists")
     site = re.sub(r"[^a-z0-9-]+", "-", folder.name.lower()).strip("-")[:32].strip("-") or kind
     try:
         _write(kind, folder, site)

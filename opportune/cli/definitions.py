@@ -43,7 +43,7 @@ def init(
     for path in starter.write("gaming" if gaming else "shop", folder):
         out.print(f"  {folder / path}", highlight=False, soft_wrap=True)
     out.print(
-        f"next: look through the files, then `opportune check {shlex.quote(str(folder))}`",
+        f"next: read the files, then run `opportune check {shlex.quote(str(folder))}`",
         highlight=False,
         soft_wrap=True,
     )
@@ -67,15 +67,15 @@ def check(
     from opportune.system import connection
 
     examined = examine(load(path), connection.environment(), datetime.now(UTC))
-    wrong = sum(problem.level == "error" for problem in examined.problems)
-    doubtful = len(examined.problems) - wrong
+    errors = sum(problem.level == "error" for problem in examined.problems)
+    warnings = len(examined.problems) - errors
     if as_json:
         print_json([msgspec.to_builtins(problem) for problem in examined.problems])
     else:
         for problem in examined.problems:
             out.print(str(problem), markup=False, highlight=False, soft_wrap=True)
-        if wrong:
-            err.print(f"[red]{wrong} problem(s)[/red]")
+        if errors:
+            err.print(f"[red]{errors} problem(s)[/red]")
     definitions = examined.definitions
     if definitions is None:
         raise typer.Exit(1)
@@ -84,10 +84,10 @@ def check(
             "campaign(s)": len(definitions.campaigns),
             "target group(s)": len(definitions.groups),
             "event(s)": len(definitions.events),
-            "warning(s)": doubtful,
+            "warning(s)": warnings,
         }
-        said = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "campaign(s)")
-        out.print(f"[green]ok[/green] {said}", highlight=False)
+        listed = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "campaign(s)")
+        out.print(f"[green]ok[/green] {listed}", highlight=False)
 
 
 @command(app, "schema")
@@ -121,16 +121,16 @@ def diff(
     from opportune.system import connection, functions
     from shared.settings import DECIDER
 
-    found = publish_preview.difference(connection.database(mongodb_url), folder, connection.environment())
+    found = publish_preview.preview(connection.database(mongodb_url), folder, connection.environment())
     lost = publish_preview.cost(found.changes, found.site, lambda: functions.function(DECIDER))
     found.progress = lost.users
     if as_json:
         print_json(found)
     elif not found.changes:
-        out.print(f"nothing: {found.site} version {found.live} is live and the same", highlight=False)
+        out.print(f"nothing would change: {found.site} version {found.live} is live and the same", highlight=False)
     else:
-        live = f"version {found.live}" if found.live else "nothing, it was never published"
-        out.print(f"{found.site}: live is {live}; publishing would change", highlight=False)
+        live = f"version {found.live} is live" if found.live else "nothing is live yet"
+        out.print(f"{found.site}: {live}; publishing would change", highlight=False)
         publish_preview.show(found.changes, lost, out)
     raise typer.Exit(1 if exit_code and found.changes else 0)
 
@@ -161,7 +161,7 @@ def versions(
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
-    """List the versions that were live, the newest first.
+    """List the versions that were live, newest first.
 
     Example: opportune versions shop
     """
@@ -176,8 +176,8 @@ def versions(
         return
     table = Table("version", "live since (UTC)", "campaigns", "")
     for number, each in enumerate(past):
-        said = f"version {each.of} brought back" if each.of else ""
-        note = ", ".join(part for part in ("[green]live[/green]" if number == 0 else "", said) if part)
+        restored = f"restores version {each.of}" if each.of else ""
+        note = ", ".join(part for part in ("[green]live[/green]" if number == 0 else "", restored) if part)
         table.add_row(str(each.version), f"{each.at:%Y-%m-%d %H:%M:%S}", str(each.campaigns), note)
     out.print(table)
 
@@ -214,7 +214,7 @@ def _finish(database: "Database[Any]", published: "Published", *, refresh: bool,
     site = published.site
     lost = publish_preview.cost(published.changes, site, lambda: functions.function(DECIDER))
     if not as_json:
-        _say(published, lost)
+        _print_published(published, lost)
     made = None
     if refresh:
         made = with_progress(lambda asked: targets.refresh_changed(database, site, asked), site, wait=True)
@@ -224,18 +224,18 @@ def _finish(database: "Database[Any]", published: "Published", *, refresh: bool,
         print_refresh(site, made)
 
 
-def _say(published: "Published", lost: "Cost") -> None:
+def _print_published(published: "Published", lost: "Cost") -> None:
     from opportune.authoring import publish_preview
 
-    what = f"{published.site} version {published.version}"
+    version = f"{published.site} version {published.version}"
     if not published.changed:
-        out.print(f"unchanged: what {what} holds is live already", highlight=False)
+        out.print(f"unchanged: {version} is live and the same", highlight=False)
         return
-    back = f", version {published.of} brought back" if published.of else ""
-    out.print(f"[green]live[/green] {what}{back}: {published.campaigns} campaign(s)", highlight=False)
+    restored = f", which restores version {published.of}" if published.of else ""
+    out.print(f"[green]live[/green] {version}{restored}: {published.campaigns} campaign(s)", highlight=False)
     out.print(publish_preview.summary(published.changes), highlight=False)
     for each in published.changes:
         if each.dropped:
-            out.print(f"{each.id}: {publish_preview.about(each.id, lost)}", highlight=False)
+            out.print(f"{each.id}: {publish_preview.cost_sentence(each.id, lost)}", highlight=False)
     if lost.reason:
         err.print(lost.reason, markup=False, highlight=False)

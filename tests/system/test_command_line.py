@@ -109,13 +109,13 @@ def test_init_check_diff_and_publish(system: System, tmp_path: Path) -> None:
     assert (again.returncode, "folder_exists" in again.stderr) == (2, True)
     assert opportune("check", str(folder), cwd=system.folder).stdout.startswith("ok 2 campaign(s)")
     first = opportune("diff", str(folder), cwd=system.folder).stdout
-    assert "live is nothing, it was never published" in first
+    assert "nothing is live yet" in first
     assert "campaign abandoned-cart" in first
     assert system.database.control.find_one({"_id": "new-shop"}) is None
     done = opportune("publish", str(folder), cwd=system.folder)
     assert "2 campaigns added, 3 events added, 1 group added, 1 site added" in done.stdout, done.stderr
     same = opportune("diff", str(folder), "--exit-code", cwd=system.folder)
-    assert (same.returncode, same.stdout) == (0, "nothing: new-shop version 1 is live and the same\n")
+    assert (same.returncode, same.stdout) == (0, "nothing would change: new-shop version 1 is live and the same\n")
     view = {"type": "track", "userId": "anna", "event": "Product Viewed", "properties": {"category": "shoes"}}
     views = tmp_path / "views.ndjson"
     views.write_text(json.dumps({**view, "timestamp": datetime.now(UTC).isoformat()}) + "\n")
@@ -163,14 +163,14 @@ def test_versions_and_rollback(system: System, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     assert "live returning version 2: 1 campaign(s)" in done.stdout
     back = opportune("rollback", "returning", cwd=system.folder)
-    assert back.stdout.startswith("live returning version 3, version 1 brought back: 1 campaign(s)")
+    assert back.stdout.startswith("live returning version 3, which restores version 1: 1 campaign(s)")
     assert "unchanged" in opportune("rollback", "returning", "1", cwd=system.folder).stdout
     listed = json.loads(opportune("versions", "returning", "--json", cwd=system.folder).stdout)
     assert [(each["version"], each["of"], each["live"]) for each in listed] == [
         (3, 1, True), (2, 0, False), (1, 0, False),
     ]  # fmt: skip
     table = opportune("versions", "returning", cwd=system.folder).stdout
-    assert "version 1 brought back" in table
+    assert "restores version 1" in table
     never = opportune("rollback", "returning", "9", cwd=system.folder)
     assert (never.returncode, "unknown_version" in never.stderr) == (2, True)
 

@@ -1,18 +1,18 @@
-"""Conditions against what is known of the attributes they read: names, types, possible values.
+"""Check conditions against the declared attributes that they read: names, types and possible values.
 
-Pure. A condition is walked as it was written, so that every problem has the field it stands in.
+A condition is checked as it was written, so that every error has its field.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from definitions.model.event import Attribute
-from definitions.model.field_errors import join, suggestion
+from definitions.model.event import Attribute, noun
+from definitions.model.field_errors import choices, join, suggestion
 from shared.conditions.operands import RELATIVE_DATE
 
 Known = Mapping[str, Attribute]
-Found = Iterator[tuple[str, str]]
+Errors = Iterator[tuple[str, str]]
 
 _GROUPS = ("any_of", "all_of", "none_of")
 _ORDERED = frozenset({"gt", "gte", "lt", "lte", "between"})
@@ -21,8 +21,8 @@ _EQUAL = frozenset({"eq", "ne", "in", "not_in"})
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ].*)?")
 
 
-class Compared(NamedTuple):
-    """One comparison as it was written: where, what, with which operator, with what."""
+class WrittenComparison(NamedTuple):
+    """One comparison as it was written, and its field."""
 
     field: str
     attribute: str
@@ -30,8 +30,8 @@ class Compared(NamedTuple):
     operand: Any
 
 
-def comparisons(source: Mapping[str, Any], field: str = "") -> Iterator[Compared]:
-    """Yield every comparison in a condition that is well-formed."""
+def comparisons(source: Mapping[str, Any], field: str = "") -> Iterator[WrittenComparison]:
+    """Yield every comparison in a valid condition."""
     for name, wanted in source.items():
         here = join(field, name)
         if name in _GROUPS:
@@ -39,57 +39,52 @@ def comparisons(source: Mapping[str, Any], field: str = "") -> Iterator[Compared
                 yield from comparisons(member, f"{here}[{number}]")
         elif isinstance(wanted, Mapping):
             for operator, operand in wanted.items():
-                yield Compared(join(here, operator), name, operator, operand)
+                yield WrittenComparison(join(here, operator), name, operator, operand)
         else:
-            yield Compared(here, name, "eq", wanted)
+            yield WrittenComparison(here, name, "eq", wanted)
 
 
-def check_condition(source: Mapping[str, Any], known: Known, owner: str, field: str = "") -> Found:
-    """Yield field and message of each comparison that can never hold of *owner*, which has *known* attributes."""
+def check_attributes(source: Mapping[str, Any], known: Known, owner: str, field: str = "") -> Errors:
+    """Yield a field and a message for each comparison that can never hold for *owner*, which has *known* attributes."""
     for each in comparisons(source, field):
-        message = about_name(each.attribute, known, owner)
+        message = attribute_error(each.attribute, known, owner)
         attribute = known.get(each.attribute)
         if message is None and attribute is not None:
-            message = _about(each, attribute)
+            message = _operand_error(each, attribute)
         if message is not None:
             yield each.field, message
 
 
-def about_name(name: str, known: Known, owner: str) -> str | None:
-    """Return what is wrong with an attribute's name, ``None`` for nothing. Objects may have any parts."""
+def attribute_error(name: str, known: Known, owner: str) -> str | None:
+    """Return what is wrong with an attribute's name, or ``None``. An object may have any parts."""
     if name in known:
         return None
     for length in range(name.count("."), 0, -1):
         above = ".".join(name.split(".")[:length])
         if above in known:
             kind = known[above].type
-            return None if kind == "object" else f"'{above}' of {owner} is a {kind}, and has no parts"
+            return None if kind == "object" else f"'{above}' of {owner} is {noun(kind)} and has no parts"
     if any(each.startswith(f"{name}.") for each in known):
-        return None  # the object that is known by its parts
-    hint = suggestion(name, known) or f"; known: {', '.join(sorted(known)) or 'none'}"
-    return f"{owner} has no attribute '{name}'{hint}"
+        return None  # an object whose parts are declared
+    return f"{owner} has no attribute '{name}'{choices(name, known)}"
 
 
-def _about(each: Compared, attribute: Attribute) -> str | None:
+def _operand_error(each: WrittenComparison, attribute: Attribute) -> str | None:
     kind, operator = attribute.type, each.operator
     if operator == "exists":
         return None
-    article = (
-        f"'{each.attribute}' is {'an' if kind == 'object' else 'a'} {kind}"
-        if kind != "text"
-        else (f"'{each.attribute}' is text")
-    )
+    about = f"'{each.attribute}' is {noun(kind)}"
     if kind == "object":
-        return f"{article}: compare its parts, as in {each.attribute}.name, or ask whether it exists"
+        return f"{about}: compare one of its parts, such as {each.attribute}.name, or use 'exists'"
     if kind == "list":
-        return None if operator == "contains" else f"{article}: the operator for lists is 'contains'"
+        return None if operator == "contains" else f"{about}: use the operator 'contains'"
     if operator in _OF_TEXT and kind != "text":
-        return f"{article}: '{operator}' is for text" + (" and lists" if operator == "contains" else "")
+        return f"{about}, and '{operator}' is for text" + (" and lists" if operator == "contains" else "")
     if operator in _ORDERED and kind == "boolean":
-        return f"{article}, and has no order: write true or false"
+        return f"{about} and has no order: write true or false"
     values = list(each.operand) if operator in ("in", "not_in", "between") else [each.operand]
     for value in values:
-        message = _about_value(value, attribute, article)
+        message = _value_error(value, attribute, about)
         if message is None and operator in _EQUAL and attribute.one_of is not None and value not in attribute.one_of:
             message = _never(value, attribute, each.attribute)
         if message is not None:
@@ -97,21 +92,21 @@ def _about(each: Compared, attribute: Attribute) -> str | None:
     return None
 
 
-def _about_value(value: Any, attribute: Attribute, article: str) -> str | None:
+def _value_error(value: Any, attribute: Attribute, about: str) -> str | None:
     kind = attribute.type
     if kind == "date":
         if isinstance(value, str) and (_ISO_DATE.fullmatch(value) or RELATIVE_DATE.fullmatch(value)):
             return None
-        return f"{article}: compare it with one, such as 2026-12-01"
+        return f"{about}: compare it with a date, such as 2026-12-01"
     if kind == "boolean":
-        return None if isinstance(value, bool) else f"{article}: compare it with true or false, without quotes"
+        return None if isinstance(value, bool) else f"{about}: compare it with true or false, without quotes"
     if kind == "number":
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         hint = ", without quotes" if isinstance(value, str) and re.fullmatch(r"-?[0-9.]+", value) else ""
-        return None if is_number else f"{article}: compare it with a number{hint}"
+        return None if is_number else f"{about}: compare it with a number{hint}"
     if isinstance(value, str):
         return None
-    return f"{article}: compare it with text, in quotes"
+    return f"{about}: compare it with text, in quotes"
 
 
 def _never(value: Any, attribute: Attribute, name: str) -> str:

@@ -1,7 +1,7 @@
-"""A YAML file as plain data that still knows where each field stands.
+"""Read a YAML file as plain data, and find the line of each field in it.
 
-YAML 1.2 and nothing but maps, lists, text, numbers, true, false and null: no tags, no merge keys; a date is
-text. A key that stands twice in a map is an error, where other readers silently take the last.
+The dialect is YAML 1.2 with maps, lists, text, numbers, true, false and null. There are no tags and no merge keys, and
+a date is text. A repeated key is an error, because other readers silently take the last one.
 """
 
 import re
@@ -21,17 +21,17 @@ _TAG = "tag:yaml.org,2002:"
 
 
 class Source:
-    """The data of one YAML file: ``data``; `problem` names the place of a field in it."""
+    """The ``data`` of one YAML file. `problem` finds the place of a field in it."""
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
         try:
-            # The pure Python reader: the other one has no columns.
+            # Only the pure Python reader has columns.
             self._root: Node | None = YAML(typ="safe", pure=True).compose(text)
         except YAMLError as error:
             raise InvalidFiles([_syntax_problem(file, text, error)]) from None
         except RecursionError:
-            raise InvalidFiles([Problem(file, 1, 1, "", "is nested too deeply")]) from None
+            raise InvalidFiles([Problem(file, 1, 1, "", "is nested too deeply: use fewer levels")]) from None
         if self._root is None:
             raise InvalidFiles([Problem(file, 1, 1, "", "is empty")])
         reader = _Reader(file)
@@ -40,11 +40,11 @@ class Source:
             raise InvalidFiles(reader.problems)
 
     def problem(self, field: str, message: str) -> Problem:
-        """Return a problem at *field*, or at the closest thing around it that is there."""
+        """Return a problem at the place of *field*, or of the closest parent that the file has."""
         node, mark, rest = self._root, self._root.start_mark if self._root else None, field
         while rest:
             if isinstance(node, MappingNode):
-                # The longest first: the name of an attribute may have dots in it.
+                # Take the longest match, because the name of an attribute may contain dots.
                 found = sorted(
                     ((key, value) for key, value in node.value if _starts_with(rest, str(key.value))),
                     key=lambda pair: len(str(pair[0].value)),
@@ -64,19 +64,19 @@ class Source:
 
 
 def read(path: Path) -> Source:
-    """Return the data of *path*; raises `InvalidFiles`."""
+    """Return the parsed file *path*; raises `InvalidFiles`."""
     return Source(str(path), read_text(path))
 
 
-def read_text(path: Path, *, longest: int = MAX_BYTES) -> str:
-    """Return the text of *path*; raises `InvalidFiles` where it is missing, too long or not UTF-8."""
+def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
+    """Return the text of *path*; raises `InvalidFiles` if it is missing, too large or not UTF-8."""
     try:
         with path.open("rb") as file:
-            raw = file.read(longest + 1)
+            raw = file.read(max_bytes + 1)
     except OSError as error:
         raise InvalidFiles([Problem(str(path), 1, 1, "", f"cannot be read: {error.strerror}")]) from None
-    if len(raw) > longest:
-        raise InvalidFiles([Problem(str(path), 1, 1, "", f"is longer than {longest} bytes")])
+    if len(raw) > max_bytes:
+        raise InvalidFiles([Problem(str(path), 1, 1, "", f"is larger than {max_bytes} bytes: split it")])
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -87,7 +87,7 @@ def read_text(path: Path, *, longest: int = MAX_BYTES) -> str:
 
 
 class _Reader:
-    """Turns nodes into data, and collects what must not be there."""
+    """Turns nodes into data, and collects problems."""
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -97,11 +97,11 @@ class _Reader:
     def value(self, node: Node, field: str, around: tuple[int, ...]) -> Any:
         self._values += 1
         if id(node) in around:
-            return self._refuse(node, field, "an alias must not stand inside of what it names")
+            return self._refuse(node, field, "an alias must not refer to something that contains it")
         if self._values > MAX_VALUES:
-            # Aliases of aliases of aliases make much of little; one message is enough.
+            # Nested aliases can turn a few lines into billions of values. Report it once.
             if self._values == MAX_VALUES + 1:
-                self._refuse(node, field, f"has more than {MAX_VALUES} values")
+                self._refuse(node, field, f"has more than {MAX_VALUES} values: remove aliases, or split the file")
             return None
         around = (*around, id(node))
         if isinstance(node, MappingNode) and node.tag == _TAG + "map":
@@ -110,22 +110,22 @@ class _Reader:
             return [self.value(each, f"{field}[{n}]", around) for n, each in enumerate(node.value)]
         if isinstance(node, ScalarNode):
             return self._scalar(node, field)
-        return self._refuse(node, field, f"the tag {node.tag} is not possible here: remove it")
+        return self._refuse(node, field, f"the tag {node.tag} is not supported: remove it")
 
     def _map(self, node: MappingNode, field: str, around: tuple[int, ...]) -> dict[Any, Any]:
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode):
-                message = "the name of a field must be text; a text with {{ … }} needs quotes around it"
+                message = "the name of a field must be text; put text with {{ … }} in quotes"
                 self._refuse(key_node, field, message)
                 continue
             here = f"{field}.{key_node.value}" if field else key_node.value
             if key_node.tag == _TAG + "merge":
-                self._refuse(key_node, here, "merge keys do not exist in YAML 1.2: write the fields out")
+                self._refuse(key_node, here, "merge keys do not exist in YAML 1.2: write out the fields")
                 continue
             key = self._scalar(key_node, here)
             if key in result:
-                self._refuse(key_node, here, f"'{key_node.value}' stands twice in this map")
+                self._refuse(key_node, here, f"'{key_node.value}' is in this map twice: remove one")
             result[key] = self.value(value_node, here, around)
         return result
 
@@ -139,7 +139,7 @@ class _Reader:
             return text.lower() in ("true", "yes", "on")
         if tag in ("int", "float"):
             return self._number(node, tag, field)
-        return self._refuse(node, field, f"the tag {node.tag} is not possible here: remove it")
+        return self._refuse(node, field, f"the tag {node.tag} is not supported: remove it")
 
     def _number(self, node: ScalarNode, tag: str, field: str) -> Any:
         text = node.value.replace("_", "").lower()
@@ -148,7 +148,7 @@ class _Reader:
                 return float(re.sub(r"\.(inf|nan)", r"\1", text))
             return int(text, 0 if re.match(r"[+-]?0[xob]", text) else 10)
         except ValueError:
-            return self._refuse(node, field, f"'{node.value}' is no number: put it in quotes if it is text")
+            return self._refuse(node, field, f"'{node.value}' is not a number: put it in quotes if it is text")
 
     def _refuse(self, node: Node, field: str, message: str) -> None:
         mark = node.start_mark
@@ -159,27 +159,27 @@ def _starts_with(field: str, name: str) -> bool:
     return field.startswith(name) and field[len(name) : len(name) + 1] in ("", ".", "[")
 
 
-# What is behind the messages that people get for the commonest mistakes: how they end, and what to do.
+# The most common mistakes: a pattern of ruamel's message, and advice instead of it.
 _QUOTE = "put the text in quotes"
 _ADVICE = (
-    (r"character '\\t'", "a tab cannot indent: use spaces"),
-    (r"character '(.)' that cannot start", rf"a text cannot begin with '\1' here: {_QUOTE}"),
+    (r"character '\\t'", "tabs cannot indent: use spaces"),
+    (r"character '(.)' that cannot start", rf"text cannot begin with '\1' here: {_QUOTE}"),
     (
         r"mapping values are not allowed here",
-        f"a second ': ' in the line, or one space too many: {_QUOTE}, or align it",
+        f"the line has a second ': ', or one space too many: {_QUOTE}, or align it",
     ),
-    (r"undefined alias", f"'*' begins an alias, and there is none of that name: {_QUOTE}"),
+    (r"undefined alias", f"'*' begins an alias, and no anchor has that name: {_QUOTE}"),
     (
         r"expected <block end>, but found '(<scalar>|,)'",
-        f"something follows a text that has ended: {_QUOTE}, all of it",
+        "something follows the end of the text: put all of it in quotes",
     ),
     (
         r"expected <block end>, but found '<block mapping start>'",
-        "the line begins further left or right than its neighbours",
+        "the line is indented differently from its neighbours: align it",
     ),
-    (r"could not find expected ':'", "a name without ': ' behind it: write 'name: value', with a space"),
-    (r"expected ',' or '\}', but got ':'", f"a second ': ' in an entry of {{…}}: {_QUOTE}"),
-    (r"unexpected end of stream", "a quote is opened and never closed"),
+    (r"could not find expected ':'", "the name is not followed by ': ': write 'name: value', with a space"),
+    (r"expected ',' or '\}', but got ':'", f"an entry of {{…}} has a second ': ': {_QUOTE}"),
+    (r"unexpected end of stream", "a quote is opened but never closed: close it"),
 )
 
 
@@ -194,12 +194,12 @@ def _syntax_problem(file: str, text: str, error: YAMLError) -> Problem:
     if isinstance(error, MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         if error.context_mark and "expected ':'" in (error.problem or ""):
-            mark = error.context_mark  # the colon is missing there, and missed only later
+            mark = error.context_mark  # the colon is missing there; the reader notices later
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         said = "; ".join(part for part in (error.context, error.problem) if part)
         return Problem(file, line, column, "", f"is not YAML: {_advice(error.problem or '') or said}")
     if isinstance(error, ReaderError):
         before = text[: error.position]
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-        return Problem(file, line, column, "", "is not YAML: control characters are not allowed")
+        return Problem(file, line, column, "", "is not YAML: remove the control character")
     return Problem(file, 1, 1, "", f"is not YAML: {str(error).splitlines()[0]}")

@@ -99,12 +99,14 @@ class Attribute(Definition):
         return self
 
 
-_NOUNS = {"text": "text", "list": "a list", "object": "an object"}
+def noun(kind: AttributeType) -> str:
+    """Return a type with its article, for messages."""
+    return "text" if kind == "text" else f"{'an' if kind == 'object' else 'a'} {kind}"
 
 
-def _wrong_type(value: Any, kind: str) -> str:
+def _wrong_type(value: Any, kind: AttributeType) -> str:
     hint = f": write '{value}' in quotes" if kind in ("text", "date") and isinstance(value, int | float) else ""
-    return f"is not {_NOUNS.get(kind, f'a {kind}')}{hint}"
+    return f"is not {noun(kind)}{hint}"
 
 
 def expand_type(value: Any) -> Any:

@@ -92,10 +92,10 @@ def test_a_list_that_is_uploaded_replaces_the_one_before(shop: Db, tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("", ":1:1: has no user id"),
-        ("user_id\n", ":1:1: has no user id"),
+        ("", ":1:1: contains no user id"),
+        ("user_id\n", ":1:1: contains no user id"),
         ("u1\nu2,x\n", ":2:1: has several columns"),
-        (f"ok\n{'x' * 257}\n", ":2:1: a user id has at most 256"),
+        (f"ok\n{'x' * 257}\n", ":2:1: the user id is too long: it may have at most 256"),
         ("\n \n", "no user id"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The folders to begin with: sound, commented, written whole or not at all."""
+"""Starters: valid, commented, and written completely or not at all."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.definitions import examine, load_definitions
 
 @pytest.mark.parametrize("kind", starter.KINDS)
 def test_a_starter_is_accepted_as_it_is(kind: starter.Kind, tmp_path: Path) -> None:
-    """No error, no warning; every kind of definition is there, with comments."""
+    """It has no errors and no warnings; it has every kind of definition, and comments."""
     folder = tmp_path / "Meine Spiele"
     files = starter.write(kind, folder)
     examined = examine(folder, datetime.now(UTC))
@@ -27,7 +27,7 @@ def test_a_starter_is_accepted_as_it_is(kind: starter.Kind, tmp_path: Path) -> N
 
 
 def test_every_starter_has_a_key_of_its_own(tmp_path: Path) -> None:
-    """Whoever begins twice has not the same key in the pages of two sites."""
+    """Two starters never share a write key."""
     keys = set()
     for name in ("one", "two"):
         starter.write("shop", tmp_path / name)
@@ -36,20 +36,20 @@ def test_every_starter_has_a_key_of_its_own(tmp_path: Path) -> None:
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    """A folder with anything in it, or a file, is left alone; an empty one is fine; nothing lies about."""
+    """Files and folders with content stay untouched; an empty folder is fine; no temporary files are left."""
     mine = tmp_path / "mine"
     mine.mkdir()
     starter.write("gaming", mine)
     before = {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()}
     for taken in (mine, mine / "site.yaml"):
-        with pytest.raises(InvalidRequest, match="is there already"):
+        with pytest.raises(InvalidRequest, match="already exists"):
             starter.write("shop", taken)
     assert {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """Such as one below a file."""
+    """For example, a path below a file."""
     (tmp_path / "file").touch()
     with pytest.raises(InvalidRequest, match=r"file/mine cannot be written: File exists"):
         starter.write("shop", tmp_path / "file" / "mine")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from definitions.checks.attributes import check_condition
+from definitions.checks.attributes import check_attributes
 from definitions.checks.satisfiability import contradiction
 from definitions.loading.problems import InvalidFiles
 from definitions.model.event import Event
@@ -116,7 +116,7 @@ CASES: list[tuple[str, str, str, str, str]] = [
         CAMPAIGN.replace("{outcome: big}", "{amount: {starts_with: a}}"),
         "7:24",
         f"{STEP}.where.amount.starts_with",
-        "'amount' is a number: 'starts_with' is for text",
+        "'amount' is a number, and 'starts_with' is for text",
     ),
     (
         C,
@@ -130,35 +130,35 @@ CASES: list[tuple[str, str, str, str, str]] = [
         CAMPAIGN.replace("{outcome: big}", "{live: {gt: 1}}"),
         "7:22",
         f"{STEP}.where.live.gt",
-        "'live' is a boolean, and has no order: write true or false",
+        "'live' is a boolean and has no order: write true or false",
     ),
     (
         C,
         CAMPAIGN.replace("{outcome: big}", "{at: {gte: tomorrow}}"),
         "7:20",
         f"{STEP}.where.at.gte",
-        "'at' is a date: compare it with one, such as 2026-12-01",
+        "'at' is a date: compare it with a date, such as 2026-12-01",
     ),
     (
         C,
         CAMPAIGN.replace("{outcome: big}", "{tags: red}"),
         "7:15",
         f"{STEP}.where.tags",
-        "'tags' is a list: the operator for lists is 'contains'",
+        "'tags' is a list: use the operator 'contains'",
     ),
     (
         C,
         CAMPAIGN.replace("{outcome: big}", "{cart: red}"),
         "7:15",
         f"{STEP}.where.cart",
-        "'cart' is an object: compare its parts, as in cart.name, or ask whether it exists",
+        "'cart' is an object: compare one of its parts, such as cart.name, or use 'exists'",
     ),
     (
         C,
         CAMPAIGN.replace("{outcome: big}", "{outcome.x: big}"),
         "7:15",
         f"{STEP}.where.outcome.x",
-        "'outcome' of event 'win' is a text, and has no parts",
+        "'outcome' of event 'win' is text and has no parts",
     ),
     (
         C,
@@ -307,7 +307,7 @@ ATTRIBUTES = validate(Event, {"name": "e", "attributes": {"cart": "object", "car
 )
 def test_parts_of_objects(condition: dict[str, Any], message: str | None) -> None:
     """An object may have any parts; one that is known only by its parts has these."""
-    found = [said for _, said in check_condition(condition, ATTRIBUTES.attributes or {}, "event 'e'")]
+    found = [said for _, said in check_attributes(condition, ATTRIBUTES.attributes or {}, "event 'e'")]
     assert len(found) == (message is not None)
     assert message is None or message in found[0]
 

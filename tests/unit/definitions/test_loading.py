@@ -114,17 +114,17 @@ CASES: list[tuple[str, str | bytes, str, str, str]] = [
     (C, CAMPAIGN.replace("channel: popup\n", ""), f"{C}:1:1", "channel", "is missing"),
     (C, CAMPAIGN.replace("title: Hi", "title: '{{ x'"), f"{C}:11:3", "content.title", "not Liquid"),
     (C, CAMPAIGN + "limit: {again_after: 24h}\n", f"{C}:12:1", "limit", "unknown field 'limit'"),
-    (C, CAMPAIGN + "name: Again\n", f"{C}:12:1", "name", "'name' stands twice"),
+    (C, CAMPAIGN + "name: Again\n", f"{C}:12:1", "name", "'name' is in this map twice"),
     (C, CAMPAIGN + "  bad\n", f"{C}:12:3", "", "is not YAML"),
     (C, CAMPAIGN.replace("[vip]", "[vip"), f"{C}:4:8", "", "is not YAML"),
     (C, CAMPAIGN.replace("Hi", "!!python/name:os.system x"), f"{C}:11:10", "content.title", "remove it"),
-    (C, CAMPAIGN.replace("Hi", "\x07"), f"{C}:11:10", "", "control characters"),
+    (C, CAMPAIGN.replace("Hi", "\x07"), f"{C}:11:10", "", "remove the control character"),
     (C, CAMPAIGN.replace("Hi", "H\xe9").encode("latin-1"), f"{C}:11:11", "", "is not UTF-8"),
     (C, "", f"{C}:1:1", "", "is empty"),
     (C, "# nothing\n", f"{C}:1:1", "", "is empty"),
     (C, "three wins\n", f"{C}:1:1", "", "must be a map of fields"),
     (C, CAMPAIGN + "---\n" + CAMPAIGN, f"{C}:12:1", "", "is not YAML"),
-    (C, "a: &a [*a]\n", f"{C}:1:4", "a[0]", "an alias must not stand inside"),
+    (C, "a: &a [*a]\n", f"{C}:1:4", "a[0]", "an alias must not refer to"),
     (C, "[" * 700, f"{C}:1:1", "", "nested too deeply"),
     (C, "<<: {id: x}\n", f"{C}:1:1", "<<", "merge keys"),
     (C, "? [a]\n: b\n", f"{C}:1:3", "", "must be text"),
@@ -244,16 +244,16 @@ def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("@home", "a text cannot begin with '@' here: put the text in quotes"),
-        ("50% off: today", "a second ': ' in the line, or one space too many: put the text in quotes, or align it"),
-        ("*bold*", "'*' begins an alias, and there is none of that name: put the text in quotes"),
-        ("'it's here'", "something follows a text that has ended: put the text in quotes, all of it"),
-        ("{{ customer.x }}, hi", "something follows a text that has ended: put the text in quotes, all of it"),
-        ('"Hi', "a quote is opened and never closed"),
-        ("Hi\n body: x", "the line begins further left or right than its neighbours"),
-        ("Hi\n  body x", "a name without ': ' behind it: write 'name: value', with a space"),
-        ("Hi\n\tbody: x", "a tab cannot indent: use spaces"),
-        ("Hi\n  theme: {accent: red: blue}", "a second ': ' in an entry of {…}: put the text in quotes"),
+        ("@home", "text cannot begin with '@' here: put the text in quotes"),
+        ("50% off: today", "the line has a second ': ', or one space too many: put the text in quotes, or align it"),
+        ("*bold*", "'*' begins an alias, and no anchor has that name: put the text in quotes"),
+        ("'it's here'", "something follows the end of the text: put all of it in quotes"),
+        ("{{ customer.x }}, hi", "something follows the end of the text: put all of it in quotes"),
+        ('"Hi', "a quote is opened but never closed: close it"),
+        ("Hi\n body: x", "the line is indented differently from its neighbours: align it"),
+        ("Hi\n  body x", "the name is not followed by ': ': write 'name: value', with a space"),
+        ("Hi\n\tbody: x", "tabs cannot indent: use spaces"),
+        ("Hi\n  theme: {accent: red: blue}", "an entry of {…} has a second ': ': put the text in quotes"),
     ],
 )
 def test_a_slip_in_yaml_says_what_to_do(tmp_path: Path, line: str, message: str) -> None:
@@ -265,12 +265,12 @@ def test_a_slip_in_yaml_says_what_to_do(tmp_path: Path, line: str, message: str)
 def test_liquid_without_quotes_is_told_from_a_map(tmp_path: Path) -> None:
     """Two braces are a map of a map to YAML."""
     (problem,) = problems(folder(tmp_path, {C: CAMPAIGN.replace("title: Hi", "title: {{ customer.x }}")}))
-    assert problem.message == "the name of a field must be text; a text with {{ … }} needs quotes around it"
+    assert problem.message == "the name of a field must be text; put text with {{ … }} in quotes"
 
 
 @pytest.mark.parametrize(
     ("text", "line", "message"),
-    [(b"u1\nu2,VIP\n", 2, "several columns"), (b"\n\n", 1, "no user id"), (b"u1\n\xff\n", 2, "not UTF-8")],
+    [(b"u1\nu2,VIP\n", 2, "several columns"), (b"\n\n", 1, "contains no user id"), (b"u1\n\xff\n", 2, "not UTF-8")],
 )
 def test_problems_in_a_list_of_users(tmp_path: Path, text: bytes, line: int, message: str) -> None:
     """They are named by the line of the list, and the group still exists."""
