@@ -1,4 +1,4 @@
-"""Publishing on a real MongoDB: nothing changes, races, leftovers."""
+"""Publishing to a real MongoDB: no changes, races, and unfinished publishes."""
 
 import contextlib
 import threading
@@ -28,14 +28,14 @@ def renamed(folder: Path, name: str) -> Path:
 
 
 def live(database: Database[dict[str, Any]]) -> tuple[int, str]:
-    """Return version and name of the campaign that is live."""
+    """Return the live version and the name of its campaign."""
     version = store.read_pointers(database)["demo"].ruleset
     campaigns = {campaign.id: campaign for campaign in store.read_ruleset(database, "demo", version).campaigns}
     return version, campaigns["three-wins"].name.split(" after")[0]
 
 
 def test_publishing_the_same_twice_changes_nothing(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """The second time it says so; a change is a new version."""
+    """The second publish reports no change; a change makes a new version."""
     first = publishing.publish_folder(mongodb, renamed(tmp_path, "one"), ENV)
     again = publishing.publish_folder(mongodb, renamed(tmp_path, "one"), ENV)
     other = publishing.publish_folder(mongodb, renamed(tmp_path, "two"), ENV)
@@ -44,7 +44,7 @@ def test_publishing_the_same_twice_changes_nothing(mongodb: Database[dict[str, A
 
 
 def test_what_a_dead_publish_has_left_is_not_used_again(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """A ruleset without a pointer to it stays as it is; the next publish takes the next version."""
+    """A ruleset that no pointer refers to stays untouched; the next publish takes the next version."""
     publishing.publish_folder(mongodb, renamed(tmp_path, "one"), ENV)
     mongodb.rulesets.insert_one({"_id": "demo:2", "site": "demo", "ruleset": {"version": 2}})
     assert publishing.publish_folder(mongodb, renamed(tmp_path, "two"), ENV).version == 3
@@ -52,7 +52,7 @@ def test_what_a_dead_publish_has_left_is_not_used_again(mongodb: Database[dict[s
 
 
 def test_of_publishes_at_once_what_is_live_is_what_was_said(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """Each publish is live under its own version or told of the conflict; no version has two contents."""
+    """Each publish goes live under its own version or gets a conflict; no version has two contents."""
     folders = [renamed(tmp_path, f"rival{n}") for n in range(4)]
     for _ in range(5):
         barrier, said = threading.Barrier(len(folders)), dict[str, Published]()
@@ -74,7 +74,7 @@ def test_of_publishes_at_once_what_is_live_is_what_was_said(mongodb: Database[di
 
 
 def test_a_missing_key_is_named(mongodb: Database[dict[str, Any]]) -> None:
-    """A key that only the environment knows is asked for by its name, and nothing is written."""
+    """The error names the missing environment variable, and nothing is written."""
     with pytest.raises(Exception, match="OPPORTUNE_DEMO_SECRET_KEY"):
         publishing.publish_folder(mongodb, DEMO, {})
     assert mongodb.list_collection_names() == []

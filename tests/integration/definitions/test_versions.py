@@ -1,4 +1,4 @@
-"""Versions of definitions on a real MongoDB: all or nothing, whatever dies where; bringing an old one back."""
+"""Versions of definitions in a real MongoDB: all or nothing, wherever a process dies; and rollbacks."""
 
 import contextlib
 import threading
@@ -23,7 +23,7 @@ KEY = write_key("wk_public")
 
 
 def folder(path: Path, edition: str) -> Path:
-    """Write definitions in which everything has the name of the *edition*: campaign, rule, list, site."""
+    """Write definitions whose campaign, rule, list and site all have the name of the *edition*."""
     for name, text in {
         "site.yaml": f"id: shop\nname: {edition}\nkeys: [{{kind: public, key: wk_public}}]\n",
         "groups/ruled.yaml": f"id: ruled\nrule: {{edition: {edition}}}\n",
@@ -39,7 +39,7 @@ def folder(path: Path, edition: str) -> Path:
 
 
 def editions(database: Db) -> set[str]:
-    """Return the edition of everything that a function, or a refresh of targets, reads now: one, unless torn."""
+    """Return the editions that functions and refreshes read now: exactly one, unless a publish was torn."""
     version = store.read_pointers(database)["shop"].ruleset
     (campaign,) = store.read_ruleset(database, "shop", version).campaigns
     groups = store.read_target_groups(database, "shop", version)
@@ -55,7 +55,7 @@ def editions(database: Db) -> set[str]:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_publish_that_dies_anywhere_changes_nothing_or_everything(mongodb: Db, tmp_path: Path, after: bool) -> None:
-    """Died at each write in turn: what is read is the old edition whole, or the new one; the next publish works."""
+    """After a death at any write, readers see all of the old edition or all of the new; the next publish works."""
     publish(mongodb, load_definitions(folder(tmp_path, "old")), [KEY])
     of_old = store.read_target_groups(mongodb, "shop", 1)["listed"].list
     new, died, seen = load_definitions(folder(tmp_path, "new")), 0, []
@@ -72,16 +72,16 @@ def test_a_publish_that_dies_anywhere_changes_nothing_or_everything(mongodb: Db,
             mongodb.list_members.delete_many({"_id.list": {"$ne": of_old}})
         else:
             break
-    assert died == 5  # members, their note, the version, as it was written, the pointer
+    assert died == 5  # the members, their note, the ruleset, the definitions, the pointer
     whole = [{"old"}, {"new"}]
     assert all(each in whole for each in seen)
-    assert seen.count({"new"}) == (1 if after else 0)  # nothing but the last write makes it live
+    assert seen.count({"new"}) == (1 if after else 0)  # only the last write makes it live
     assert editions(mongodb) == {"new"}
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_rollback_that_dies_anywhere_changes_nothing_or_everything(mongodb: Db, tmp_path: Path, after: bool) -> None:
-    """Likewise for bringing the old edition back."""
+    """A rollback is as atomic as a publish."""
     for edition in ("old", "new"):
         publish(mongodb, load_definitions(folder(tmp_path, edition)), [KEY])
     for step in range(1, 100):
@@ -98,12 +98,12 @@ def test_a_rollback_that_dies_anywhere_changes_nothing_or_everything(mongodb: Db
 
 
 def test_a_refused_publish_leaves_groups_and_lists_as_they_are(mongodb: Db, tmp_path: Path) -> None:
-    """Somebody else was faster: neither rule nor list of the refused edition is what a refresh reads."""
+    """Another publish was faster, so a refresh reads neither rule nor list of the refused edition."""
     publish(mongodb, load_definitions(folder(tmp_path, "old")), [KEY])
     mongodb.customers.insert_one({"_id": "shop:x", "site": "shop", "user": "x", "attributes": {"edition": "refused"}})
 
     class Overtaken(Dying):
-        """Lets somebody else publish just before the pointer moves."""
+        """Publishes another edition just before the pointer moves."""
 
         def _write(self, write: Any, *args: Any, **options: Any) -> Any:
             if self._real.name == "control":
@@ -123,7 +123,7 @@ def test_a_refused_publish_leaves_groups_and_lists_as_they_are(mongodb: Db, tmp_
 
 
 def test_readers_never_see_a_mixture_while_many_publish_and_roll_back(mongodb: Db, tmp_path: Path) -> None:
-    """Publishers, rollbacks and readers at once: what is live is always one edition, and the history adds up."""
+    """With concurrent publishers, rollbacks and readers, one whole edition is live, and the history is complete."""
     names = ["one", "two", "three"]
     defined = {name: load_definitions(folder(tmp_path, name)) for name in names}
     publish(mongodb, defined["one"], [KEY])
@@ -162,7 +162,7 @@ def test_readers_never_see_a_mixture_while_many_publish_and_roll_back(mongodb: D
 
 
 def test_an_old_version_comes_back_as_a_new_one(mongodb: Db, tmp_path: Path) -> None:
-    """With its groups and lists; without a number it is the one before; the same again changes nothing."""
+    """Its groups and lists come back too. The default is the version before; a repeated rollback changes nothing."""
     for edition in ("one", "two", "three"):
         publish(mongodb, load_definitions(folder(tmp_path, edition)), [KEY])
     back = roll_back(mongodb, "shop", 1)
@@ -174,13 +174,13 @@ def test_an_old_version_comes_back_as_a_new_one(mongodb: Db, tmp_path: Path) -> 
     assert [(each.version, each.of) for each in versions.history(mongodb, "shop")] == [
         (5, 3), (4, 1), (3, 0), (2, 0), (1, 0),
     ]  # fmt: skip
-    # What never changes is written once, however often it is live.
+    # Lists never change, so they are written once, however often they are live.
     assert mongodb.lists.count_documents({}) == 3
     assert mongodb.list_members.count_documents({}) == 9
 
 
 def test_an_old_version_does_not_bring_revoked_keys_back(mongodb: Db, tmp_path: Path) -> None:
-    """Keys are those of now: who has lost one must not get it back with an old campaign."""
+    """The current keys stay, so that a revoked key does not come back with an old campaign."""
     leaked, fresh = write_key("wk_leaked"), write_key("wk_fresh")
     publish(mongodb, load_definitions(folder(tmp_path, "one")), [leaked])
     publish(mongodb, load_definitions(folder(tmp_path, "two")), [fresh])
@@ -190,7 +190,7 @@ def test_an_old_version_does_not_bring_revoked_keys_back(mongodb: Db, tmp_path: 
 
 
 def test_an_old_version_does_not_bring_identity_keys_back(mongodb: Db, tmp_path: Path) -> None:
-    """A key that somebody else may sign with stays away, and one that is new stays; the site's name comes back."""
+    """A revoked key stays revoked, and a new key stays; the site's name comes back."""
     for edition, key in (("one", "leaked"), ("two", "fresh")):
         site = folder(tmp_path, edition) / "site.yaml"
         site.write_text(site.read_text() + f"identity: {{keys: [{{id: {key}, algorithm: HS256}}]}}\n")
@@ -202,7 +202,7 @@ def test_an_old_version_does_not_bring_identity_keys_back(mongodb: Db, tmp_path:
 
 
 def test_versions_that_never_were_are_refused(mongodb: Db, tmp_path: Path) -> None:
-    """What a dead publish left was never live; nor is there anything before the first version."""
+    """The version of an unfinished publish was never live, and there is no version before the first."""
     with pytest.raises(InvalidRequest, match="shop"):
         roll_back(mongodb, "shop")
     publish(mongodb, load_definitions(folder(tmp_path, "one")), [KEY])
@@ -218,7 +218,7 @@ def test_versions_that_never_were_are_refused(mongodb: Db, tmp_path: Path) -> No
 
 
 def test_what_is_too_large_is_refused_with_a_reason(mongodb: Db, tmp_path: Path) -> None:
-    """MongoDB holds documents of up to 16 MB; nothing changes."""
+    """MongoDB's documents hold up to 16 MB; the live version stays."""
     path = folder(tmp_path, "one")
     publish(mongodb, load_definitions(path), [KEY])
     text = (path / "campaigns" / "c.yaml").read_text()

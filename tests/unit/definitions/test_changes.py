@@ -1,4 +1,4 @@
-"""What a publish would change, said field by field; and whose progress it costs."""
+"""The differences that a publish would make, field by field, and the progress that they cost."""
 
 from typing import Any
 
@@ -29,22 +29,22 @@ KEYS = [write_key("wk_public")]
 
 
 def version(**parts: Any) -> Bundle:
-    """Return the content of definitions that differ from `WRITTEN` in *parts*."""
+    """Return compiled definitions that differ from `WRITTEN` in *parts*."""
     return compile_definitions(define(WRITTEN | parts), KEYS)
 
 
 def campaign(**fields: Any) -> Bundle:
-    """Return likewise with another campaign."""
+    """Return compiled definitions whose campaign differs in *fields*."""
     return version(campaigns=[CAMPAIGN | fields])
 
 
 def test_nothing_changes_nothing() -> None:
-    """Nor does the number of the version."""
+    """The number of a version is not a difference."""
     assert changes(version(), version()) == ()
 
 
 def test_the_first_version_is_all_new() -> None:
-    """Everything is added, and nobody has any progress to lose."""
+    """Everything is added, and no user has progress to lose."""
     assert changes(None, version()) == (
         Change("site", "s", "added"),
         Change("event", "a", "added"),
@@ -54,7 +54,7 @@ def test_the_first_version_is_all_new() -> None:
 
 
 def test_the_smallest_parts_that_differ_are_named() -> None:
-    """With what they were and are; words alone cost no progress."""
+    """With their old and new values. A change of content costs no progress."""
     other = campaign(content={"title": "Hi"}, holdout="10%")
     assert changes(version(), other) == (
         Change("campaign", "c", "changed", (Field("content.title", "Hello", "Hi"), Field("holdout", None, "10%"))),
@@ -66,7 +66,7 @@ def test_the_smallest_parts_that_differ_are_named() -> None:
 
 
 def test_another_trigger_costs_the_progress_under_the_old_one() -> None:
-    """Durations and conditions are part of the pattern; the key that is named is the one that is live."""
+    """Durations and conditions are part of the pattern. The change has the key of the live trigger."""
     live = version()
     (trigger,) = (each.trigger.key for each in live.ruleset.campaigns)
     longer = campaign(trigger={"sequence": [STEP], "within": "20m"})
@@ -79,7 +79,7 @@ def test_another_trigger_costs_the_progress_under_the_old_one() -> None:
 
 
 def test_a_campaign_that_is_gone_takes_its_progress_with_it() -> None:
-    """And one with another id is another campaign, whose users begin anew."""
+    """A campaign with a new id is a new campaign, and its users start over."""
     live = version()
     trigger = live.ruleset.campaigns[0].trigger.key
     assert changes(live, version(campaigns=[])) == (Change("campaign", "c", "removed", (), trigger),)
@@ -90,7 +90,7 @@ def test_a_campaign_that_is_gone_takes_its_progress_with_it() -> None:
 
 
 def test_a_list_with_other_users_is_another_one() -> None:
-    """Its order and its doubles do not matter."""
+    """The order of a list and repeated users do not matter."""
     group = {"id": "few", "list": ["u1", "u2"]}
     live = version(groups=[*WRITTEN["groups"], group])
     same = version(groups=[*WRITTEN["groups"], group | {"list": ["u2", "u1", "u2"]}])
@@ -100,7 +100,7 @@ def test_a_list_with_other_users_is_another_one() -> None:
 
 
 def test_a_secret_that_only_the_environment_knows() -> None:
-    """It is compared by its hash, and never shown."""
+    """It is compared by its hash and never shown."""
     new = compile_definitions(define(WRITTEN), [write_key("wk_other")])
     ((change,),) = (changes(version(), new),)
     assert (change.kind, change.fields[0].field) == ("site", "keys")
@@ -109,7 +109,7 @@ def test_a_secret_that_only_the_environment_knows() -> None:
 
 @pytest.mark.parametrize(("was", "now"), [(1, True), (True, 1), (0, False)])
 def test_a_number_is_no_truth(was: Any, now: Any) -> None:
-    """To Python they are equal; to a condition they are not, and so the progress goes."""
+    """They are equal in Python but not in a condition, so the progress is dropped."""
     group = [version(groups=[{"id": "vip", "rule": {"vip": value}}]) for value in (was, now)]
     assert changes(*group) == (Change("group", "vip", "changed", (Field("rule.vip", was, now),)),)
     assert not group[1].is_same(group[0])
@@ -122,7 +122,7 @@ def test_a_number_is_no_truth(was: Any, now: Any) -> None:
 
 
 def test_what_another_release_compiled_differently_is_told() -> None:
-    """Nothing was written anew, and a publish makes a new version all the same: with the progress that it costs."""
+    """The definitions did not change, but a publish makes a new version, and the changes say what it costs."""
     new = version()
     (compiled,) = new.ruleset.campaigns
     trigger = msgspec.structs.replace(compiled.trigger, key="anothers")

@@ -1,4 +1,4 @@
-"""What is checked of events and attributes: each mistake with its place, and nothing where nothing is defined."""
+"""Checks of events and attributes: every mistake has its place, and without declarations nothing is checked."""
 
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ STEP = "trigger.sequence[0]"
 
 
 def test_a_folder_with_events_is_read(tmp_path: Path) -> None:
-    """Names, types in short and in long; a campaign that keeps to them is fine."""
+    """Types may be short or long. A campaign that uses only these events and attributes is valid."""
     (event,) = load_definitions(folder(tmp_path, BASE)).events
     assert event.attributes is not None
     assert {name: each.type for name, each in event.attributes.items()}["amount"] == "number"
@@ -241,16 +241,16 @@ CASES: list[tuple[str, str, str, str, str]] = [
 
 @pytest.mark.parametrize(("file", "text", "place", "field", "message"), CASES, ids=[str(n) for n in range(len(CASES))])
 def test_each_mistake_has_its_place(tmp_path: Path, file: str, text: str, place: str, field: str, message: str) -> None:
-    """One mistake is one problem, there and nowhere else."""
+    """One mistake is one problem, at its place."""
     found = problems(folder(tmp_path, BASE | {file: text}))
     said = [(f"{each.file}:{each.line}:{each.column}", each.field, each.message) for each in found]
     if file == "events/other.yaml":
-        file = E  # the second in order of file names
+        file = E  # the second file by name
     assert said == [(f"{file}:{place}", field, message)]
 
 
 def test_groups_and_texts_are_checked_with_what_is_known_of_customers(tmp_path: Path) -> None:
-    """A rule that no customer can meet, a variable that is always empty; what channels use is always known."""
+    """Impossible rules and variables that are always empty are found. Attributes that channels use are always known."""
     text = CAMPAIGN.replace("event.amount }}", "event.amount }} {{ customer.email }} {{ customer.frist_name }}")
     path = folder(tmp_path, BASE | {S: TYPED, C: text, G: "id: vip\nrule: {tier: silver, age: young}\n"})
     assert [(each.field, each.message) for each in problems(path)] == [
@@ -267,14 +267,14 @@ def test_groups_and_texts_are_checked_with_what_is_known_of_customers(tmp_path: 
 
 
 def test_where_nothing_is_defined_nothing_is_checked(tmp_path: Path) -> None:
-    """Without events, and with an event of which only the name is known, attributes may be any."""
+    """Without event definitions, or without attributes in them, campaigns may use any attribute."""
     free = CAMPAIGN.replace("{outcome: big}", "{whatever: 5}").replace("event.amount", "event.also }} {{ customer.this")
     assert load_definitions(folder(tmp_path / "none", {S: SENDER, C: free})).events == ()
     assert len(load_definitions(folder(tmp_path / "name", BASE | {C: free, E: "name: win\n"})).events) == 1
 
 
 def test_what_the_gateway_makes_itself_needs_no_definition(tmp_path: Path) -> None:
-    """Page views, and the tag's own reports."""
+    """Page views and the tag's own events."""
     for name in ("Page Viewed", "Screen Viewed", "Opportune Dismiss"):
         text = CAMPAIGN.replace("event: win\n      where: {outcome: big}", f"event: {name}")
         load_definitions(folder(tmp_path, BASE | {C: text}))
@@ -282,12 +282,12 @@ def test_what_the_gateway_makes_itself_needs_no_definition(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("text", ["name: win\nattributes: [a]\n", "name: win: x\n", "attributes: {}\n"])
 def test_a_broken_event_is_one_problem_and_not_one_of_every_campaign(tmp_path: Path, text: str) -> None:
-    """Its name counts as defined; where not even that can be read, no event is said to be undefined."""
+    """Its name counts as defined. If the name cannot be read either, no campaign is blamed for an unknown event."""
     assert {each.file for each in problems(folder(tmp_path, BASE | {E: text}))} == {E}
 
 
 def test_events_in_the_site_file_are_shown_where_they_belong(tmp_path: Path) -> None:
-    """One natural way: a file each."""
+    """Each event belongs into a file of its own."""
     with pytest.raises(InvalidFiles, match=r"site.yaml:5:1: events: 'events' is not supported: .*folder events/"):
         load_definitions(folder(tmp_path, {S: SITE + "events: []\n"}))
 
@@ -306,7 +306,7 @@ ATTRIBUTES = validate(Event, {"name": "e", "attributes": {"cart": "object", "car
     ],
 )
 def test_parts_of_objects(condition: dict[str, Any], message: str | None) -> None:
-    """An object may have any parts; one that is known only by its parts has these."""
+    """An object may have any parts, unless only its parts are declared."""
     found = [said for _, said in check_attributes(condition, ATTRIBUTES.attributes or {}, "event 'e'")]
     assert len(found) == (message is not None)
     assert message is None or message in found[0]
@@ -328,19 +328,19 @@ POSSIBLE: list[dict[str, Any]] = [
     {},
     {"a": 1, "b": 2},
     {"any_of": [{"a": 1}, {"a": 2}], "all_of": [{"a": {"gt": 1}}]},
-    {"none_of": [{"a": 1}], "a": 1},  # careful: not looked at
+    {"none_of": [{"a": 1}], "a": 1},  # `none_of` is not examined
     {"a": {"gte": "-30d", "lt": "-7d"}},
     {"a": {"gte": "2026-01-01"}, "all_of": [{"a": "2026-05-05"}]},
     {"a": {"contains": "x"}, "all_of": [{"a": {"starts_with": "y"}}]},
     {"a": {"gte": 5}, "all_of": [{"a": {"lte": 5}}]},
     {"a": {"exists": True, "gt": 5}},
-    {"all_of": [{"any_of": [{"a": n} for n in range(20)]} for _ in range(20)]},  # more ways than anybody looks at
+    {"all_of": [{"any_of": [{"a": n} for n in range(20)]} for _ in range(20)]},  # too many alternatives to examine
 ]
 
 
 @pytest.mark.parametrize("condition", IMPOSSIBLE, ids=str)
 def test_contradictions_are_found_and_are_true(condition: dict[str, Any]) -> None:
-    """No value that anybody would think of meets it either."""
+    """None of many sample values meets the condition either."""
     found = contradiction(condition, {})
     assert found is not None
     assert found[1].startswith("this can never hold: 'a' cannot be ")
@@ -351,12 +351,12 @@ def test_contradictions_are_found_and_are_true(condition: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("condition", POSSIBLE, ids=lambda value: str(value)[:60])
 def test_what_may_hold_is_left_alone(condition: dict[str, Any]) -> None:
-    """Also where nobody has looked closely enough to know."""
+    """Conditions that are too complex to examine pass, too."""
     assert contradiction(condition, {}) is None
 
 
 def test_declared_values_leave_nothing() -> None:
-    """Of a boolean, neither; of the possible values, none."""
+    """A condition that excludes both values of a boolean, or every possible value, is a contradiction."""
     attributes = {"vip": "boolean", "tier": {"type": "text", "one_of": ["a", "b"]}}
     keys = [{"kind": "public", "key": "wk_public"}]
     site = validate(Site, {"id": "s", "name": "s", "keys": keys, "customer_attributes": attributes})

@@ -1,4 +1,4 @@
-"""Compiling: what keys, bits and horizons of a trigger depend on, and what a campaign takes from its site."""
+"""The compiler: what a trigger's key, bits and horizon depend on, and what a campaign takes from its site."""
 
 from datetime import datetime
 from typing import Any
@@ -28,20 +28,20 @@ def key(trigger: dict[str, Any], **options: Any) -> str:
 
 
 def test_the_key_changes_with_the_pattern_alone() -> None:
-    """Another window is another trigger; another channel or audience is not."""
+    """A new window makes a new key; a new channel or audience does not."""
     assert key(THREE_WINS) == key(THREE_WINS, everyone=False) == key(THREE_WINS, channel="email")
     assert key(THREE_WINS) != key({**THREE_WINS, "within": "9m"})
     assert key(THREE_WINS) != key(THREE_WINS, name="another-campaign")
 
 
 def test_the_version_changes_with_anything() -> None:
-    """What identifies an activation is the whole campaign."""
+    """The version identifies the whole campaign."""
     assert compiled(THREE_WINS).version != compiled(THREE_WINS, everyone=False).version
     assert compiled(THREE_WINS).version == compiled(THREE_WINS).version
 
 
 def test_equal_matchers_share_a_bit_and_different_roles_do_not() -> None:
-    """Twice the same step is one bit; a guard on another event is another."""
+    """Two equal steps share a bit; a guard on another event has its own."""
     step = {"event": "view"}
     trigger = compiled({"sequence": [step, step, {"event": "buy", "not_before": [{"event": "back"}]}], "within": "1h"})
     bits = [part["bit"] for part in trigger.trigger.program["steps"]]
@@ -51,7 +51,7 @@ def test_equal_matchers_share_a_bit_and_different_roles_do_not() -> None:
 
 
 def test_the_subject_is_the_events_that_strictness_is_about() -> None:
-    """By default those of the steps that use it and, for `directly`, of the step before."""
+    """The default is the events of the steps that use it and, for `directly`, those of the step before."""
     steps = [
         {"event": "a"},
         {"event": "b", "directly": True},
@@ -68,7 +68,7 @@ def test_the_subject_is_the_events_that_strictness_is_about() -> None:
 
 
 def test_progress_is_kept_as_long_as_it_can_matter() -> None:
-    """Window and wait together; what comes but once is remembered for 400 days."""
+    """The horizon is window plus wait, or 400 days for a campaign that activates once."""
     unless = {"event": "buy", "for": "2h"}
     silence = {"sequence": [{"event": "a"}, {"event": "b"}], "within": "1h", "unless": unless}
     assert compiled(silence, channel="email").trigger.horizon == 3 * 3_600_000
@@ -113,12 +113,12 @@ def site(**changes: Any) -> Site:
 
 
 def test_the_key_is_what_it_was() -> None:
-    """Progress lies in the state store under this key: another one would lose it in every deployment."""
+    """The state store keeps progress under this key, so a new one would lose the progress of every user."""
     assert key(THREE_WINS, name="three-wins") == "LU1UGHfy"
 
 
 def test_nothing_but_the_trigger_is_in_the_key() -> None:
-    """Each field besides changes the version of the campaign, and keeps the progress of its users."""
+    """Every other field changes the campaign's version and keeps its users' progress."""
     plain = compile_campaign(written())
     delay = {"delay": "30m"}
     changes: list[dict[str, Any]] = [{name: value} for name, value in FULL.items() if name in PLAIN]
@@ -131,7 +131,7 @@ def test_nothing_but_the_trigger_is_in_the_key() -> None:
 
 
 def test_a_full_campaign_is_compiled() -> None:
-    """Times are ms, the share parts of 10,000; what cancels and is the goal too is one matcher with both bits."""
+    """Times are ms, the share is parts of 10,000, and an event that cancels and is the goal is one matcher."""
     one = compile_campaign(written(**FULL), site())
     assert (one.priority, one.holdout, one.delay, one.max_lateness) == (7, 250, 1_800_000, 7_200_000)
     assert one.limits == ruleset.Limits(again_after=7 * DAY_MS, max=ruleset.Quota(max=3, per=30 * DAY_MS))
@@ -143,7 +143,7 @@ def test_a_full_campaign_is_compiled() -> None:
 
 
 def test_what_is_left_out_is_compiled_too() -> None:
-    """Nothing is limited, and a popup is late after a minute."""
+    """There are no limits, and a popup is late after a minute."""
     plain = compile_campaign(written("popup"))
     assert (plain.priority, plain.holdout, plain.delay, plain.watchers, plain.variants) == (0, 0, 0, [], [])
     assert (plain.schedule, plain.limits, plain.goal, plain.quiet_hours) == (None,) * 4
@@ -163,7 +163,7 @@ def test_what_is_left_out_is_compiled_too() -> None:
 def test_dates_are_read_on_the_clocks_of_the_zone(
     schedule: dict[str, Any], zone: str, begin: str | None, end: str | None
 ) -> None:
-    """`site` is the site's zone; a date as the end is over with its day; for `user` dates are the site's."""
+    """`site` is the site's zone. An end date includes its day. With `user`, dates are the site's."""
     made = compile_campaign(written(schedule=schedule), site()).schedule
     assert made is not None
     wanted = [None if each is None else int(datetime.fromisoformat(each).timestamp() * 1000) for each in (begin, end)]
@@ -172,7 +172,7 @@ def test_dates_are_read_on_the_clocks_of_the_zone(
 
 
 def test_days_and_hours_are_open_when_they_say() -> None:
-    """Weekends from 21:00 to midnight, and no minute longer."""
+    """Weekends from 21:00 to midnight, and not a minute longer."""
     made = compile_campaign(written(**FULL), site()).schedule
     assert made is not None
     assert (made.days, made.start, made.stop) == ([5, 6], 1260, 1440)
@@ -207,14 +207,14 @@ def test_days_and_hours_are_open_when_they_say() -> None:
 def test_quiet_hours_are_those_of_the_campaign(
     channel: str, said: Any, of_site: dict[str, Any], wanted: tuple[int, int, str, str, bool] | None
 ) -> None:
-    """Its own; or the site's, where they are about its channel or the campaign says that it has them."""
+    """Its own, or the site's if they apply to its channel or the campaign asks for them."""
     campaign = written(channel) if said is None else written(channel, quiet_hours=said)
     made = compile_campaign(campaign, site(quiet_hours=QUIET | of_site)).quiet_hours
     assert made == (None if wanted is None else ruleset.QuietHours(*wanted))
 
 
 def test_variants_are_compiled() -> None:
-    """There is no other content then, and what any of them reads is passed on."""
+    """The campaign has no other content, and `reads` has the attributes of all variants."""
     variants = [
         {"id": "a", "weight": 3, "content": {"text": "{{ event.amount }}"}},
         {"id": "b", "content": {"text": "{{ event.table }}"}},
@@ -228,7 +228,7 @@ def test_variants_are_compiled() -> None:
 
 
 def test_contents_of_the_channels_are_compiled() -> None:
-    """Only what was written."""
+    """Only the fields that were written are compiled."""
     content = {"url": "https://hooks.shop.example/x", "body": {"points": 5, "who": "{{ customer.id }}", "ok": True}}
     assert compile_campaign(written("webhook", content=content)).content == content
     assert compile_campaign(written("webhook")).content == CONTENT["webhook"]
@@ -237,7 +237,7 @@ def test_contents_of_the_channels_are_compiled() -> None:
 
 
 def test_what_the_site_says_is_in_the_ruleset() -> None:
-    """Caps, consent, rates and hosts; campaigns have the site's zone and quiet hours. It can be stored and read."""
+    """Caps, consent, rates and hosts are in it, and the campaigns have the site's zone. It can be stored and read."""
     definitions = Definitions(
         site=site(
             caps={"popup": {"max": 3, "per": "24h"}, "total": {"max": 9, "per": "7d"}},
@@ -266,7 +266,7 @@ def test_what_the_site_says_is_in_the_ruleset() -> None:
 
 
 def test_a_popups_times_are_compiled_to_milliseconds() -> None:
-    """The Engager, which reads no durations, gets numbers; what was left out is not there."""
+    """The Engager gets numbers, because it does not parse durations. Fields that were left out stay out."""
     times = {"delay": "2s", "expires": "1h", "dismiss_after": "8s"}
     written = PopupContent.model_validate({"title": "x", **times, "theme": {"accent": "#7c3aed"}})
     content = delivery.content(written)

@@ -1,4 +1,4 @@
-"""Definitions: what is accepted, what it becomes, and what is said about the rest."""
+"""Definitions: what is valid, what it becomes, and the messages about everything else."""
 
 import re
 from typing import Any
@@ -29,8 +29,8 @@ STEP = {"event": "a"}
 TWO = [STEP, {"event": "b"}]
 
 
-def complaints(model: Any, data: Any) -> list[tuple[str, str]]:
-    """Return field and message of all that is wrong with *data*."""
+def errors_in(model: Any, data: Any) -> list[tuple[str, str]]:
+    """Return the field and message of every error in *data*."""
     with pytest.raises(InvalidDefinitions) as caught:
         validate(model, data)
     return [(problem.field, problem.message) for problem in caught.value.problems]
@@ -44,7 +44,7 @@ def conflicts(data: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def test_a_full_trigger_is_read() -> None:
-    """Durations become milliseconds, single names lists, and defaults are those of the language."""
+    """Durations become milliseconds, single names become lists, and defaults are filled in."""
     trigger = validate(
         Trigger,
         {
@@ -105,7 +105,7 @@ def test_a_full_trigger_is_read() -> None:
     ids=str,
 )
 def test_sound_triggers_pass(trigger: dict[str, Any]) -> None:
-    """What the language offers is accepted, also where a part of it has no effect."""
+    """Everything that the language supports is valid, even parts that have no effect."""
     validate(Trigger, trigger)
 
 
@@ -191,8 +191,8 @@ def test_sound_triggers_pass(trigger: dict[str, Any]) -> None:
     ids=str,
 )
 def test_mistakes_in_triggers(trigger: dict[str, Any], field: str, message: str) -> None:
-    """One mistake, one complaint, at its field."""
-    ((found, said),) = complaints(Trigger, trigger)
+    """One mistake is one error, at its field."""
+    ((found, said),) = errors_in(Trigger, trigger)
     assert found == field
     assert message in said
 
@@ -213,9 +213,9 @@ def test_mistakes_in_triggers(trigger: dict[str, Any], field: str, message: str)
     ],
 )
 def test_what_the_language_does_not_offer(name: str, value: Any, message: str) -> None:
-    """It is refused with the reason, and with what to write instead."""
+    """The message says why, and what to write instead."""
     trigger = {"sequence": [STEP, {"event": "b", name: value}], "within": "1h"}
-    ((field, said),) = complaints(Trigger, trigger)
+    ((field, said),) = errors_in(Trigger, trigger)
     assert field == f"sequence[1].{name}"
     assert said.startswith(f"'{name}' is not supported: ")
     assert message in said
@@ -235,14 +235,14 @@ def test_what_the_language_does_not_offer(name: str, value: Any, message: str) -
     ],
 )
 def test_a_trigger_that_can_never_fire(trigger: dict[str, Any], field: str) -> None:
-    """A campaign whose trigger is well-formed and impossible is refused."""
-    ((found, _),) = complaints(Campaign, CAMPAIGN | {"trigger": trigger})
+    """A campaign is refused if its trigger is valid but can never fire."""
+    ((found, _),) = errors_in(Campaign, CAMPAIGN | {"trigger": trigger})
     assert found == field
     validate(Trigger, trigger)
 
 
 def test_a_reset_on_some_of_a_steps_events_is_possible() -> None:
-    """Also one that is the first or the last event of a match: it resets what was before or comes after."""
+    """A reset on the first or last event of a match only clears progress before or after it."""
     lost = {"event": "a", "where": {"outcome": "loss"}}
     for trigger in (
         {"sequence": [{"event": "a", "times": 3}], "within": "1m", "reset_on": [lost]},
@@ -252,8 +252,8 @@ def test_a_reset_on_some_of_a_steps_events_is_possible() -> None:
 
 
 def test_unknown_fields_have_a_suggestion() -> None:
-    """A typing error is named with the field that was meant, and other mistakes beside it are found too."""
-    found = complaints(Trigger, {"sequense": [STEP], "sequence": [{"evnt": "a", "times": 0}], "whithin": "1m"})
+    """A typing error gets a suggestion, and other mistakes in the same map are still found."""
+    found = errors_in(Trigger, {"sequense": [STEP], "sequence": [{"evnt": "a", "times": 0}], "whithin": "1m"})
     assert found == [
         ("sequense", "unknown field 'sequense', did you mean 'sequence'?"),
         ("whithin", "unknown field 'whithin', did you mean 'within'?"),
@@ -261,10 +261,10 @@ def test_unknown_fields_have_a_suggestion() -> None:
         ("sequence[0].event", "is missing"),
         ("sequence[0].times", "must be 1 or more"),
     ]
-    ((field, message),) = complaints(Site, SITE | {"pigeons": 2})
+    ((field, message),) = errors_in(Site, SITE | {"pigeons": 2})
     assert field == "pigeons"
     assert message.startswith("unknown field 'pigeons'; known here: id, name, timezone, keys, sender, caps, ")
-    ((field, message),) = complaints(Campaign, CAMPAIGN | {"holdoot": "10%"})
+    ((field, message),) = errors_in(Campaign, CAMPAIGN | {"holdoot": "10%"})
     assert (field, message) == ("holdoot", "unknown field 'holdoot', did you mean 'holdout'?")
 
 
@@ -322,8 +322,8 @@ def test_unknown_fields_have_a_suggestion() -> None:
     ids=str,
 )
 def test_mistakes_in_campaigns(change: dict[str, Any], field: str, message: str) -> None:
-    """One mistake, one complaint, at its field."""
-    ((found, said),) = complaints(Campaign, CAMPAIGN | change)
+    """One mistake is one error, at its field."""
+    ((found, said),) = errors_in(Campaign, CAMPAIGN | change)
     assert found == field
     assert message in said
 
@@ -347,8 +347,8 @@ def test_mistakes_in_campaigns(change: dict[str, Any], field: str, message: str)
     ],
 )
 def test_liquid_is_checked_with_line_and_column(text: str, line: int, column: int, message: str) -> None:
-    """Line and column count from 1, inside of the text."""
-    field, said = complaints(EmailContent, {"subject": "x", "text": text})[0]
+    """Line and column count from 1, inside the text."""
+    field, said = errors_in(EmailContent, {"subject": "x", "text": text})[0]
     assert field == "text"
     assert said.endswith(f" (line {line}, column {column} of the text)")
     assert message in said
@@ -368,7 +368,7 @@ def test_liquid_is_checked_with_line_and_column(text: str, line: int, column: in
     ],
 )
 def test_urls_that_are_allowed(url: str) -> None:
-    """Paths, http(s), mailto and tel; what depends on the event is checked when it is known."""
+    """Paths, http(s), mailto and tel. Parts that depend on the event are checked when it is known."""
     validate(PopupContent, _with_action(url))
 
 
@@ -385,8 +385,8 @@ def test_urls_that_are_allowed(url: str) -> None:
     ],
 )
 def test_urls_that_run_code(url: str) -> None:
-    """The scheme is looked for as a browser does it."""
-    ((field, _),) = complaints(PopupContent, _with_action(url))
+    """The check finds the scheme as a browser does."""
+    ((field, _),) = errors_in(PopupContent, _with_action(url))
     assert field == "actions[0].url"
 
 
@@ -395,7 +395,7 @@ def _with_action(url: str) -> dict[str, Any]:
 
 
 def test_reads_names_the_attributes_of_the_event() -> None:
-    """All texts count, in whatever tag or filter; names of the customer do not."""
+    """Every text counts, in any tag or filter; attributes of the customer do not."""
     content = PopupContent.model_validate(
         {
             "title": "{{ event.amount }} {{ customer.first_name }}",
@@ -426,14 +426,14 @@ def test_reads_names_the_attributes_of_the_event() -> None:
     ids=str,
 )
 def test_mistakes_in_sites(change: dict[str, Any], field: str, message: str) -> None:
-    """The first complaint is at its field."""
-    found, said = complaints(Site, SITE | change)[0]
+    """The first error is at its field."""
+    found, said = errors_in(Site, SITE | change)[0]
     assert found == field
     assert message in said
 
 
 def test_keys_and_sender() -> None:
-    """A secret key is named or hashed; the sender's name may be left out."""
+    """A secret key is hashed or in the environment; the sender's name is optional."""
     site = validate(
         Site,
         SITE
@@ -475,14 +475,14 @@ def test_keys_and_sender() -> None:
     ids=str,
 )
 def test_mistakes_in_target_groups(group: dict[str, Any], field: str, message: str) -> None:
-    """One mistake, one complaint, at its field."""
-    ((found, said),) = complaints(TargetGroup, group)
+    """One mistake is one error, at its field."""
+    ((found, said),) = errors_in(TargetGroup, group)
     assert found == field
     assert message in said
 
 
 def test_groups_may_be_made_of_others_but_not_of_themselves() -> None:
-    """Unknown groups and circles are named where they stand, with the way round."""
+    """Unknown groups and circles are reported at the reference, with the path of the circle."""
     groups = [
         {"id": "vips", "rule": {"tier": "vip"}},
         {"id": "a", "any_of": ["vips", "b"]},
@@ -537,14 +537,14 @@ def test_what_was_read_is_written_as_it_can_be_read_again() -> None:
 
 
 def test_definitions_are_frozen() -> None:
-    """Nobody changes a definition that somebody else has checked."""
+    """A definition cannot change after it has been checked."""
     campaign = validate(Campaign, CAMPAIGN)
     with pytest.raises(ValidationError):
         campaign.name = "other"
 
 
 def test_messages_are_sentences() -> None:
-    """Whatever type stands anywhere, nothing of pydantic's own wording reaches the reader."""
+    """Values of any type in any field never produce a message in pydantic's words."""
     wrong: list[Any] = [None, True, 5, 1.5, "x", [], ["x"], {}, {"x": 1}, [[]], [{}], [None], b"x", object()]
     said: list[str] = []
     for model, data in ((Campaign, CAMPAIGN), (Site, SITE), (TargetGroup, {"id": "v", "rule": {"a": 1}})):
@@ -572,9 +572,9 @@ def _messages(model: Any, data: Any) -> list[str]:
 
 
 def test_a_popup_cannot_answer_an_absence() -> None:
-    """Nothing comes in when an absence falls due, so nothing can carry the popup back; an e-mail can be sent."""
+    """No request comes in when an absence falls due, so no response can carry a popup. An e-mail can be sent."""
     absence = CAMPAIGN | {"trigger": {"sequence": [STEP], "unless": {"event": "b", "for": "1m"}}}
-    ((field, message),) = complaints(Campaign, absence)
+    ((field, message),) = errors_in(Campaign, absence)
     assert field == "channel"
     assert "an absence ('unless') has no response that could carry a popup: use channel email" in message
     email = {"channel": "email", "content": {"subject": "x", "text": "x"}}

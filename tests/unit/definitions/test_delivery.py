@@ -1,4 +1,4 @@
-"""Definitions of when, how often and with what: what is accepted, and what is said about the rest."""
+"""Definitions of delivery, content and the site: what is valid, and the messages about everything else."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ from definitions.model.field_errors import InvalidDefinitions, validate
 from definitions.model.liquid import reads
 from definitions.model.site import Site
 from definitions.model.times import Schedule
-from tests.unit.definitions.test_definitions import CAMPAIGN, SITE, complaints, conflicts
+from tests.unit.definitions.test_definitions import CAMPAIGN, SITE, conflicts, errors_in
 
 DAY_MS = 86_400_000
 TEXTS: dict[str, dict[str, Any]] = {
@@ -28,22 +28,22 @@ GOAL = {"event": "order"}
 
 
 def campaign(channel: str = "email", **changes: Any) -> dict[str, Any]:
-    """Return a campaign of this channel, as it is written."""
+    """Return a campaign for this channel, as written."""
     return CAMPAIGN | {"channel": channel, "content": TEXTS[channel]} | changes
 
 
 def variants(*ids: str, channel: str = "email") -> list[dict[str, Any]]:
-    """Return variants as they are written."""
+    """Return variants, as written."""
     return [{"id": name, "weight": 1, "content": TEXTS[channel]} for name in ids]
 
 
 def split(**changes: Any) -> dict[str, Any]:
-    """Return a campaign without content of its own."""
+    """Return a campaign without `content`."""
     return {name: value for name, value in campaign(**changes).items() if name != "content"}
 
 
 def test_a_full_campaign_is_read() -> None:
-    """Durations become milliseconds, shares parts of 10,000, and what is said about the clock stays as it is."""
+    """Durations become milliseconds, and shares become parts of 10,000. Times of day stay as they are."""
     read = validate(
         Campaign,
         campaign(
@@ -71,7 +71,7 @@ def test_a_full_campaign_is_read() -> None:
 
 
 def test_what_is_left_out() -> None:
-    """Defaults are those of the documents: a goal counts for a week, mail may be an hour late, a popup a minute."""
+    """The documented defaults apply: a goal counts for a week, e-mail may be an hour late, a popup a minute."""
     plain = validate(Campaign, campaign(goal=GOAL))
     assert plain.goal is not None
     assert (plain.goal.within, plain.cancel_on_goal, plain.if_state_lost) == (7 * DAY_MS, True, "skip")
@@ -82,17 +82,17 @@ def test_what_is_left_out() -> None:
 
 @pytest.mark.parametrize("channel", TEXTS)
 def test_every_channel_has_its_content(channel: str) -> None:
-    """And refuses that of every other channel, in one sentence."""
+    """It refuses the content of every other channel with a single error."""
     assert set(TEXTS) == set(CONTENTS)
     assert type(validate(Campaign, campaign(channel)).content) is CONTENTS[channel]
     for other, content in TEXTS.items():
         if set(content) <= set(CONTENTS[channel].model_fields):
-            continue  # a push has all that a popup has
-        ((field, message),) = complaints(Campaign, campaign(channel, content=content))
+            continue  # a push has all fields of this popup
+        ((field, message),) = errors_in(Campaign, campaign(channel, content=content))
         assert field == "content"
         assert message.startswith("is content for channel ")
         assert f": for channel {channel}, write '" in message
-        ((field, _),) = complaints(
+        ((field, _),) = errors_in(
             Campaign, split(channel=channel, variants=[*variants("a", channel=channel), *variants("b", channel=other)])
         )
         assert field == "variants[1].content"
@@ -146,8 +146,8 @@ def test_every_channel_has_its_content(channel: str) -> None:
     ids=str,
 )
 def test_mistakes(changes: dict[str, Any], field: str, message: str) -> None:
-    """One mistake, one complaint, at its field."""
-    ((found, said),) = complaints(Campaign, campaign(**changes))
+    """One mistake is one error, at its field."""
+    ((found, said),) = errors_in(Campaign, campaign(**changes))
     assert found == field
     assert message in said
 
@@ -169,8 +169,8 @@ def test_mistakes(changes: dict[str, Any], field: str, message: str) -> None:
     ids=str,
 )
 def test_what_a_popup_cannot_do(changes: dict[str, Any], field: str, message: str) -> None:
-    """It is in the answer to its event, or nowhere: nothing of it waits."""
-    ((found, said),) = complaints(Campaign, campaign("popup", **changes))
+    """A popup is returned in the response to its event, so it cannot wait."""
+    ((found, said),) = errors_in(Campaign, campaign("popup", **changes))
     assert found == field
     assert message in said
     validate(Campaign, campaign("popup", quiet_hours=HOURS | {"then": "drop"}, max_lateness="1m"))
@@ -203,8 +203,8 @@ def test_what_a_popup_cannot_do(changes: dict[str, Any], field: str, message: st
     ids=str,
 )
 def test_mistakes_in_schedules(schedule: dict[str, Any], field: str, message: str) -> None:
-    """One mistake, one complaint, also where it would only never be open."""
-    ((found, said),) = complaints(Schedule, schedule)
+    """One mistake is one error, also if the schedule would never be open."""
+    ((found, said),) = errors_in(Schedule, schedule)
     assert found == field
     assert message in said
 
@@ -223,7 +223,7 @@ def test_mistakes_in_schedules(schedule: dict[str, Any], field: str, message: st
     ids=str,
 )
 def test_schedules_that_open(schedule: dict[str, Any]) -> None:
-    """A date as the end is the whole of its day; early hours belong to the day before."""
+    """An end date includes its day; early hours belong to the day before."""
     validate(Schedule, schedule)
 
 
@@ -258,16 +258,16 @@ def test_schedules_that_open(schedule: dict[str, Any]) -> None:
     ids=str,
 )
 def test_mistakes_in_variants(changes: dict[str, Any], field: str, message: str) -> None:
-    """One mistake, one complaint, with the place of the variant."""
-    ((found, said),) = complaints(Campaign, split(**changes) | changes)
+    """One mistake is one error, at the field of the variant."""
+    ((found, said),) = errors_in(Campaign, split(**changes) | changes)
     assert found == field
     assert message in said
 
 
 def test_all_mistakes_in_variants_are_named_at_once() -> None:
-    """One broken content hides neither another nor a wrong weight."""
+    """A broken variant hides neither another one nor a wrong weight."""
     broken = [{"id": "a", "weight": 0, "content": {"subject": "{{ x }}", "text": "x"}}, {"id": "b", "content": {}}]
-    fields = [field for field, _ in complaints(Campaign, split(variants=broken))]
+    fields = [field for field, _ in errors_in(Campaign, split(variants=broken))]
     assert fields == ["variants[0].weight", "variants[0].content.subject", "variants[1].content.subject"]
 
 
@@ -307,17 +307,17 @@ def test_all_mistakes_in_variants_are_named_at_once() -> None:
     ids=str,
 )
 def test_mistakes_in_contents(channel: str, content: dict[str, Any], field: str, message: str) -> None:
-    """One mistake, one complaint, at its field."""
-    ((found, said),) = complaints(Campaign, campaign(channel, content=content))
+    """One mistake is one error, at its field."""
+    ((found, said),) = errors_in(Campaign, campaign(channel, content=content))
     assert found == f"content.{field}"
     assert message in said
 
 
 def test_a_webhooks_body_ends_somewhere() -> None:
-    """What is nested without end is refused, and so said."""
+    """A body that contains itself is refused as too deeply nested."""
     body: dict[str, Any] = {}
     body["a"] = body
-    ((_, message),) = complaints(Campaign, campaign("webhook", content=TEXTS["webhook"] | {"body": body}))
+    ((_, message),) = errors_in(Campaign, campaign("webhook", content=TEXTS["webhook"] | {"body": body}))
     assert "nested too deeply" in message
 
 
@@ -332,7 +332,7 @@ def test_a_webhooks_body_ends_somewhere() -> None:
     ],
 )
 def test_webhooks_that_are_allowed(url: str) -> None:
-    """Liquid is free in the path and the query."""
+    """The path and the query may contain any Liquid."""
     validate(WebhookContent, {"url": url})
 
 
@@ -357,14 +357,14 @@ def test_webhooks_that_are_allowed(url: str) -> None:
     ],
 )
 def test_webhooks_that_could_go_elsewhere(url: str, message: str) -> None:
-    """Scheme and host are fixed when the campaign is published."""
-    field, said = complaints(WebhookContent, {"url": url})[0]
+    """The scheme and the host cannot depend on the event."""
+    field, said = errors_in(WebhookContent, {"url": url})[0]
     assert field == "url"
     assert message in said
 
 
 def test_reads_names_the_attributes_in_all_channels() -> None:
-    """Also deep in the body of a webhook, and in the data of a push."""
+    """Attributes deep in a webhook's body and in a push's data are found, too."""
     body = {"url": "javascript:{{ event.a }}", "list": [{"x": "{{ event.b.c }}"}], "n": 5, "yes": True}
     webhook = WebhookContent(url="https://h.example/{{ event.d }}", body=body)
     assert reads(webhook) == set("abd")
@@ -375,7 +375,7 @@ def test_reads_names_the_attributes_in_all_channels() -> None:
 
 
 def test_a_full_site_is_read() -> None:
-    """What holds for all campaigns of a site."""
+    """All fields that apply to every campaign of the site."""
     site = validate(
         Site,
         SITE
@@ -421,26 +421,26 @@ def test_a_full_site_is_read() -> None:
     ids=str,
 )
 def test_mistakes_in_sites(changes: dict[str, Any], field: str, message: str) -> None:
-    """One mistake, one complaint, at its field."""
-    ((found, said),) = complaints(Site, SITE | changes)
+    """One mistake is one error, at its field."""
+    ((found, said),) = errors_in(Site, SITE | changes)
     assert found == field
     assert message in said
 
 
 def test_popups_have_quiet_hours_where_they_are_dropped() -> None:
-    """Nothing of them can be held."""
+    """A popup cannot be held, only dropped."""
     site = validate(Site, SITE | {"quiet_hours": HOURS | {"channels": ["popup", "webhook"], "then": "drop"}})
     assert site.quiet_hours is not None
 
 
 def together(site: dict[str, Any], *campaigns: dict[str, Any]) -> dict[str, Any]:
-    """Return definitions of a site with a target group."""
+    """Return the data of a site with a target group and *campaigns*."""
     numbered = [each | {"id": f"c{number}"} for number, each in enumerate(campaigns)]
     return {"site": SITE | site, "groups": [{"id": "vip", "list": ["u1"]}], "campaigns": numbered}
 
 
 def test_what_a_campaign_needs_of_its_site() -> None:
-    """Hosts of webhooks, also of variants, and quiet hours where it says what to do in them."""
+    """The hosts of its webhooks, in variants too, and quiet hours if the campaign refers to them."""
     elsewhere = {"id": "b", "content": {"url": "https://hooks.shop.exampel/y"}}
     campaigns = [
         campaign("webhook"),
@@ -494,7 +494,7 @@ def test_what_was_read_can_be_read_again(written: dict[str, Any]) -> None:
 
 
 def test_messages_are_sentences() -> None:
-    """Whatever type stands anywhere, nothing of pydantic's own wording reaches the reader."""
+    """Values of any type in any field never produce a message in pydantic's words."""
     wrong: list[Any] = [None, True, 5, 1.5, "x", [], ["x"], {}, {"x": 1}, {5: 1}, [[]], [{}], [None], b"x", object()]
     maps: list[tuple[str, dict[str, Any]]] = [
         (

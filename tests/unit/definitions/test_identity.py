@@ -1,4 +1,4 @@
-"""Definitions of who is believed, and how much one user may send: what is accepted, what is said about the rest."""
+"""Definitions of identity and of limits per user: what is valid, and the messages about everything else."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from definitions.model.site import Site
 from opportune.authoring.publishing import write_keys
 from shared.identities import Identity, IdentityKey
 from shared.ruleset import Quota
-from tests.unit.definitions.test_definitions import SITE, complaints
+from tests.unit.definitions.test_definitions import SITE, errors_in
 
 CURVE = ec.generate_private_key(ec.SECP256R1())
 PEM = CURVE.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
@@ -26,7 +26,7 @@ PUBLIC = {"kind": "public", "key": "wk_public_1"}
 
 
 def keys(*entries: dict[str, Any]) -> dict[str, Any]:
-    """Return a change of the site: these identity keys."""
+    """Return a change of the site: its identity keys."""
     return {"identity": {"keys": list(entries)}}
 
 
@@ -61,15 +61,15 @@ def keys(*entries: dict[str, Any]) -> dict[str, Any]:
     ids=str,
 )
 def test_mistakes_about_identity(changes: dict[str, Any], field: str, message: str) -> None:
-    """One mistake, one complaint, at its field; no private key is quoted."""
-    ((found, said),) = complaints(Site, SITE | changes)
+    """One mistake is one error, at its field. No message quotes a private key."""
+    ((found, said),) = errors_in(Site, SITE | changes)
     assert found == field
     assert message in said
     assert "BEGIN PRIVATE" not in said
 
 
 def test_what_is_written_reaches_the_functions() -> None:
-    """Keys with their mode, proofs with their algorithm, and the limit, in the ruleset."""
+    """The ruleset has the write keys with their modes, the identity keys with their algorithms, and the limit."""
     written = SITE | {
         "keys": [PUBLIC | {"identity": "enforce"}, {"kind": "secret", "sha256": "0" * 64}],
         "identity": {

@@ -1,4 +1,4 @@
-"""Folders of definitions: what is read, and that every problem has file, line, column and field."""
+"""Folders of definitions: what is loaded, and the file, line, column and field of every problem."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ STEP = "trigger.sequence[0]"
 
 
 def folder(path: Path, files: dict[str, str | bytes]) -> Path:
-    """Write *files* over a sound folder of definitions and return it."""
+    """Write *files* over a valid folder of definitions and return it."""
     for name, text in ({S: SITE, G: GROUP, C: CAMPAIGN} | files).items():
         file = path / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def problems(path: Path, env: dict[str, str] | None = None) -> list[Problem]:
 
 
 def test_a_folder_is_read(tmp_path: Path) -> None:
-    """Site, groups and campaigns come back checked, in order of their file names."""
+    """Site, groups and campaigns are checked, in the order of their file names."""
     other = CAMPAIGN.replace("three-wins", "another")
     definitions = load_definitions(folder(tmp_path, {"campaigns/b.yaml": other, "README.md": "# Hello"}))
     assert definitions.site.id == "demo"
@@ -66,13 +66,13 @@ def test_a_folder_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["demo", "shop"])
 def test_the_example_folders_load(name: str) -> None:
-    """What we ship has no problems, with its secrets known or not."""
+    """They have no problems, with or without their secrets."""
     for env in ({}, {f"OPPORTUNE_{name.upper()}_SECRET_KEY": "sk_0123456789"}):
         assert load_definitions(ROOT / "campaigns" / name, env).site.id == name
 
 
 CASES: list[tuple[str, str | bytes, str, str, str]] = [
-    # file, its text, the place of the problem, its field, and a part of what is said
+    # file, its text, the place of the problem, its field, and a part of its message
     (C, CAMPAIGN.replace("times: 3", "times: three"), f"{C}:7:7", f"{STEP}.times", "whole number"),
     (C, CAMPAIGN.replace("times:", "tims:"), f"{C}:7:7", f"{STEP}.tims", "did you mean 'times'?"),
     (C, CAMPAIGN.replace("10m", "10"), f"{C}:8:3", "trigger.within", "10 has no unit"),
@@ -146,14 +146,14 @@ CASES: list[tuple[str, str | bytes, str, str, str]] = [
 def test_problems_have_a_place(
     tmp_path: Path, file: str, text: str | bytes, place: str, field: str, message: str
 ) -> None:
-    """One mistake in one file is one problem, there and nowhere else."""
+    """One mistake is one problem, at its place."""
     (problem,) = problems(folder(tmp_path, {file: text}))
     assert (f"{problem.file}:{problem.line}:{problem.column}", problem.field) == (place, field)
     assert message in problem.message
 
 
 def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
-    """Over all files, in order, references to what exists only in a broken file left alone."""
+    """Problems of all files are sorted. References to a broken definition are not reported."""
     email = CAMPAIGN.replace("popup", "email").replace("title: Hi", "{subject: x, text: x}")
     found = problems(
         folder(
@@ -176,14 +176,14 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
 
 
 def test_an_email_needs_the_sites_sender(tmp_path: Path) -> None:
-    """The problem is the campaign's: without it the site is fine."""
+    """The problem is reported in the campaign, because without it the site would be valid."""
     email = CAMPAIGN.replace("popup", "email").replace("title: Hi", "{subject: x, text: x}")
     (problem,) = problems(folder(tmp_path, {C: email}))
     assert (problem.file, problem.line, problem.field) == (C, 9, "channel")
 
 
 def test_missing_files(tmp_path: Path) -> None:
-    """A folder without a site, and a path that leads nowhere."""
+    """A folder without a site, and a path that does not exist."""
     (tmp_path / "empty").mkdir()
     ((problem),) = problems(tmp_path / "empty")
     assert (problem.file, problem.line) == ("site.yaml", 1)
@@ -193,7 +193,7 @@ def test_missing_files(tmp_path: Path) -> None:
 
 
 def test_aliases_cannot_make_much_of_little(tmp_path: Path) -> None:
-    """Nine lines that would be a billion values are refused, and soon."""
+    """Nine lines that expand to a billion values are refused quickly."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     (problem,) = problems(folder(tmp_path, {C: "\n".join(lines)}))
@@ -201,7 +201,7 @@ def test_aliases_cannot_make_much_of_little(tmp_path: Path) -> None:
 
 
 def test_dates_and_words_stay_text(tmp_path: Path) -> None:
-    """YAML 1.2: only true and false are booleans, and a date is what was written."""
+    """In YAML 1.2 only true and false are booleans, and a date stays text."""
     group = "id: vip\nrule: {country: no, last_login: {gte: 2024-01-31}, code: '007', n: 0x1f, f: 1e3}\n"
     definitions = load_definitions(folder(tmp_path, {G: group}))
     assert definitions.groups[0].rule == {
@@ -214,7 +214,7 @@ def test_dates_and_words_stay_text(tmp_path: Path) -> None:
 
 
 def test_a_list_of_users_may_be_a_file(tmp_path: Path) -> None:
-    """One id per line, each once, spaces and empty lines left out."""
+    """The file has one id per line; repeated ids, spaces and empty lines are dropped."""
     files: dict[str, str | bytes] = {
         G: "id: vip\nlist: groups/vip.csv\n",
         "groups/vip.csv": "\ufeffu1\r\n\r\n u2 \nu1\n",
@@ -223,7 +223,7 @@ def test_a_list_of_users_may_be_a_file(tmp_path: Path) -> None:
 
 
 def test_a_list_may_lie_beside_its_group(tmp_path: Path) -> None:
-    """As people expect it; else it is relative to the folder. A header is no user."""
+    """The name is relative to the group's file, or else to the folder. A header is not a user."""
     files: dict[str, str | bytes] = {G: "id: vip\nlist: vip.csv\n", "groups/vip.csv": "user_id\nu1\n"}
     assert load_definitions(folder(tmp_path / "a", files)).groups[0].list == ("u1",)
     files["vip.csv"] = "u2\n"
@@ -232,7 +232,7 @@ def test_a_list_may_lie_beside_its_group(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
-    """Publishing it would end every campaign in it."""
+    """Otherwise, publishing it would end all its campaigns."""
     path = folder(tmp_path, {})
     (path / C).unlink()
     (path / "campaigns").rmdir()
@@ -257,13 +257,13 @@ def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> Non
     ],
 )
 def test_a_slip_in_yaml_says_what_to_do(tmp_path: Path, line: str, message: str) -> None:
-    """The commonest ones, in the words of people who write campaigns."""
+    """The most common mistakes get advice instead of a parser's message."""
     (problem,) = problems(folder(tmp_path, {C: CAMPAIGN.replace("title: Hi", f"title: {line}")}))
     assert problem.message == f"is not YAML: {message}"
 
 
 def test_liquid_without_quotes_is_told_from_a_map(tmp_path: Path) -> None:
-    """Two braces are a map of a map to YAML."""
+    """To YAML, two braces are a map in a map."""
     (problem,) = problems(folder(tmp_path, {C: CAMPAIGN.replace("title: Hi", "title: {{ customer.x }}")}))
     assert problem.message == "the name of a field must be text; put text with {{ … }} in quotes"
 
@@ -273,14 +273,14 @@ def test_liquid_without_quotes_is_told_from_a_map(tmp_path: Path) -> None:
     [(b"u1\nu2,VIP\n", 2, "several columns"), (b"\n\n", 1, "contains no user id"), (b"u1\n\xff\n", 2, "not UTF-8")],
 )
 def test_problems_in_a_list_of_users(tmp_path: Path, text: bytes, line: int, message: str) -> None:
-    """They are named by the line of the list, and the group still exists."""
+    """The problem has the line in the list, and the group still counts as defined."""
     (problem,) = problems(folder(tmp_path, {G: "id: vip\nlist: vip.csv\n", "vip.csv": text}))
     assert (problem.file, problem.line) == ("vip.csv", line)
     assert message in problem.message
 
 
 def test_a_key_from_the_environment_must_be_usable(tmp_path: Path) -> None:
-    """It may be missing while files are checked; an empty one is a mistake."""
+    """A check accepts a missing variable but not an empty one."""
     path = folder(tmp_path, {S: SITE + "  - {kind: secret, from_env: SECRET}\n"})
     assert load_definitions(path).site.keys[1].from_env == "SECRET"
     assert load_definitions(path, {"SECRET": "sk_1"}).site.keys[1].from_env == "SECRET"
@@ -289,7 +289,7 @@ def test_a_key_from_the_environment_must_be_usable(tmp_path: Path) -> None:
 
 
 def test_a_single_campaign_is_checked_with_its_folder(tmp_path: Path) -> None:
-    """Its target groups must exist; problems of other files are not its own."""
+    """Its target groups must exist; problems of other files are not reported."""
     path = folder(tmp_path, {"campaigns/broken.yaml": "x", "groups/h.yaml": "x"})
     definitions = load_definitions(path / C)
     assert [campaign.id for campaign in definitions.campaigns] == ["three-wins"]
@@ -303,7 +303,7 @@ def test_a_single_campaign_is_checked_with_its_folder(tmp_path: Path) -> None:
 
 
 def test_a_single_campaign_is_checked_alone(tmp_path: Path) -> None:
-    """Without a folder around it nobody knows the target groups, and the rest is checked."""
+    """Without a folder, its target groups are not checked, but everything else is."""
     file = tmp_path / "c.yaml"
     file.write_text(CAMPAIGN)
     assert load_definitions(file).campaigns[0].id == "three-wins"
@@ -313,7 +313,7 @@ def test_a_single_campaign_is_checked_alone(tmp_path: Path) -> None:
 
 
 def test_problems_read_like_those_of_a_compiler(tmp_path: Path) -> None:
-    """file:line:column: field: message, one per line."""
+    """It has a line per problem: file:line:column: field: message."""
     path = folder(tmp_path, {C: CAMPAIGN.replace("10m", "10")})
     with pytest.raises(InvalidFiles) as caught:
         load_definitions(path)

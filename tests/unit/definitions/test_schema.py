@@ -1,4 +1,4 @@
-"""The JSON Schemas that editors use: they accept what the checks accept, and find most of what they refuse."""
+"""The JSON Schemas for editors accept what the checks accept, and find most of what the checks refuse."""
 
 import json
 import random
@@ -46,7 +46,7 @@ VARIANTS = [{"id": name, "weight": 2, "content": CAMPAIGN["content"]} for name i
 
 
 def fits(value: Any, part: dict[str, Any], root: dict[str, Any]) -> bool:
-    """Tell whether *value* meets a JSON Schema; knows the keywords that the schemas use, and no others."""
+    """Return whether *value* meets a JSON Schema; supports only the keywords that the schemas use."""
     return all(word in NOTES or _keyword(word, value, part, root) for word in part)
 
 
@@ -111,7 +111,7 @@ def _bounded(word: str, size: float, wanted: float) -> bool:
 
 
 def accepts(kind: schema.Kind, value: Any) -> bool:
-    """Tell whether a file of this kind may hold *value*, as far as the schema knows."""
+    """Return whether the schema of this kind of file accepts *value*."""
     whole = schema.file_schema(kind)
     return fits(value, whole, whole)
 
@@ -132,7 +132,7 @@ def test_the_examples_are_valid(path: Path) -> None:
 
 
 def test_events() -> None:
-    """Types in short and in long, possible values, and where the tag goes."""
+    """Short and long types, possible values, and tags."""
     long = {"type": "text", "one_of": ["a", "b"], "example": "a"}
     assert accepts("event", {"name": "e", "attributes": {"a": "number", "b": long}, "tag": {"page": "/cart"}})
     for wrong in ({"attributes": {"a": "money"}}, {"attributes": {"a": {"type": "date", "one_of": ["x"]}}}):
@@ -233,7 +233,7 @@ def test_what_the_language_can_say_is_valid() -> None:
     ids=str,
 )
 def test_mistakes_in_campaigns_are_found(change: dict[str, Any]) -> None:
-    """By the schema, and by the check."""
+    """The schema and the check both refuse them."""
     assert accepts("campaign", CAMPAIGN)
     assert not accepts("campaign", CAMPAIGN | change)
     with pytest.raises(InvalidDefinitions):
@@ -258,14 +258,14 @@ def test_mistakes_in_campaigns_are_found(change: dict[str, Any]) -> None:
     ids=str,
 )
 def test_what_a_campaign_may_say_is_valid(change: dict[str, Any]) -> None:
-    """For the schema, and for the check."""
+    """The schema and the check both accept it."""
     campaign = {name: value for name, value in (CAMPAIGN | change).items() if value is not ...}
     assert accepts("campaign", campaign)
     validate(Campaign, campaign)
 
 
 def test_groups_and_sites() -> None:
-    """A list may be the name of a file; keys are public, hashed or in the environment."""
+    """A list may be the name of a file; a key is public, hashed or in the environment."""
     assert accepts("group", {"id": "vip", "rule": {"tier": "vip", "last_login": {"gte": "-30d"}}})
     assert accepts("group", {"id": "vip", "list": "vip.csv"})
     assert accepts("group", {"id": "vip", "list": ["u1"]})
@@ -330,7 +330,7 @@ def test_examples_are_valid() -> None:
 
 @pytest.mark.parametrize("kind", schema.KINDS)
 def test_the_command_prints_it(kind: schema.Kind) -> None:
-    """`opportune schema KIND` is JSON and nothing else; without KIND it is about campaigns."""
+    """`opportune schema KIND` prints JSON and nothing else; the default is campaigns."""
     command = [sys.executable, "-m", "opportune", "schema", *([] if kind == "campaign" else [kind])]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == schema.file_schema(kind)

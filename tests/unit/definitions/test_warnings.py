@@ -1,4 +1,4 @@
-"""What can hardly be meant: warned of where it is certain, and nowhere else."""
+"""Warnings about probable mistakes appear only if they are certain."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ AT_NINE = {"schedule": {"hours": "09:00-10:00"}}
 
 
 def warned(*changes: dict[str, Any], **site: Any) -> list[tuple[str, str]]:
-    """Return what is said of campaigns a, b …, which differ in *changes*."""
+    """Return the warnings about campaigns a, b …, which differ in *changes*."""
     keys = [{"kind": "public", "key": "wk_public"}]
     written = {"id": "s", "name": "S", "keys": keys, "sender": {"address": "a@b.example"}, **site}
     campaigns = [validate(Campaign, {"id": name, **POPUP, **each}) for name, each in zip("abc", changes, strict=False)]
@@ -59,13 +59,13 @@ COMES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     (VIP, {}, {}),
     (VIP, {"targets": ["old"]}, {}),
     ({"trigger": BIG}, {}, {}),
-    ({"trigger": TWICE}, VIP | {"trigger": TWICE}, {}),  # who became a target later is out of step
+    ({"trigger": TWICE}, VIP | {"trigger": TWICE}, {}),  # a user who became a target later has other progress
     ({"trigger": {"sequence": [{"event": "a"}], "after_match": "once"}}, {"trigger": BIG}, {}),
     (MAIL, MAIL, {}),
     (MAIL, MAIL, {"caps": {"email": {"max": 2, "per": "1d"}}}),
     (MAIL, {}, {"caps": {"popup": {"max": 1, "per": "1d"}, "email": {"max": 1, "per": "1d"}}}),
     ({}, {"trigger": {"sequence": [{"event": "c"}]}}, {}),
-    # a popup whose answer is late, or that nobody would see, leaves its place
+    # a popup whose response is late leaves the place to the e-mail
     ({}, MAIL, {"caps": {"total": {"max": 1, "per": "1d"}}}),
     ({"trigger": YES}, {"trigger": ONE}, {}),
 ]
@@ -73,7 +73,7 @@ COMES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("winner", "loser", "site"), LOSES)
 def test_a_campaign_that_always_loses(winner: dict[str, Any], loser: dict[str, Any], site: dict[str, Any]) -> None:
-    """Two match at the same events, there is room for one, and it is always the same."""
+    """Two campaigns match at the same events, only one can activate, and it is always the same one."""
     ((field, message),) = warned(winner, loser, **site)
     assert field == "campaigns[1].priority"
     assert message.startswith("never activates: campaign 'a' matches at the same events and ")
@@ -81,18 +81,18 @@ def test_a_campaign_that_always_loses(winner: dict[str, Any], loser: dict[str, A
 
 @pytest.mark.parametrize(("winner", "loser", "site"), COMES)
 def test_a_campaign_that_may_come_through(winner: dict[str, Any], loser: dict[str, Any], site: dict[str, Any]) -> None:
-    """Something may stop the other one, or keep it from matching: nothing is said."""
+    """The other campaign may be stopped or not match, so there is no warning."""
     assert warned(winner, loser, **site) == []
 
 
 def test_the_higher_priority_wins_whatever_the_ids() -> None:
-    """As the gates have it."""
+    """The warning ranks campaigns as the gates do."""
     ((field, message),) = warned({}, {"priority": 5})
     assert (field, "'b'" in message, "higher priority" in message) == ("campaigns[0].priority", True, True)
 
 
 def test_a_campaign_that_is_over() -> None:
-    """On its last day it is not."""
+    """It is not over on its last day."""
     assert [field for field, _ in warned({"schedule": {"to": "2026-11-24"}})] == ["campaigns[0].schedule.to"]
     assert warned({"schedule": {"to": "2026-11-25"}}) == []
     west = {"timezone": "America/Los_Angeles"}
@@ -100,7 +100,7 @@ def test_a_campaign_that_is_over() -> None:
 
 
 def test_hours_inside_quiet_hours_that_drop() -> None:
-    """Nothing is ever sent; unless one minute is left, or what falls into them is held, or clocks differ."""
+    """There is no warning if a minute is left, if messages are held, or if the zones differ."""
     quiet = {"from": "22:00", "to": "08:00", "then": "drop", "channels": ["email", "popup"]}
     night = {"schedule": {"hours": "23:00-07:30"}}
     assert [field for field, _ in warned(night, quiet_hours=quiet)] == ["campaigns[0].schedule.hours"]
@@ -113,7 +113,7 @@ def test_hours_inside_quiet_hours_that_drop() -> None:
 
 
 def test_a_warning_has_a_place_and_is_no_error(tmp_path: Path) -> None:
-    """In the file and line of the campaign that loses; `check` says ok all the same."""
+    """It is in the file and line of the losing campaign, and `check` still succeeds."""
     other = CAMPAIGN.replace("id: three-wins", "id: unlucky\npriority: -5")
     path = folder(tmp_path, {"campaigns/u.yaml": other})
     examined = examine(path, NOW)
@@ -130,7 +130,7 @@ def test_a_warning_has_a_place_and_is_no_error(tmp_path: Path) -> None:
 
 
 def test_problems_of_a_folder_are_returned_too(tmp_path: Path) -> None:
-    """`examine` raises nothing; a single file has no rivals."""
+    """`examine` raises nothing; a single file has no other campaigns to lose to."""
     assert examine(folder(tmp_path, {S: "id: x\n"}), NOW).definitions is None
     single = folder(tmp_path / "sound", {}) / C
     assert examine(single, NOW).problems == ()

@@ -1,4 +1,4 @@
-"""docs/campaigns.md says what is so: its examples are checked, and its tables are the words of the editors."""
+"""docs/campaigns.md is true: its examples are checked, and its tables match the fields."""
 
 import re
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ REST: dict[str, Any] = {
 
 
 class Example(NamedTuple):
-    """A block of YAML, and what is said to it where it is refused."""
+    """A block of YAML, and the message if it is refused."""
 
     line: int
     data: dict[str, Any]
@@ -82,14 +82,14 @@ def campaign(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_block_is_an_example() -> None:
-    """No block of YAML and none that is refused is read past."""
+    """The test finds every block of YAML and every refusal in the document."""
     assert len(EXAMPLES) == TEXT.count("```yaml\n")
     assert sum(bool(example.refused) for example in EXAMPLES) == TEXT.count("```refused\n") >= 5
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"line {example.line}")
 def test_examples_are_what_they_say(example: Example) -> None:
-    """They are valid, also beside the document's site; or are refused with these words."""
+    """They are valid, also together with the document's site, or are refused with the documented message."""
     if "keys" in example.data:
         validate(Site, example.data)
         return
@@ -112,7 +112,7 @@ def tables() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def test_every_field_is_explained() -> None:
-    """In the words that editors show, and no field is missing."""
+    """The tables have every field, with the description that editors show."""
     found = dict(tables())
     assert found.keys() == TABLES.keys()
     for name, rows in found.items():
@@ -124,13 +124,13 @@ def test_every_field_is_explained() -> None:
 
 
 def test_an_example_of_every_field_of_a_campaign() -> None:
-    """Whoever looks for a field sees how it is written."""
+    """Every field appears in an example."""
     shown = {name for example in EXAMPLES if not example.refused for name in example.data}
     assert shown >= set(Campaign.model_fields) | set(Site.model_fields)
 
 
 def test_edits_keep_the_progress_of_customers() -> None:
-    """The first campaign has the trigger's key that it has without all that surrounds it."""
+    """The first campaign's trigger has the same key without the campaign's other fields."""
     whole = validate(Campaign, EXAMPLES[0].data)
     bare = validate(Campaign, REST | {name: EXAMPLES[0].data[name] for name in ("id", "trigger")})
     assert compile_campaign(whole).trigger.key == compile_campaign(bare).trigger.key

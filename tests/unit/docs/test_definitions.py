@@ -1,4 +1,4 @@
-"""docs/definitions.md says what is so: its folder is sound, its mistakes are found, its tables are the words."""
+"""docs/definitions.md is true: its folder is valid, its mistakes are found, and its tables match the fields."""
 
 import re
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
 
 def folder(path: Path) -> Path:
-    """Write the folder of the document, each file with the comment that names it."""
+    """Write the document's folder, each file with the comment that names it."""
     for name, text in FILES.items():
         file = path / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -27,13 +27,13 @@ def folder(path: Path) -> Path:
 
 
 def test_every_block_is_read() -> None:
-    """No file and no mistake is read past."""
+    """The test finds every file and every mistake in the document."""
     assert TEXT.count("```yaml") == len(FILES) == 5
     assert TEXT.count("```mistake") == len(MISTAKES) > 5
 
 
 def test_the_folder_is_sound(tmp_path: Path) -> None:
-    """No error, no warning."""
+    """It has no errors and no warnings."""
     examined = examine(folder(tmp_path), NOW)
     assert examined.problems == ()
     assert examined.definitions is not None
@@ -43,7 +43,7 @@ def test_the_folder_is_sound(tmp_path: Path) -> None:
 def test_every_mistake_is_found_and_said_as_written(
     tmp_path: Path, name: str, before: str, after: str, said: str
 ) -> None:
-    """One change, one problem, word for word, with the place where it stands."""
+    """One change makes one problem, with the documented message and place."""
     file = folder(tmp_path) / name
     text = file.read_text()
     assert text.count(before) == 1
@@ -54,7 +54,7 @@ def test_every_mistake_is_found_and_said_as_written(
 
 @pytest.mark.parametrize("model", [Event, Attribute, Tag], ids=lambda model: model.__name__)
 def test_every_field_is_explained(model: type[Event | Attribute | Tag]) -> None:
-    """In the words that editors show, and no field is missing."""
+    """The tables have every field, with the description that editors show."""
     (table,) = re.findall(
         rf"^\| {model.__name__.lower()} \| meaning \|\n\|---\|---\|\n((?:\|.*\|\n)+)", TEXT, re.MULTILINE
     )
@@ -63,6 +63,6 @@ def test_every_field_is_explained(model: type[Event | Attribute | Tag]) -> None:
 
 
 def test_all_types_are_named() -> None:
-    """As they are written."""
+    """The document names every type."""
     (sentence,) = re.findall(r"The types are (.*?);", TEXT)
     assert set(re.findall(r"`(\w+)`", sentence)) == set(TYPES)
