@@ -1,4 +1,4 @@
-"""Who imports whom in `functions/` and `opportune/`, read from the sources without running them."""
+"""The imports between modules of `functions/` and `opportune/`, read from the sources without running them."""
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +28,15 @@ def import_graph(*, deferred: bool) -> dict[str, set[str]]:
     return {name: _imported(path, known, deferred=deferred) - {name} for name, path in known.items()}
 
 
+def package_graph(graph: Graph) -> dict[str, set[str]]:
+    """Return *graph* with the modules of each sub-package, such as `definitions.model`, merged into one node."""
+    merged: dict[str, set[str]] = {}
+    for name, targets in graph.items():
+        node = _package_of(name)
+        merged.setdefault(node, set()).update({_package_of(target) for target in targets} - {node})
+    return merged
+
+
 def circles(graph: Graph) -> list[list[str]]:
     """Return the groups of nodes that can reach each other: Tarjan's strongly connected components."""
     found: list[list[str]] = []
@@ -54,6 +63,10 @@ def circles(graph: Graph) -> list[list[str]]:
         if node not in order:
             visit(node)
     return found
+
+
+def _package_of(name: str) -> str:
+    return ".".join(name.split(".")[:2]) if name.count(".") > 1 else name
 
 
 def _imported(path: Path, known: Iterable[str], *, deferred: bool) -> set[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.import_graph import circles, import_graph
+from tests.support.import_graph import circles, import_graph, package_graph
 from tests.support.paths import ROOT
 
 FOLDERS = sorted(path.name for path in (ROOT / "functions").iterdir() if (path / "__init__.py").is_file())
@@ -74,6 +74,11 @@ def test_no_modules_import_each_other() -> None:
     everything = import_graph(deferred=True)
     deployed = {module for module in everything if not module.startswith("opportune")}
     assert circles({module: everything[module] & deployed for module in deployed}) == []
+
+
+def test_no_packages_import_each_other() -> None:
+    """Sub-packages depend on each other in one direction only, such as `definitions.checks` on `definitions.model`."""
+    assert circles(package_graph(import_graph(deferred=False))) == []
 
 
 def test_a_package_imports_nothing() -> None:
