@@ -1,4 +1,4 @@
-"""Small makers of the things tests talk about."""
+"""Builders of compiled campaigns and of calls of the state store."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def compiled(
     channel: str = "popup",
     content: dict[str, Any] | None = None,
 ) -> Campaign:
-    """Return a compiled campaign with *trigger*, as it would be written in a file."""
+    """Return a compiled campaign with *trigger*, which is written as in a file."""
     content = content or (
         {"layout": "modal", "title": "Hi", "body": "there"}
         if channel == "popup"
@@ -56,7 +56,7 @@ def call_for(
     received: int | None = None,
     **changes: Any,
 ) -> ApplyEvent:
-    """Return the row call of one event (a win, unless said otherwise) for one campaign."""
+    """Return the call for one event and one campaign; the default event is a win."""
     plan = EventIndex(Ruleset(site="demo", version=1, keys=[], campaigns=[campaign]))
     ((_, bits, per, _),) = plan.concerns(event, WON if attributes is None else attributes)
     call = ApplyEvent(

@@ -33,8 +33,10 @@ _MAX_DIGITS = 12
 class Definition(BaseModel):
     """Something that people write: a frozen map in which every unknown field is an error."""
 
+    # In the JSON Schema, a docstring is the definition's description, and ``json_schema_extra`` has the rules between
+    # its fields.
     model_config = ConfigDict(frozen=True, extra="forbid")
-    # What to write where there is no map.
+    # Shown to people who wrote something other than a map.
     example: ClassVar[str] = "name: value"
     # Fields that people may expect here: why they do not exist, and what to write instead.
     unsupported_fields: ClassVar[Mapping[str, str]] = {}
@@ -64,8 +66,8 @@ class Definition(BaseModel):
         return f"unknown field '{name}'" + (suggestion(name, known) or f"; known here: {', '.join(known)}")
 
 
-# The keyword of a reference to another definition, until the schema is complete: pydantic refuses `$ref`s that are not
-# its own.
+# The keyword of a reference to another definition until the schema is complete, because pydantic refuses any `$ref`
+# that it did not make.
 REFERENCE = "x-ref"
 
 

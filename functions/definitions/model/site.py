@@ -214,7 +214,7 @@ class Site(Definition):
         default="UTC", description="Time zone of the site, an IANA name.", examples=["Europe/Vienna"]
     )
     keys: Annotated[tuple[Key, ...], Field(min_length=1)] = Field(
-        description="Write keys, which tell whose events are coming in."
+        description="Write keys, which identify the site that an event belongs to."
     )
     sender: Sender | None = Field(default=None, description="The sender of e-mails; needed for e-mails.")
     caps: Caps | None = Field(

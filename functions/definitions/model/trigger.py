@@ -90,7 +90,7 @@ class Unless(Matcher):
 
 
 class Trigger(Definition):
-    """The pattern of events that starts a campaign: `sequence` or `all_of`, and more about it."""
+    """The pattern of events that starts a campaign: `sequence` or `all_of`, and conditions on them."""
 
     model_config = ConfigDict(
         json_schema_extra={
