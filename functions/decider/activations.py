@@ -1,6 +1,6 @@
-"""From a fire to an activation: its id, and what was known when the match was completed.
+"""Turn a firing into the activation or conversion that the Engager gets.
 
-Everything that an activation says stands in the fire, so that it is the same whoever hands it over: the
+Everything that an activation says is stored in the firing. So it is the same for every caller that hands it over: the
 call that decided it, a repetition of that call, or the wake that finds it unacknowledged.
 """
 
@@ -17,7 +17,10 @@ from shared.ruleset import Campaign
 
 
 class Note(msgspec.Struct, array_like=True):
-    """What a completing event leaves with its match; ``attributes``: those that the content uses."""
+    """What a match keeps of the event that completed it.
+
+    ``attributes``: only those that the content uses.
+    """
 
     event: str
     message_id: str
@@ -27,85 +30,97 @@ class Note(msgspec.Struct, array_like=True):
     attributes: dict[str, Any]
 
 
+class Reference(msgspec.Struct, array_like=True):
+    """What a firing says about its campaign: ``ref``. ``trigger`` is the trigger's key."""
+
+    campaign: str
+    ruleset: int
+    channel: str
+    trigger: str
+
+
 _encode_note = msgspec.json.Encoder().encode
 _decode_note = msgspec.json.Decoder(Note).decode
 
 
 def reference(campaign: Campaign, ruleset: int) -> list[Any]:
-    """Return what a fire has to say of its campaign: ``ref``, which `activation` reads."""
+    """Return the fields of `Reference` for *campaign* in version *ruleset*."""
     return [campaign.id, ruleset, campaign.channel, campaign.trigger.key]
 
 
 def write_note(note: Note) -> str:
-    """Return *note* as the text that the row keeps."""
+    """Return *note* as the text that the row stores."""
     return _encode_note(note).decode()
 
 
-def activation(fire: Firing, *, answerable: bool) -> Activation:
-    """Return the activation of *fire*. *answerable*: an answer is on its way that a popup can come back in.
+def activation(firing: Firing, *, answerable: bool) -> Activation:
+    """Return the activation of *firing*. *answerable*: a popup can still be shown with a response.
 
-    Raises `Unreadable` where what the row has kept of its event cannot be read.
+    Raises `Unreadable` if the stored note cannot be read.
     """
-    campaign, ruleset, channel, _ = fire.ref
-    site, user, *_ = _names(fire)
+    campaign, ruleset, channel, _ = firing.ref
+    site, user, *_ = _names(firing)
     try:
-        note = _decode_note(fire.note)
+        note = _decode_note(firing.note)
     except msgspec.MsgspecError as error:
         raise Unreadable(f"note of a match: {type(error).__name__}") from error
-    # What is offered until it is seen has other answers to come.
-    unanswered = "unanswered" if channel == "popup" and not answerable and not fire.expires else None
+    # A popup that is offered until it is seen gets further responses.
+    unanswered = "unanswered" if channel == "popup" and not answerable and not firing.expires else None
     return Activation(
-        id=_id(fire),
+        id=_id(firing),
         site=site,
         user=user,
         campaign=campaign,
         ruleset=ruleset,
         channel=channel,
-        at=fire.at,
+        at=firing.at,
         event=note.event,
         message_id=note.message_id,
         attributes=note.attributes,
-        per=fire.per or None,
-        suppressed=fire.gate or unanswered,
-        due=fire.due,
+        per=firing.per or None,
+        suppressed=firing.gate or unanswered,
+        due=firing.due,
     )
 
 
-def conversion(fire: Firing) -> Conversion:
-    """Return which activation has reached its goal, of a fire whose reason is ``goal``."""
-    return Conversion(_id(fire), fire.at, calls_back=bool(fire.gate))
+def conversion(firing: Firing) -> Conversion:
+    """Return the conversion of a firing whose reason is ``goal``."""
+    return Conversion(_id(firing), firing.at, calls_back=bool(firing.gate))
 
 
-def received(fire: Firing) -> int:
-    """Return when (ms) the event of *fire* was received; 0 where that cannot be read: who hands it over will say so."""
+def received(firing: Firing) -> int:
+    """Return when (ms) the event of *firing* was received; 0 if its note cannot be read."""
     try:
-        return _decode_note(fire.note).received
+        return _decode_note(firing.note).received
     except msgspec.MsgspecError:
-        return 0
+        return 0  # handing it over will report that
 
 
-def _names(fire: Firing) -> list[str]:
-    return msgspec.json.decode(fire.key, type=list[str])
+def _names(firing: Firing) -> list[str]:
+    return msgspec.json.decode(firing.key, type=list[str])
 
 
-def _id(fire: Firing) -> str:
-    """Return the id of the activation that *fire* is, or is about: it may have been that of the visitor he was."""
-    site, user, trigger, per, last, *more = _names(fire)
+def _id(firing: Firing) -> str:
+    """Return the id of the activation that *firing* is, or is about.
+
+    If the user was a visitor when it matched, the visitor's id is the last of the key's names and counts.
+    """
+    site, user, trigger, per, last, *more = _names(firing)
     return activation_id(site, more[1] if len(more) > 1 else user, f"{trigger}{per}", last)
 
 
 def offer_id(site: str, event: Event, campaign: Campaign, per: str) -> str:
-    """Return the id that the activation of *campaign* has, if *event* completes its match."""
+    """Return the id that the activation of *campaign* gets if *event* completes its match."""
     last = message_digest(event.message_id).hex()
     return activation_id(site, event.user, f"{campaign.trigger.key}{per}", last)
 
 
 def activation_id(site: str, user: str, trigger: str, last: str) -> str:
-    """Return the id of an activation: 32 hex digits, the same for the same match, whoever computes it.
+    """Return the id of an activation: 32 hex digits, always the same for the same match.
 
-    *trigger* is the key of its trigger and run, *last* stands for the completing event, or is the deadline. The
-    campaign's version is no part of it: an absence that falls due while new content is being published is the
-    same absence, by whichever version it is noticed first.
+    *trigger*: the key of the trigger, then the run. *last*: the digest of the completing event, or the deadline.
+    The campaign's version is not part of it: an absence that falls due while new content is published is the same
+    absence under either version.
     """
     text = f"{site}\0{user}\0{trigger}\0{last}"
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""The Decider on Lambda: the only module of it with effects at import."""
+"""The Decider's entry point on Lambda, and its only module with effects at import."""
 
 import os
 

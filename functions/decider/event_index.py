@@ -1,4 +1,4 @@
-"""Which triggers an event concerns, and what it is to each: the ruleset as a lookup by event name."""
+"""Index a ruleset by event name: which campaigns an event matters to, and what it is to each."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,16 +13,17 @@ from shared.conditions.tree import find_attributes
 from shared.ruleset import Campaign, Matcher, Ruleset
 
 DAY_MS = 86_400_000
-LONGEST_RUN_NAME = 96
+MAX_RUN_NAME = 96
 
 Predicate = Callable[[Mapping[str, Any]], bool]
 
 
 class Hit(NamedTuple):
-    """A campaign that an event concerns.
+    """A campaign that an event matters to.
 
-    ``bits``: what the event is to its trigger, as ``machine.lua`` understands it. ``per``: the run it belongs to.
-    ``watch``: what it is to earlier activations, as ``gates.lua`` understands it.
+    ``bits``: what the event is to the trigger, as ``machine.lua`` reads it.
+    ``per``: the run that it belongs to.
+    ``watch``: what it is to earlier activations, as ``gates.lua`` reads it.
     """
 
     campaign: Campaign
@@ -32,9 +33,11 @@ class Hit(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A trigger that names an event: *bits_of* tells from the attributes what the event is to it, 0 for nothing.
+    """A campaign with a trigger that names an event.
 
-    ``number``: the place of its campaign in the ruleset; ``per``: attributes that name the run.
+    ``number``: the campaign's place in the ruleset.
+    ``bits_of``: returns what the event is to the trigger, given its attributes; 0 for nothing.
+    ``per``: the attributes that name the run.
     """
 
     campaign: Campaign
@@ -44,19 +47,22 @@ class Candidate(NamedTuple):
 
 
 class Watcher(NamedTuple):
-    """A campaign whose earlier activations an event may cancel or convert; fields as in `Candidate`."""
+    """A campaign with earlier activations that an event may cancel or convert; fields as in `Candidate`."""
 
     campaign: Campaign
     bits_of: Callable[[Mapping[str, Any]], int]
 
 
 class EventIndex:
-    """A ruleset, ready to be asked about events."""
+    """A ruleset, indexed by event name.
+
+    ``ttl_ms``: how long a row lives after its last event.
+    """
 
     def __init__(self, ruleset: Ruleset) -> None:
         self.ruleset = ruleset
         self.by_trigger = {campaign.trigger.key: campaign for campaign in ruleset.campaigns}
-        self.offers = any(campaign.until_seen for campaign in ruleset.campaigns)
+        self.has_offers = any(campaign.until_seen for campaign in ruleset.campaigns)
         self.has_groups = any(not campaign.everyone for campaign in ruleset.campaigns)
         self.policies = {campaign.id: policy(campaign, ruleset.caps) for campaign in ruleset.campaigns}
         horizon = max(
@@ -78,7 +84,10 @@ class EventIndex:
     def _compiled(
         self, matchers: Sequence[Matcher], *read: Sequence[str]
     ) -> Iterator[tuple[str, Callable[[Mapping[str, Any]], int]]]:
-        """Yield each event name of *matchers* and the function from attributes to bits; note what is *read*."""
+        """Yield each event name of *matchers* with the function from attributes to bits.
+
+        *read*: attributes that are read in any case.
+        """
         for name in {event for matcher in matchers for event in matcher.events}:
             always = 0
             tests: list[tuple[Predicate, int]] = []
@@ -96,11 +105,11 @@ class EventIndex:
             yield name, _bits_of(always, tests)
 
     def catalogue(self) -> dict[str, list[str]]:
-        """Return each event name that a live trigger mentions with the attributes that are read of it."""
+        """Return the event names that a live trigger uses, each with the attributes that are read."""
         return {name: sorted(attribute.split(".", 1)[0] for attribute in reads) for name, reads in self._reads.items()}
 
-    def concerns(self, event: str, attributes: Mapping[str, Any]) -> list[Hit]:
-        """Return the campaigns that *event* means anything to; none for most events."""
+    def lookup(self, event: str, attributes: Mapping[str, Any]) -> list[Hit]:
+        """Return the campaigns that *event* matters to: none for most events."""
         found: list[Hit] = []
         for campaign, _, bits_of, per in self.candidates.get(event, ()):
             bits = bits_of(attributes)
@@ -113,14 +122,14 @@ class EventIndex:
                 place = next((n for n, each in enumerate(found) if each.campaign is campaign), None)
                 if place is not None:
                     found[place] = found[place]._replace(watch=watch)
-                else:  # an order without a cart's id is about all carts
+                else:  # without the attributes of `per`, it concerns every run
                     per = campaign.trigger.per
                     found.append(Hit(campaign, 0, (run_name(per, attributes) if per else "") or "", watch))
         return found
 
 
 def _bits_of(always: int, tests: list[tuple[Predicate, int]]) -> Callable[[Mapping[str, Any]], int]:
-    """Return the function from attributes to bits; the common shapes have one of their own."""
+    """Return the function from attributes to bits. The two most common shapes have a faster one."""
     if not tests:
         return lambda _: always
     if len(tests) == 1:
@@ -141,8 +150,8 @@ def _bits_of(always: int, tests: list[tuple[Predicate, int]]) -> Callable[[Mappi
 def run_name(per: list[str], attributes: Mapping[str, Any]) -> str | None:
     """Return the name of the run that an event belongs to: the JSON of its values of *per*.
 
-    ``None`` where an attribute is missing or is no string, number or boolean: such an event belongs to no
-    run. A name over 96 characters is replaced by its hash, so that a row stays small.
+    ``None`` if an attribute is missing or is not a string, number or boolean: such an event belongs to no run.
+    A name of more than 96 characters is replaced by its hash, so that rows stay small.
     """
     values: list[Any] = []
     for name in per:
@@ -153,6 +162,6 @@ def run_name(per: list[str], attributes: Mapping[str, Any]) -> str | None:
             return None
         values.append(int(value) if isinstance(value, float) and value.is_integer() else value)
     text = msgspec.json.encode(values).decode()
-    if len(text) > LONGEST_RUN_NAME:
+    if len(text) > MAX_RUN_NAME:
         return "#" + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     return text

@@ -1,7 +1,7 @@
-"""Access to ElastiCache by IAM: short-lived tokens in place of a password, signed here, without a call.
+"""Authenticate with ElastiCache by IAM: short-lived tokens instead of a password, signed locally.
 
-A token is a signed request that is never sent: its address, without the scheme, is the password of a connection.
-ElastiCache takes it for fifteen minutes and keeps what it let in for twelve hours.
+A token is a signed request that is never sent: its URL without the scheme is the password of a connection. ElastiCache
+accepts it for fifteen minutes, and closes the connection twelve hours later.
 https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html
 """
 
@@ -16,12 +16,12 @@ from redis.credentials import CredentialProvider
 from shared.clock import Clock
 from shared.errors import InvalidSettings, Unavailable
 
-TOKEN_S = 900  # the longest that ElastiCache takes
-KEPT_MS = 600_000  # so that a token has five minutes left when a connection is made with it
+TOKEN_S = 900  # the maximum of ElastiCache
+REUSED_MS = 600_000  # leaves a token five minutes when a connection is opened with it
 
 
 class Cache(NamedTuple):
-    """A cache that takes tokens. ``serverless``: or else a replication group."""
+    """A cache that accepts tokens. ``serverless``: if not, it is a replication group."""
 
     region: str
     name: str
@@ -29,7 +29,7 @@ class Cache(NamedTuple):
 
 
 def read_arn(arn: str) -> Cache:
-    """Return the cache of an ARN; raises `InvalidSettings` where it is none of ElastiCache."""
+    """Return the cache that *arn* names; raises `InvalidSettings` if it is not an ARN of ElastiCache."""
     found = re.fullmatch(r"arn:[^:]+:elasticache:([^:]+):\d+:(serverlesscache|replicationgroup):([^:]+)", arn)
     if not found:
         raise InvalidSettings(f"not the ARN of a serverless cache or of a replication group: {arn!r}")
@@ -37,10 +37,9 @@ def read_arn(arn: str) -> Cache:
 
 
 class IamCredentials(CredentialProvider):
-    """User name and token for each new connection; a token is used again for ten minutes.
+    """User name and token for each new connection; a token is reused for ten minutes.
 
-    *session*: makes the botocore session whose credentials sign, at the first use. Raises `Unavailable` where there
-    are none.
+    *session*: makes the botocore session with the credentials that sign, at the first use.
     """
 
     def __init__(self, user: str, cache: Cache, clock: Clock, session: Callable[[], Any]) -> None:
@@ -52,9 +51,9 @@ class IamCredentials(CredentialProvider):
         self._made = 0
 
     def get_credentials(self) -> tuple[str, str]:
-        """Return user name and password of a connection that is about to be made."""
+        """Return user name and token for a new connection; raises `Unavailable` if there are no AWS credentials."""
         now = self._clock()
-        if not self._token or not 0 <= now - self._made < KEPT_MS:
+        if not self._token or not 0 <= now - self._made < REUSED_MS:
             self._token, self._made = self._sign(), now
         return self._user, self._token
 

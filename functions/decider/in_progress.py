@@ -1,26 +1,25 @@
-"""How many users are on the way, for people who are about to change a trigger."""
+"""Count the users with progress under each trigger, for people who are about to change one."""
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
 from decider import keys
+from decider.ports import Deps
 from decider.scripts import Script
+from shared.contracts import CountInProgress, InProgress
 
-Run = Callable[..., Any]  # `UserStateStore.run`: a script, its keys and arguments
-
-PROGRESS = Script("count-progress-1.lua")
+COUNT = Script("count-progress-1.lua")
 
 
-def count_in_progress(run: Run, site: str, now: int) -> dict[str, int]:
-    """Return how many users have progress at *now* (ms) under each trigger of *site*, by its key.
+def count_in_progress(request: CountInProgress, deps: Deps) -> InProgress:
+    """Return how many users have progress now, by trigger key.
 
-    One short command a partition: nothing that decides meanwhile waits for long.
+    One short command per partition, so that events do not wait long.
     """
+    now = deps.clock()
     found = Counter[str]()
     for number in range(keys.PARTITIONS):
-        counts = msgspec.msgpack.decode(run(PROGRESS, keys.on_the_way(number, site), now))
+        counts = msgspec.msgpack.decode(deps.states.run(COUNT, keys.in_progress(number, request.site), now))
         found.update(dict(zip(counts[::2], counts[1::2], strict=True)))
-    return dict(found)
+    return InProgress(dict(found))

@@ -1,43 +1,125 @@
-"""A request of the Gateway: record traits and popup events, then decide the events in order."""
+"""Ingest a request of the Gateway: record traits and popup events, decide the events, hand over what fired.
 
-from decider.decide import Decider
-from decider.records import Records
-from shared.contracts import Decide, Decided
+Deciding takes one Redis command per event, and none for an event that no live trigger uses. All firings of a request
+are handed over together: popups and records in one call of the Engager, everything else in the queue.
+"""
+
+from dataclasses import dataclass, field
+
+from decider.apply_event import apply_event
+from decider.hand_over import hand_over, schedule_delayed
+from decider.layout import Outcome
+from decider.policy import FRESH_MS
+from decider.ports import Deps
+from decider.store import Unreadable
+from decider.user_state import ApplyResult, Firing
+from decider.visitors import become_user
+from shared.contracts import Decide, Decided, Decision, Event
 from shared.errors import Unavailable
 from shared.identities import Identification, PopupEvent
 
-LONGEST_NAME = 64  # of an attribute, in the log
+MAX_LOGGED_NAME = 64  # characters of an attribute's name
+
+REFUSALS = {
+    Outcome.RATE_LIMITED: ("rate_limited", "this user sends more events than the site takes"),
+    Outcome.HISTORY_TOO_LATE: (
+        "history_before_last_event",
+        "a history event must not be older than the last event of its user",
+    ),
+}
 
 
-class Ingest:
-    """Takes requests in, for *decider* and *records*."""
+@dataclass
+class _Batch:
+    """What has come of a request so far.
 
-    def __init__(self, decider: Decider, records: Records) -> None:
-        self._decider = decider
-        self._records = records
+    ``firings``: by key, each with the decision that gets its popup.
+    ``answerable``: the keys of firings that are recent enough for a popup in this response.
+    ``unreadable``: users whose rows cannot be read.
+    """
 
-    def take(self, request: Decide) -> Decided:
-        """Record traits and popup events, then return one decision per event, in order.
+    decisions: list[Decision] = field(default_factory=list)
+    firings: dict[str, tuple[Decision, Firing]] = field(default_factory=dict)
+    answerable: set[str] = field(default_factory=set)
+    unreadable: set[str] = field(default_factory=set)
 
-        Events are decided even if recording failed. Raises `Unavailable` if any part failed; the caller may then repeat
-        the request, because whatever succeeded has no effect the second time.
-        """
-        failure = self._record(request)
-        decided = self._decider.decide(request)
-        if failure is not None:
-            raise failure
-        return decided
 
-    def _record(self, request: Decide) -> Unavailable | None:
-        identifications = [item for item in request.items if isinstance(item, Identification)]
-        popup_events = [item for item in request.items if isinstance(item, PopupEvent)]
+def ingest(request: Decide, deps: Deps) -> Decided:
+    """Process the items in order; return one decision per event.
+
+    Events are decided even if recording failed. If a row cannot be read, the items of other users are still processed;
+    any other failure of Redis ends the request there. What has fired by then is handed over in any case.
+
+    Raises `Unavailable` if any part failed. The caller may repeat the request: an event that was applied returns its
+    stored result, and everything else has no effect the second time.
+    """
+    failures = _record(request, deps)
+    batch = _Batch()
+    for item in request.items:
         try:
-            for name in self._records.write_traits(request.site, identifications):
-                self._decider.tell("a trait was not stored", extra={"attribute": name[:LONGEST_NAME]})
-            self._records.note(request.site, popup_events)
-            rules = self._decider.book.get().get(request.site) if popup_events else None
-            if rules is not None and rules.plan.offers:
-                self._decider.rows.see(request.site, popup_events)
+            if isinstance(item, Event):
+                _decide(request.site, item, batch, deps)
+            elif isinstance(item, Identification) and item.visitor:
+                become_user(request.site, item, deps)
+        except Unreadable as error:
+            failures.append(error)
         except Unavailable as error:
-            return error
-        return None
+            failures.append(error)
+            break
+    if batch.firings:
+        firings = [firing for _, firing in batch.firings.values()]
+        popups = hand_over(firings, request.deadline, deps, answerable=batch.answerable)
+        for key, popup in popups.items():
+            batch.firings[key][0].messages.append(popup)
+    for failure in failures:
+        raise failure
+    return Decided(batch.decisions)
+
+
+def _record(request: Decide, deps: Deps) -> list[Unavailable]:
+    """Write traits and popup events; return the failure, if any, because events are decided all the same."""
+    identifications = [item for item in request.items if isinstance(item, Identification)]
+    popup_events = [item for item in request.items if isinstance(item, PopupEvent)]
+    if not (identifications or popup_events):
+        return []
+    try:
+        for name in deps.records.write_traits(request.site, identifications):
+            deps.log_warning("a trait was not stored", extra={"attribute": name[:MAX_LOGGED_NAME]})
+        deps.records.record_popup_events(request.site, popup_events)
+        rules = deps.rulesets.get().get(request.site) if popup_events else None
+        if rules is not None and rules.index.has_offers:
+            deps.states.mark_seen(request.site, popup_events)
+    except Unavailable as error:
+        return [error]
+    return []
+
+
+def _decide(site: str, event: Event, batch: _Batch, deps: Deps) -> None:
+    """Apply *event*; add its decision and its firings to *batch*."""
+    if event.user in batch.unreadable:
+        return
+    try:
+        result = apply_event(site, event, deps)
+    except Unreadable:
+        batch.unreadable.add(event.user)
+        raise
+    decision = Decision(event.message_id)
+    batch.decisions.append(decision)
+    if result is None:
+        return
+    if result.code in REFUSALS:
+        decision.code, decision.message = REFUSALS[result.code]
+        decision.retry_after_s = -(-result.retry_after // 1000)
+    for firing in _firings(site, result, event.received, deps):
+        batch.firings.setdefault(firing.key, (decision, firing))  # a batch may contain a message twice
+        if event.received - firing.at <= FRESH_MS or firing is result.offer:
+            batch.answerable.add(firing.key)
+
+
+def _firings(site: str, result: ApplyResult, now: int, deps: Deps) -> list[Firing]:
+    """Return the firings to hand over now, and the popup that is offered again if its campaign is still live."""
+    firings = schedule_delayed(site, result.firings, now, deps)
+    rules, offer = deps.rulesets.get().get(site), result.offer
+    if rules is not None and offer is not None and offer.ref[3] in rules.index.by_trigger:
+        firings.append(offer)
+    return firings

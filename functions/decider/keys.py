@@ -1,8 +1,7 @@
-"""Every Redis key, built here and nowhere else.
+"""Build every Redis key. No other module does.
 
-The hash tag is a partition, not the user: all of a partition's keys share a slot, so that one script
-may touch a user's row and the partition's own keys together, and a sweeper can walk all partitions
-without scanning.
+The hash tag is a partition, not the user. All keys of a partition share a slot, so one script can change a user's row
+together with the partition's own keys, and a sweep can walk all partitions without scanning.
 """
 
 import hashlib
@@ -11,23 +10,23 @@ PARTITIONS = 1024
 
 
 def partition(site: str, user: str) -> int:
-    """Return the partition of a user, 0 … 1023: stable for all time, on every machine."""
+    """Return the partition of a user, 0 … 1023. It never changes, and is the same on every machine."""
     digest = hashlib.blake2b(f"{site}\0{user}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) % PARTITIONS
 
 
 def row(number: int, site: str, user: str) -> str:
-    """Return the key of the row of a user of partition *number*."""
+    """Return the key of the row of a user in partition *number*."""
     return f"{{p{number}}}:u:{site}:{user}"
 
 
-def agenda(number: int) -> str:
-    """Return the key of a partition's agenda."""
-    return f"{{p{number}}}:agenda"
+def timers(number: int) -> str:
+    """Return the key of a partition's timers."""
+    return f"{{p{number}}}:timers"
 
 
 def unacknowledged(number: int) -> str:
-    """Return the key of a partition's activations that nobody has acknowledged."""
+    """Return the key of a partition's unacknowledged activations."""
     return f"{{p{number}}}:act"
 
 
@@ -36,13 +35,13 @@ def counters(number: int) -> str:
     return f"{{p{number}}}:n"
 
 
-def taken_counters(number: int) -> str:
-    """Return the key of counters that were taken away and have not arrived yet."""
-    return f"{{p{number}}}:n:taken"
+def drained_counters(number: int) -> str:
+    """Return the key of counters that were drained and are not yet known to be in MongoDB."""
+    return f"{{p{number}}}:n:drained"
 
 
-def on_the_way(number: int, site: str) -> str:
-    """Return the key of who has progress at a site, in a partition."""
+def in_progress(number: int, site: str) -> str:
+    """Return the key of a site's users with progress, in a partition."""
     return f"{{p{number}}}:w:{site}"
 
 

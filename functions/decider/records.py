@@ -1,13 +1,13 @@
-"""What the Decider writes of people to MongoDB: traits of customers, and what the tag reports of popups.
+"""Write traits of customers and events of popups to MongoDB.
 
-Both may come again and change nothing then, and come in any order: ``said`` of a customer has the time at which each
-trait was said, and the newest stays. Types hold as for imports: an attribute's first value says what it is (collection
-``customer_attributes``), and what is of another type is not stored.
+Both can be repeated without effect, and may come in any order. The field ``said`` of a customer holds the time of each
+trait, and the newest value stays. Types work as in imports: the first value of an attribute sets its type (collection
+``customer_attributes``), and values of another type are not stored.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from pymongo import UpdateOne
 from pymongo.database import Database
@@ -18,33 +18,23 @@ from shared.identities import Identification, PopupEvent
 from shared.mongodb import Document, translate_errors
 from shared.mongodb_errors import is_too_large
 
-MOST_ATTRIBUTES = 1000  # of a site
-WIDEST = 2**63
+MAX_ATTRIBUTES = 1000  # of a site
+MAX_INT = 2**63
 _BY_CLASS = {str: "text", bool: "boolean", int: "number", float: "number", list: "list", dict: "object"}
 
 
-class Records(Protocol):
-    """Where it goes. Both raise `Unavailable`."""
-
-    def write_traits(self, site: str, introductions: Sequence[Identification]) -> list[str]:
-        """Store the traits of known users; return the names of those that could not be: mostly none of their type."""
-
-    def note(self, site: str, reports: Sequence[PopupEvent]) -> None:
-        """Note in the ledger when popups were seen, clicked and dismissed: the first time stays."""
-
-
 class Unfit(Exception):
-    """A value that is none of its attribute's type, or that cannot be stored."""
+    """The value does not have its attribute's type, or cannot be stored."""
 
 
 class Said(NamedTuple):
-    """What was said of an attribute, and when (ms); ``None``: it is removed."""
+    """A value of an attribute, and when it was set (ms). ``None`` removes the attribute."""
 
     at: int
     value: Any
 
 
-Change = dict[str, Said]  # what becomes of one customer, by attribute
+Change = dict[str, Said]  # the changes of one customer, by attribute
 
 
 class MongoRecords:
@@ -55,9 +45,12 @@ class MongoRecords:
         self._types = database.customer_attributes
         self._ledger = database.activations
 
-    def write_traits(self, site: str, introductions: Sequence[Identification]) -> list[str]:
-        """Two calls for all of them; two more where an attribute is new."""
-        said = [each for each in introductions if each.traits]
+    def write_traits(self, site: str, identifications: Sequence[Identification]) -> list[str]:
+        """Store the traits of known users; return the names of those that could not be stored.
+
+        Takes two calls of MongoDB, and up to three more if an attribute is new.
+        """
+        said = [each for each in identifications if each.traits]
         if not said:
             return []
         with translate_errors():
@@ -76,14 +69,14 @@ class MongoRecords:
                     unfit += [name for each in error.details["writeErrors"] for name in written[each["index"]][1]]
         return list(dict.fromkeys(unfit))
 
-    def note(self, site: str, reports: Sequence[PopupEvent]) -> None:
-        """One call for all of them."""
-        if reports:
+    def record_popup_events(self, site: str, popup_events: Sequence[PopupEvent]) -> None:
+        """Record in the ledger when popups were seen, clicked and dismissed: the first time stays. One call."""
+        if popup_events:
             with translate_errors():
-                self._ledger.bulk_write([update for each in reports for update in _marks(site, each)])
+                self._ledger.bulk_write([update for each in popup_events for update in _ledger_updates(site, each)])
 
     def _types_of(self, site: str, said: Iterable[Identification]) -> dict[str, str]:
-        """Return the types of all attributes; those of new ones are found out and kept, the first to do it decides."""
+        """Return the types of all attributes. New ones get the type of their first value; the first writer decides."""
         values: dict[str, Any] = {}
         for each in said:
             for name, value in each.traits.items():
@@ -94,7 +87,7 @@ class MongoRecords:
         found = {name: _type_of(value) for name, value in values.items() if name not in kept}
         if not found:
             return kept
-        room = MOST_ATTRIBUTES - self._types.count_documents({"site": site}, limit=MOST_ATTRIBUTES)
+        room = MAX_ATTRIBUTES - self._types.count_documents({"site": site}, limit=MAX_ATTRIBUTES)
         new = [
             UpdateOne(
                 {"_id": f"{site}:{name}"},
@@ -109,7 +102,7 @@ class MongoRecords:
 
 
 def _add(change: Change, said: Identification, types: Mapping[str, str]) -> list[str]:
-    """Add the traits that were *said* to *change*, the newer ones win; return the names of those that do not fit."""
+    """Add the traits in *said* to *change*, unless it has newer ones; return the names of those that do not fit."""
     at = said.said_at
     unfit = []
     for name, value in said.traits.items():
@@ -134,7 +127,7 @@ def _update(site: str, user: str, change: Change) -> UpdateOne:
 
 
 def _fit(value: Any, wanted: str | None) -> Any:
-    """Return *value* as *wanted*; text may stand for any scalar, and ``None`` for all."""
+    """Return *value* as type *wanted*. Text may represent any scalar; ``None`` fits every type."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -156,7 +149,7 @@ def _storable(value: Any) -> Any:
         return [_storable(each) for each in value]
     if isinstance(value, str):
         return parse_date(value) or value
-    if isinstance(value, int) and not -WIDEST <= value < WIDEST:
+    if isinstance(value, int) and not -MAX_INT <= value < MAX_INT:
         raise Unfit
     return value
 
@@ -171,17 +164,17 @@ def _is_name(name: str) -> bool:
     return bool(name) and not any(character in name for character in ".$\0")
 
 
-def _marks(site: str, report: PopupEvent) -> list[UpdateOne]:
-    """Return the updates of the ledger's row; who clicks or dismisses a popup has seen it."""
-    row: Document = {"_id": report.activation, "site": site, "channel": "popup"}
-    at = datetime.fromtimestamp(report.at / 1000, UTC)
-    times = {report.what: at}
-    if report.what != "failed":
+def _ledger_updates(site: str, popup_event: PopupEvent) -> list[UpdateOne]:
+    """Return the updates of the ledger's row. A popup that was clicked or dismissed was seen."""
+    row: Document = {"_id": popup_event.activation, "site": site, "channel": "popup"}
+    at = datetime.fromtimestamp(popup_event.at / 1000, UTC)
+    times = {popup_event.what: at}
+    if popup_event.what != "failed":
         times["seen"] = at
-    if report.action:
-        times[f"actions.{report.action}"] = at
-    marks = [UpdateOne(row, {"$min": times})]
-    if report.reason:
-        field = f"{report.what}_reason"
-        marks.append(UpdateOne({**row, field: {"$exists": False}}, {"$set": {field: report.reason}}))
-    return marks
+    if popup_event.action:
+        times[f"actions.{popup_event.action}"] = at
+    updates = [UpdateOne(row, {"$min": times})]
+    if popup_event.reason:
+        field = f"{popup_event.what}_reason"
+        updates.append(UpdateOne({**row, field: {"$exists": False}}, {"$set": {field: popup_event.reason}}))
+    return updates

@@ -1,6 +1,6 @@
-"""Why the state store did not do what it was asked, in words for a log.
+"""Say in words for a log why a command of the state store failed.
 
-Without the server's own words, which may name a user's row, and without the address, which may hold a password.
+The server's own message may name a user's row, and the address may contain a password, so both are left out.
 """
 
 import ssl
@@ -12,34 +12,34 @@ from redis.exceptions import TimeoutError as NoAnswer
 
 from shared.errors import Unavailable
 
-# Answers that say nothing of one user's row.
+# Errors that have nothing to do with one user's row.
 REFUSALS = (NoPermissionError, MovedError)
-# The first that fits counts: a certificate that is not trusted is a failure of the connection as well.
+# The first match counts: a certificate that is not trusted is a connection error as well.
 REASONS: tuple[tuple[type[BaseException], Callable[[Any], str]], ...] = (
-    (AuthenticationError, lambda _: "user or password is refused"),
-    (NoPermissionError, lambda _: "the user may not do this"),
-    (MovedError, lambda _: "it is in cluster mode, and OPPORTUNE_REDIS_CLUSTER is not true"),
+    (AuthenticationError, lambda _: "user or password was rejected"),
+    (NoPermissionError, lambda _: "the user lacks the permission"),
+    (MovedError, lambda _: "it is in cluster mode, but OPPORTUNE_REDIS_CLUSTER is not true"),
     (ssl.SSLCertVerificationError, lambda error: f"its certificate is not trusted: {error.verify_message}"),
-    (NoAnswer, lambda _: "no answer in time"),
-    (FileNotFoundError, lambda _: "a file that its address names is missing"),
+    (NoAnswer, lambda _: "timed out"),
+    (FileNotFoundError, lambda _: "a file that its address names does not exist"),
     (OSError, lambda error: f"no connection: {error.strerror or type(error).__name__}"),
 )
 
 
 def unavailable(error: Exception) -> Unavailable:
-    """Return the error of ours for one of the client."""
+    """Return our error for *error* of the client."""
     return Unavailable(f"state store: {_reason(error)}", code="state_unavailable")
 
 
 def _reason(error: Exception) -> str:
-    """Return what is behind *error*, or only its name."""
+    """Return the cause of *error* in words, or the name of its class."""
     causes = list(_causes(error))
     for kind, words in REASONS:
         for each in causes:
             if isinstance(each, kind):
                 return words(each)
     if isinstance(error, RedisClusterException) and any(type(each) is ResponseError for each in causes):
-        return "it is not in cluster mode, and OPPORTUNE_REDIS_CLUSTER is true"
+        return "it is not in cluster mode, but OPPORTUNE_REDIS_CLUSTER is true"
     return type(error).__name__
 
 

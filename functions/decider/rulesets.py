@@ -1,7 +1,8 @@
-"""The book of rules: for each site the current plan and the current generation of targets."""
+"""The live rulesets: for each site the compiled campaigns, and the current generation of targets."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from decider.event_index import EventIndex
 from decider.store import Unreadable
@@ -11,17 +12,19 @@ from shared.mongodb import Pointer
 from shared.ruleset import Ruleset
 
 
-class SiteRules(NamedTuple):
-    """What is current for one site."""
+@dataclass(frozen=True)
+class SiteRules:
+    """The current ruleset of one site, as an index, and the generation of its targets."""
 
-    plan: EventIndex
+    index: EventIndex
     generation: int
 
 
 class Rulesets(Mapping[str, SiteRules]):
-    """The rules of each site. Whoever asks for one of *unread*, of which no rules were ever read, gets `Unreadable`.
+    """The rules of each site. Looking up a site in *unread*, which has rules that were never read, raises `Unreadable`.
 
-    It must not pass for a site that has none: its events would be taken for irrelevant, and its absences for over.
+    Such a site must not look like one without campaigns: its events would count as irrelevant, and its absences would
+    be removed.
     """
 
     def __init__(self, sites: Mapping[str, SiteRules], unread: Collection[str] = ()) -> None:
@@ -44,43 +47,43 @@ class Rulesets(Mapping[str, SiteRules]):
 
 
 class RulesetStore(Protocol):
-    """Where published rulesets and their pointers come from."""
+    """The source of published rulesets and their pointers."""
 
     def pointers(self) -> dict[str, Pointer]: ...
     def ruleset(self, site: str, version: int) -> Ruleset: ...
 
 
-def load(library: RulesetStore, present: Rulesets | None, report: Callable[[OpportuneError], None]) -> Rulesets:
-    """Return the current book; a plan whose version did not change is kept as it is.
+def load(store: RulesetStore, current: Rulesets | None, on_error: Callable[[OpportuneError], None]) -> Rulesets:
+    """Return the live rulesets; an index of *current* is kept if its version is still the live one.
 
-    A site whose ruleset cannot be read is *reported* and keeps the rules it had: it must not stop the others.
+    A site whose ruleset cannot be read keeps the rules it had. *on_error* gets the error, and the other sites go on.
     """
     sites: dict[str, SiteRules] = {}
     unread: list[str] = []
-    for site, pointer in library.pointers().items():
+    for site, pointer in store.pointers().items():
         if not pointer.ruleset:
             continue
-        known = present[site] if present and site in present else None
-        if known is None or known.plan.ruleset.version != pointer.ruleset:
-            try:
-                sites[site] = SiteRules(EventIndex(library.ruleset(site, pointer.ruleset)), pointer.generation)
-            except OpportuneError as error:
-                report(error)
-                if known is not None:
-                    sites[site] = known
-                else:
-                    unread.append(site)
-        else:
-            sites[site] = known._replace(generation=pointer.generation)
+        known = current[site] if current and site in current else None
+        if known is not None and known.index.ruleset.version == pointer.ruleset:
+            sites[site] = replace(known, generation=pointer.generation)
+            continue
+        try:
+            sites[site] = SiteRules(EventIndex(store.ruleset(site, pointer.ruleset)), pointer.generation)
+        except OpportuneError as error:
+            on_error(error)
+            if known is not None:
+                sites[site] = known
+            else:
+                unread.append(site)
     return Rulesets(sites, unread)
 
 
-def catalogue(book: Rulesets) -> Catalogue:
+def catalogue(rulesets: Rulesets) -> Catalogue:
     """Return what the Gateway needs to know of every site."""
     return Catalogue(
         {
-            site: SiteCatalogue(rules.plan.ruleset.keys, rules.plan.catalogue(), rules.plan.ruleset.identity)
-            for site, rules in book.items()
+            site: SiteCatalogue(rules.index.ruleset.keys, rules.index.catalogue(), rules.index.ruleset.identity)
+            for site, rules in rulesets.items()
         },
-        list(book.unread),
+        list(rulesets.unread),
     )

@@ -1,11 +1,11 @@
-"""Daily figures per campaign: what the partitions have counted, added up in MongoDB, collection ``stats``.
+"""Add the partitions' counters up to daily figures per campaign, in the collection ``stats``.
 
-    partition ── take: a batch with an id ──▶ one transaction: ids into ``stats_batches``, sums into ``stats``
-        ▲                                          │
-        └────────── it has arrived: let go ◀───────┘
+    partition ── drain: a batch with an id ──▶ one transaction: ids into ``stats_batches``, sums into ``stats``
+        ▲                                           │
+        └───────── confirm: delete the batch ◀──────┘
 
-A batch stays in Redis until its transaction is known to be written. Where nobody knows, it is written again, and its id
-says whether it was: so each count arrives, and arrives once.
+A batch stays in Redis until its transaction is known to be committed. If that is unknown, the batch is written again,
+and its id shows whether it was written before. So each count arrives exactly once.
 """
 
 import uuid
@@ -26,32 +26,32 @@ from shared.errors import Unavailable
 from shared.mongodb import Document, translate_errors
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-EVERY_MS = 60_000
+INTERVAL_MS = 60_000
 PARTITIONS_AT_ONCE = 128
 WRITE_S = 1.0
-KEPT_S = 7 * 24 * 3600  # the ids of batches: longer than any of them waits to be written again
+BATCH_ID_TTL_S = 7 * 24 * 3600  # longer than any batch waits to be written again
 
 
 class Stats:
-    """Moves counters from Redis to MongoDB, once a minute at most; *tell* hears of what had to wait."""
+    """Moves counters from Redis to MongoDB, at most once a minute."""
 
     def __init__(
-        self, rows: UserStateStore, database: Database[Document], clock: Clock, tell: Callable[..., None]
+        self, states: UserStateStore, database: Database[Document], clock: Clock, log_warning: Callable[..., None]
     ) -> None:
-        self._rows = rows
+        self._states = states
         self._database = database
         self._clock = clock
-        self._tell = tell
+        self._log_warning = log_warning
         self._last = self._begin = 0
         self._is_indexed = False
 
     def drain(self, partitions: Sequence[int], has_time: Callable[[], bool] = lambda: True) -> None:
-        """Move the counters of *partitions*, some at once, as long as it *has_time*; then go on there the next time.
+        """Move the counters of *partitions* while there is time (*has_time*). The next call continues from there.
 
-        Those that MongoDB does not take wait in Redis.
+        Counters that MongoDB does not accept wait in Redis.
         """
         now = self._clock()
-        if 0 <= now - self._last < EVERY_MS:
+        if 0 <= now - self._last < INTERVAL_MS:
             return
         self._last = now
         ordered = [*partitions[self._begin :], *partitions[: self._begin]]
@@ -65,23 +65,23 @@ class Stats:
             except Unavailable as error:
                 failure = error
         if failure is not None:
-            self._tell("daily figures not moved", extra={"code": failure.code})
+            self._log_warning("daily figures not moved", extra={"code": failure.code})
 
     def _move(self, partitions: Sequence[int]) -> None:
-        batches = list(self._rows.drain(partitions, uuid.uuid4().hex))
+        batches = list(self._states.drain(partitions, uuid.uuid4().hex))
         if batches:
             self._write(batches)
         for batch in batches:
-            self._rows.arrived(batch)
+            self._states.confirm_drained(batch)
 
     def _write(self, batches: Sequence[Batch]) -> None:
         names = {_name(batch): batch for batch in batches}
         seen = self._database.stats_batches
         with translate_errors(), pymongo.timeout(WRITE_S):
             if not self._is_indexed:
-                seen.create_index("at", name="expiry", expireAfterSeconds=KEPT_S)
+                seen.create_index("at", name="expiry", expireAfterSeconds=BATCH_ID_TTL_S)
                 self._is_indexed = True
-            # Two who write the same batch at once: one of them is refused, and finds it written the next time.
+            # If two invocations write the same batch, MongoDB aborts one of them; its retry finds the batch written.
             with (
                 self._database.client.start_session() as session,
                 session.start_transaction(ReadConcern("snapshot"), WriteConcern("majority")),

@@ -1,8 +1,8 @@
-"""The state store as we talk to it: an answer or an error, and nothing repeated behind our back.
+"""Run commands and scripts on the state store. The outcome is a result or an error; no command is retried.
 
-Only a command that was lost with its connection is made once more, on a new one. A function that has slept finds out by
-its first command that somebody on the way has given the connection up; and whether the command was carried out before
-makes no difference to any of ours.
+The one exception is a command that was lost with its connection: it is sent once more, on a new connection. A function
+that was frozen learns only from its first command that the connection was closed in between. Repeating is safe, because
+every command here has the same effect once or twice.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ T = TypeVar("T")
 
 
 class Unreadable(Unavailable):
-    """What the state store has of one user, or what a site's rules are, cannot be read: others are not concerned."""
+    """What is stored of one user, or the rules of one site, cannot be read. Other users and sites are not affected."""
 
     code = "state_unreadable"
 
 
 class Client(Protocol):
-    """What we need of a Redis client, clustered or not."""
+    """The methods that the Decider needs of a Redis client, clustered or not."""
 
     def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any: ...
     def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any: ...
@@ -35,16 +35,16 @@ class Client(Protocol):
 
 
 class Store:
-    """The state store behind *client*, which is called before each use; a cluster client talks when it is made.
+    """The state store. *client* returns the client and is called before each command: making one may connect.
 
-    Raises `Unavailable` when what happened is not known, `Unreadable` where the answer is an error.
+    Raises `Unavailable` if the outcome is unknown, and `Unreadable` if Redis returned an error.
     """
 
     def __init__(self, client: Callable[[], Client]) -> None:
         self._client = client
 
     def ask(self, command: Callable[[Client], T]) -> T:
-        """Return what *command* makes of a client."""
+        """Return the result of *command*, which gets the client."""
         try:
             try:
                 return command(self._client())
@@ -58,7 +58,7 @@ class Store:
             raise unavailable(error) from error
 
     def run(self, script: Script, *keys_and_arguments: Any) -> Any:
-        """Return what *script* answers."""
+        """Return the result of *script*."""
 
         def command(client: Client) -> Any:
             try:

@@ -1,16 +1,16 @@
-"""The entries of a partition's agenda, as the scripts write them: JSON of a kind and the names that it needs."""
+"""The timers of a partition, as the scripts write them: JSON of a kind and its names."""
 
 from typing import NamedTuple
 
 import msgspec
 
-KINDS = {"absence": 4, "handover": 1, "move": 2}  # of appointments, and how many names they have
-ACK_TIMEOUT_MS = 30_000  # before what nobody has acknowledged is done again
-GRACE_MS = 5_000  # before an absence falls due, for events still on their way
+KINDS = {"absence": 4, "handover": 1, "move": 2}  # kind → how many names it has
+ACK_TIMEOUT_MS = 30_000  # after which an unacknowledged activation is handed over again
+GRACE_MS = 5_000  # before an absence falls due, for events that are still in transit
 
 
 class Timer(NamedTuple):
-    """An entry of a partition's agenda: its kind (empty: unreadable), what it names, and the entry itself."""
+    """A timer of a partition: its kind (empty if it cannot be read), its names, and the stored member itself."""
 
     partition: int
     kind: str
@@ -19,7 +19,7 @@ class Timer(NamedTuple):
 
 
 def read(number: int, member: bytes) -> Timer:
-    """Return an entry of the agenda of partition *number*; one that cannot be read has no kind and no names."""
+    """Return a timer of partition *number*; one that cannot be read has no kind and no names."""
     try:
         kind, *names = msgspec.json.decode(member, type=list[str])
     except (msgspec.MsgspecError, ValueError):

@@ -1,120 +1,149 @@
-"""Seeing to what is due: absences whose deadline has passed, activations delayed until now, or not acknowledged.
+"""Handle the timers that are due: absences, delayed and unacknowledged activations, unfinished moves of visitors.
 
-The agenda only says where to look; the user's row decides. So a wake that comes late, twice, or beside
-another one is harmless:
+A timer only says where to look; the user's row decides. So a wake that is late, doubled, or runs beside another one
+does no harm:
 
-    wake A   reads "anna's cart is due"  ─ tick: fires, row and agenda move ─ hands over ─ acknowledges
+    wake A   reads "anna's cart is due"  ─ tick: fires, row and timers change ─ hands over ─ acknowledges
     wake B   reads "anna's cart is due"  ─ tick: nothing pending, nothing to do
     event    "order" before the deadline ─ cancels ─ a later tick finds nothing pending
 
-So is what is on its way from a visitor to the user he has become, where somebody has left it half-way.
+A timer whose data cannot be read is rescheduled, logged and counted. It does not block the others.
 
-What cannot be read of one user is put off, logged and counted, and does not stand in the way of the others.
+Timers are handled in pages. Each page is handed over before the next one begins, and a wake ends while the page under
+way still has time, so every wake makes progress however many timers are due. Further invocations continue with the
+rest until the next minute's wake:
 
-What is due is seen to in pages, each handed over before the next is begun, and a wake ends while there is
-still time for the page under way: however long the agenda has grown, every wake gets somewhere. What is left others
-go on with at once, until the next minute's wake:
+    wake of the minute ── no time for all ──▶ eight in parallel, an eighth of the partitions each ──▶ one after each …
 
-    wake of the minute ── no time for all ──▶ eight at a time, an eighth of the partitions each ──▶ one after each …
-
-How late each timer was seen to is told, once for each. A timer is what nothing but a wake or a doorbell sees to: an
-absence that falls due, a delay that ends. An absence that an event of its user resolves is none, nor is what was
-cancelled before its time; what could not be handed over when its time had come is a repeated hand-over from then on.
-What the Engager holds afterwards does not come back here.
+The wake reports once how late each timer was handled. That counts for an absence that falls due and for a delay that
+ends. It does not count for an absence that an event resolves, for a timer that was cancelled in time, or for a second
+handover of the same activation. What the Engager holds afterwards is not seen here.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from decider.activations import received, reference
-from decider.decide import ATTEMPTS, Decider, row_call
+from decider.apply_event import MAX_ATTEMPTS, apply_to_row, row_call
+from decider.hand_over import hand_over, schedule_delayed
 from decider.policy import Policy, blocking_gate
+from decider.ports import Deps
 from decider.rulesets import SiteRules
 from decider.store import Unreadable
 from decider.timers import ACK_TIMEOUT_MS, GRACE_MS, Timer
 from decider.user_state import ApplyEvent, Firing, TriggerCall
-from shared.clock import Clock
+from decider.visitors import finish_move_of
 from shared.contracts import Doorbell, Wake, Woken
 from shared.errors import Unavailable
 
-Ended = Callable[[Firing, int], None]  # hears of a timer: what it was for, and when it was due
+ObserveLateness = Callable[[int], None]
 
 PARTITIONS_AT_ONCE = 128
-MOST_PER_PARTITION = 100
+MAX_PER_PARTITION = 100
 PAGE = 50
-ENOUGH_MS = 3_000  # no page is begun after that
-AT_A_TIME = 8
-MOST_HOPS = 12  # what a minute has room for; Lambda ends a chain after some sixteen
-DEADLINE_MS = 5_000  # Lambda kills us soon after
+MAX_PAGES_MS = 3_000  # no page begins after that
+PARALLEL = 8
+MAX_HOPS = 12  # as many as fit into a minute; Lambda stops a chain of invocations after about 16
+DEADLINE_MS = 5_000  # Lambda kills the function soon after
 
 
-def wake(decider: Decider, request: Wake, clock: Clock, late: Callable[[int], None]) -> Woken:
-    """See to what is due in the partitions of *request* by *clock*; return what it came to.
+@dataclass(frozen=True)
+class _Run:
+    """One wake or doorbell: what it works with, when it began (ms), and what it has done so far."""
 
-    *late* hears of each timer how late it was, in ms. What could not be handed over is left to a later wake, and the
-    rest is seen to before `Unavailable` is raised.
+    deps: Deps
+    now: int
+    woken: Woken
+    observe_lateness: ObserveLateness
+
+    def observe(self, firing: Firing, due: int) -> None:
+        """Report how late (ms) the timer of *firing*, due at *due*, is handled.
+
+        The grace of an absence and the receipt of its event must be over first: an event that is reported hours later
+        may begin a wait that has already ended. Never negative, whatever clock stamped the event, because CloudWatch
+        has no percentiles for a metric with negative values.
+        """
+        earliest = firing.at + GRACE_MS if firing.reason == "absence" else 0
+        self.observe_lateness(max(0, self.deps.clock() - max(due, earliest, received(firing))))
+
+    def count_claimed(self, firing: Firing, *, is_repeated: bool) -> None:
+        """Count *firing*, which was claimed: its delay has ended, or it is handed over again."""
+        if is_repeated:
+            self.woken.handovers += 1
+        else:
+            self.woken.delayed += 1
+            self.observe(firing, firing.due)
+
+
+def wake(request: Wake, deps: Deps, observe_lateness: ObserveLateness) -> Woken:
+    """Handle the timers that are due in the partitions of *request*; return what was done.
+
+    *observe_lateness*: is called once per timer, with ms.
+    What could not be handed over waits for a later wake. The rest is handled before `Unavailable` is raised.
     """
-    now = clock()
-    ended = _measured(clock, late)
-    woken = Woken(0, 0)
+    run = _Run(deps, deps.clock(), Woken(0, 0), observe_lateness)
     failure: Unavailable | None = None
-    for partitions in _in_turn(request, now):
+    for partitions in _rotated(request, run.now):
         try:
-            due = decider.rows.due(partitions, now, MOST_PER_PARTITION)
+            due = deps.states.due_timers(partitions, run.now, MAX_PER_PARTITION)
         except Unavailable as error:
             failure, due = error, []
-        woken.left = (
-            woken.left or max(Counter(each.partition for each in due).values(), default=0) >= MOST_PER_PARTITION
-        )
+        fullest = max(Counter(timer.partition for timer in due).values(), default=0)
+        run.woken.has_more = run.woken.has_more or fullest >= MAX_PER_PARTITION
         for first in range(0, len(due), PAGE):
-            if clock() - now >= ENOUGH_MS:
+            if _is_out_of_time(run):
                 break
             try:
-                _see_to(decider, due[first : first + PAGE], now, woken, ended)
+                _handle_page(due[first : first + PAGE], run)
             except Unavailable as error:
                 failure = error
-        if clock() - now >= ENOUGH_MS:
-            woken.left = True
+        if _is_out_of_time(run):
+            run.woken.has_more = True
             break
     if failure is not None:
         raise failure
-    return woken
+    return run.woken
 
 
-def following(request: Wake) -> list[Wake]:
-    """Return the wakes that go on where that of *request* has left something."""
-    if request.hop >= MOST_HOPS:
+def next_wakes(request: Wake) -> list[Wake]:
+    """Return the wakes that continue after *request*, if it has left timers."""
+    if request.hop >= MAX_HOPS:
         return []
-    share = -(-(request.last - request.first + 1) // (1 if request.hop else AT_A_TIME))
+    share = -(-(request.last - request.first + 1) // (1 if request.hop else PARALLEL))
     firsts = range(request.first, request.last + 1, share)
     return [Wake(first, min(first + share - 1, request.last), request.hop + 1) for first in firsts]
 
 
-def answer_bell(decider: Decider, ring: Doorbell, clock: Clock, late: Callable[[int], None]) -> Woken:
-    """See to the one delayed activation that *ring* names; *late* hears how late it was, in ms.
+def answer_doorbell(doorbell: Doorbell, deps: Deps, observe_lateness: ObserveLateness) -> Woken:
+    """Hand over the delayed activation that *doorbell* names; *observe_lateness*: see `wake`.
 
-    Where nothing of it is left in the state that it was written to, it has been seen to. Where that state is gone,
-    the Engager hears what to do then: mostly, to record that it was lost.
+    If the state it was written to has nothing of it, it was handled before. If that state is lost, the Engager gets
+    what the doorbell says for this case: usually a record of the loss.
     """
-    now = clock()
-    taken = decider.rows.take(ring.key, now, ACK_TIMEOUT_MS)
-    if taken.fire:
-        woken = Woken(0, 0)
-        _count(taken.fire, taken.again, woken, _measured(clock, late))
-        _hand_over(decider, [taken.fire], now, woken)
-        return woken
-    if taken.born == ring.born or ring.lost.due > now:
-        return Woken(0, 0)
-    if ring.lost.suppressed:
-        decider.dispatch.engage([ring.lost], [], now + DEADLINE_MS)
+    run = _Run(deps, deps.clock(), Woken(0, 0), observe_lateness)
+    claimed = deps.states.claim(doorbell.key, run.now, ACK_TIMEOUT_MS)
+    if claimed.firing:
+        run.count_claimed(claimed.firing, is_repeated=claimed.is_repeated)
+        _hand_over_each([claimed.firing], run)
+        return run.woken
+    if claimed.state_epoch == doorbell.state_epoch or doorbell.lost.due > run.now:
+        return run.woken
+    if doorbell.lost.suppressed:
+        deps.deliveries.engage([doorbell.lost], [], run.now + DEADLINE_MS)
     else:
-        decider.dispatch.queue([ring.lost])
-    late(now - ring.lost.due)
-    return Woken(0, 0, delayed=1)
+        deps.deliveries.enqueue([doorbell.lost])
+    observe_lateness(run.now - doorbell.lost.due)
+    run.woken.delayed += 1
+    return run.woken
 
 
-def _in_turn(request: Wake, now: int) -> Iterator[list[int]]:
-    """Yield the partitions, beginning anywhere: none is always the one that there is no time for."""
+def _is_out_of_time(run: _Run) -> bool:
+    return run.deps.clock() - run.now >= MAX_PAGES_MS
+
+
+def _rotated(request: Wake, now: int) -> Iterator[list[int]]:
+    """Yield the partitions, beginning anywhere, so that none is always the one without time."""
     asked = range(request.first, request.last + 1)
     begin = now % len(asked) if asked else 0
     ordered = [*asked[begin:], *asked[:begin]]
@@ -122,96 +151,69 @@ def _in_turn(request: Wake, now: int) -> Iterator[list[int]]:
         yield ordered[first : first + PARTITIONS_AT_ONCE]
 
 
-def _see_to(decider: Decider, due: list[Timer], now: int, woken: Woken, ended: Ended) -> None:
-    fires: list[Firing] = []
+def _handle_page(due: list[Timer], run: _Run) -> None:
+    firings: list[Firing] = []
     try:
-        for appointment in due:
+        for timer in due:
             try:
-                fires += _keep(decider, appointment, now, woken, ended)
+                firings += _handle(timer, run)
             except Unreadable as error:
-                _put_off(decider, appointment, now, error)
-                woken.put_off += 1
+                _reschedule(timer, error, run)
     finally:
-        if fires:
-            _hand_over(decider, fires, now, woken)
+        if firings:
+            _hand_over_each(firings, run)
 
 
-def _keep(decider: Decider, appointment: Timer, now: int, woken: Woken, ended: Ended) -> Sequence[Firing]:
-    """Keep *appointment*; return what is to be handed over now."""
-    if appointment.kind == "absence":
-        fired = _fall_due(decider, appointment, now)
-        woken.absences += len(fired)
-        for fire in fired:
-            ended(fire, fire.at)
-        return decider.set_aside(appointment.names[0], fired, now)
-    if appointment.kind == "handover":
-        taken = decider.rows.take(appointment.names[0], now, ACK_TIMEOUT_MS)
-        if taken.fire:
-            _count(taken.fire, taken.again, woken, ended)
-            return [taken.fire]
-    elif appointment.kind == "move":
+def _handle(timer: Timer, run: _Run) -> Sequence[Firing]:
+    """Handle *timer*; return the firings to hand over now."""
+    if timer.kind == "absence":
+        fired = _fall_due(timer, run)
+        run.woken.absences += len(fired)
+        for firing in fired:
+            run.observe(firing, firing.at)
+        return schedule_delayed(timer.names[0], fired, run.now, run.deps)
+    if timer.kind == "handover":
+        claimed = run.deps.states.claim(timer.names[0], run.now, ACK_TIMEOUT_MS)
+        if claimed.firing:
+            run.count_claimed(claimed.firing, is_repeated=claimed.is_repeated)
+            return [claimed.firing]
+    elif timer.kind == "move":
         try:
-            decider.visitors.keep(appointment, now)
-        except Unavailable as error:  # of the user's partition, maybe: no reason to stop in this one
-            _put_off(decider, appointment, now, error)
-            woken.put_off += 1
+            finish_move_of(timer, run.now, run.deps)
+        except Unavailable as error:  # perhaps of the user's partition: this one can go on
+            _reschedule(timer, error, run)
     else:
-        decider.tell("an entry of the agenda is unreadable and was removed", extra={"partition": appointment.partition})
-        decider.rows.strike(appointment)
+        run.deps.log_warning("an unreadable timer was removed", extra={"partition": timer.partition})
+        run.deps.states.remove(timer)
     return []
 
 
-def _count(fire: Firing, again: bool, woken: Woken, ended: Ended) -> None:
-    """Count *fire*, which was taken: its delay has ended, or it is handed over *again*."""
-    if again:
-        woken.handovers += 1
-    else:
-        woken.delayed += 1
-        ended(fire, fire.due)
+def _reschedule(timer: Timer, error: Unavailable, run: _Run) -> None:
+    """Try *timer* again later. Raises `Unavailable` if the state store fails at that too: then nothing works now."""
+    run.deps.states.reschedule(timer, run.now + ACK_TIMEOUT_MS)
+    extra = {"code": error.code, "reason": error.message, "partition": timer.partition}
+    run.deps.log_warning("a timer was rescheduled: its data cannot be read now", extra=extra)
+    run.woken.rescheduled += 1
 
 
-def _measured(clock: Clock, late: Callable[[int], None]) -> Ended:
-    return lambda fire, due: late(_lateness(fire, due, clock()))
+def _hand_over_each(firings: list[Firing], run: _Run) -> None:
+    """Hand *firings* over together, or one by one if that fails, so that one cannot block the others.
 
-
-def _lateness(fire: Firing, due: int, now: int) -> int:
-    """Return how late (ms) the timer of *fire*, *due* at that time, is seen to by *now*.
-
-    It cannot be before the grace of an absence is over, nor before its event was received: one that is reported hours
-    later may begin a wait that has ended already. Never negative, whatever clock stamped the event: CloudWatch has no
-    percentiles of a metric that has negative values.
+    After two failures in a row, not a firing but the route is to blame: the rest waits for a later wake.
     """
-    known = fire.at + GRACE_MS if fire.reason == "absence" else 0
-    return max(0, now - max(due, known, received(fire)))
-
-
-def _put_off(decider: Decider, appointment: Timer, now: int, error: Unavailable) -> None:
-    """Let *appointment*, which cannot be kept now, come again later.
-
-    Raises `Unavailable` where the state store does not take that either: then nothing can be read now.
-    """
-    decider.rows.put_off(appointment, now + ACK_TIMEOUT_MS)
-    extra = {"code": error.code, "reason": error.message, "partition": appointment.partition}
-    decider.tell("an appointment was put off: what is stored for it cannot be read now", extra=extra)
-
-
-def _hand_over(decider: Decider, fires: list[Firing], now: int, woken: Woken) -> None:
-    """Hand *fires* over together; one by one where that fails, so that one cannot hold up the others.
-
-    Two failures in a row are no bad fire but a way that is closed: the rest waits for a later wake.
-    """
+    deadline = run.now + DEADLINE_MS
     try:
-        decider.hand_over(fires, now + DEADLINE_MS, answerable=())
+        hand_over(firings, deadline, run.deps)
     except Unavailable as error:
-        if len(fires) == 1 and not isinstance(error, Unreadable):
+        if len(firings) == 1 and not isinstance(error, Unreadable):
             raise
         failed = False
-        for fire in fires:
+        for firing in firings:
             try:
-                decider.hand_over([fire], now + DEADLINE_MS, answerable=())
-            except Unreadable as unreadable:  # it was put behind the others when it was taken
-                decider.tell("a match was put off: it cannot be read", extra={"code": unreadable.code})
-                woken.put_off += 1
+                hand_over([firing], deadline, run.deps)
+            except Unreadable as unreadable:  # claiming it has already rescheduled it
+                run.deps.log_warning("a match was rescheduled: it cannot be read", extra={"code": unreadable.code})
+                run.woken.rescheduled += 1
             except Unavailable:
                 if failed:
                     raise
@@ -220,23 +222,24 @@ def _hand_over(decider: Decider, fires: list[Firing], now: int, woken: Woken) ->
                 failed = False
 
 
-def _fall_due(decider: Decider, appointment: Timer, now: int) -> list[Firing]:
-    site = appointment.names[0]
-    for _ in range(ATTEMPTS):
-        # The row speaks up when it has seen a newer ruleset than ours. For a whole site, nobody would.
-        rules = decider.book.get().get(site) or decider.book.reload().get(site)
+def _fall_due(timer: Timer, run: _Run) -> list[Firing]:
+    """Apply a tick to the row that *timer* names; return what fires."""
+    site = timer.names[0]
+    for _ in range(MAX_ATTEMPTS):
+        # A row reports a newer ruleset than ours. A site that we do not know yet cannot.
+        rules = run.deps.rulesets.get().get(site) or run.deps.rulesets.reload().get(site)
         if rules is None:
-            decider.rows.strike(appointment)
+            run.deps.states.remove(timer)
             return []
-        answer = decider.call_row(_tick(appointment, rules, now), rules)
-        if answer is not None:
-            return answer.fires
-    return []  # stays due
+        result = apply_to_row(_tick(timer, rules, run.now), rules, run.deps)
+        if result is not None:
+            return result.firings
+    return []  # it stays due
 
 
-def _tick(appointment: Timer, rules: SiteRules, now: int) -> ApplyEvent:
-    site, user, key, per = appointment.names
-    campaign = rules.plan.by_trigger.get(key)
+def _tick(timer: Timer, rules: SiteRules, now: int) -> ApplyEvent:
+    site, user, key, per = timer.names
+    campaign = rules.index.by_trigger.get(key)
     return row_call(
         rules,
         site=site,
@@ -251,10 +254,10 @@ def _tick(appointment: Timer, rules: SiteRules, now: int) -> ApplyEvent:
                 bits=0,
                 per=per,
                 program=campaign.trigger.program if campaign else None,
-                ref=reference(campaign, rules.plan.ruleset.version) if campaign else [],
+                ref=reference(campaign, rules.index.ruleset.version) if campaign else [],
                 note="",
-                policy=rules.plan.policies[campaign.id] if campaign else Policy(),
-                closed=blocking_gate(campaign, site, user, now, None) if campaign else None,
+                policy=rules.index.policies[campaign.id] if campaign else Policy(),
+                gate=blocking_gate(campaign, site, user, now, None) if campaign else None,
             )
         ],
     )

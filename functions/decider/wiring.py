@@ -1,4 +1,4 @@
-"""Builds the Decider from its settings: the only place that creates its clients."""
+"""Build the Decider from its settings. No other module creates its clients."""
 
 import time
 from collections.abc import Callable
@@ -15,10 +15,9 @@ from redis.credentials import CredentialProvider
 from redis.retry import Retry
 
 from decider import iam, rulesets
-from decider.decide import Decider
-from decider.dispatch import AwsDispatch, Doorbells
-from decider.handler import Deps
-from decider.ingest import Ingest
+from decider.deliveries import AwsDeliveries
+from decider.doorbells import AwsDoorbells, DoorbellTargets
+from decider.ports import Deps
 from decider.records import MongoRecords
 from decider.stats import Stats
 from decider.store import Client
@@ -31,18 +30,18 @@ from shared.refreshing_cache import RefreshingCache
 from shared.settings import Settings
 from shared.targets import MongoTargets
 
-LONGEST_S = 11 * 3600  # ElastiCache breaks off after twelve hours what came in by IAM
+MAX_CLIENT_AGE_S = 11 * 3600  # ElastiCache closes a connection twelve hours after it authenticated with IAM
 ENGAGER_TIMEOUT_S = 3.0
 
 
-class MongoLibrary:
-    """`book.Library` in MongoDB."""
+class MongoRulesets:
+    """`RulesetStore` in MongoDB."""
 
     def __init__(self, database: Any) -> None:
         self._database = database
 
     def pointers(self) -> dict[str, mongodb.Pointer]:
-        """Return the pointer of every site."""
+        """Return the pointers of every site."""
         return mongodb.read_pointers(self._database)
 
     def ruleset(self, site: str, version: int) -> Any:
@@ -51,9 +50,9 @@ class MongoLibrary:
 
 
 def redis_client(url: str, *, cluster: bool, credentials: CredentialProvider | None = None) -> Client:
-    """Return a Redis client that never repeats a command: a timed-out script may have run.
+    """Return a Redis client that never retries: a script that timed out may have run.
 
-    *credentials*: in place of those in the *url*.
+    *credentials*: replace those in *url*.
     """
     options: dict[str, Any] = {
         "socket_timeout": 1.0,
@@ -66,12 +65,12 @@ def redis_client(url: str, *, cluster: bool, credentials: CredentialProvider | N
     return cast("Client", client)
 
 
-def kept(connect: Callable[[], Client]) -> Callable[[], Client]:
-    """Return what gives always the same client, made at the first use, and a new one before it is broken off."""
+def reused(connect: Callable[[], Client]) -> Callable[[], Client]:
+    """Return a function that returns one client, made at the first call and replaced before ElastiCache closes it."""
     made: list[tuple[Client, float]] = []
 
     def client() -> Client:
-        if not made or time.monotonic() - made[0][1] > LONGEST_S:
+        if not made or time.monotonic() - made[0][1] > MAX_CLIENT_AGE_S:
             made[:] = [(connect(), time.monotonic())]
         return made[0][0]
 
@@ -79,7 +78,7 @@ def kept(connect: Callable[[], Client]) -> Callable[[], Client]:
 
 
 def credentials(settings: Settings) -> CredentialProvider | None:
-    """Return what a connection to the state store is opened with; None: what its address says."""
+    """Return the credentials of the state store; ``None`` if its address contains them."""
     if not settings.redis_cache_arn:
         return None
     arn = iam.read_arn(settings.redis_cache_arn)
@@ -87,36 +86,38 @@ def credentials(settings: Settings) -> CredentialProvider | None:
 
 
 def build(settings: Settings) -> Deps:
-    """Return everything the handler needs; nothing is connected yet."""
+    """Return the dependencies of the handler; nothing is connected yet."""
     observability = observe("decider")
     database = mongodb.database(settings.mongodb_url, settings.mongodb_database)
-    library = MongoLibrary(database)
+    store = MongoRulesets(database)
 
-    def report(error: OpportuneError) -> None:
+    def log_error(error: OpportuneError) -> None:
         observability.logger.error("rulesets not refreshed", extra={"code": error.code, "reason": error.message})
 
-    pages: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
-        lambda present: rulesets.load(library, present, report),
-        every_s=settings.poll_seconds,
-        clock=settings.clock,
-        on_error=report,
+    login = credentials(settings)
+    states = UserStateStore(
+        reused(lambda: redis_client(settings.redis_url, cluster=settings.redis_cluster, credentials=login))
     )
-    access = credentials(settings)
-    rows = UserStateStore(
-        kept(lambda: redis_client(settings.redis_url, cluster=settings.redis_cluster, credentials=access))
-    )
-    tell = observability.logger.warning
-    decider = Decider(
-        book=pages,
-        rows=rows,
+    sqs = boto3.client("sqs", config=no_retry_config(read_timeout_s=2))
+    return Deps(
+        rulesets=RefreshingCache(
+            lambda current: rulesets.load(store, current, log_error),
+            every_s=settings.poll_seconds,
+            clock=settings.clock,
+            on_error=log_error,
+        ),
+        states=states,
         targets=MongoTargets(database),
-        dispatch=AwsDispatch(
+        deliveries=AwsDeliveries(
             LambdaInvoke(lambda_client(read_timeout_s=ENGAGER_TIMEOUT_S), settings.engager_function),
-            boto3.client("sqs", config=no_retry_config(read_timeout_s=2)),
+            sqs,
             settings.deliveries_queue_url,
-            # Only long delays need it: made with the first of them.
+        ),
+        doorbells=AwsDoorbells(
+            sqs,
+            # Only long delays need this client, so the first of them makes it.
             cache(lambda: boto3.client("scheduler", config=no_retry_config(read_timeout_s=2))),
-            Doorbells(
+            DoorbellTargets(
                 settings.doorbells_queue_url,
                 settings.doorbells_queue_arn,
                 settings.schedule_group,
@@ -124,8 +125,11 @@ def build(settings: Settings) -> Deps:
                 settings.schedules_dead_arn,
             ),
         ),
-        tell=tell,
+        records=MongoRecords(database),
+        stats=Stats(states, database, settings.clock, observability.logger.warning),
+        clock=settings.clock,
+        observability=observability,
+        log_warning=observability.logger.warning,
+        invoke_async=invoke_async,
+        db_deadline=pymongo.timeout,
     )
-    stats = Stats(rows, database, settings.clock, tell)
-    reception = Ingest(decider, MongoRecords(database))
-    return Deps(decider, reception, stats, settings.clock, observability, invoke_async, pymongo.timeout)

@@ -28,8 +28,8 @@ def create_single_endpoint(kind: str) -> Endpoint:
         message = tracking.parse_single(body, kind, build_envelope(request, access, received, deps))
         decisions = decide(request, access, [message], deps)
         for decision in decisions:
-            if decision.after_s:
-                raise TooManyRequests(decision.message or "", after_s=decision.after_s, code=decision.code)
+            if decision.retry_after_s:
+                raise TooManyRequests(decision.message or "", after_s=decision.retry_after_s, code=decision.code)
         return _respond(decisions)
 
     return accept_single

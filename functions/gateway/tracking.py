@@ -100,7 +100,7 @@ def parse_message(item: Mapping[str, Any], kind: str, envelope: Envelope) -> Mes
     when = {"at": _parse_time(item, envelope, history=history), "received": envelope.received, "history": history}
     message = _PARSERS[kind](item, context, {"message_id": message_id, **when})
     if envelope.popup_block_reason and isinstance(message, Event):
-        message.mute = envelope.popup_block_reason
+        message.popup_block_reason = envelope.popup_block_reason
     return envelope.apply_identity(message, _get_visitor(item), context)
 
 

@@ -1,9 +1,8 @@
-"""What the functions say to each other: every payload, in one place.
+"""The payloads that the functions exchange: all of them are here.
 
-All payloads are JSON. ``v`` is the version of the contract: a function refuses one it does not
-know, so that two halves of a rolling deploy never misread each other. Times are whole
-milliseconds since the Unix epoch, UTC. ``site`` is a site id, ``user`` a user id as the site
-knows it (visitors without one are ``anon:<anonymous id>``).
+All payloads are JSON. ``v`` is the version of the contract: a function rejects a version that it does not know, so that
+two halves of a rolling deploy cannot misread each other. Times are whole milliseconds since the Unix epoch, UTC.
+``site`` is a site id. ``user`` is a user id as the site knows it; a visitor without one is ``anon:<anonymous id>``.
 """
 
 import hashlib
@@ -16,17 +15,17 @@ from shared.identities import Identification, Identity, PopupEvent
 
 VERSION = 2
 ANONYMOUS_PREFIX = "anon:"
-# The events that page and screen calls are: one name for all, their ``name`` and ``category`` are attributes.
+# Every page call and every screen call is an event of this name; its ``name`` and ``category`` are attributes.
 PAGE_VIEWED, SCREEN_VIEWED = "Page Viewed", "Screen Viewed"
 
 
 class Event(msgspec.Struct, tag="event", tag_field="type", omit_defaults=True):
-    """One accepted event, stripped to what a live trigger reads.
+    """An accepted event, with only the attributes that a live trigger reads.
 
-    ``at``: when it happened, corrected by the server and never after ``received``.
-    ``history``: replayed past; the event's own time counts as its time of receipt.
-    ``mute``: the gate that stops every popup of it: ``gpc``, or ``unanswered`` where its answer can hold none.
-    ``verified``: ``False`` where it counts for the visitor alone, whoever he was later known as.
+    ``at``: when it happened; corrected by the server, and never after ``received``.
+    ``history``: a past event that is sent again; its own time counts as its time of receipt.
+    ``popup_block_reason``: the gate that stops all its popups: ``gpc``, or ``unanswered`` if no response can show one.
+    ``verified``: if ``False``, it counts for the visitor only, even if the visitor has become a user since.
     """
 
     user: str
@@ -36,14 +35,14 @@ class Event(msgspec.Struct, tag="event", tag_field="type", omit_defaults=True):
     received: int
     attributes: dict[str, Any] = {}
     history: bool = False
-    mute: str = ""
+    popup_block_reason: str = ""
     verified: bool = True
 
 
 class Identify(msgspec.Struct, omit_defaults=True):
-    """A visitor says who he is, and what is known of him. ``user``, ``at``, ``received`` as in `Event`.
+    """An identify call: traits of a user, and the visitor that the user was. Other fields as in `Event`.
 
-    ``anonymous``: the visitor's row before he was known, ``anon:…``, where the call names one besides the user.
+    ``anonymous``: the visitor, ``anon:…``, if the call names one besides the user.
     """
 
     user: str
@@ -56,7 +55,7 @@ class Identify(msgspec.Struct, omit_defaults=True):
 
 
 class Alias(msgspec.Struct, omit_defaults=True):
-    """``previous`` was an id of ``user``: a user id or an anonymous one, as the call says it (without prefix)."""
+    """An alias call: ``previous`` was an id of ``user``, a user id or an anonymous id without its prefix."""
 
     user: str
     previous: str
@@ -67,7 +66,7 @@ class Alias(msgspec.Struct, omit_defaults=True):
 
 
 class Group(msgspec.Struct, omit_defaults=True):
-    """A user belongs to ``group``, of which ``traits`` are known."""
+    """A group call: the user belongs to ``group``, which has ``traits``."""
 
     user: str
     group: str
@@ -100,15 +99,15 @@ class Decide(msgspec.Struct, tag="decide", tag_field="type"):
 
 
 class GetCatalogue(msgspec.Struct, tag="catalogue", tag_field="type"):
-    """Gateway → Decider: which keys exist and which events matter?"""
+    """Gateway → Decider: which write keys exist, and which events matter?"""
 
     v: int = VERSION
 
 
 class Wake(msgspec.Struct, tag="wake", tag_field="type"):
-    """Schedule → Decider: see to what is due in the agendas of partitions ``first`` … ``last``.
+    """Schedule → Decider: handle the due timers of partitions ``first`` … ``last``.
 
-    ``hop``: how many wakes before it, since the schedule's, have had no time for all that was due.
+    ``hop``: how many wakes in a row, since the scheduled one, ran out of time before this one.
     """
 
     first: int = 0
@@ -118,21 +117,22 @@ class Wake(msgspec.Struct, tag="wake", tag_field="type"):
 
 
 class Woken(msgspec.Struct):
-    """What a wake came to: absences that fired, and activations that were handed over again.
+    """The result of a wake.
 
-    ``put_off``: what could not be read. ``delayed``: activations whose delay had ended. ``left``: whether there was no
-    time for all that was due.
+    ``absences``: absences that fired. ``handovers``: activations that were handed over again.
+    ``rescheduled``: timers with data that could not be read. ``delayed``: activations with a delay that has ended.
+    ``has_more``: whether time ran out before all due timers were handled.
     """
 
     absences: int
     handovers: int
-    put_off: int = 0
+    rescheduled: int = 0
     delayed: int = 0
-    left: bool = False
+    has_more: bool = False
     v: int = VERSION
 
 
-class InspectUser(msgspec.Struct, tag="look", tag_field="type"):
+class InspectUser(msgspec.Struct, tag="inspect_user", tag_field="type"):
     """Command line → Decider: what is stored of this user?"""
 
     site: str
@@ -140,7 +140,7 @@ class InspectUser(msgspec.Struct, tag="look", tag_field="type"):
     v: int = VERSION
 
 
-class CountInProgress(msgspec.Struct, tag="progress", tag_field="type"):
+class CountInProgress(msgspec.Struct, tag="count_in_progress", tag_field="type"):
     """Command line → Decider: how many users have progress under each trigger of this site?"""
 
     site: str
@@ -148,14 +148,14 @@ class CountInProgress(msgspec.Struct, tag="progress", tag_field="type"):
 
 
 class InProgress(msgspec.Struct):
-    """The answer to `CountInProgress`: the number of users by trigger key; triggers without any are left out."""
+    """The answer to `CountInProgress`: the number of users by trigger key, without triggers that have none."""
 
     users: dict[str, int]
     v: int = VERSION
 
 
-class ForgetUser(msgspec.Struct, tag="forget", tag_field="type"):
-    """Command line → Decider, → Engager: erase all that is stored of this user."""
+class ForgetUser(msgspec.Struct, tag="forget_user", tag_field="type"):
+    """Command line → Decider, → Engager: erase everything that is stored of this user."""
 
     site: str
     user: str
@@ -163,16 +163,16 @@ class ForgetUser(msgspec.Struct, tag="forget", tag_field="type"):
 
 
 class Decision(msgspec.Struct, omit_defaults=True):
-    """What came of one event: popup messages to show, or the code of a refusal.
+    """The result of one event: popups to show, or the ``code`` and ``message`` of a refusal.
 
-    ``after_s``: when it is worth trying again.
+    ``retry_after_s``: after how long a refused event may be sent again.
     """
 
     message_id: str
     messages: list[dict[str, Any]] = []
     code: str | None = None
     message: str | None = None
-    after_s: int = 0
+    retry_after_s: int = 0
 
 
 class Decided(msgspec.Struct):
@@ -185,8 +185,8 @@ class Decided(msgspec.Struct):
 class WriteKey(msgspec.Struct, omit_defaults=True):
     """A site's write key: its SHA-256 in hex, and whether it is secret (server) or public (browser).
 
-    ``origins``: the pages that may use it, ``https://shop.example`` or ``https://*.shop.example``; none: all.
-    ``identity``: ``off``, ``log`` or ``enforce``: what becomes of a user id that comes with it and is not proven.
+    ``origins``: the pages that may use it, ``https://shop.example`` or ``https://*.shop.example``; if empty, all may.
+    ``identity``: ``off``, ``log`` or ``enforce``: how a user id without proof is treated.
     """
 
     sha256: str
@@ -196,12 +196,12 @@ class WriteKey(msgspec.Struct, omit_defaults=True):
 
 
 def write_key(key: str, *, secret: bool = False, origins: Sequence[str] = (), identity: str = "off") -> WriteKey:
-    """Return *key* as it is stored and compared: hashed."""
+    """Return *key* hashed, as it is stored and compared."""
     return WriteKey(hashlib.sha256(key.encode()).hexdigest(), secret, list(origins), identity)
 
 
 class SiteCatalogue(msgspec.Struct):
-    """What the Gateway must know of one site: keys, event name → attributes a trigger reads, proofs of identity."""
+    """What the Gateway needs of one site: write keys, event name → attributes that triggers read, identity keys."""
 
     keys: list[WriteKey]
     events: dict[str, list[str]]
@@ -209,7 +209,7 @@ class SiteCatalogue(msgspec.Struct):
 
 
 class Catalogue(msgspec.Struct):
-    """Decider → Gateway: sites by id. ``unread``: those that are there, and that the Decider could not read."""
+    """Decider → Gateway: sites by id. ``unread``: sites that exist, but that the Decider could not read."""
 
     sites: dict[str, SiteCatalogue]
     unread: list[str] = []
@@ -219,10 +219,10 @@ class Catalogue(msgspec.Struct):
 class Activation(msgspec.Struct, omit_defaults=True):
     """Decider → Engager: execute campaign ``campaign`` of ruleset ``ruleset`` for ``user``.
 
-    ``id`` is deterministic: the same match always has the same id. ``at``: when the match was completed;
-    ``due``: when it is to be delivered, later than that where the campaign has a delay.
+    ``id``: always the same for the same match.
+    ``at``: when the match was completed. ``due``: when it is delivered: later, if the campaign has a delay.
     ``attributes``: those of the completing event that the content uses.
-    ``suppressed``: the gate that stopped it; such an activation is recorded, never delivered.
+    ``suppressed``: the gate that stopped it. Such an activation is recorded and never delivered.
     """
 
     id: str
@@ -238,25 +238,26 @@ class Activation(msgspec.Struct, omit_defaults=True):
     per: str | None = None
     suppressed: str | None = None
     due: int = 0
-    v: int = VERSION
+    v: int = msgspec.field(default_factory=lambda: VERSION)  # a plain default would not be sent
 
 
 class Conversion(msgspec.Struct):
-    """The goal of the activation ``id`` was reached, at ``at``. ``calls_back``: what is still held is not sent then."""
+    """The goal of the activation ``id`` was reached ``at``. ``calls_back``: if it is still held, it is not sent."""
 
     id: str
     at: int
     calls_back: bool = False
 
 
-class Doorbell(msgspec.Struct, tag="ring", tag_field="type"):
+class Doorbell(msgspec.Struct, tag="doorbell", tag_field="type"):
     """Doorbell → Decider: the delayed activation ``key`` is due.
 
-    ``born``: of the state that it was written to; another one has lost it. ``lost``: what to tell the Engager then.
+    ``state_epoch``: of the state that it was written to. If the current one differs, that state is lost.
+    ``lost``: what the Engager gets in that case.
     """
 
     key: str
-    born: str
+    state_epoch: str
     lost: Activation
     v: int = VERSION
 
@@ -265,9 +266,9 @@ DeciderRequest = Decide | GetCatalogue | Wake | Doorbell | InspectUser | CountIn
 
 
 class Engage(msgspec.Struct, tag="engage", tag_field="type"):
-    """Decider → Engager, synchronously: render popups, record what is suppressed or converted.
+    """Decider → Engager, synchronously: render popups, record suppressed activations and conversions.
 
-    ``deadline``: answer by then.
+    ``deadline``: the time by which the Decider needs the popups.
     """
 
     activations: list[Activation]
@@ -277,7 +278,7 @@ class Engage(msgspec.Struct, tag="engage", tag_field="type"):
 
 
 class Sweep(msgspec.Struct, tag="sweep", tag_field="type"):
-    """Schedule → Engager, every minute: see to what is held and to what was interrupted. ``hop``: as in `Wake`."""
+    """Schedule → Engager, every minute: handle held and interrupted activations. ``hop``: as in `Wake`."""
 
     hop: int = 0
     v: int = VERSION

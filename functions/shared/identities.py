@@ -1,4 +1,4 @@
-"""Contracts about people: how a user proves who he is, what is known of him, what he made of a popup."""
+"""Contracts about users: proofs of identity, traits, and what happened to a popup."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import msgspec
 
 
 class IdentityKey(msgspec.Struct, omit_defaults=True):
-    """What proves a user id: signed tokens of ``algorithm`` (HS256, RS256, ES256), or ``user_hash``.
+    """A key that proves user ids: by tokens signed with ``algorithm`` (HS256, RS256, ES256), or by ``user_hash``.
 
-    ``public_key``: in PEM, of RS256 and ES256. The others have a secret, which is nowhere: it is derived.
+    ``public_key``: in PEM, for RS256 and ES256. The secret of the others is derived, never stored.
     """
 
     id: str
@@ -17,7 +17,7 @@ class IdentityKey(msgspec.Struct, omit_defaults=True):
 
 
 class Identity(msgspec.Struct, omit_defaults=True):
-    """How a site's users prove who they are, and the ``traits`` that they may write themselves."""
+    """How a site's users prove their identity, and the ``traits`` that they may write themselves."""
 
     keys: list[IdentityKey] = []
     traits: list[str] = []
@@ -41,7 +41,7 @@ class Identification(msgspec.Struct, tag="identification", tag_field="type", omi
         return self.at or self.received
 
 
-# What the tag reports of a popup: event name → what it is to the activation.
+# The events of the tag about a popup: name → what happened to the activation.
 POPUP_EVENTS = {
     "Opportune Impression": "seen",
     "Opportune Click": "clicked",
@@ -51,10 +51,10 @@ POPUP_EVENTS = {
 
 
 class PopupEvent(msgspec.Struct, tag="popup", tag_field="type", omit_defaults=True):
-    """What became of the popup ``activation``, at ``at``: ``what`` is one of the values of ``POPUP_EVENTS``.
+    """Something happened to the popup of ``activation``: ``what`` is a value of ``POPUP_EVENTS``.
 
-    ``action``: which button was clicked, ``0``, or link of its HTML, ``html0``; ``reason``: why it was dismissed, or
-    not shown.
+    ``action``: the button that was clicked, ``0``, or the link in its HTML, ``html0``.
+    ``reason``: why it was dismissed or not shown.
     """
 
     user: str

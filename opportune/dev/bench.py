@@ -212,7 +212,7 @@ def _state_store(folder: Path, rounds: int) -> list[Figure]:
         rows = UserStateStore(lambda: client)
         campaign = compile_campaign(Campaign.model_validate(THREE_WINS))
         plan = EventIndex(Ruleset(site="bench", version=1, keys=[], campaigns=[campaign]))
-        ((_, bits, per, _),) = plan.concerns("game_result", {"outcome": "loss"})
+        ((_, bits, per, _),) = plan.lookup("game_result", {"outcome": "loss"})
         trigger = TriggerCall(
             campaign.trigger.key, everyone=True, bits=bits, per=per, program=campaign.trigger.program, ref=[], note="[]"
         )
@@ -230,7 +230,7 @@ def _state_store(folder: Path, rounds: int) -> list[Figure]:
                     generation=1,
                     ruleset=1,
                     ttl=600_000,
-                    patience=30_000,
+                    ack_timeout=30_000,
                     grace=5_000,
                     triggers=[trigger],
                 )

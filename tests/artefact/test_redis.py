@@ -51,7 +51,7 @@ def test_a_password_that_has_changed_loses_no_event(system: Artefacts, store: Na
     store.set_password(OTHER_PASSWORD)
     with pytest.raises(Busy, match="503"):
         wins.send(3)
-    assert wait_for(lambda: _told(system, "user or password is refused"))
+    assert wait_for(lambda: _told(system, "user or password was rejected"))
     store.set_password(PASSWORD)
     assert wins.send(3) == ["three-wins"]
     logged = _logs(system)

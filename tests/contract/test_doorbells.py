@@ -9,7 +9,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from decider.dispatch import AwsDispatch, Doorbells, schedule_name
+from decider.doorbells import AwsDoorbells, DoorbellTargets, schedule_name
 from shared.contracts import Activation, Doorbell
 from shared.errors import Unavailable
 from tests.conftest import Aws
@@ -27,8 +27,8 @@ class Hall:
         self.url = self.sqs.create_queue(QueueName="doorbells")["QueueUrl"]
         self.scheduler.create_schedule_group(Name=GROUP)
         arn = "arn:aws:sqs:eu-central-1:123456789012:doorbells"
-        hall = Doorbells(self.url, arn, GROUP, "arn:aws:iam::123456789012:role/scheduler", f"{arn}-dead")
-        self.dispatch = AwsDispatch(lambda _: b"{}", self.sqs, "", lambda: self.scheduler, hall)
+        targets = DoorbellTargets(self.url, arn, GROUP, "arn:aws:iam::123456789012:role/scheduler", f"{arn}-dead")
+        self.doorbells = AwsDoorbells(self.sqs, lambda: self.scheduler, targets)
 
     def schedules(self) -> list[dict[str, Any]]:
         """Return all schedules that hang."""
@@ -46,15 +46,15 @@ def a_ring(wait_ms: int) -> Doorbell:
     lost = Activation(
         "id", "demo", "anna", "cart", 1, "email", NOW, "add", "m\uffff", suppressed="state_lost", due=NOW + wait_ms
     )
-    return Doorbell(key='["demo","anna","key","","ab"]', born=str(NOW), lost=lost)
+    return Doorbell(key='["demo","anna","key","","ab"]', state_epoch=str(NOW), lost=lost)
 
 
 def test_a_short_delay_is_one_hop_through_the_queue(hall: Hall) -> None:
     """Up to 15 minutes: a message with that many seconds of delay, rounded up; no schedule."""
-    hall.dispatch.ring(a_ring(1), NOW)
+    hall.doorbells.schedule_doorbell(a_ring(1), NOW)
     waiting = hall.sqs.get_queue_attributes(QueueUrl=hall.url, AttributeNames=["All"])["Attributes"]
     assert (waiting["ApproximateNumberOfMessagesDelayed"], hall.schedules()) == ("1", [])
-    hall.dispatch.ring(a_ring(0), NOW)
+    hall.doorbells.schedule_doorbell(a_ring(0), NOW)
     (message,) = hall.sqs.receive_message(QueueUrl=hall.url)["Messages"]
     assert msgspec.json.decode(message["Body"], type=Doorbell) == a_ring(0)
 
@@ -63,7 +63,7 @@ def test_a_long_delay_is_a_schedule_that_hangs_once(hall: Hall) -> None:
     """From 15 minutes on: at the second after it is due, deleted when done; hung twice, it hangs once."""
     ring = a_ring(15 * MINUTE + 1)
     for _ in range(2):
-        hall.dispatch.ring(ring, NOW)
+        hall.doorbells.schedule_doorbell(ring, NOW)
     (schedule,) = hall.schedules()
     due = datetime.fromtimestamp((NOW + 15 * MINUTE + 1000) / 1000, UTC)
     assert schedule["ScheduleExpression"] == f"at({due:%Y-%m-%dT%H:%M:%S})"
@@ -76,9 +76,9 @@ def test_a_long_delay_is_a_schedule_that_hangs_once(hall: Hall) -> None:
 def test_silence_takes_it_down_and_does_not_mind_if_there_is_none(hall: Hall) -> None:
     """A cancelled activation leaves no schedule; the second time there is nothing to delete."""
     ring = a_ring(60 * MINUTE)
-    hall.dispatch.ring(ring, NOW)
+    hall.doorbells.schedule_doorbell(ring, NOW)
     for _ in range(2):
-        hall.dispatch.silence(ring.key)
+        hall.doorbells.cancel_doorbell(ring.key)
     assert hall.schedules() == []
 
 
@@ -97,17 +97,15 @@ def test_where_it_cannot_be_hung_that_is_said(hall: Hall, wait_ms: int) -> None:
     session = botocore.session.get_session()
     nowhere: dict[str, Any] = {"endpoint_url": "http://127.0.0.1:9", "region_name": "eu-central-1", "config": once}
     keys: dict[str, Any] = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
-    gone = AwsDispatch(
-        lambda _: b"{}",
+    gone = AwsDoorbells(
         session.create_client("sqs", **nowhere, **keys),
-        "",
         lambda: session.create_client("scheduler", **nowhere, **keys),
-        Doorbells(hall.url, "arn:aws:sqs:eu-central-1:123456789012:doorbells", GROUP, "r" * 30, "d" * 30),
+        DoorbellTargets(hall.url, "arn:aws:sqs:eu-central-1:123456789012:doorbells", GROUP, "r" * 30, "d" * 30),
     )
     with pytest.raises(Unavailable) as caught:
-        gone.ring(a_ring(wait_ms), NOW)
+        gone.schedule_doorbell(a_ring(wait_ms), NOW)
     assert caught.value.code == "doorbell_unavailable"
-    gone.silence("key")
+    gone.cancel_doorbell("key")
 
 
 def test_a_missing_group_is_an_error_and_not_a_conflict(hall: Hall) -> None:
@@ -116,4 +114,4 @@ def test_a_missing_group_is_an_error_and_not_a_conflict(hall: Hall) -> None:
     with pytest.raises(ClientError):
         hall.scheduler.get_schedule_group(Name=GROUP)
     with pytest.raises(Unavailable):
-        hall.dispatch.ring(a_ring(60 * MINUTE), NOW)
+        hall.doorbells.schedule_doorbell(a_ring(60 * MINUTE), NOW)

@@ -10,7 +10,8 @@ from typing import Any
 import boto3
 import pytest
 
-from decider.dispatch import AwsDispatch, Doorbells
+from decider.deliveries import AwsDeliveries
+from decider.doorbells import AwsDoorbells, DoorbellTargets
 from engager.channels.mime import Mail
 from engager.channels.provider import aws_client
 from engager.channels.ses import SesMailer
@@ -90,17 +91,18 @@ def test_queue_and_doorbells_are_reached_again(way: Forgetful) -> None:
     """Repeats are harmless: activations are deduplicated, doorbells only wake, and schedules have unique names."""
     options: dict[str, Any] = {"endpoint_url": address(way), "config": no_retry_config(read_timeout_s=2), **KEYS}
     sqs, scheduler = boto3.client("sqs", **options), boto3.client("scheduler", **options)
-    bells = Doorbells(f"{address(way)}/1/bells", "arn:bells", "group", "arn:role", "arn:dead")
-    dispatch = AwsDispatch(lambda _: b"", sqs, f"{address(way)}/1/deliveries", lambda: scheduler, bells)
+    targets = DoorbellTargets(f"{address(way)}/1/bells", "arn:bells", "group", "arn:role", "arn:dead")
+    deliveries = AwsDeliveries(lambda _: b"", sqs, f"{address(way)}/1/deliveries")
+    doorbells = AwsDoorbells(sqs, lambda: scheduler, targets)
     near, far = (
         Doorbell("k", "1", Activation("a1", "shop", "ada", "cart", 1, "email", 0, "Order", "m1", due=due))
         for due in (60_000, 3_600_000)
     )
     for _ in range(2):
-        dispatch.queue([ACTIVATION])
+        deliveries.enqueue([ACTIVATION])
         way.forget()
-        dispatch.ring(near, 0)
+        doorbells.schedule_doorbell(near, 0)
         way.forget()
-        dispatch.ring(far, 0)
+        doorbells.schedule_doorbell(far, 0)
         way.forget()
     assert way.made == 6

@@ -41,8 +41,11 @@ POINTS = [
         f"engager.{point}"
         for point in ("before_reply", "failing_reply", "spoiled_reply", "before_store_popup", "after_store_popup")
     ],
-    *[f"decider.{point}" for point in ("before_apply", "after_apply", "before_queue", "after_queue", "before_reply")],
-    *["decider.after_engage", "decider.after_take", "gateway.before_reply"],
+    *[
+        f"decider.{point}"
+        for point in ("before_apply", "after_apply", "before_enqueue", "after_enqueue", "before_reply")
+    ],
+    *["decider.after_engage", "decider.after_claim", "gateway.before_reply"],
 ]
 RECEIVES, VISIBILITY_S = 50, 35  # longer than an Engager may take, as on AWS
 WITHIN_MS = 3 * 60 * 60_000  # the longest delay is two hours

@@ -5,7 +5,7 @@ import pytest
 from tests.support.faults.history import Expected
 from tests.support.faults.system import Lab
 
-EMAIL_POINTS = ["before_apply", "after_apply", "before_queue", "after_queue", "before_reply"]
+EMAIL_POINTS = ["before_apply", "after_apply", "before_enqueue", "after_enqueue", "before_reply"]
 POPUP_POINTS = ["before_apply", "after_apply", "before_engage", "after_engage", "before_reply"]
 
 
@@ -74,7 +74,7 @@ def test_f16_killed_while_a_wake_hands_over(lab: Lab) -> None:
     with lab.trial() as trial:
         user = trial.user()
         trial.insist(user, "add", matches=["left"])
-        trial.arm("decider.before_queue")
+        trial.arm("decider.before_enqueue")
         lab.move_on(31 * 60_000)
         trial.wait_killed()
     assert trial.states() == [("sent", "")]

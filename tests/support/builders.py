@@ -58,11 +58,11 @@ def call_for(
 ) -> ApplyEvent:
     """Return the call for one event and one campaign; the default event is a win."""
     plan = EventIndex(Ruleset(site="demo", version=1, keys=[], campaigns=[campaign]))
-    ((_, bits, per, _),) = plan.concerns(event, WON if attributes is None else attributes)
+    ((_, bits, per, _),) = plan.lookup(event, WON if attributes is None else attributes)
     call = ApplyEvent(
         site="demo",
         user=user,
-        patience=30_000,
+        ack_timeout=30_000,
         grace=5_000,
         message_id=message_id,
         at=at,
@@ -87,6 +87,6 @@ def call_for(
     return call
 
 
-def tell(message: str, *, extra: dict[str, Any]) -> None:
+def log_warning(message: str, *, extra: dict[str, Any]) -> None:
     """Log as a function's logger would, to standard output."""
     print(message, extra)

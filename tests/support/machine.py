@@ -74,7 +74,7 @@ class Machine:
             if event.message_id in seen:
                 continue
             seen.add(event.message_id)
-            concerns = plan.concerns(event.event, event.attributes)
+            concerns = plan.lookup(event.event, event.attributes)
             time = max(time, event.at)
             if not concerns:
                 continue

@@ -245,5 +245,5 @@ def _wait_for_rules(site: Endpoint, redis: Redis, run: str) -> None:
 
 def _waiting(redis: Redis, user: str) -> list[float]:
     """Return when the absences and unacknowledged messages of *user* are due, in ms."""
-    entries: Any = redis.zrange(keys.agenda(keys.partition("examples", user)), 0, -1, withscores=True)
+    entries: Any = redis.zrange(keys.timers(keys.partition("examples", user)), 0, -1, withscores=True)
     return [due for member, due in entries if user.encode() in member]

@@ -1,7 +1,7 @@
 --[[
-Count who is on the way: users with progress under each trigger, in one partition.
+Count the users with progress under each trigger, in one partition.
 
-KEYS[1]   who of the site is on the way in this partition: see apply-event-5.lua
+KEYS[1]   the site's users with progress in this partition: see apply-event-5.lua
 ARGV[1]   now in ms
 Returns   MessagePack of {trigger key, number of users, trigger key, number of users...}
 Atomic    because it is one reading; nothing is changed.

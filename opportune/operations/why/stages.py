@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from decider.policy import policy
-from decider.user_admin import Progress, Reached
+from decider.user_admin import Reached, RunProgress
 from definitions.model.trigger import Trigger
 from opportune.operations.why.model import LimitUse, PendingMessage, Stage
 from opportune.operations.why.snapshot import Snapshot
@@ -53,7 +53,7 @@ def missing(trigger: Trigger, reached: Sequence[Reached], now: int) -> str:
     return " and ".join(words.label(each) for n, each in enumerate(trigger.all_of or (), start=1) if n not in seen)
 
 
-def _of_run(run: Progress, trigger: Trigger | None, now: int) -> Iterator[Stage]:
+def _of_run(run: RunProgress, trigger: Trigger | None, now: int) -> Iterator[Stage]:
     per = run.per or None
     if run.done:
         yield Stage("has matched, and can match only once", run.of, run.of, per, done=True)

@@ -79,7 +79,7 @@ class Explainer:
 
     def _hits(self, index: EventIndex, event: Recorded) -> list[Hit]:
         """Return the event's roles in the trigger. A replay ignores its effect on earlier activations."""
-        return [each for each in index.concerns(event.event, event.attributes) if each.bits]
+        return [each for each in index.lookup(event.event, event.attributes) if each.bits]
 
     def finish(self, until: int) -> Explained:
         """Run the clock on to *until* (ms) and return the explanation."""

@@ -4,6 +4,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -14,10 +15,9 @@ from redis import Redis
 
 from decider import keys
 from decider.activations import activation_id
-from decider.decide import Decider
 from decider.stats import Stats
 from decider.user_state import Batch, UserStateStore
-from decider.wake import answer_bell
+from decider.wake import answer_doorbell
 from decider.wiring import redis_client as connect
 from opportune.events.streams import Recorded
 from opportune.replay.engine import Replay
@@ -25,11 +25,10 @@ from opportune.replay.gates import Gates, LiveCampaign
 from shared.contracts import Doorbell, Woken
 from shared.errors import Unavailable
 from shared.ruleset import CANCEL, GOAL, Campaign, Goal, Limits, Matcher, Quota, Schedule
-from shared.targets import MongoTargets
-from tests.integration.decider.test_decider import Town
 from tests.integration.decider.test_user_state import together
 from tests.integration.decider.test_wake import GRACE, MINUTE, SECOND, T0, Shop
-from tests.support.builders import compiled, tell
+from tests.support.builders import compiled, log_warning
+from tests.support.decider_harness import DeciderHarness
 
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
@@ -57,7 +56,7 @@ class House(Shop):
 
     def publish(self, campaigns: Sequence[Any], *, generation: int) -> None:
         """Make *campaigns* the current ruleset, with the site's caps."""
-        Town.publish(self, campaigns, generation=generation)
+        DeciderHarness.publish(self, campaigns, generation=generation)
         caps = {name: msgspec.to_builtins(quota) for name, quota in self._caps.items()}
         self.database.rulesets.update_one({"_id": f"demo:{self.version}"}, {"$set": {"ruleset.caps": caps}})
 
@@ -65,10 +64,10 @@ class House(Shop):
         """Return the gates of all that was recorded."""
         return [each.suppressed for each in self.post.recorded]
 
-    def take(self, user: str, at: int) -> None:
+    def answer_doorbell(self, user: str, at: int) -> None:
         """Answer the doorbell of the user's delayed activation at *at*."""
-        ring = next(each for each in self.post.rings if each.lost.user == user)
-        answer_bell(self.decider, ring, lambda: T0 + at, self.late.append)
+        doorbell = next(each for each in self.post.doorbells if each.lost.user == user)
+        answer_doorbell(doorbell, replace(self.deps, clock=lambda: T0 + at), self.late.append)
 
 
 HouseMaker = Callable[..., House]
@@ -187,25 +186,25 @@ def test_a_delayed_activation_waits_for_its_time(house: HouseMaker) -> None:
     """Nothing is queued at the match; a doorbell hangs; at the due time, and not before, a wake hands it over once."""
     home = house(cart())
     home.send("anna", "add", 0)
-    assert (home.post.queued, [each.lost.due - T0 for each in home.post.rings]) == ([], [30 * MINUTE])
+    assert (home.post.queued, [each.lost.due - T0 for each in home.post.doorbells]) == ([], [30 * MINUTE])
     assert home.wake(30 * MINUTE - 1) == Woken(0, 0)
     assert home.wake(30 * MINUTE) == Woken(0, 0, delayed=1)
     assert home.wake(31 * MINUTE) == Woken(0, 0)
     (mail,) = home.post.queued
     assert (mail.at - T0, mail.due - T0) == (0, 30 * MINUTE)
-    assert (home.unacknowledged("anna"), home.agenda("anna")) == (0, {})
+    assert (home.unacknowledged("anna"), home.timers("anna")) == (0, {})
 
 
 def test_its_doorbell_may_ring_early_twice_late_or_never(house: HouseMaker) -> None:
     """Early: nothing. On time: handed over. Again, or beside a wake: nothing more."""
     home = house(cart())
     home.send("anna", "add", 0)
-    home.take("anna", 25 * MINUTE)
+    home.answer_doorbell("anna", 25 * MINUTE)
     assert home.post.queued == []
-    home.take("anna", 30 * MINUTE)
-    home.take("anna", 30 * MINUTE)
+    home.answer_doorbell("anna", 30 * MINUTE)
+    home.answer_doorbell("anna", 30 * MINUTE)
     home.wake(2 * HOUR)
-    home.take("anna", 24 * HOUR)
+    home.answer_doorbell("anna", 24 * HOUR)
     assert (len(home.post.queued), home.post.recorded) == (1, [])
 
 
@@ -214,12 +213,12 @@ def test_an_order_cancels_what_is_delayed(house: HouseMaker) -> None:
     home = house(cart())
     home.send("anna", "add", 0)
     home.send("anna", "order", 10 * MINUTE)
-    home.take("anna", 30 * MINUTE)
+    home.answer_doorbell("anna", 30 * MINUTE)
     home.wake(2 * HOUR)
-    ring = home.post.rings[0]
+    ring = home.post.doorbells[0]
     assert home.post.queued == []
     assert [(each.id, each.suppressed) for each in home.post.recorded] == [(ring.lost.id, "cancelled")]
-    assert home.post.silenced == [ring.key]
+    assert home.post.cancelled == [ring.key]
     home.send("anna", "add", 3 * HOUR)
     home.wake(4 * HOUR)
     assert len(home.post.queued) == 1
@@ -263,14 +262,14 @@ def test_a_cancellation_always_reaches_the_ledger(house: HouseMaker, valkey_url:
     outcomes: Counter[str] = Counter()
     for start in range(0, len(users), 50):
         group = users[start : start + 50]
-        rings = {each.lost.user: each for each in home.post.rings if each.lost.user in set(group)}
-        other = Decider(home.a_book(), rows, MongoTargets(home.database), home.post, tell)
+        rings = {each.lost.user: each for each in home.post.doorbells if each.lost.user in set(group)}
+        other = replace(home.environment(home.current_rulesets()), states=rows, clock=lambda: T0 + 30 * MINUTE)
 
         def ring(
             order: Sequence[str] = rng.sample(group, 50), bells: dict[str, Doorbell] = rings, by: Any = other
         ) -> None:
             for user in order:
-                answer_bell(by, bells[user], lambda: T0 + 30 * MINUTE, home.late.append)
+                answer_doorbell(bells[user], by, home.late.append)
 
         thread = threading.Thread(target=ring)
         thread.start()
@@ -328,14 +327,14 @@ def test_a_late_acknowledgement_leaves_a_cancellation(house: HouseMaker) -> None
     """
     home = house(cart())
     home.send("anna", "add", 0)
-    rows = home.decider.rows
-    taken = rows.take(home.post.rings[0].key, T0 + 30 * MINUTE, 30_000).fire
-    assert taken
+    rows = home.deps.states
+    claimed = rows.claim(home.post.doorbells[0].key, T0 + 30 * MINUTE, 30_000).firing
+    assert claimed
     home.post.broken = True
     with pytest.raises(Unavailable):
         home.send("anna", "order", 31 * MINUTE)
     home.post.broken = False
-    rows.acknowledge([taken])
+    rows.acknowledge([claimed])
     assert home.gates() == []
     home.wake(HOUR)
     assert home.gates() == ["cancelled"]
@@ -382,7 +381,7 @@ def test_an_order_cancels_also_for_somebody_who_is_no_target_any_more(house: Hou
     home.target(1, anna=["vip"])
     home.send("anna", "add", 0)
     home.database.control.update_one({"_id": "demo"}, {"$set": {"generation": 2}})
-    home.book.reload()
+    home.rulesets.reload()
     home.send("anna", "order", MINUTE)
     home.wake(HOUR)
     assert (home.gates(), home.post.queued) == (["cancelled"], [])
@@ -406,7 +405,7 @@ def test_a_state_that_was_lost_is_recorded_by_the_doorbell(house: HouseMaker, re
         home.send("anna", "add", 0)
         redis_client.flushall()
         home.send("anna", "add", MINUTE)  # life goes on in a new state
-        home.take("anna", 30 * MINUTE)
+        home.answer_doorbell("anna", 30 * MINUTE)
         expected = (["state_lost"] * (not wanted), 1 if wanted else 0)
         assert (home.gates(), len(home.post.queued)) == expected
         home.database.rulesets.delete_many({})
@@ -450,13 +449,13 @@ def test_what_happened_is_counted_per_day(
     home.send("bob", "pay", 0)  # the only counter of his partition
     rows, clock = UserStateStore(lambda: home.redis), iter(range(100_000, 10**9, 100_000))
     with MongoClient[dict[str, Any]]("127.0.0.1", 1, serverSelectionTimeoutMS=100) as away:
-        Stats(rows, away["x"], lambda: next(clock), tell).drain(range(1024))
+        Stats(rows, away["x"], lambda: next(clock), log_warning).drain(range(1024))
     home.send("anna", "pay", 3)
     for _ in range(3):
-        Stats(rows, mongodb, lambda: next(clock), tell).drain(range(1024))
+        Stats(rows, mongodb, lambda: next(clock), log_warning).drain(range(1024))
     (day,) = mongodb.stats.find()
     assert (day["campaign"], day["activated"], day["cap"]) == ("test", 2, 3)
-    assert redis_client.keys("*:n:taken") == []
+    assert redis_client.keys("*:n:drained") == []
 
 
 def test_counts_whose_arrival_nobody_knows_arrive_once(house: HouseMaker, mongodb: Database[dict[str, Any]]) -> None:
@@ -465,15 +464,17 @@ def test_counts_whose_arrival_nobody_knows_arrive_once(house: HouseMaker, mongod
     rows, clock = UserStateStore(lambda: home.redis), iter(range(100_000, 10**9, 100_000))
 
     class Forgetful(UserStateStore):
-        def arrived(self, batch: Batch) -> None:
+        def confirm_drained(self, batch: Batch) -> None:
             raise Unavailable(f"{batch.id} timed out")
 
     for n in range(4):
         for user in ("anna", "bob"):
             home.send(user, "pay", n)
-        Stats(Forgetful(lambda: home.redis) if n < 3 else rows, mongodb, lambda: next(clock), tell).drain(range(1024))
+        Stats(Forgetful(lambda: home.redis) if n < 3 else rows, mongodb, lambda: next(clock), log_warning).drain(
+            range(1024)
+        )
     assert (mongodb.stats.find_one() or {})["activated"] == 2
-    stats = [Stats(UserStateStore(lambda: home.redis), mongodb, lambda: next(clock), tell) for _ in range(8)]
+    stats = [Stats(UserStateStore(lambda: home.redis), mongodb, lambda: next(clock), log_warning) for _ in range(8)]
     together(8, lambda who: stats[who].drain(range(1024)))
     stats[0].drain(range(1024))
     assert (mongodb.stats.find_one() or {})["activated"] == 8
@@ -485,7 +486,7 @@ def test_daily_figures_take_the_time_that_is_left(house: HouseMaker, mongodb: Da
     for n in range(200):
         home.send(f"user-{n}", "pay", 0)
     clock = iter(range(100_000, 10**9, 100_000))
-    stats = Stats(UserStateStore(lambda: home.redis), mongodb, lambda: next(clock), tell)
+    stats = Stats(UserStateStore(lambda: home.redis), mongodb, lambda: next(clock), log_warning)
     arrived: list[int] = []
     while sum(arrived) < 200:
         turns = iter((True, False))
@@ -499,12 +500,12 @@ def test_a_late_word_of_an_arrival_does_not_end_the_next_batch(house: HouseMaker
     """A batch is let go by its own id alone."""
     home = house(campaign())
     home.send("anna", "pay", 0)
-    rows = home.decider.rows
+    rows = home.deps.states
     (first,) = rows.drain(range(1024), "b1")
-    rows.arrived(first)
+    rows.confirm_drained(first)
     home.send("anna", "pay", 1)
     (second,) = rows.drain(range(1024), "b2")
-    rows.arrived(first)
+    rows.confirm_drained(first)
     assert list(rows.drain(range(1024), "b3")) == [second]
     assert (second.id, list(second.counts.values())) == ("b2", [1])
 
@@ -515,7 +516,7 @@ def test_evicted_runs_are_counted_and_told(house: HouseMaker, capsys: pytest.Cap
     home = house(campaign(trigger))
     for n in range(22):
         home.send("anna", "add", n, cart_id=n)
-    assert capsys.readouterr().out.count("a run had to go") == 2
+    assert capsys.readouterr().out.count("a run was evicted") == 2
     counted = home.redis.hgetall(keys.counters(keys.partition("demo", "anna")))
     assert list(counted.values()) == [b"2"]
     assert b"evicted" in next(iter(counted))
@@ -535,10 +536,10 @@ def test_delays_survive_a_refusing_doorbell(house: HouseMaker) -> None:
     """A queue and a scheduler that refuse change nothing: the wake finds what is due."""
     home = house(cart())
 
-    def refuse(ring: Doorbell, now: int) -> None:
-        raise Unavailable(f"refused {ring.key} at {now}")
+    def refuse(doorbell: Doorbell, now: int) -> None:
+        raise Unavailable(f"refused {doorbell.key} at {now}")
 
-    home.post.ring = refuse  # type: ignore[method-assign]
+    home.post.schedule_doorbell = refuse  # type: ignore[method-assign]
     home.send("anna", "add", 0)
     assert home.wake(30 * MINUTE + SECOND) == Woken(0, 0, delayed=1)
     assert len(home.post.queued) == 1
@@ -589,7 +590,7 @@ def test_a_shorter_delay_does_not_end_what_waits_for_the_longer_one(house: House
     row = keys.row(keys.partition("demo", "anna"), "demo", "anna")
     before: Any = home.redis.pttl(row)
     home.publish([cart(delay=MINUTE)], generation=1)
-    home.book.reload()
+    home.rulesets.reload()
     home.send("anna", "add", 1)
     after: Any = home.redis.pttl(row)
     assert before - 10 * SECOND < after <= before

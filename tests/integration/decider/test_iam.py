@@ -9,7 +9,7 @@ from pymongo.database import Database
 from redis import Redis
 from redis.exceptions import RedisClusterException, RedisError
 
-from decider.iam import KEPT_MS, IamCredentials, read_arn
+from decider.iam import REUSED_MS, IamCredentials, read_arn
 from decider.wiring import redis_client as connect
 from opportune.local.valkey import Cluster
 from shared.contracts import Woken
@@ -34,7 +34,7 @@ def test_a_connection_is_opened_as_the_user_with_the_token(clustered: bool, requ
             assert client.execute_command("ACL WHOAMI", **_anywhere(client, clustered)) in (b"opportune", "opportune")
         for node in nodes:
             _admit(node, "another token")
-        clock.ms += KEPT_MS
+        clock.ms += REUSED_MS
         with pytest.raises((RedisError, RedisClusterException)):
             connect(url, cluster=clustered, credentials=provider).evalsha("0" * 40, 0)
     finally:
@@ -61,7 +61,7 @@ def test_the_store_denies_nothing_but_who_has_no_token(
             for n in range(20):
                 shop.send(f"user-{n}", "order", WAIT - 1)
             assert shop.wake(2 * WAIT) == Woken(30, 0, delayed=30)
-            assert list(shop.decider.rows.drain(range(1024), "batch"))
+            assert list(shop.deps.states.drain(range(1024), "batch"))
         assert _denials(cluster) == before
         with pytest.raises((RedisError, RedisClusterException)):
             connect(cluster_url.replace("://", "://opportune:another@"), cluster=True).evalsha("0" * 40, 0)

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -10,21 +11,19 @@ import pytest
 from pymongo.database import Database
 from redis import Redis
 
-from decider import keys, rulesets, user_admin
-from decider.decide import Decider
+from decider import keys, user_admin
 from decider.in_progress import count_in_progress
-from decider.user_admin import Progress, UserSnapshot
-from decider.user_state import UserStateStore
-from decider.wiring import MongoLibrary
+from decider.ingest import ingest
+from decider.user_admin import RunProgress, UserSnapshot
+from decider.visitors import become_user
 from decider.wiring import redis_client as connect
 from definitions.publishing.publish import roll_back
-from shared.contracts import Decide, Event, ForgetUser, InspectUser, write_key
+from shared.contracts import CountInProgress, Decide, Event, ForgetUser, InspectUser, write_key
 from shared.identities import Identification
-from shared.refreshing_cache import RefreshingCache
 from shared.ruleset import Campaign
-from shared.targets import MongoTargets
 from tests.integration.decider.test_wake import LEFT, MINUTE, SECOND, T0, Post, Shop
-from tests.support.builders import compiled, tell
+from tests.support.builders import compiled
+from tests.support.decider_harness import decider_deps, live_rulesets
 from tests.support.definitions import define, publish
 
 ShopMaker = Callable[..., Shop]
@@ -41,7 +40,8 @@ def _shop(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> ShopMaker:
 
 def counted(shop: Shop, at: int, site: str = "demo") -> dict[str, int]:
     """Return the users with progress at *at* (ms since `T0`), by trigger."""
-    return count_in_progress(shop.decider.rows.run, site, T0 + at)
+    deps = replace(shop.deps, clock=lambda: T0 + at)
+    return count_in_progress(CountInProgress(site), deps).users
 
 
 def test_users_are_counted_while_their_progress_can_lead_somewhere(shop: ShopMaker) -> None:
@@ -95,12 +95,12 @@ def test_a_user_who_is_forgotten_or_dropped_is_counted_no_more(shop: ShopMaker) 
     town = shop(old)
     for user in ("anna", "bob", "cyd"):
         town.send(user, "a", 0)
-    user_admin.forget(town.decider, ForgetUser("demo", "anna"))
+    user_admin.forget(ForgetUser("demo", "anna"), town.deps)
     assert counted(town, 0) == {old.trigger.key: 2}
     assert not any(b"anna" in member for key in town.redis.keys("*:w:demo") for member in town.redis.zrange(key, 0, -1))
     new = compiled({**TWICE, "within": "20m"}, channel="email")
     town.publish([new], generation=1)
-    town.decider.book.reload()
+    town.deps.rulesets.reload()
     assert counted(town, 0) == {old.trigger.key: 2}  # what a publish says, before it shows
     town.send("bob", "a", SECOND)
     assert counted(town, SECOND) == {old.trigger.key: 1, new.trigger.key: 1}
@@ -114,7 +114,7 @@ def test_a_visitor_who_becomes_a_user_is_counted_once(shop: ShopMaker) -> None:
     town.send("bob", "a", MINUTE)
     for visitor, user in (("anon:v1", "anna"), ("anon:v2", "bob")):
         introduction = Identification(user, received=T0 + MINUTE, visitor=visitor)
-        town.decider.visitors.become("demo", introduction)
+        become_user("demo", introduction, town.deps)
     assert counted(town, MINUTE) == {campaign.trigger.key: 2}
     assert counted(town, 10 * MINUTE) == {campaign.trigger.key: 1}
     town.send("anna", "b", MINUTE)
@@ -128,7 +128,7 @@ def test_what_is_over_goes_by_itself(shop: ShopMaker) -> None:
     others = [f"u{n}" for n in range(20_000) if keys.partition("demo", f"u{n}") == number][:5]
     for user in others:
         town.send(user, "a", 0)
-    place = keys.on_the_way(number, "demo")
+    place = keys.in_progress(number, "demo")
     assert town.redis.zcard(place) == len(others)
     town.send("anna", "a", 11 * MINUTE)
     assert town.redis.zcard(place) == 1
@@ -136,7 +136,7 @@ def test_what_is_over_goes_by_itself(shop: ShopMaker) -> None:
     assert 0 < town.redis.pttl(place) <= town.redis.pttl(row) + 1000
 
 
-def until(run: Progress) -> int:
+def until(run: RunProgress) -> int:
     """Return when the progress of a run leads nowhere any more (ms)."""
     return max([run.due, *(each.until for each in run.reached)])
 
@@ -158,7 +158,7 @@ def test_the_counts_are_those_of_the_rows(
         town.send(rng.choice(users), rng.choice(["a", "b", "c", "add", "order"]), at, message_id=f"m{n}")
     expected = Counter[str]()
     for user in users:
-        row = msgspec.convert(user_admin.inspect(town.decider, InspectUser("demo", user)), UserSnapshot).row
+        row = msgspec.convert(user_admin.inspect(InspectUser("demo", user), town.deps), UserSnapshot).row
         for trigger in {each.trigger for each in (row.runs if row else ()) if until(each) > T0 + at}:
             expected[trigger] += 1
     assert counted(town, at) == dict(expected)
@@ -178,18 +178,14 @@ def test_a_rollback_keeps_progress_under_what_is_the_same(
         publish(mongodb, define({"site": site, "campaigns": [campaign]}), [write_key("wk_public")])
 
     put_live("One", "10m")
-    library = MongoLibrary(mongodb)
-    rules: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
-        lambda present: rulesets.load(library, present, print), every_s=1, clock=lambda: 0, on_error=print
-    )
-    post = Post()
-    decider = Decider(rules, UserStateStore(lambda: redis_client), MongoTargets(mongodb), post, tell)
+    rules, post = live_rulesets(mongodb, every_s=1), Post()
+    deps = decider_deps(rules, redis_client, mongodb, post)
 
     def matches(user: str, event: str) -> int:
         rules.reload()
-        one = Event(user, event, f"{user} {event} {rules.get()['shop'].plan.ruleset.version}", T0, T0)
+        one = Event(user, event, f"{user} {event} {rules.get()['shop'].index.ruleset.version}", T0, T0)
         before = len(post.shown)
-        decider.decide(Decide("shop", [one], deadline=T0 + 2000))
+        ingest(Decide("shop", [one], deadline=T0 + 2000), deps)
         return len(post.shown) - before
 
     matches("anna", "a")

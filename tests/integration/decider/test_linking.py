@@ -11,8 +11,7 @@ from pymongo.database import Database
 from redis import Redis
 
 from decider import keys, user_admin
-from decider.ingest import Ingest
-from decider.records import MongoRecords
+from decider.ingest import ingest
 from decider.timers import ACK_TIMEOUT_MS, GRACE_MS
 from shared.contracts import Decide, Event, ForgetUser, Woken
 from shared.errors import Unavailable
@@ -46,15 +45,15 @@ def _club(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> ClubMaker:
 def test_what_is_left_half_way_arrives_by_itself(club: ClubMaker) -> None:
     """The cart of a visitor: nobody introduces him again, and the reminder comes on time all the same.
 
-    add   identify: release, dies   wake: adopt   wake: it falls due
+    add   identify: detach, dies   wake: merge   wake: it falls due
     """
     home = club(compiled(LEFT, channel="email"))
     home.send(VISITOR, "add", 0)
-    home.release(at=MINUTE)
-    assert home.agenda(VISITOR) == {MOVED: MINUTE + ACK_TIMEOUT_MS}
+    home.detach(at=MINUTE)
+    assert home.timers(VISITOR) == {MOVED: MINUTE + ACK_TIMEOUT_MS}
     assert home.wake(2 * MINUTE) == Woken(0, 0)
-    assert (home.agenda(VISITOR), b"x" in home.row(VISITOR)) == ({}, False)
-    assert list(home.agenda("anna").values()) == [WAIT + GRACE_MS]
+    assert (home.timers(VISITOR), b"x" in home.row(VISITOR)) == ({}, False)
+    assert list(home.timers("anna").values()) == [WAIT + GRACE_MS]
     home.wake(WAIT + GRACE_MS)
     assert home.mails() == [("anna", WAIT)]
 
@@ -64,12 +63,12 @@ def test_the_visitors_next_event_brings_what_is_left_half_way(club: ClubMaker) -
     home = club()
     home.win(VISITOR, "1", at=0)
     home.win(VISITOR, "2", at=1)
-    home.release(at=2)
+    home.detach(at=2)
     assert home.win(VISITOR, "3", at=3)
-    assert home.agenda(VISITOR) == {}
+    assert home.timers(VISITOR) == {}
 
 
-@pytest.mark.parametrize("dies", ["release", "adopt"])
+@pytest.mark.parametrize("dies", ["detach", "merge"])
 def test_caps_hold_whoever_dies(club: ClubMaker, dies: str) -> None:
     """One popup a day: the visitor has had it, and gets none while he logs in."""
     home = club(campaign(channel="popup"), popup=Quota(1, DAY))
@@ -87,11 +86,11 @@ def test_a_move_that_cannot_arrive_holds_up_nobody_else(club: ClubMaker) -> None
     neighbour = next(f"u{n}" for n in range(20_000) if keys.partition("demo", f"u{n}") == number)
     home.send(neighbour, "add", 0)
     home.send(VISITOR, "add", 0)
-    home.release(at=0)
-    with broken_off("_adopt"):
+    home.detach(at=0)
+    with broken_off("_merge"):
         woken = home.wake(WAIT + GRACE_MS, user=VISITOR)
-    assert woken == Woken(1, 0, put_off=1)
-    assert home.agenda(VISITOR) == {MOVED: WAIT + GRACE_MS + ACK_TIMEOUT_MS}
+    assert woken == Woken(1, 0, rescheduled=1)
+    assert home.timers(VISITOR) == {MOVED: WAIT + GRACE_MS + ACK_TIMEOUT_MS}
     for more in (1, 2):
         home.wake(WAIT + GRACE_MS + more * MINUTE)
     assert home.mails() == [(neighbour, WAIT), ("anna", WAIT)]
@@ -101,20 +100,20 @@ def test_a_move_of_a_site_that_is_gone_ends(club: ClubMaker) -> None:
     """Nobody knows the site any more: the entry of the agenda goes."""
     home = club(compiled(LEFT, channel="email"))
     home.send(VISITOR, "add", 0)
-    home.release(at=0)
+    home.detach(at=0)
     home.database.control.delete_many({})
-    home.decider.book.reload()
+    home.deps.rulesets.reload()
     home.wake(MINUTE)
-    assert home.agenda(VISITOR) == {}
+    assert home.timers(VISITOR) == {}
 
 
 def test_who_is_forgotten_in_the_middle_leaves_no_appointment(club: ClubMaker) -> None:
     """The visitor is forgotten: what was on its way from him goes with him."""
     home = club(compiled(LEFT, channel="email"))
     home.send(VISITOR, "add", 0)
-    home.release(at=0)
-    erased = user_admin.forget(home.decider, ForgetUser("demo", VISITOR))
-    assert (erased["row"], erased["appointments"]) == (1, 1)
+    home.detach(at=0)
+    erased = user_admin.forget(ForgetUser("demo", VISITOR), home.deps)
+    assert (erased["row"], erased["timers"]) == (1, 1)
     home.wake(WAIT + GRACE_MS)
     assert (home.mails(), list(home.redis.scan_iter("*:u:*"))) == ([], [])
 
@@ -142,11 +141,11 @@ def test_who_says_later_who_he_is_is_right_whoever_comes_first(club: ClubMaker) 
 def test_to_finish_one_login_does_not_undo_the_next(club: ClubMaker) -> None:
     """Anna's login has arrived and is not closed yet when berta logs in: the visitor is berta.
 
-    anna: release, adopt            release: closes
+    anna: detach, merge            detach: closes
                           berta: all
     """
     home = club()
-    rows = home.decider.rows
+    rows = home.deps.states
     run, scripts = rows.run, []
 
     def interrupted(script: Any, *arguments: Any) -> Any:
@@ -175,7 +174,7 @@ def test_two_who_log_in_at_once_get_what_was_begun_once(club: ClubMaker) -> None
         shown = [bool(home.win(f"{name}-{n}", f"{n} {name}", at=3)) for name in ("anna", "berta")]
         assert sorted(shown) == [False, True]
     home.wake(DAY)
-    assert not any(home.agenda(f"anon:{n}") for n in range(40))
+    assert not any(home.timers(f"anon:{n}") for n in range(40))
 
 
 def test_two_devices_log_in_at_once(club: ClubMaker) -> None:
@@ -217,7 +216,7 @@ def test_a_login_shortens_no_life(club: ClubMaker) -> None:
 # ── What moves ───────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("order", [["order", "login"], ["login", "order"], ["release", "order", "login"]])
+@pytest.mark.parametrize("order", [["order", "login"], ["login", "order"], ["detach", "order", "login"]])
 def test_an_order_ends_the_cart_of_the_visitor_whoever_comes_first(club: ClubMaker, order: list[str]) -> None:
     """A guest pays and says who he is on the same page, in two calls at once: no reminder, in whatever order.
 
@@ -229,11 +228,11 @@ def test_an_order_ends_the_cart_of_the_visitor_whoever_comes_first(club: ClubMak
         if what == "order":
             home.send("anna", "order", MINUTE)
         else:
-            (home.become if what == "login" else home.release)(at=MINUTE)
+            (home.become if what == "login" else home.detach)(at=MINUTE)
     home.wake(WAIT + GRACE_MS)
     home.wake(2 * WAIT)
     assert home.mails() == []
-    assert (home.agenda("anna"), home.agenda(VISITOR)) == ({}, {})
+    assert (home.timers("anna"), home.timers(VISITOR)) == ({}, {})
     assert home.progress("anna") == set()
 
 
@@ -244,7 +243,7 @@ def test_a_guests_order_ends_the_cart_of_the_user(club: ClubMaker) -> None:
     home.send(VISITOR, "order", MINUTE)
     home.become(at=2 * MINUTE)
     home.wake(2 * WAIT)
-    assert (home.mails(), home.agenda("anna"), home.progress("anna")) == ([], {}, set())
+    assert (home.mails(), home.timers("anna"), home.progress("anna")) == ([], {}, set())
 
 
 def test_an_order_ends_no_cart_that_came_after_it(club: ClubMaker) -> None:
@@ -322,8 +321,8 @@ def test_the_latest_runs_stay_and_whoever_loses_one_is_told(
     for n in range(2):
         home.send(VISITOR, "add", MINUTE + n, cart=f"new {n}")
     home.become(at=2 * MINUTE)
-    assert capsys.readouterr().out.count("a run had to go") == 2
-    assert len(home.agenda("anna")) == 20
+    assert capsys.readouterr().out.count("a run was evicted") == 2
+    assert len(home.timers("anna")) == 20
     home.wake(2 * WAIT)
     assert len(home.mails()) == 20
     assert {("anna", WAIT + MINUTE), ("anna", WAIT + MINUTE + 1)} <= set(home.mails())
@@ -373,7 +372,7 @@ def test_a_popup_that_the_visitor_has_not_seen_is_offered_to_the_user(club: Club
     home.become(at=SECOND)
     assert home.send("anna", "add", AGAIN) == [first]
     report = PopupEvent("anna", first["id"], "seen", T0 + AGAIN)
-    Ingest(home.decider, MongoRecords(home.database)).take(Decide("demo", [report], T0))
+    home.ingest(Decide("demo", [report], T0))
     assert home.send("anna", "add", 2 * AGAIN) == []
 
 
@@ -383,7 +382,7 @@ def test_a_report_by_the_visitors_id_ends_the_offer_to_the_user(club: ClubMaker)
     home.become()
     (first,) = home.send(VISITOR, "pay", 0)
     report = PopupEvent(VISITOR, first["id"], "seen", T0 + SECOND)
-    Ingest(home.decider, MongoRecords(home.database)).take(Decide("demo", [report], T0))
+    home.ingest(Decide("demo", [report], T0))
     assert home.send("anna", "add", AGAIN) == []
 
 
@@ -401,7 +400,7 @@ def test_a_popup_of_the_visitor_reaches_its_goal_through_the_user(club: ClubMake
     home.send("anna", "order", 2 * MINUTE)
     assert [(each.id, each.at) for each in home.post.converted] == [(shown["id"], T0 + MINUTE)]
     assert home.wake(DAY // 2) == Woken(0, 0)
-    assert home.agenda("anna") == {}
+    assert home.timers("anna") == {}
     assert b"p" not in home.row(VISITOR)
 
 
@@ -410,7 +409,7 @@ def test_what_nobody_has_proven_reaches_its_goal_with_the_next_login(club: ClubM
     home = club(buys())
     home.become()
     event = Event(VISITOR, "pay", "m", T0 + 1, T0 + 1, verified=False)
-    ((shown,),) = [each.messages for each in home.decider.decide(Decide("demo", [event], T0 + 2000)).decisions]
+    ((shown,),) = [each.messages for each in home.ingest(Decide("demo", [event], T0 + 2000)).decisions]
     home.become(at=SECOND)
     home.send("anna", "order", MINUTE)
     assert [each.id for each in home.post.converted] == [shown["id"]]
@@ -440,7 +439,7 @@ def test_what_is_held_of_the_visitor_is_called_back_by_the_user(club: ClubMaker)
     home.send("anna", "order", WAIT + 2 * MINUTE)
     (back,) = home.post.recorded
     assert (back.id, back.suppressed) == (sent.id, "cancelled")
-    assert home.redis.zcard(keys.agenda(keys.partition("demo", "anna"))) == 0
+    assert home.redis.zcard(keys.timers(keys.partition("demo", "anna"))) == 0
 
 
 def test_what_waits_for_its_delay_was_the_visitors(club: ClubMaker) -> None:
@@ -459,13 +458,13 @@ def test_a_trigger_that_is_newer_than_the_caller_loses_nothing(club: ClubMaker) 
     """A campaign was published, one environment knows it; the one that takes the login does not yet."""
     old = compiled(THREE_WINS)
     home = club(old)
-    newer = home.a_book()
+    newer = home.current_rulesets()
     home.publish([old, compiled(LEFT, channel="email", name="cart")], generation=1)
     newer.reload()
     knows = home.environment(newer)
-    knows.decide(Decide("demo", [Event(VISITOR, "add", "m", T0, T0)], T0 + 2000))
+    ingest(Decide("demo", [Event(VISITOR, "add", "m", T0, T0)], T0 + 2000), knows)
     home.become()
-    home.wake(WAIT + GRACE_MS, decider=knows)
+    home.wake(WAIT + GRACE_MS, deps=knows)
     assert home.mails() == [("anna", WAIT)]
 
 

@@ -3,15 +3,17 @@
 import gzip
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pymongo.database import Database
 from redis import Redis
 
 from decider import keys, rulesets
-from decider.decide import Decider
 from decider.event_index import EventIndex
-from decider.user_state import UserStateStore
+from decider.ingest import ingest
 from decider.wake import wake
 from gateway import body, tracking
 from opportune.events import streams
@@ -19,8 +21,8 @@ from shared.contracts import Decide, Event, Wake
 from shared.errors import InvalidRequest
 from shared.refreshing_cache import RefreshingCache
 from shared.ruleset import Ruleset
-from tests.integration.decider.test_decider import Outbox
-from tests.support.builders import compiled, tell
+from tests.support.builders import compiled
+from tests.support.decider_harness import Outbox, decider_deps
 
 T0 = 1_790_000_000_000
 HOUR_MS = 3_600_000
@@ -96,22 +98,22 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_odd_names_are_found_again(redis_client: Redis, odd: str) -> None:
+def test_odd_names_are_found_again(redis_client: Redis, mongodb: Database[dict[str, Any]], odd: str) -> None:
     """A user and a run of any name: cancelled by the order, due after an hour, then gone from the agenda."""
     site = rulesets.SiteRules(EventIndex(Ruleset("demo", 1, [], [CARTS])), 1)
     pages: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
         lambda _: rulesets.Rulesets({"demo": site}), every_s=3600, clock=lambda: 0, on_error=print
     )
     outbox = Outbox()
-    decider = Decider(pages, UserStateStore(lambda: redis_client), Nobody(), outbox, tell)
-    agenda = keys.agenda(keys.partition("demo", odd))
+    deps = decider_deps(pages, redis_client, mongodb, outbox, targets=Nobody())
+    timers = keys.timers(keys.partition("demo", odd))
     waiting = []
     for n, name in enumerate(("cart", "order", "cart")):
         event = Event(odd, name, f"{odd}{n}", T0 + n, T0 + n, {"cart_id": odd})
-        decider.decide(Decide("demo", [event], deadline=T0))
-        waiting.append(redis_client.zcard(agenda))
+        ingest(Decide("demo", [event], deadline=T0), deps)
+        waiting.append(redis_client.zcard(timers))
     assert waiting == [1, 0, 1]
-    assert wake(decider, Wake(), lambda: T0 + HOUR_MS + 6000, print).absences == 1
+    assert wake(Wake(), replace(deps, clock=lambda: T0 + HOUR_MS + 6000), print).absences == 1
     assert [(each.user, each.at) for each in outbox.queued] == [(odd, T0 + 2 + HOUR_MS)]
-    assert redis_client.zcard(agenda) == 0
+    assert redis_client.zcard(timers) == 0
     assert redis_client.hlen(keys.unacknowledged(keys.partition("demo", odd))) == 0

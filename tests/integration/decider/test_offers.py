@@ -9,9 +9,7 @@ from redis import Redis
 
 from decider import keys
 from decider.activations import activation_id
-from decider.ingest import Ingest
 from decider.keys import message_digest
-from decider.records import MongoRecords
 from decider.store import Unreadable
 from shared.contracts import Decide, Decision, Event
 from shared.identities import PopupEvent
@@ -41,7 +39,7 @@ class Fair(House):
     def decide(self, event: str, at: int, message_id: str = "", **fields: Any) -> Decision:
         """Decide one event of anna; return the decision."""
         one = Event("anna", event, message_id or f"{event} {at}", T0 + at, T0 + at, **fields)
-        (decision,) = self.decider.decide(Decide("demo", [one], T0 + at + 2000)).decisions
+        (decision,) = self.ingest(Decide("demo", [one], T0 + at + 2000)).decisions
         return decision
 
     def ids(self, event: str, at: int, **fields: Any) -> list[str]:
@@ -51,7 +49,7 @@ class Fair(House):
     def report(self, activation: str, what: str, at: int) -> None:
         """Say what became of a popup of anna."""
         reports = [PopupEvent("anna", activation, what, T0 + at)]
-        Ingest(self.decider, MongoRecords(self.database)).take(Decide("demo", list(reports), T0 + at))
+        self.ingest(Decide("demo", list(reports), T0 + at))
 
 
 FairMaker = Callable[..., Fair]
@@ -97,7 +95,7 @@ def test_a_row_that_cannot_be_read_keeps_no_offer_of_others_alive(fair: FairMake
     home.redis.set(keys.row(keys.partition("demo", "bob"), "demo", "bob"), "a row of another type")
     reports = [PopupEvent(user, first, "seen", T0 + SECOND) for user in ("bob", "anna")]
     with pytest.raises(Unreadable):
-        Ingest(home.decider, MongoRecords(home.database)).take(Decide("demo", list(reports), T0 + SECOND))
+        home.ingest(Decide("demo", list(reports), T0 + SECOND))
     assert home.ids("add", AGAIN) == []
 
 
@@ -147,9 +145,9 @@ def test_only_a_live_answer_offers(fair: FairMaker) -> None:
     home.ids("pay", 0)
     late = Event("anna", "add", "late", T0 + AGAIN, T0 + 2 * AGAIN + 1)
     history = Event("anna", "add", "history", T0 + AGAIN, T0 + 2 * AGAIN, history=True)
-    private = Event("anna", "add", "private", T0 + 2 * AGAIN, T0 + 2 * AGAIN, mute="gpc")
+    private = Event("anna", "add", "private", T0 + 2 * AGAIN, T0 + 2 * AGAIN, popup_block_reason="gpc")
     for event in (late, history, private):
-        assert home.decider.decide(Decide("demo", [event], T0 + DAY)).decisions[0].messages == []
+        assert home.ingest(Decide("demo", [event], T0 + DAY)).decisions[0].messages == []
     assert len(home.ids("add", 2 * AGAIN + 2)) == 1
 
 
@@ -171,7 +169,7 @@ def test_the_offer_of_a_campaign_that_is_gone_ends(fair: FairMaker) -> None:
     home = fair(popup(), campaign(ADD, name="b"))
     home.ids("pay", 0)
     home.publish([campaign(ADD, name="b")], generation=1)
-    home.decider.book.reload()
+    home.deps.rulesets.reload()
     assert home.ids("add", AGAIN) == []
 
 
@@ -184,7 +182,7 @@ def test_offers_of_a_row_are_bounded(fair: FairMaker) -> None:
     for n in range(9):
         last = message_digest(f"pay {n}").hex()
         wanted.append(
-            activation_id("demo", "anna", home.book.get()["demo"].plan.ruleset.campaigns[0].trigger.key, last)
+            activation_id("demo", "anna", home.rulesets.get()["demo"].index.ruleset.campaigns[0].trigger.key, last)
         )
     for activation in wanted[4:]:
         home.report(activation, "seen", 10)
@@ -202,10 +200,9 @@ def test_reports_reach_the_ledger_and_the_first_time_stays(fair: FairMaker) -> N
             {"_id": "c" * 32, "site": "demo", "channel": "email"},
         ]
     )
-    reception = Ingest(home.decider, MongoRecords(home.database))
 
     def report(*reports: PopupEvent) -> None:
-        reception.take(Decide("demo", list(reports), T0))
+        home.ingest(Decide("demo", list(reports), T0))
 
     report(PopupEvent("anna", "a" * 32, "clicked", T0 + 5000, action="1"))
     report(PopupEvent("anna", "a" * 32, "clicked", T0 + 9000, action="0"))
@@ -243,8 +240,8 @@ def test_a_user_may_send_so_many_events_and_no_more(fair: FairMaker) -> None:
     codes = [home.decide("pay", at).code for at in (0, 1, 30 * SECOND, 31 * SECOND, MINUTE - 1)]
     assert codes == [None, None, None, "rate_limited", "rate_limited"]
     refused = home.decide("pay", MINUTE - 1)
-    assert refused.after_s == 1
-    assert home.decide("pay", 31 * SECOND + 500).after_s == 29
+    assert refused.retry_after_s == 1
+    assert home.decide("pay", 31 * SECOND + 500).retry_after_s == 29
     assert home.decide("pay", MINUTE).code is None, "the first one is a minute ago"
     assert home.decide("pay", MINUTE, message_id="pay 31000").code == "rate_limited"
     assert home.decide("pay", MINUTE + 1, message_id="pay 31000").code is None, "it was not taken, so it may come again"

@@ -11,8 +11,8 @@ import pytest
 from pymongo.database import Database
 
 from decider import rulesets
-from decider.handler import ANSWERS, FRESH_MS
-from decider.wiring import MongoLibrary
+from decider.handler import HANDLERS, MAX_CATALOGUE_AGE_MS
+from decider.wiring import MongoRulesets
 from gateway.decider_client import fetch_catalogue
 from shared.contracts import Catalogue, GetCatalogue, write_key
 from shared.refreshing_cache import THREAD, RefreshingCache
@@ -35,7 +35,7 @@ class Time:
         return self.now
 
 
-class Watched(MongoLibrary):
+class Watched(MongoRulesets):
     """The library in MongoDB; notes which threads read it."""
 
     def __init__(self, database: Db) -> None:
@@ -59,7 +59,7 @@ class Functions:
 
     def __init__(self, database: Db) -> None:
         self.clock, self.library, self.asked = Time(), Watched(database), list[threading.Thread]()
-        self.book: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
+        self.rulesets: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
             lambda present: rulesets.load(self.library, present, print),
             every_s=POLL_S,
             clock=self.clock,
@@ -71,22 +71,17 @@ class Functions:
 
     def _ask(self) -> Catalogue:
         self.asked.append(threading.current_thread())
-        deps: Any = self
+        deps: Any = self  # the handler of the catalogue needs nothing but the rulesets
 
         def invoke(payload: bytes) -> bytes:
-            return msgspec.json.encode(ANSWERS[GetCatalogue](msgspec.json.decode(payload, type=GetCatalogue), deps))
+            return msgspec.json.encode(HANDLERS[GetCatalogue](msgspec.json.decode(payload), None, deps))
 
         return fetch_catalogue(invoke)
-
-    @property
-    def decider(self) -> "Functions":
-        """Return what the handler asks for the book, and for nothing else."""
-        return self
 
     def request(self) -> tuple[int, set[str]]:
         """Answer one request: return the version that decides, and the events that the Gateway passes on."""
         known = self.catalogue.get().sites["shop"].events
-        version = self.book.get()["shop"].plan.ruleset.version
+        version = self.rulesets.get()["shop"].index.ruleset.version
         return version, set(known)
 
     def settle(self) -> None:
@@ -111,8 +106,8 @@ def test_a_publish_shows_within_ten_seconds_and_no_request_waits(mongodb: Db, tm
     rng = random.Random(seed)
     publish(mongodb, load_definitions(edition(tmp_path, "old")), [KEY])
     functions = Functions(mongodb)
-    # The Decider's book is of another age than the Gateway's catalogue.
-    functions.book.get()
+    # The Decider's rulesets are of another age than the Gateway's catalogue.
+    functions.rulesets.get()
     functions.clock.now = rng.randrange(0, 8_000)
     assert functions.request() == (1, {"old"})
     first, looks = len(functions.library.threads), len(functions.asked)
@@ -142,6 +137,6 @@ def test_a_catalogue_that_is_asked_for_costs_one_small_read_a_second(mongodb: Db
     functions = Functions(mongodb)
     deps: Any = functions
     for _ in range(100):
-        functions.clock.now += FRESH_MS // 10
-        ANSWERS[GetCatalogue](GetCatalogue(), deps)
+        functions.clock.now += MAX_CATALOGUE_AGE_MS // 10
+        HANDLERS[GetCatalogue](GetCatalogue(), None, deps)
     assert len(functions.library.threads) == 10 + 1  # the pointers ten times, the ruleset once

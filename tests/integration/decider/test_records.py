@@ -10,8 +10,8 @@ from pymongo.database import Database
 
 from decider.records import MongoRecords
 from shared.identities import Identification
-from tests.integration.decider.test_decider import FIND_OPERATIONS
 from tests.integration.decider.test_user_state import together
+from tests.support.decider_harness import MONGODB_OPERATIONS
 
 Write = Callable[..., list[str]]
 
@@ -93,7 +93,7 @@ def test_a_request_is_a_bounded_number_of_calls(mongodb: Database[dict[str, Any]
 
     def calls() -> int:
         counters = mongodb.client.admin.command("serverStatus")["opcounters"]
-        return sum(counters[name] for name in FIND_OPERATIONS if name != "update")
+        return sum(counters[name] for name in MONGODB_OPERATIONS if name != "update")
 
     write(first_name="Anna")
     before = calls()

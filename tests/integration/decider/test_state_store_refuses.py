@@ -55,12 +55,12 @@ def refusal(url: str, *, clustered: bool) -> str:
 @IN_CLUSTER
 def test_a_wrong_password(user: str, clustered: bool) -> None:
     """Neither the right one nor the wrong one is quoted."""
-    assert refusal(user.replace(PASSWORD, "wrong"), clustered=clustered) == "user or password is refused"
+    assert refusal(user.replace(PASSWORD, "wrong"), clustered=clustered) == "user or password was rejected"
 
 
 def test_a_user_who_may_not_run_scripts(user: str) -> None:
     """It concerns every row, not one that cannot be read."""
-    assert refusal(user, clustered=False) == "the user may not do this"
+    assert refusal(user, clustered=False) == "the user lacks the permission"
 
 
 @IN_CLUSTER
@@ -80,18 +80,18 @@ def test_a_certificate_for_another_host(front: TlsFront, tmp_path: Path) -> None
 def test_a_certificate_that_is_not_there(front: TlsFront, tmp_path: Path, clustered: bool) -> None:
     """The file that is to vouch for the store was not deployed."""
     url = f"rediss://{HOST}:{front.port}/0?ssl_ca_certs={tmp_path / 'missing.pem'}"
-    assert refusal(url, clustered=clustered) == "a file that its address names is missing"
+    assert refusal(url, clustered=clustered) == "a file that its address names does not exist"
 
 
 def test_a_setting_that_says_nothing_of_cluster_mode(cluster_url: str) -> None:
     """Most users' rows are somewhere else: it is the setting that is wrong, and not a row."""
     said = refusal(cluster_url, clustered=False)
-    assert said == "it is in cluster mode, and OPPORTUNE_REDIS_CLUSTER is not true"
+    assert said == "it is in cluster mode, but OPPORTUNE_REDIS_CLUSTER is not true"
 
 
 def test_a_setting_that_says_cluster_mode_in_vain(valkey_url: str) -> None:
     """A single server has no slots to tell of."""
-    assert refusal(valkey_url, clustered=True) == "it is not in cluster mode, and OPPORTUNE_REDIS_CLUSTER is true"
+    assert refusal(valkey_url, clustered=True) == "it is not in cluster mode, but OPPORTUNE_REDIS_CLUSTER is true"
 
 
 @IN_CLUSTER
@@ -105,4 +105,4 @@ def test_nobody_answers(clustered: bool) -> None:
     """A connection is taken, and then nothing comes."""
     with socket.create_server((HOST, 0)) as silent:
         url = f"redis://{HOST}:{silent.getsockname()[1]}/0"
-        assert refusal(url, clustered=clustered) == "no answer in time"
+        assert refusal(url, clustered=clustered) == "timed out"

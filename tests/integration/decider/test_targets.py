@@ -11,14 +11,15 @@ from decider import user_admin
 from decider.user_admin import UserSnapshot
 from shared.contracts import InspectUser
 from shared.ruleset import Compound, TargetGroup
-from tests.integration.decider.test_decider import T0, Town, commands_of
+from tests.integration.decider.test_decider import commands_of
 from tests.support.builders import THREE_WINS, compiled
+from tests.support.decider_harness import T0, DeciderHarness
 from tests.support.sites import customers, one, rule
 
 MINUTE = 60_000
 
 
-class Casino(Town):
+class Casino(DeciderHarness):
     """A Decider whose targets are made by refreshes; the campaign is for its group of the same name."""
 
     def define(self, *groups: TargetGroup) -> None:
@@ -30,12 +31,12 @@ class Casino(Town):
     def refresh(self) -> int:
         """Refresh the targets, and let the Decider know; return the generation."""
         generation = one(self.database).generation
-        self.book.reload()
+        self.rulesets.reload()
         return generation
 
     def look(self, user: str = "anna") -> UserSnapshot:
         """Return what the Decider tells of a user."""
-        return msgspec.convert(user_admin.inspect(self.decider, InspectUser("demo", user)), UserSnapshot)
+        return msgspec.convert(user_admin.inspect(InspectUser("demo", user), self.deps), UserSnapshot)
 
 
 @pytest.fixture(name="casino")
@@ -116,7 +117,7 @@ def test_a_campaign_for_another_group_needs_no_refresh(casino: Casino) -> None:
     generation = one(casino.database).generation
     changed = msgspec.structs.replace(campaign, groups=["others"], compounds={"others": but})
     casino.publish([changed], generation=generation)
-    casino.book.reload()
+    casino.rulesets.reload()
     popups = {user: [casino.win(user, f"{user} {n}", at=T0 + n) for n in range(3)] for user in ("anna", "bob")}
     assert [len(popups["anna"][-1]), len(popups["bob"][-1])] == [0, 1]
 
@@ -124,5 +125,5 @@ def test_a_campaign_for_another_group_needs_no_refresh(casino: Casino) -> None:
 def _counted(casino: Casino) -> list[Any]:
     names: list[Any] = []
     for key in casino.redis.keys("*:n"):
-        names += [msgspec.json.decode(name) for name in casino.redis.hkeys(key) if name != b"born"]
+        names += [msgspec.json.decode(name) for name in casino.redis.hkeys(key) if name != b"state_epoch"]
     return names

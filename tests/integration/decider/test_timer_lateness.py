@@ -3,21 +3,17 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
-import pymongo
 import pytest
 from aws_lambda_powertools import Logger, Metrics
 from pymongo.database import Database
 from redis import Redis
 
 from decider import keys
-from decider.handler import Deps, create_handler
-from decider.ingest import Ingest
-from decider.records import MongoRecords
-from decider.stats import Stats
-from decider.user_state import UserStateStore
+from decider.handler import create_handler
 from decider.wake import PAGE
 from shared.contracts import Activation, Decide, Event
 from shared.errors import Unavailable
@@ -25,7 +21,8 @@ from shared.observability import NAMESPACE, Observability
 from shared.ruleset import Campaign
 from tests.integration.decider.test_gates import ADD, HOUR, campaign, cart
 from tests.integration.decider.test_wake import GRACE, LEFT, MINUTE, SECOND, T0, WAIT, Post, Shop, neighbours
-from tests.support.builders import compiled, tell
+from tests.support.builders import compiled
+from tests.support.decider_harness import decider_deps
 from tests.support.lambdas import Context
 
 LATENESS, AGAIN = "TimerLateness", "HandoversRepeated"
@@ -42,27 +39,26 @@ class Clinic(Shop):
         def clock() -> int:
             return T0 + self.now + self.post.spent
 
-        self.handler = create_handler(
-            Deps(
-                self.decider,
-                Ingest(self.decider, MongoRecords(database)),
-                Stats(UserStateStore(lambda: redis), database, clock, tell),
-                clock,
-                Observability(Logger(service="decider"), Metrics(namespace=NAMESPACE, service="decider")),
-                lambda _, payload: self.handed.append(payload),
-                pymongo.timeout,
-            )
+        self.deps = decider_deps(
+            self.rulesets,
+            redis,
+            database,
+            self.post,
+            clock=clock,
+            observability=Observability(Logger(service="decider"), Metrics(namespace=NAMESPACE, service="decider")),
+            invoke_async=lambda _, payload: self.handed.append(payload),
         )
+        self.handler = create_handler(self.deps)
 
     def see_to(self, now: int) -> None:
         """Wake at *now*, over all partitions."""
         self.now = now
         self.handler({"type": "wake"}, Context())
 
-    def ring(self, now: int, *users: str) -> None:
-        """Let the doorbells of *users* ring at *now*, in one batch."""
+    def answer_doorbells(self, now: int, *users: str) -> None:
+        """Answer the doorbells of *users* at *now*, in one batch."""
         self.now = now
-        rings = [each for user in users for each in self.post.rings if each.lost.user == user]
+        rings = [each for user in users for each in self.post.doorbells if each.lost.user == user]
         bodies = [msgspec.json.encode(each).decode() for each in rings]
         answer = self.handler({"Records": [{"messageId": "m", "body": body} for body in bodies]}, Context())
         assert (len(bodies), answer) == (len(users), {"batchItemFailures": []})
@@ -129,13 +125,13 @@ def test_a_delay_is_late_from_its_due_time(clinic: ClinicMaker, told: Told, way:
     """A bell that is early tells nothing; what comes at the due time or later tells how late it is, once."""
     shop = clinic(cart())
     shop.track(0, "anna", "add")
-    shop.ring(WAIT - 1, "anna")
+    shop.answer_doorbells(WAIT - 1, "anna")
     shop.see_to(WAIT - 1)
     assert LATENESS not in told()
-    shop.see_to(WAIT + late) if way == "wake" else shop.ring(WAIT + late, "anna")
+    shop.see_to(WAIT + late) if way == "wake" else shop.answer_doorbells(WAIT + late, "anna")
     counted = told()
     assert (counted[LATENESS], sum(counted["DelaysEnded"]), sum(counted[AGAIN])) == ([late], 1, 0)
-    shop.ring(WAIT + late, "anna")
+    shop.answer_doorbells(WAIT + late, "anna")
     shop.see_to(WAIT + late + MINUTE)
     counted = told()
     assert (counted[LATENESS], sum(counted["DelaysEnded"]), sum(counted[AGAIN])) == ([], 0, 0)
@@ -160,7 +156,7 @@ def test_one_batch_of_doorbells_tells_each_of_its_timers(clinic: ClinicMaker, to
     shop = clinic(cart())
     for n, user in enumerate(("anna", "bob", "cleo")):
         shop.track(n, user, "add")
-    shop.ring(WAIT + 500, "cleo", "anna", "bob")
+    shop.answer_doorbells(WAIT + 500, "cleo", "anna", "bob")
     assert told()[LATENESS] == [498, 500, 499]
 
 
@@ -218,7 +214,7 @@ def test_what_was_cancelled_is_no_timer(clinic: ClinicMaker, told: Told) -> None
         shop.track(WAIT - 30 * SECOND, "anna", "order")  # so that its record is to be handed over when it was due
     shop.post.broken = False
     shop.see_to(WAIT)
-    shop.ring(WAIT, "anna")
+    shop.answer_doorbells(WAIT, "anna")
     counted = told()
     assert (counted[LATENESS], sum(counted["DelaysEnded"]), sum(counted[AGAIN])) == ([], 0, 1)
     assert [each.suppressed for each in shop.post.recorded] == ["cancelled"]
@@ -283,9 +279,9 @@ def test_a_delay_that_cannot_be_read_is_a_timer(clinic: ClinicMaker, told: Told)
     ((key, packed),) = stored.items()
     fire = msgspec.msgpack.decode(packed)
     shop.redis.hset(place, key, msgspec.msgpack.encode([*fire[:6], "[1]", *fire[7:]]))
-    shop.ring(WAIT + SECOND, "anna")
+    shop.answer_doorbells(WAIT + SECOND, "anna")
     counted = told()
-    assert (counted[LATENESS], counted["AppointmentsPutOff"], shop.post.queued) == ([SECOND], [1], [])
+    assert (counted[LATENESS], counted["TimersRescheduled"], shop.post.queued) == ([SECOND], [1], [])
 
 
 def test_a_match_that_was_never_delayed_is_no_timer(clinic: ClinicMaker, told: Told) -> None:
@@ -304,7 +300,7 @@ def test_a_delay_whose_state_was_lost_is_a_timer(clinic: ClinicMaker, told: Told
     shop = clinic(cart())
     shop.track(0, "anna", "add")
     redis_client.flushall()
-    shop.ring(WAIT + 7 * SECOND, "anna")
+    shop.answer_doorbells(WAIT + 7 * SECOND, "anna")
     counted = told()
     assert (counted[LATENESS], sum(counted["DelaysEnded"]), sum(counted[AGAIN])) == ([7 * SECOND], 1, 0)
     assert [each.suppressed for each in shop.post.recorded] == ["state_lost"]
@@ -349,21 +345,22 @@ def test_a_bell_that_runs_into_a_bug_keeps_no_other(clinic: ClinicMaker, caplog:
     """It alone comes again; the log says what and where, and not with whom."""
 
     class Buggy(Post):
-        def queue(self, activations: Sequence[Activation]) -> None:
+        def enqueue(self, activations: Sequence[Activation]) -> None:
             if "bob" in {each.user for each in activations}:
                 raise KeyError("bob")
-            super().queue(activations)
+            super().enqueue(activations)
 
     shop = clinic(cart())
-    shop.decider.dispatch = shop.post = Buggy()
+    shop.post = Buggy()
+    shop.handler = create_handler(replace(shop.deps, deliveries=shop.post, doorbells=shop.post))
     users = ("anna", "bob", "carl")
     for user in users:
         shop.track(0, user, "add")
     shop.now = WAIT
-    bodies = {ring.lost.user: msgspec.json.encode(ring).decode() for ring in shop.post.rings}
+    bodies = {ring.lost.user: msgspec.json.encode(ring).decode() for ring in shop.post.doorbells}
     answer = shop.handler({"Records": [{"messageId": user, "body": bodies[user]} for user in users]}, Context())
     assert answer == {"batchItemFailures": [{"itemIdentifier": "bob"}]}
     assert [each.user for each in shop.post.queued] == ["anna", "carl"]
-    (said,) = (vars(record) for record in caplog.records if "handed back" in record.getMessage())
+    (said,) = (vars(record) for record in caplog.records if "returned to the queue" in record.getMessage())
     assert (said["levelname"], said["code"], said["sqs_message_id"]) == ("ERROR", "KeyError", "bob")
     assert "test_timer_lateness.py:" in said["at"]

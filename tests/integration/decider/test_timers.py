@@ -28,7 +28,7 @@ def _make_shop(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> ShopMa
 
 def dues(shop: Shop, user: str) -> list[int]:
     """Return when the absences of a user's agenda are due, in order."""
-    return sorted(due for names, due in shop.agenda(user).items() if names[0] == "absence")
+    return sorted(due for names, due in shop.timers(user).items() if names[0] == "absence")
 
 
 def trigger(**changes: Any) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def test_the_entry_comes_with_the_event(make_shop: ShopMaker) -> None:
     shop = make_shop(campaign := compiled(LEFT, channel="email"))
     shop.send("bob", "add", 0)
     assert commands_of(shop, lambda: shop.send("anna", "add", 0)) == 1
-    assert shop.agenda("anna") == {("absence", "demo", "anna", campaign.trigger.key, ""): WAIT + GRACE}
+    assert shop.timers("anna") == {("absence", "demo", "anna", campaign.trigger.key, ""): WAIT + GRACE}
 
 
 @pytest.mark.parametrize(("anchor", "due"), [("first", 0), ("last", MINUTE)])
@@ -65,7 +65,7 @@ def test_the_entry_goes_with_what_ends_the_wait(make_shop: ShopMaker, event: str
     shop = make_shop(compiled(trigger(reset_on=[{"event": "reset"}]), channel="email"))
     shop.send("anna", "add", 0)
     shop.send("anna", event, MINUTE)
-    assert shop.agenda("anna") == {}
+    assert shop.timers("anna") == {}
     shop.send("anna", "add", 2 * MINUTE)
     assert dues(shop, "anna") == [2 * MINUTE + WAIT + GRACE]
 
@@ -86,7 +86,7 @@ def test_each_run_has_an_entry_and_an_evicted_run_has_none(make_shop: ShopMaker)
         shop.send("anna", "add", n, cart=f"c{n}")
     shop.send("anna", "order", MINUTE, cart="c7")
     shop.send("anna", "order", MINUTE, cart="c0")
-    runs = {names[4] for names in shop.agenda("anna")}
+    runs = {names[4] for names in shop.timers("anna")}
     assert runs == {f'["c{n}"]' for n in range(1, 21) if n != 7}
     assert shop.wake(WAIT + GRACE + MINUTE).absences == 19
     assert sorted(each.per or "" for each in shop.post.queued) == sorted(runs)
@@ -99,7 +99,7 @@ def test_once_is_once(make_shop: ShopMaker) -> None:
     shop.send("anna", "add", 0)
     shop.wake(WAIT + GRACE)
     shop.send("anna", "add", WAIT + MINUTE)
-    assert shop.agenda("anna") == {}
+    assert shop.timers("anna") == {}
     assert shop.mails() == [("anna", WAIT)]
 
 
@@ -107,7 +107,7 @@ def test_history_makes_no_entry(make_shop: ShopMaker) -> None:
     """Its clock is its own: no wake, only a later event of the user resolves it, and it is recorded as history."""
     shop = make_shop(compiled(LEFT, channel="email"))
     shop.send("anna", "add", 0, received=10**9, history=True)
-    assert shop.agenda("anna") == {}
+    assert shop.timers("anna") == {}
     assert shop.wake(10 * WAIT) == NOTHING
     shop.send("anna", "order", WAIT, received=10**9, history=True)
     assert [(each.suppressed, each.at) for each in shop.post.recorded] == [("history", T0 + WAIT)]
@@ -182,7 +182,7 @@ def test_random_absences_fire_as_the_definition_says(redis_client: Redis, mongod
     fired = woken = 0
     for n, (_, events) in enumerate(pairs[:120]):
         user = f"user-{n}"
-        accepted = [each for each in events if shop.book.get()["demo"].plan.concerns(each.event, each.attributes)]
+        accepted = [each for each in events if shop.rulesets.get()["demo"].index.lookup(each.event, each.attributes)]
         clock = 0
         for event in accepted:
             clock = max(clock, event.at)
@@ -190,10 +190,10 @@ def test_random_absences_fire_as_the_definition_says(redis_client: Redis, mongod
                 woken += shop.wake(clock + GRACE - T0, user=user).absences
             decided = _decide(shop, user, event)
             assert decided is not None
-            assert shop.agenda(user) == pending_of(shop, user)
+            assert shop.timers(user) == pending_of(shop, user)
         end = clock + 10 * MINUTE
         woken += shop.wake(end + GRACE - T0, user=user).absences
-        assert shop.agenda(user) == {}
+        assert shop.timers(user) == {}
         assert shop.wake(end + GRACE - T0, user=user) == NOTHING
         mails = {mail.id: mail for mail in shop.post.queued if mail.user == user}  # repeated ids: repeated events
         for campaign, each in zip(campaigns, triggers, strict=True):
@@ -208,4 +208,4 @@ def test_random_absences_fire_as_the_definition_says(redis_client: Redis, mongod
 
 def _decide(shop: Shop, user: str, seen: oracle.Seen) -> Any:
     event = Event(user, seen.event, seen.message_id, seen.at, seen.received, dict(seen.attributes))
-    return shop.decider.decide(Decide("demo", [event], deadline=seen.received))
+    return shop.ingest(Decide("demo", [event], deadline=seen.received))

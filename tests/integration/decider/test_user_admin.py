@@ -10,7 +10,7 @@ from redis import Redis
 from redis.cluster import RedisCluster
 
 from decider import keys, user_admin
-from decider.user_admin import Progress, UserSnapshot
+from decider.user_admin import RunProgress, UserSnapshot
 from shared.contracts import InspectUser
 from shared.errors import InvalidRequest
 from shared.ruleset import CANCEL, Campaign, Limits, Matcher, Quota
@@ -33,10 +33,10 @@ def _house(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> HouseMaker
 
 def look(shop: Shop, user: str = "anna", site: str = "demo") -> UserSnapshot:
     """Return what the Decider answers."""
-    return msgspec.convert(user_admin.inspect(shop.decider, InspectUser(site, user)), UserSnapshot)
+    return msgspec.convert(user_admin.inspect(InspectUser(site, user), shop.deps), UserSnapshot)
 
 
-def run_of(shop: Shop, user: str = "anna") -> Progress:
+def run_of(shop: Shop, user: str = "anna") -> RunProgress:
     """Return the only run of a user."""
     row = look(shop, user).row
     assert row is not None
@@ -132,7 +132,7 @@ def test_targets_are_those_of_the_row_or_of_the_collection(make_targets: HouseMa
     assert (look(home).targets, look(home).known) == (["three-wins"], (1, 1))
     home.target(2, bob=["three-wins"])
     home.database.control.update_one({"_id": "demo"}, {"$set": {"generation": 2}})
-    home.book.reload()
+    home.rulesets.reload()
     assert (look(home).generation, look(home).targets, look(home).known) == (2, [], (1, 1))
 
 
@@ -173,12 +173,12 @@ def keys_of(campaigns: Sequence[Campaign]) -> dict[str, str]:
 
 
 def test_only_live_triggers_are_told(house: HouseMaker) -> None:
-    """Progress under a trigger that has ended is not told, though it still lies there."""
+    """RunProgress under a trigger that has ended is not told, though it still lies there."""
     old, new = campaign(LEFT, name="old"), campaign(ADD, name="new", delay=HOUR, watchers=[Matcher(["x"], CANCEL)])
     home = house(old, new)
     home.send("anna", "add", 0)
     home.publish([new], generation=1)
-    home.book.reload()
+    home.rulesets.reload()
     row = look(home).row
     assert row is not None
     assert {keys_of([new]).get(run.trigger) for run in row.runs} <= {"new"}

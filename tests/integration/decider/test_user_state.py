@@ -9,7 +9,8 @@ import pytest
 from redis import Redis
 
 from decider import keys
-from decider.user_state import ApplyEvent, Outcome, TriggerCall, UserStateStore
+from decider.layout import Outcome
+from decider.user_state import ApplyEvent, TriggerCall, UserStateStore
 from decider.wiring import redis_client as connect
 from tests.support.builders import THREE_WINS, WINS, WON, call_for, compiled
 
@@ -30,20 +31,20 @@ def row_of(user: str) -> str:
 def wins(rows: UserStateStore, user: str, times: list[int], **changes: Any) -> list[list[int]]:
     """Send wins at those seconds; return the times of the fires of each."""
     return [
-        [fire.at for fire in rows.apply(call_for(WINS, user, f"{user}-{t}", at=T0 + t * 1000, **changes)).fires]
+        [firing.at for firing in rows.apply(call_for(WINS, user, f"{user}-{t}", at=T0 + t * 1000, **changes)).firings]
         for t in times
     ]
 
 
 def test_third_win_fires_once_and_uses_progress_up(rows: UserStateStore) -> None:
     """Three wins fire at the third; the next two do not, the sixth does."""
-    assert [len(fires) for fires in wins(rows, "anna", [0, 1, 2, 3, 4, 5])] == [0, 0, 1, 0, 0, 1]
+    assert [len(firings) for firings in wins(rows, "anna", [0, 1, 2, 3, 4, 5])] == [0, 0, 1, 0, 0, 1]
 
 
 def test_window_is_half_open(rows: UserStateStore) -> None:
     """Wins 600 s apart are no longer within ten minutes; 599 s apart they are."""
-    assert [len(fires) for fires in wins(rows, "edge", [0, 1, 600])] == [0, 0, 0]
-    assert [len(fires) for fires in wins(rows, "inner", [0, 1, 599])] == [0, 0, 1]
+    assert [len(firings) for firings in wins(rows, "edge", [0, 1, 600])] == [0, 0, 0]
+    assert [len(firings) for firings in wins(rows, "inner", [0, 1, 599])] == [0, 0, 1]
 
 
 def test_a_seen_message_returns_the_same_answer_and_changes_nothing(rows: UserStateStore, redis_client: Redis) -> None:
@@ -54,7 +55,7 @@ def test_a_seen_message_returns_the_same_answer_and_changes_nothing(rows: UserSt
     before = redis_client.hgetall(row_of("twice"))
     again = rows.apply(call)
     assert (first.code, again.code) == (Outcome.DECIDED, Outcome.SEEN)
-    assert again.fires == first.fires != []
+    assert again.firings == first.firings != []
     assert redis_client.hgetall(row_of("twice")) == before
 
 
@@ -63,7 +64,7 @@ def test_sixteen_threads_send_the_same_message(rows: UserStateStore) -> None:
     wins(rows, "crowd", [0, 1])
     answers = together(16, lambda _: rows.apply(call_for(WINS, "crowd", "third", at=T0 + 2000)))
     assert sorted(answer.code for answer in answers) == [Outcome.DECIDED] + [Outcome.SEEN] * 15
-    assert all(answer.fires == answers[0].fires and answer.fires for answer in answers)
+    assert all(answer.firings == answers[0].firings and answer.firings for answer in answers)
 
 
 def test_two_different_third_wins_at_once_give_one_match(rows: UserStateStore) -> None:
@@ -72,7 +73,7 @@ def test_two_different_third_wins_at_once_give_one_match(rows: UserStateStore) -
         user = f"race-{n}"
         wins(rows, user, [0, 1])
         answers = together(2, lambda k, user=user: rows.apply(call_for(WINS, user, f"x{k}", at=T0 + 2000)))
-        assert sum(len(answer.fires) for answer in answers) == 1
+        assert sum(len(answer.firings) for answer in answers) == 1
 
 
 def test_untargeted_user_costs_one_command_and_keeps_no_progress(rows: UserStateStore, redis_client: Redis) -> None:
@@ -126,9 +127,9 @@ def test_late_event_cannot_advance(rows: UserStateStore) -> None:
     for n in range(2):
         rows.apply(call_for(three, "late", f"m{n}", at=T0 + n))
     late = call_for(three, "late", "late", at=T0 + 2000, received=T0 + 2000 + 300_001)
-    assert rows.apply(late).fires == []
+    assert rows.apply(late).firings == []
     in_time = call_for(three, "late", "in time", at=T0 + 3000, received=T0 + 3000 + 300_000)
-    assert len(rows.apply(in_time).fires) == 1
+    assert len(rows.apply(in_time).firings) == 1
 
 
 def test_row_of_one_active_three_step_trigger_stays_small(rows: UserStateStore, redis_client: Redis) -> None:
@@ -148,7 +149,7 @@ def test_row_is_bounded_whatever_comes(rows: UserStateStore, redis_client: Redis
     assert len(row[b"d"]) == 128 * 8
     assert len(row[b"r"]) < 128 * 200
     assert rows.apply(call_for(single, "busy", "m999", at=T0 + 999, event="x")).code is Outcome.SEEN
-    assert rows.apply(call_for(single, "busy", "m872", at=T0 + 872, event="x")).fires[0].at == T0 + 872
+    assert rows.apply(call_for(single, "busy", "m872", at=T0 + 872, event="x")).firings[0].at == T0 + 872
 
 
 def test_row_expires_after_its_longest_window(rows: UserStateStore, redis_client: Redis) -> None:
@@ -164,14 +165,14 @@ def test_every_key_is_declared_and_in_one_slot(cluster_url: str) -> None:
     rng = random.Random(3)
     for _ in range(60):
         user = f"user-{rng.random()}"
-        assert [len(fires) for fires in wins(rows, user, [0, 1, 2])] == [0, 0, 1]
+        assert [len(firings) for firings in wins(rows, user, [0, 1, 2])] == [0, 0, 1]
 
 
 def test_a_flushed_script_cache_is_filled_again(rows: UserStateStore, redis_client: Redis) -> None:
     """After SCRIPT FLUSH the next call sends the text."""
     wins(rows, "flush", [0])
     redis_client.script_flush()
-    assert [len(fires) for fires in wins(rows, "flush", [1, 2])] == [0, 1]
+    assert [len(firings) for firings in wins(rows, "flush", [1, 2])] == [0, 1]
 
 
 def test_runs_of_different_values_are_apart_and_bounded(rows: UserStateStore, redis_client: Redis) -> None:
@@ -180,13 +181,13 @@ def test_runs_of_different_values_are_apart_and_bounded(rows: UserStateStore, re
     field = f"t:{per_cart.trigger.key}"
     for cart in range(21):
         call = call_for(per_cart, "carts", f"a{cart}", at=T0 + cart, event="add", attributes={"cart": f"c{cart}"})
-        assert rows.apply(call).fires == []
+        assert rows.apply(call).firings == []
     packed = redis_client.hget(row_of("carts"), field)
     assert isinstance(packed, bytes)
     stored = msgspec.msgpack.decode(packed)
     assert [run[0] for run in stored] == [f'["c{n}"]' for n in range(1, 21)]
     again = call_for(per_cart, "carts", "b20", at=T0 + 99, event="add", attributes={"cart": "c20"})
-    assert [fire.per for fire in rows.apply(again).fires] == ['["c20"]']
+    assert [firing.per for firing in rows.apply(again).firings] == ['["c20"]']
 
 
 def test_trigger_call_defaults_are_what_the_script_reads() -> None:
@@ -203,7 +204,7 @@ def test_trigger_call_defaults_are_what_the_script_reads() -> None:
         "ttl",
         "triggers",
     } <= set(packed)
-    assert set(packed["triggers"][0]) == set(TriggerCall.__struct_fields__) - {"watch", "closed", "offer"}
+    assert set(packed["triggers"][0]) == set(TriggerCall.__struct_fields__) - {"watch", "gate", "offer"}
     assert isinstance(call_for(WINS, "anna", "1", at=T0), ApplyEvent)
 
 

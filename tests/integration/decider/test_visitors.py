@@ -12,8 +12,6 @@ from pymongo.database import Database
 from redis import Redis
 
 from decider import keys, user_admin, visitors
-from decider.ingest import Ingest
-from decider.records import MongoRecords
 from decider.store import Unreadable
 from decider.timers import GRACE_MS
 from decider.user_admin import UserSnapshot
@@ -35,7 +33,7 @@ WINS = "game_result"
 @contextmanager
 def broken_off(step: str, *, after: bool = False) -> Iterator[None]:
     """Let whoever moves a visitor die before *step* or *after* it."""
-    original = getattr(visitors.Visitors, step)
+    original = getattr(visitors, step)
 
     def dies(*parts: Any) -> None:
         if after:
@@ -43,7 +41,7 @@ def broken_off(step: str, *, after: bool = False) -> Iterator[None]:
         raise Unavailable("dies")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(visitors.Visitors, step, dies)
+        patch.setattr(visitors, step, dies)
         yield
 
 
@@ -53,16 +51,16 @@ class Club(House):
     def become(self, visitor: str = VISITOR, user: str = "anna", *, at: int = 0, said: int | None = None) -> None:
         """Introduce *visitor* as *user*, by ms since `T0`; *said*: when he said so."""
         introduction = Identification(user, T0 + at, visitor=visitor, at=T0 + (at if said is None else said))
-        self.decider.visitors.become("demo", introduction)
+        visitors.become_user("demo", introduction, self.deps)
 
-    def release(self, *who: str, at: int = 0) -> None:
+    def detach(self, *who: str, at: int = 0) -> None:
         """Introduce a visitor, and die after the first step."""
-        with broken_off("_adopt"), pytest.raises(Unavailable):
+        with broken_off("_merge"), pytest.raises(Unavailable):
             self.become(*who, at=at)
 
-    def adopt(self, *who: str, at: int = 0) -> None:
+    def merge(self, *who: str, at: int = 0) -> None:
         """Introduce a visitor, and die after the second step."""
-        with broken_off("_adopt", after=True), pytest.raises(Unavailable):
+        with broken_off("_merge", after=True), pytest.raises(Unavailable):
             self.become(*who, at=at)
 
     def win(self, user: str, message_id: str, *, at: int = T0, **fields: Any) -> list[dict[str, Any]]:
@@ -84,7 +82,7 @@ def _club(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> ClubMaker:
     def make(*campaigns: Campaign, **caps: Quota) -> Club:
         club = Club(redis_client, mongodb, campaigns or [compiled(THREE_WINS)], caps)
         club.outbox = club.post
-        for script in (visitors.RELEASE, visitors.ADOPT):
+        for script in (visitors.DETACH, visitors.MERGE):
             redis_client.script_load(script.text)
         return club
 
@@ -157,8 +155,8 @@ def test_a_cart_of_a_visitor_is_the_users(club: ClubMaker) -> None:
     home.send("anon:v2", "add", 0)
     home.become()
     home.become("anon:v2", "berta")
-    assert home.agenda(VISITOR) == {}
-    assert list(home.agenda("anna").values()) == [WAIT + GRACE_MS]
+    assert home.timers(VISITOR) == {}
+    assert list(home.timers("anna").values()) == [WAIT + GRACE_MS]
     home.send("berta", "order", MINUTE)
     home.wake(WAIT + GRACE_MS)
     home.wake(WAIT + GRACE_MS + MINUTE)
@@ -202,16 +200,16 @@ def test_what_it_costs(club: ClubMaker) -> None:
 def test_whoever_dies_in_between_has_lost_nothing(club: ClubMaker, steps: int) -> None:
     """The next one to introduce the visitor finishes it, even as somebody else; nothing arrives twice.
 
-    release, dies      the parts wait in the visitor's row
-    release, adopt, dies   they have arrived, and wait all the same: to arrive again changes nothing
+    detach, dies      the parts wait in the visitor's row
+    detach, merge, dies   they have arrived, and wait all the same: to arrive again changes nothing
     """
     home = club()
     home.win(VISITOR, "1", at=0)
     home.win(VISITOR, "2", at=1)
-    (home.release if steps == 1 else home.adopt)()
+    (home.detach if steps == 1 else home.merge)()
     if steps == 2:
         home.win("anna", "loss", at=2, attributes={"outcome": "loss"})
-    looked = msgspec.convert(user_admin.inspect(home.decider, InspectUser("demo", VISITOR)), UserSnapshot)
+    looked = msgspec.convert(user_admin.inspect(InspectUser("demo", VISITOR), home.deps), UserSnapshot)
     assert looked.row is not None  # what waits is no hindrance to looking
     assert looked.row.lost == []
     home.become(user="berta")
@@ -246,12 +244,11 @@ def test_a_race_of_events_and_introductions_loses_and_doubles_nothing(club: Club
 def test_a_batch_is_taken_in_its_order(club: ClubMaker, mongodb: Database[dict[str, Any]]) -> None:
     """Wins of the visitor, then who he is, then wins of the user: one request."""
     home = club()
-    reception = Ingest(home.decider, MongoRecords(mongodb))
     events = [
         Event(user, WINS, f"m{n}", T0 + n, T0 + n, WON) for n, user in enumerate([VISITOR, VISITOR, "anna", VISITOR])
     ]
     known = Identification("anna", T0, {"first_name": "Anna"}, VISITOR)
-    decided = reception.take(Decide("demo", [*events[:2], known, *events[2:]], T0 + 5000))
+    decided = home.ingest(Decide("demo", [*events[:2], known, *events[2:]], T0 + 5000))
     assert [len(each.messages) for each in decided.decisions] == [0, 0, 1, 0]
     assert mongodb.customers.find_one({"_id": "demo:anna"}) == {
         "_id": "demo:anna",
@@ -268,11 +265,10 @@ def test_a_visitor_whose_row_cannot_be_read_keeps_no_event_from_being_decided(
     """He is introduced between the events of two others: the request fails, and theirs have been decided."""
     home = club()
     home.redis.set(keys.row(keys.partition("demo", VISITOR), "demo", VISITOR), "a row of another type")
-    reception = Ingest(home.decider, MongoRecords(mongodb))
     events = [Event(user, WINS, f"m{n}", T0 + n, T0 + n, WON) for n, user in enumerate(["anna", "bob", "bob", "bob"])]
     known = Identification("anna", T0, {}, VISITOR)
     with pytest.raises(Unreadable):
-        reception.take(Decide("demo", [events[0], known, *events[1:]], T0 + 5000))
+        home.ingest(Decide("demo", [events[0], known, *events[1:]], T0 + 5000))
     assert [each.user for each in home.post.shown] == ["bob"]
 
 
@@ -283,10 +279,10 @@ def test_who_is_forgotten_is_forgotten_as_a_visitor_too(club: ClubMaker) -> None
     home.become()
     home.become("anon:v2")
     assert b"anna" in home.row("anon:v2")[b"l"]
-    erased = user_admin.forget(home.decider, ForgetUser("demo", "anna"))
-    assert (erased["row"], erased["appointments"]) == (3, 1)
+    erased = user_admin.forget(ForgetUser("demo", "anna"), home.deps)
+    assert (erased["row"], erased["timers"]) == (3, 1)
     assert list(home.redis.scan_iter("*:u:*")) == []
-    assert not any(user_admin.forget(home.decider, ForgetUser("demo", "anna")).values())
+    assert not any(user_admin.forget(ForgetUser("demo", "anna"), home.deps).values())
 
 
 def test_visitors_of_a_row_are_bounded(club: ClubMaker) -> None:

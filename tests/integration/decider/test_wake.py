@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,20 +18,21 @@ from redis.cluster import RedisCluster
 
 from decider import keys, rulesets
 from decider.activations import activation_id
-from decider.decide import Decider
+from decider.ingest import ingest
+from decider.ports import Deps
 from decider.timers import ACK_TIMEOUT_MS
 from decider.user_state import UserStateStore
 from decider.wake import PAGE, wake
-from decider.wiring import MongoLibrary
+from decider.wiring import MongoRulesets
 from decider.wiring import redis_client as connect
 from shared.contracts import Activation, Decide, Event, Wake, Woken
 from shared.errors import Unavailable
 from shared.refreshing_cache import RefreshingCache
 from shared.ruleset import Campaign
 from shared.targets import MongoTargets
-from tests.integration.decider.test_decider import Outbox, Town
 from tests.integration.decider.test_user_state import together
-from tests.support.builders import compiled, tell
+from tests.support.builders import compiled
+from tests.support.decider_harness import DeciderHarness, LiveRulesets, Outbox, decider_deps, live_rulesets
 
 pytestmark = pytest.mark.both_engines
 
@@ -57,7 +59,7 @@ class Post(Outbox):
         self.refused = self.takes = self.spent = 0
         self.poison = ""
 
-    def queue(self, activations: Sequence[Activation]) -> None:
+    def enqueue(self, activations: Sequence[Activation]) -> None:
         """Keep the activations, or fail."""
         self.spent += self.takes
         if self.refused:
@@ -65,10 +67,10 @@ class Post(Outbox):
             raise Unavailable("refused")
         if self.poison in {activation.user for activation in activations}:
             raise Unavailable("poison")
-        super().queue(activations)
+        super().enqueue(activations)
 
 
-class Shop(Town):
+class Shop(DeciderHarness):
     """A published site; times are ms since `T0`. ``late``: how late its timers were seen to."""
 
     outbox: Post
@@ -77,20 +79,17 @@ class Shop(Town):
         super().__init__(redis, database, campaigns)
         self.post = Post()
         self.late: list[int] = []
-        self.decider = self.environment(self.book)
+        self.deps = self.environment(self.rulesets)
 
-    def environment(self, rules: RefreshingCache[rulesets.Rulesets]) -> Decider:
-        """Return a Decider as another environment of the function would have it."""
-        return Decider(rules, UserStateStore(lambda: self.redis), MongoTargets(self.database), self.post, tell)
+    def environment(self, live: LiveRulesets) -> Deps:
+        """Return the dependencies that another environment of the function would have."""
+        return decider_deps(live, self.redis, self.database, self.post)
 
-    def a_book(self) -> RefreshingCache[rulesets.Rulesets]:
-        """Return a book as it is now; it is never refreshed by itself."""
-        library = MongoLibrary(self.database)
-        rules: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
-            lambda present: rulesets.load(library, present, print), every_s=3600, clock=lambda: 0, on_error=print
-        )
-        rules.get()
-        return rules
+    def current_rulesets(self) -> LiveRulesets:
+        """Return the rulesets as they are now; they are not refreshed by themselves."""
+        live = live_rulesets(self.database)
+        live.get()
+        return live
 
     def send(
         self,
@@ -113,24 +112,24 @@ class Shop(Town):
             attributes=attributes,
             history=history,
         )
-        (decision,) = self.decider.decide(Decide("demo", [one], deadline=T0 + at + 2000)).decisions
+        (decision,) = self.ingest(Decide("demo", [one], deadline=T0 + at + 2000)).decisions
         return decision.messages
 
-    def wake(self, now: int, *, user: str | None = None, decider: Decider | None = None) -> Woken:
+    def wake(self, now: int, *, user: str | None = None, deps: Deps | None = None) -> Woken:
         """Wake at *now*: all partitions, or that of *user*."""
         request = Wake()
         if user is not None:
             number = keys.partition("demo", user)
             request = Wake(first=number, last=number)
-        return wake(decider or self.decider, request, lambda: T0 + now, self.late.append)
+        return wake(request, replace(deps or self.deps, clock=lambda: T0 + now), self.late.append)
 
     def mails(self, user: str | None = None) -> list[tuple[str, int]]:
         """Return user and time (since `T0`) of each activation that went into the queue."""
         return [(each.user, each.at - T0) for each in self.post.queued if user in (None, each.user)]
 
-    def agenda(self, user: str) -> dict[tuple[str, ...], int]:
+    def timers(self, user: str) -> dict[tuple[str, ...], int]:
         """Return a user's entries of the agenda: what they name, and when they are due (since `T0`)."""
-        entries: Any = self.redis.zrange(keys.agenda(keys.partition("demo", user)), 0, -1, withscores=True)
+        entries: Any = self.redis.zrange(keys.timers(keys.partition("demo", user)), 0, -1, withscores=True)
         named = {tuple(msgspec.json.decode(member)): int(score) - T0 for member, score in entries}
         return {names: due for names, due in named.items() if user == _user_of(names)}
 
@@ -144,12 +143,12 @@ class Shop(Town):
 
     def unacknowledged(self, user: str) -> int:
         """Return how many activations of a user nobody has acknowledged."""
-        fires = self.redis.hkeys(keys.unacknowledged(keys.partition("demo", user)))
-        return sum(msgspec.json.decode(fire)[1] == user for fire in fires)
+        activations = self.redis.hkeys(keys.unacknowledged(keys.partition("demo", user)))
+        return sum(msgspec.json.decode(key)[1] == user for key in activations)
 
     def clean(self, user: str) -> bool:
         """Tell whether nothing is left to do for a user."""
-        return self.agenda(user) == {} and self.unacknowledged(user) == 0
+        return self.timers(user) == {} and self.unacknowledged(user) == 0
 
 
 def _user_of(names: tuple[str, ...]) -> str:
@@ -189,7 +188,7 @@ def test_a_late_wake_dates_the_absence_to_its_deadline(shop: Shop) -> None:
     assert (mail.at, mail.event, mail.message_id, mail.suppressed) == (T0 + WAIT, "add", "m1", None)
 
 
-class Failing(MongoLibrary):
+class Failing(MongoRulesets):
     """A library whose rulesets cannot be read for a while."""
 
     broken = True
@@ -209,16 +208,16 @@ def test_an_environment_that_could_not_read_the_rules_loses_nothing(shop: Shop) 
     )
     cold = shop.environment(pages)
     shop.send("anna", "add", 0)
-    woken = shop.wake(WAIT + GRACE, decider=cold)
-    assert (woken.absences, woken.put_off) == (0, 1)
+    woken = shop.wake(WAIT + GRACE, deps=cold)
+    assert (woken.absences, woken.rescheduled) == (0, 1)
     event = Event("berta", "add", "b1", T0, T0)
     with pytest.raises(Unavailable, match="rules of site demo"):
-        cold.decide(Decide("demo", [event], deadline=T0 + 2000))
+        ingest(Decide("demo", [event], deadline=T0 + 2000), cold)
     assert shop.mails() == []
     library.broken = False
     pages.reload()
-    cold.decide(Decide("demo", [event], deadline=T0 + 2000))
-    assert shop.wake(WAIT + GRACE + ACK_TIMEOUT_MS, decider=cold).absences == 2
+    ingest(Decide("demo", [event], deadline=T0 + 2000), cold)
+    assert shop.wake(WAIT + GRACE + ACK_TIMEOUT_MS, deps=cold).absences == 2
     assert sorted(shop.mails()) == [("anna", WAIT), ("berta", WAIT)]
 
 
@@ -308,7 +307,7 @@ def test_cancelling_races_with_the_wake_and_one_of_them_wins(make_shop: ShopMake
     # What fired has used up both adds, what was cancelled has kept them: only there a third one completes two again.
     for user in users:
         shop.send(user, "add", WAIT + 2)
-    pending = {user for user in users if shop.agenda(user)}
+    pending = {user for user in users if shop.timers(user)}
     assert pending == set(users) - set(fired)
     assert shop.wake(WAIT + MINUTE) == NOTHING
 
@@ -334,7 +333,7 @@ def test_an_event_at_the_deadline_races_with_the_wake_and_the_absence_fires_once
     in_step(len(users), come, ring)
     assert 30 < sum(woken) < 670
     assert sorted(shop.mails()) == sorted((user, WAIT) for user in users)
-    (campaign,) = shop.book.get()["demo"].plan.ruleset.campaigns
+    (campaign,) = shop.rulesets.get()["demo"].index.ruleset.campaigns
     key = campaign.trigger.key
     assert {each.id for each in shop.post.queued} == {
         activation_id("demo", user, key, str(T0 + WAIT)) for user in users
@@ -342,7 +341,7 @@ def test_an_event_at_the_deadline_races_with_the_wake_and_the_absence_fires_once
     again = {user: 2 * WAIT + n % 3 + GRACE for n, user in enumerate(users)}
     for user in users:
         entry = {("absence", "demo", user, key, ""): again[user]}
-        assert shop.agenda(user) == (entry if event == "add" else {})
+        assert shop.timers(user) == (entry if event == "add" else {})
 
 
 def test_a_wake_that_cannot_hand_over_leaves_it_to_a_later_one(shop: Shop) -> None:
@@ -351,7 +350,7 @@ def test_a_wake_that_cannot_hand_over_leaves_it_to_a_later_one(shop: Shop) -> No
     shop.post.refused = 1
     with pytest.raises(Unavailable):
         shop.wake(WAIT + GRACE)
-    assert (shop.unacknowledged("anna"), list(shop.agenda("anna").values())) == (1, [WAIT + GRACE + 30 * SECOND])
+    assert (shop.unacknowledged("anna"), list(shop.timers("anna").values())) == (1, [WAIT + GRACE + 30 * SECOND])
     assert shop.wake(WAIT + GRACE + 30 * SECOND - 1) == NOTHING
     assert shop.wake(WAIT + GRACE + 30 * SECOND) == Woken(0, 1)
     assert shop.mails() == [("anna", WAIT)]
@@ -465,7 +464,7 @@ def test_a_wake_ends_in_time_and_the_next_goes_on(shop: Shop) -> None:
     def clock() -> int:
         return T0 + WAIT + GRACE + shop.post.spent
 
-    woken = [wake(shop.decider, Wake(), clock, shop.late.append).absences for _ in range(8)]
+    woken = [wake(Wake(), replace(shop.deps, clock=clock), shop.late.append).absences for _ in range(8)]
     assert 0 < woken[0] <= 3 * PAGE
     assert sum(woken) == 400
     assert sorted(shop.mails()) == sorted((user, WAIT) for user in users)
@@ -473,21 +472,21 @@ def test_a_wake_ends_in_time_and_the_next_goes_on(shop: Shop) -> None:
 
 def test_an_environment_that_is_behind_strikes_nothing(shop: Shop) -> None:
     """It does not know the trigger of an absence yet, or not even the site: it looks again before it acts."""
-    knows_nothing: RefreshingCache[rulesets.Rulesets] = shop.a_book()
+    knows_nothing = shop.current_rulesets()
     other = compiled({"sequence": [{"event": "add"}], "unless": {"event": "order", "for": "1m"}}, channel="email")
     shop.publish([other], generation=1)
-    shop.book.reload()
+    shop.rulesets.reload()
     for user in ("anna", "bob"):
         shop.send(user, "add", 0)
-    assert shop.wake(MINUTE + GRACE, user="anna", decider=shop.environment(knows_nothing)) == Woken(1, 0)
-    library = MongoLibrary(shop.database)
+    assert shop.wake(MINUTE + GRACE, user="anna", deps=shop.environment(knows_nothing)) == Woken(1, 0)
+    library = MongoRulesets(shop.database)
     empty: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
         lambda present: rulesets.Rulesets({}) if present is None else rulesets.load(library, present, print),
         every_s=3600,
         clock=lambda: 0,
         on_error=print,
     )
-    assert shop.wake(MINUTE + GRACE, user="bob", decider=shop.environment(empty)) == Woken(1, 0)
+    assert shop.wake(MINUTE + GRACE, user="bob", deps=shop.environment(empty)) == Woken(1, 0)
     assert shop.mails() == [("anna", MINUTE), ("bob", MINUTE)]
 
 
@@ -499,7 +498,7 @@ def test_an_absence_of_a_trigger_that_is_no_more_is_struck(shop: Shop, ending: s
     shop.publish([compiled(changed, channel="email", name="left")] if ending == "changed" else [], generation=1)
     if ending == "site":
         shop.database.control.delete_one({"_id": "demo"})
-    shop.book.reload()
+    shop.rulesets.reload()
     assert shop.wake(WAIT + GRACE) == NOTHING
     assert shop.clean("anna")
     if ending != "site":
@@ -511,11 +510,11 @@ def test_an_absence_of_a_trigger_that_is_no_more_is_struck(shop: Shop, ending: s
 def test_changed_content_keeps_the_absence_and_its_id(shop: Shop, resolver: str) -> None:
     """It is sent with the content that is live when it falls due, under the id that it had before."""
     shop.send("anna", "add", 0)
-    (before,) = shop.book.get()["demo"].plan.ruleset.campaigns
+    (before,) = shop.rulesets.get()["demo"].index.ruleset.campaigns
     other = compiled(LEFT, channel="email", name="left")
     other.content["subject"], other.version = "Another subject", "another"
     shop.publish([other], generation=1)
-    shop.book.reload()
+    shop.rulesets.reload()
     if resolver == "wake":
         shop.wake(WAIT + GRACE)
     else:
@@ -528,13 +527,13 @@ def test_changed_content_keeps_the_absence_and_its_id(shop: Shop, resolver: str)
 
 def test_an_environment_that_is_behind_cannot_bring_the_old_content_back(shop: Shop) -> None:
     """Once the row has seen a ruleset, an absence of it is never sent by an older one."""
-    behind = shop.environment(shop.a_book())
+    behind = shop.environment(shop.current_rulesets())
     other = compiled(LEFT, channel="email", name="left")
     other.version = "another"
     shop.publish([other], generation=1)
-    shop.book.reload()
+    shop.rulesets.reload()
     shop.send("anna", "add", 0)
-    assert shop.wake(WAIT + GRACE, decider=behind) == Woken(1, 0)
+    assert shop.wake(WAIT + GRACE, deps=behind) == Woken(1, 0)
     assert [each.ruleset for each in shop.post.queued] == [2]
 
 
@@ -546,7 +545,7 @@ def test_a_user_who_is_no_target_any_more_gets_nothing(make_shop: ShopMaker) -> 
     for user in ("stays", "leaves"):
         shop.send(user, "add", 0)
     shop.database.control.update_one({"_id": "demo"}, {"$set": {"generation": 2}})
-    shop.book.reload()
+    shop.rulesets.reload()
     assert shop.wake(WAIT + GRACE) == Woken(1, 0)
     assert shop.mails() == [("stays", WAIT)]
     assert shop.clean("leaves")
@@ -573,7 +572,7 @@ def test_a_database_that_goes_away_leaves_the_rest_due(make_shop: ShopMaker) -> 
     for user in users:
         shop.send(user, "add", 0)
     shop.database.control.update_one({"_id": "demo"}, {"$set": {"generation": 2}})
-    shop.book.reload()
+    shop.rulesets.reload()
 
     class GoingAway(MongoTargets):
         looks = 0
@@ -586,7 +585,7 @@ def test_a_database_that_goes_away_leaves_the_rest_due(make_shop: ShopMaker) -> 
 
     going = GoingAway(shop.database)
     with pytest.raises(Unavailable):
-        shop.wake(WAIT + GRACE, decider=Decider(shop.book, UserStateStore(lambda: shop.redis), going, shop.post, tell))
+        shop.wake(WAIT + GRACE, deps=replace(shop.deps, targets=going))
     assert len(shop.mails()) == 4
     assert shop.wake(WAIT + GRACE) == Woken(6, 0)
     assert sorted(shop.mails()) == sorted((user, WAIT) for user in users)
@@ -604,12 +603,12 @@ def test_what_cannot_be_read_of_one_user_holds_up_nobody_else(shop: Shop, capsys
     for n, value in enumerate((b"\xc1", b"\x93\x01\x02\x03", msgspec.msgpack.encode(["k"] * 10))):
         key = msgspec.json.encode(["demo", good[0], "key", "", str(n)]).decode()
         shop.redis.hset(keys.unacknowledged(number), key, value)
-        shop.redis.zadd(keys.agenda(number), {msgspec.json.encode(["handover", key]): n})
-    shop.redis.zadd(keys.agenda(number), {b"not JSON": 1, b'["absence"]': 2, b'["handover","{"]': 3})
-    assert shop.wake(WAIT + GRACE) == Woken(len(good), 0, put_off=6)
+        shop.redis.zadd(keys.timers(number), {msgspec.json.encode(["handover", key]): n})
+    shop.redis.zadd(keys.timers(number), {b"not JSON": 1, b'["absence"]': 2, b'["handover","{"]': 3})
+    assert shop.wake(WAIT + GRACE) == Woken(len(good), 0, rescheduled=6)
     assert sorted(shop.mails()) == sorted((user, WAIT) for user in good)
     assert capsys.readouterr().out.count("cannot be read") == 6
-    left: Any = shop.redis.zrange(keys.agenda(number), 0, -1, withscores=True)
+    left: Any = shop.redis.zrange(keys.timers(number), 0, -1, withscores=True)
     assert {score for _, score in left} == {T0 + WAIT + GRACE + 30 * SECOND}
     assert len(left) == 6
 
@@ -626,9 +625,9 @@ def test_a_match_that_cannot_be_read_holds_up_nobody_else(make_shop: ShopMaker) 
     ((key, packed),) = stored.items()
     fire = msgspec.msgpack.decode(packed)
     shop.redis.hset(keys.unacknowledged(number), key, msgspec.msgpack.encode([*fire[:6], "{", *fire[7:]]))
-    assert shop.wake(MINUTE) == Woken(0, 3, put_off=1)
+    assert shop.wake(MINUTE) == Woken(0, 3, rescheduled=1)
     assert shop.mails() == [("anna", 0), ("cleo", 0)] or shop.mails() == [("cleo", 0), ("anna", 0)]
-    assert shop.agenda("bob") == {("handover", key.decode()): MINUTE + 30 * SECOND}
+    assert shop.timers("bob") == {("handover", key.decode()): MINUTE + 30 * SECOND}
 
 
 def test_a_wake_over_a_cluster(cluster_url: str, mongodb: Database[dict[str, Any]]) -> None:
@@ -654,7 +653,6 @@ def test_a_wake_over_a_cluster(cluster_url: str, mongodb: Database[dict[str, Any
 def test_a_store_that_is_away_is_unavailable(shop: Shop) -> None:
     """With one server or a cluster, a wake fails as one that can be repeated."""
     for cluster in (False, True):
-        rows = UserStateStore(partial(connect, "redis://127.0.0.1:1", cluster=cluster))
-        nowhere = Decider(shop.book, rows, MongoTargets(shop.database), shop.post, tell)
+        states = UserStateStore(partial(connect, "redis://127.0.0.1:1", cluster=cluster))
         with pytest.raises(Unavailable, match="state store"):
-            wake(nowhere, Wake(), lambda: T0, shop.late.append)
+            wake(Wake(), replace(shop.deps, states=states, clock=lambda: T0), shop.late.append)

@@ -11,8 +11,8 @@ from refresher import wiring
 from shared.contracts import write_key
 from shared.mongodb import database as connect
 from shared.settings import REFRESHER, Settings
-from tests.integration.decider.test_decider import T0, Town
 from tests.support.builders import THREE_WINS, compiled
+from tests.support.decider_harness import T0, DeciderHarness
 from tests.support.definitions import load_definitions, publish
 from tests.support.sites import one, targets
 
@@ -34,7 +34,7 @@ def test_every_client_reads_them_as_any_other_number(mongodb_url: str, mongodb: 
 
 def test_a_window_of_ninety_days_is_decided(redis_client: Redis, mongodb: Db) -> None:
     """Its length in ms is such a number, and goes from MongoDB to Redis."""
-    town = Town(redis_client, mongodb, [compiled(THREE_WINS | {"within": "90d"})])
+    town = DeciderHarness(redis_client, mongodb, [compiled(THREE_WINS | {"within": "90d"})])
     assert [len(town.win("anna", str(n), at=T0 + n * 20 * 86_400_000)) for n in range(3)] == [0, 0, 1]
 
 

@@ -454,7 +454,7 @@ def test_a_goal_may_come_before_its_row(home: Home) -> None:
 def test_a_forgotten_user_gets_no_popup_and_leaves_no_name(home: Home) -> None:
     """The page is still open: seconds later it shows no popup, and the row has a pseudonym."""
     assert set(home.request(activation("p1", "pop"))) == {"p1"}
-    create_handler(home.deps)({"type": "forget", "site": "demo", "user": "ada"}, Context())
+    create_handler(home.deps)({"type": "forget_user", "site": "demo", "user": "ada"}, Context())
     home.now += MINUTE  # the cache is older than three polls, so it is refreshed first
     assert home.request(activation("p2", "pop"), activation("p3", "pop", suppressed="cap")) == {}
     assert set(home.request(activation("p4", "pop", user="bob"))) == {"p4"}
@@ -466,7 +466,7 @@ def test_a_forgotten_user_gets_no_popup_and_leaves_no_name(home: Home) -> None:
 def test_later_tombstones_are_found_too(home: Home) -> None:
     """Each refresh loads new tombstones and keeps the known ones; a repeated one changes nothing."""
     for n, user in enumerate(("ada", "bob", "ada")):
-        create_handler(home.deps)({"type": "forget", "site": "demo", "user": user}, Context())
+        create_handler(home.deps)({"type": "forget_user", "site": "demo", "user": user}, Context())
         home.now += MINUTE
         home.request(*(activation(f"{name}-{n}", "pop", user=name) for name in ("ada", "bob", "cleo")))
     reasons = {name: [home.state(f"{name}-{n}")[1] for n in range(3)] for name in ("ada", "bob", "cleo")}
@@ -476,7 +476,7 @@ def test_later_tombstones_are_found_too(home: Home) -> None:
 def test_a_forgotten_user_gets_no_held_messages(home: Home) -> None:
     """Forgetting suppresses held rows, and a later copy is recorded under a pseudonym."""
     home.deliver(activation("a1", "quiet"))
-    changed = create_handler(home.deps)({"type": "forget", "site": "demo", "user": "ada"}, Context())
+    changed = create_handler(home.deps)({"type": "forget_user", "site": "demo", "user": "ada"}, Context())
     assert changed["ledger"] == 1
     home.now = QUIET_ENDS
     assert home.sweep()["outcomes"] == {}

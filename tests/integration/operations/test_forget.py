@@ -13,7 +13,7 @@ from pymongo.database import Database
 from redis import Redis
 
 from decider import keys, user_admin
-from decider.dispatch import LONGEST_HOP_S, schedule_name
+from decider.doorbells import MAX_HOP_S, schedule_name
 from engager import forget as engager_forget
 from engager.tombstones import MongoTombstones
 from opportune.operations import forget as erasure
@@ -30,7 +30,7 @@ SECRET = "a secret of the tests, long enough"
 CANARY = "canary-7f3a"
 VALUE = "value-of-canary"
 LEDGERS = "his {}"
-LONG = 2 * LONGEST_HOP_S * 1000
+LONG = 2 * MAX_HOP_S * 1000
 
 HouseMaker = Callable[..., House]
 
@@ -51,7 +51,7 @@ def neighbour(user: str) -> str:
 
 def erase(shop: Shop, user: str, site: str = "demo") -> dict[str, int]:
     """Let the Decider erase a user."""
-    return user_admin.forget(shop.decider, ForgetUser(site, user))
+    return user_admin.forget(ForgetUser(site, user), shop.deps)
 
 
 def traces(redis: Any, text: str) -> list[str]:
@@ -81,14 +81,12 @@ def test_row_appointments_and_activations_go_and_a_neighbour_stays(house: HouseM
     other = neighbour(CANARY)
     for user in (CANARY, other):
         home.send(user, "add", 0)
-    before = (home.agenda(other), home.row(other), home.unacknowledged(other))
-    assert [kind for kind, *_ in sorted(home.agenda(CANARY))] == ["absence", "handover"]
-    assert erase(home, CANARY, site="elsewhere") == dict.fromkeys(
-        ("row", "appointments", "activations", "schedules"), 0
-    )
-    assert erase(home, CANARY) == {"row": 1, "appointments": 2, "activations": 1, "schedules": 1}
+    before = (home.timers(other), home.row(other), home.unacknowledged(other))
+    assert [kind for kind, *_ in sorted(home.timers(CANARY))] == ["absence", "handover"]
+    assert erase(home, CANARY, site="elsewhere") == dict.fromkeys(("row", "timers", "activations", "schedules"), 0)
+    assert erase(home, CANARY) == {"row": 1, "timers": 2, "activations": 1, "schedules": 1}
     assert traces(redis_client, CANARY) == []
-    assert (home.agenda(other), home.row(other), home.unacknowledged(other)) == before
+    assert (home.timers(other), home.row(other), home.unacknowledged(other)) == before
     assert sum(erase(home, CANARY).values()) == 0
 
 
@@ -96,14 +94,14 @@ def test_nothing_that_waited_is_sent(house: HouseMaker) -> None:
     """Neither the doorbell, nor a wake, nor a schedule brings it back; the daily figures say what became of it."""
     home = house(cart(delay=LONG), compiled(LEFT, channel="email", name="left"))
     home.send(CANARY, "add", 0)
-    (ring,) = home.post.rings
+    (ring,) = home.post.doorbells
     erase(home, CANARY)
-    assert [schedule_name(key) for key in home.post.silenced] == [schedule_name(ring.key)]
-    home.take(CANARY, LONG)
+    assert [schedule_name(key) for key in home.post.cancelled] == [schedule_name(ring.key)]
+    home.answer_doorbell(CANARY, LONG)
     assert home.wake(LONG + WAIT + GRACE) == Woken(0, 0)
     assert (home.post.queued, home.post.recorded) == ([], [])
     counted: Any = home.redis.hgetall(keys.counters(keys.partition("demo", CANARY)))
-    what = {tuple(json.loads(name))[2:]: int(n) for name, n in counted.items() if name != b"born"}
+    what = {tuple(json.loads(name))[2:]: int(n) for name, n in counted.items() if name != b"state_epoch"}
     assert what == {("test", "activated"): 1, ("test", "forgotten"): 1}
 
 
@@ -114,7 +112,7 @@ def test_ids_that_look_like_something_else(house: HouseMaker, redis_client: Redi
     for user in odd:
         home.send(user, "add", 0)
     for user in odd:
-        assert erase(home, user) == {"row": 1, "appointments": 2, "activations": 1, "schedules": 1}, user
+        assert erase(home, user) == {"row": 1, "timers": 2, "activations": 1, "schedules": 1}, user
         assert sum(erase(home, user).values()) == 0
     left: Any = [key for key in redis_client.scan_iter() if not key.endswith(b":n")]
     assert left == []
@@ -137,13 +135,13 @@ def test_events_meanwhile_come_before_or_after(house: HouseMaker, redis_client: 
     finally:
         stop.set()
         eraser.join()
-    handovers = [names for names in home.agenda(CANARY) if names[0] == "handover"]
+    handovers = [names for names in home.timers(CANARY) if names[0] == "handover"]
     assert len(handovers) == home.unacknowledged(CANARY)
-    assert bool(home.row(CANARY)) == bool(home.agenda(CANARY))
+    assert bool(home.row(CANARY)) == bool(home.timers(CANARY))
     erase(home, CANARY)
     assert traces(redis_client, CANARY) == []
     # Every schedule that was made has been removed: of each match, or there never was one.
-    assert {ring.key for ring in home.post.rings} <= set(home.post.silenced)
+    assert {ring.key for ring in home.post.doorbells} <= set(home.post.cancelled)
 
 
 # --- the Engager ---
@@ -283,7 +281,7 @@ def test_only_messages_of_the_user_leave_the_queues(dead: Queues) -> None:
     others = [msgspec.json.encode(an_activation(f"user-{n}", suppressed=f"mentions {CANARY}")) for n in range(23)]
     his = [
         msgspec.json.encode(an_activation(CANARY)),
-        msgspec.json.encode(Doorbell(key="k", born="1", lost=an_activation(CANARY))),
+        msgspec.json.encode(Doorbell(key="k", state_epoch="1", lost=an_activation(CANARY))),
         json.dumps({"requestPayload": {"activations": [{"site": "demo", "user": CANARY}]}}).encode(),
     ]
     for url in dead.urls:
@@ -309,7 +307,7 @@ class Everything:
     def decider(self, payload: bytes) -> bytes:
         """Answer as the Decider."""
         request = msgspec.json.decode(payload, type=ForgetUser)
-        return msgspec.json.encode(user_admin.forget(self.home.decider, request))
+        return msgspec.json.encode(user_admin.forget(request, self.home.deps))
 
     def engager(self, payload: bytes) -> bytes:
         """Answer as the Engager."""
@@ -360,7 +358,7 @@ def test_the_canary_is_nowhere_afterwards(whole: House, dead: Queues) -> None:
         "mongodb.optouts": 1,
         "mongodb.ledger": 6,
         "redis.row": 1,
-        "redis.appointments": 2,
+        "redis.timers": 2,
         "redis.activations": 1,
         "schedules": 1,
         "queues.messages": 2,

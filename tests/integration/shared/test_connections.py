@@ -7,9 +7,10 @@ import pytest
 from redis import Redis
 
 from decider import keys
+from decider.layout import Outcome
 from decider.store import Client
 from decider.timers import Timer
-from decider.user_state import Outcome, UserStateStore
+from decider.user_state import UserStateStore
 from decider.wiring import redis_client as connect
 from shared.errors import Unavailable
 from tests.support.builders import WINS, call_for
@@ -34,22 +35,22 @@ def test_an_event_after_a_long_sleep_is_decided(rows: UserStateStore, way: Forge
     """The first command on a closed connection fails and is repeated on a new one."""
     for n in range(3):
         answer = rows.apply(call_for(WINS, "anna", f"m{n}", at=T0 + n))
-        assert (answer.code, len(answer.fires)) == (Outcome.DECIDED, int(n == 2))
+        assert (answer.code, len(answer.firings)) == (Outcome.DECIDED, int(n == 2))
         way.forget()
     assert way.made == 3
 
 
 def test_a_wake_after_a_long_sleep_sees_what_is_due(rows: UserStateStore, way: Forgetful, redis_client: Redis) -> None:
     """The same holds for commands that are not scripts."""
-    redis_client.zadd(keys.agenda(7), {"[]": T0})
-    assert rows.due(range(1024), T0, 10) == [Timer(7, "", [], b"[]")]
+    redis_client.zadd(keys.timers(7), {"[]": T0})
+    assert rows.due_timers(range(1024), T0, 10) == [Timer(7, "", [], b"[]")]
     way.forget()
-    (appointment,) = rows.due(range(1024), T0, 10)
+    (timer,) = rows.due_timers(range(1024), T0, 10)
     way.forget()
-    rows.put_off(appointment, T0 + 1)
+    rows.reschedule(timer, T0 + 1)
     way.forget()
-    assert rows.due(range(1024), T0, 10) == []
-    rows.strike(appointment)
+    assert rows.due_timers(range(1024), T0, 10) == []
+    rows.remove(timer)
     assert list(rows.drain(range(1024), "b")) == []
 
 

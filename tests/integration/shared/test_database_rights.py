@@ -77,7 +77,7 @@ def test_the_decider_keeps_traits_reports_and_figures(of: Callable[[str], Db], e
     records = MongoRecords(database)
     for traits in ({"plan": "gold"}, {"plan": None, "age": 30}):
         assert records.write_traits("demo", [Identification("anna", NOW, traits)]) == []
-    records.note("demo", [PopupEvent("anna", "a1", "dismissed", NOW, reason="closed")])
+    records.record_popup_events("demo", [PopupEvent("anna", "a1", "dismissed", NOW, reason="closed")])
     batch = Batch(1, "b1", {'[20000,"demo","mail","matched"]': 2})
     for _ in range(2):
         Stats(None, database, lambda: NOW, told)._write([batch])  # type: ignore[arg-type] # they are given

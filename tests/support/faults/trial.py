@@ -178,7 +178,7 @@ class Trial:
         numbers = sorted({keys.partition(site.SITE, user) for user in self._users})
         pipeline = self.lab.valkey.client.pipeline(transaction=False)
         for number in numbers:
-            pipeline.zrange(keys.agenda(number), 0, -1)
+            pipeline.zrange(keys.timers(number), 0, -1)
         for number in numbers:
             pipeline.hkeys(keys.unacknowledged(number))
         found = pipeline.execute()

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 import botocore.session
 import pytest
 
-from decider.iam import KEPT_MS, TOKEN_S, IamCredentials, read_arn
+from decider.iam import REUSED_MS, TOKEN_S, IamCredentials, read_arn
 from shared.errors import InvalidSettings
 
 SERVERLESS = "arn:aws:elasticache:eu-central-1:123456789012:serverlesscache:opportune-1"
@@ -65,12 +65,12 @@ def test_a_token_is_used_again_while_it_has_time_left() -> None:
 
     provider = IamCredentials("opportune", read_arn(SERVERLESS), clock, counted)
     first = provider.get_credentials()
-    clock.ms += KEPT_MS - 1
+    clock.ms += REUSED_MS - 1
     assert provider.get_credentials() == first
     clock.ms += 1
     provider.get_credentials()
-    assert made == [1, 1 + KEPT_MS]
-    assert KEPT_MS / 1000 < TOKEN_S - 60
+    assert made == [1, 1 + REUSED_MS]
+    assert REUSED_MS / 1000 < TOKEN_S - 60
 
 
 @pytest.mark.parametrize("arn", ["opportune", "arn:aws:elasticache:eu-central-1:123456789012:cluster:x", ""])

@@ -6,7 +6,8 @@ import pytest
 from lupa.lua51 import LuaRuntime
 
 from decider import scripts
-from decider.user_state import ApplyEvent, Outcome, TriggerCall
+from decider.layout import Outcome
+from decider.user_state import ApplyEvent, TriggerCall
 
 SCRIPTS = [
     "apply-event-5.lua",

@@ -269,9 +269,9 @@ def test_global_privacy_control_is_honoured(site: Site) -> None:
     ]
     assert site.post("/v1/batch", {"batch": items}, headers={"sec-gpc": "1"})[0] == 200
     (request,) = site.decider.decided
-    assert [(event.message_id, event.mute) for event in request.events] == [("m", "gpc")]
+    assert [(event.message_id, event.popup_block_reason) for event in request.events] == [("m", "gpc")]
     site.post("/v1/track", win(), headers={"sec-gpc": "0"})
-    assert [event.mute for event in site.decider.decided[1].events] == [""]
+    assert [event.popup_block_reason for event in site.decider.decided[1].events] == [""]
 
 
 # ── Pixels ─────────────────────────────────────────────────────────────────────────────────────────
@@ -298,7 +298,7 @@ def test_a_pixel_is_an_event(site: Site) -> None:
     for query in queries:
         assert "X-Opportune-Error" not in pixel(site, **query)
     events = [event for request in site.decider.decided for event in request.events]
-    assert [(e.user, e.event, e.attributes, e.mute) for e in events] == [
+    assert [(e.user, e.event, e.attributes, e.popup_block_reason) for e in events] == [
         ("anna", "game_result", {"outcome": "win"}, "unanswered")
     ] * 4
 

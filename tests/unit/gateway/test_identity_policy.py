@@ -75,7 +75,7 @@ class Edge:
     def decision(self, event: Event) -> Decision:
         """Return an empty decision, or an error for the user ``busy``."""
         if event.user == "busy":
-            return Decision(event.message_id, code="rate_limited", message="too many", after_s=7)
+            return Decision(event.message_id, code="rate_limited", message="too many", retry_after_s=7)
         return Decision(event.message_id)
 
     def post(self, key: str, path: str, **body: Any) -> tuple[int, dict[str, Any]]:

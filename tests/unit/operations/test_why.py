@@ -10,7 +10,7 @@ from lupa.lua51 import LuaRuntime
 from rich.console import Console
 
 from decider import scripts
-from decider.user_admin import Lost, Open, Progress, Reached, Row, UserSnapshot
+from decider.user_admin import LostProgress, OpenActivation, Reached, RunProgress, UserRow, UserSnapshot
 from definitions.compiler.ruleset import compile_campaign
 from definitions.model.campaign import Campaign as CampaignFile
 from opportune.operations.deliveries import Delivery
@@ -53,7 +53,7 @@ class Case:
     def __init__(self, trigger: dict[str, Any] = THREE_WINS, channel: str = "popup", **fields: Any) -> None:
         self.file = written(trigger, channel)
         self.campaign: Campaign = msgspec.structs.replace(compile_campaign(self.file), **fields)
-        self.row = Row("1:1:,", NOW, 1, DAY, [], [], [])
+        self.row = UserRow("1:1:,", NOW, 1, DAY, [], [], [])
         self.snapshot = Snapshot(
             site="demo",
             user="anna",
@@ -71,7 +71,7 @@ class Case:
 
     def run(self, *reached: Reached, due: int = 0, per: str = "", done: bool = False, of: int = 3) -> "Case":
         """Add a run."""
-        self.row.runs.append(Progress(self.campaign.trigger.key, per, of, list(reached), due, 0, 0, done))
+        self.row.runs.append(RunProgress(self.campaign.trigger.key, per, of, list(reached), due, 0, 0, done))
         return self
 
     def told(self, **changes: Any) -> CampaignAnswer:
@@ -206,13 +206,13 @@ def test_who_is_no_target_is_told_why(changes: dict[str, Any], generation: int, 
 def test_who_has_lost_what_he_had_done_is_told_when() -> None:
     """He is no target any more: the time of the event that found it, and the generation of the targets."""
     case = Case()
-    case.row.lost = [Lost(case.campaign.trigger.key, NOW - HOUR, 2)]
+    case.row.lost = [LostProgress(case.campaign.trigger.key, NOW - HOUR, 2)]
     told = case.told(state=UserSnapshot(1, 2, [], (1, 2), case.row), groups={"vip": False})
     assert (
         "dropped at 13:03:20, at the first event after targets generation 2 no longer contained the user"
         in told.verdict
     )
-    other = [Lost("another", NOW - HOUR, 2)]
+    other = [LostProgress("another", NOW - HOUR, 2)]
     case.row.lost = other
     assert "dropped" not in case.told(state=UserSnapshot(1, 2, [], (1, 2), case.row), groups={"vip": False}).verdict
 
@@ -278,7 +278,11 @@ def test_the_caps_are_told_with_the_next_slot() -> None:
 def test_what_waits_is_told_first_and_what_stops_it() -> None:
     """A full cap is no matter of what has matched; a pause is."""
     case = Case({"sequence": [{"event": "pay"}]}, "email", delay=HOUR, limits=Limits(again_after=DAY))
-    case.row.open = [Open("wins", "", NOW + HOUR, 0), Open("wins", "", 0, NOW + DAY), Open("other", "", NOW + 1, 0)]
+    case.row.open = [
+        OpenActivation("wins", "", NOW + HOUR, 0),
+        OpenActivation("wins", "", 0, NOW + DAY),
+        OpenActivation("other", "", NOW + 1, 0),
+    ]
     case.row.counted = [("=wins", [NOW - 1])]
     told = case.told()
     assert [each.due for each in told.waiting] == [NOW + HOUR]

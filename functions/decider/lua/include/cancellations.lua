@@ -1,33 +1,33 @@
 --[[
-Which events called off what a trigger waits for, also where nothing of it waited here: it may wait in the row of a
-visitor who has yet to say that he is this user. Pure: no Redis call, no clock.
+Events that have called off the absence of a trigger, even if none was pending here: one may be pending in the row of a
+visitor who has not yet been identified as this user. Pure: no Redis call, no clock.
 
-noted   trigger key -> run -> {when, until}: the newest such event, ms; until when something older may still wait
+called_off   trigger key -> run -> {at, ends}: the newest such event, ms; until when an older anchor may still wait
 ]]
 local cancellations = {
-  RUNS = 20, -- of a trigger are noted: as many as have progress
+  RUNS = 20, -- remembered per trigger: as many as can have progress
 }
 
---- Note that an event at `at` called off the run `per` of a trigger that waits for `wait` ms.
-function cancellations.note(noted, key, per, at, wait)
-  local runs = noted[key] or {}
-  noted[key] = runs
-  if not (runs[per] and runs[per][1] >= at) then runs[per] = { at, at + wait } end
+--- Note that an event at `at` has called off the run `per` of a trigger that waits for `wait` ms.
+function cancellations.note(called_off, key, per, at, wait)
+  local runs = called_off[key] or {}
+  called_off[key] = runs
+  if not (runs[per] and runs[per][CANCELLATION.at] >= at) then runs[per] = { at, at + wait } end
   local count, oldest = 0, nil
   for name, one in pairs(runs) do
     count = count + 1
-    if not oldest or one[1] < runs[oldest][1] then oldest = name end
+    if not oldest or one[CANCELLATION.at] < runs[oldest][CANCELLATION.at] then oldest = name end
   end
   if count > cancellations.RUNS then runs[oldest] = nil end
 end
 
---- Forget what can call off nothing any more.
-function cancellations.tidy(noted, now)
-  for key, runs in pairs(noted) do
+--- Drop what can no longer call off anything.
+function cancellations.tidy(called_off, now)
+  for key, runs in pairs(called_off) do
     for per, one in pairs(runs) do
-      if one[2] <= now then runs[per] = nil end
+      if one[CANCELLATION.ends] <= now then runs[per] = nil end
     end
-    if not next(runs) then noted[key] = nil end
+    if not next(runs) then called_off[key] = nil end
   end
 end
 

@@ -1,36 +1,37 @@
 --[[
-The trigger state machine: what one event does to one user's progress. Pure: no Redis call, no clock,
-no randomness; Lua 5.1 as Redis has it, and the same in LuaJIT for replays and tests.
+The trigger state machine: what one event does to one user's progress. Pure: no Redis call, no clock, no randomness;
+Lua 5.1 as in Redis, and the same in LuaJIT for replays and tests.
 
-Why one value per stage is enough: every constraint of the language has the form "an earlier event lies
-after some bound that grows with the later event", so of all partial matches at one stage the newest can
-stand for the rest (docs/decisions/0001-newest-partial.md). A stage is one *unit step*: a step with
-`times: 3` is three of them.
+One value per stage is enough, because every constraint of the language has the form "an earlier event lies after some
+bound that grows with the later event". So of all partial matches at one stage, the newest can stand for the others
+(docs/decisions/0001-newest-partial.md). A stage is one *unit step*: a step with `times: 3` is three of them.
 
-program (compiled by console/compile.py; absent fields are nil)
+program (compiled by definitions/compiler/trigger.py; absent fields are nil)
   steps     {bit, times, consecutive, directly, gap, guard, inner} in order; or
   members   {bit, ...} of an any-order trigger
   units     number of unit steps of `steps`
   within    total window, ms          subject, reset   bits
   absent    {bit, wait = ms, last = true for anchor: last}
   after     "restart" | "overlap" | "every" | "once"
-  backdate  ms: an event older than this when received is late
-  gaps, inners   true where a step has a gap, an inner window: then these columns are kept
+  backdate  ms: an event that is older than this when received is late
+  gaps, inners   true if a step has a gap, or an inner window: then these columns are kept
   tracked   true: every event counts a serial number (after == "overlap")
-Bits are weights (powers of two below 2^53); `bits` of an event is the sum of those it meets.
+Bits are weights (powers of two below 2^53); `bits` of an event is the sum of the weights that it meets.
 
-state     progress of one run: start[u], last[u], inner[u], serial[u], link[u] of the newest partial match
-          that has reached unit u; due, anchor, since, note: a pending absence, again: the last match that met
-          it pending, where it waits since the first; count, taken: serial numbers of `overlap`; done. A fresh
-          state is {}.
-fire      {at = ms, reason = "match" | "absence", since = ms of its first event, note = what came with the
-          completing event, link = list of what was passed as `link`: {link, link before}}
+state     progress of one run; a fresh state is {}
+  start[u], last[u], inner[u], serial[u], link[u]   of the newest partial match that has reached unit u
+  due, anchor, since, note, chain   a pending absence
+  again     the last match that found the absence pending, if it waits since the first
+  count     serial number of the last event      used   serial number up to which matches have used events
+  done      the trigger has matched, and matches only once
+firing    {at = ms, reason = "match" | "absence", since = ms of its first event, note = what came with the completing
+          event, link = list of what was passed as `link`: {link, link before}}
 All times are whole milliseconds; windows are half-open: last - first < within.
 ]]
 local machine = {
-  RECENT = 128, -- message ids a row remembers
-  DIGEST = 8, -- bytes of one of them
-  RUNS = 20, -- values of `per` a row keeps progress for
+  RECENT = 128, -- message ids that a row remembers
+  DIGEST = 8, -- bytes of each
+  RUNS = 20, -- values of `per` with progress in a row
 }
 
 local function has(bits, weight)
@@ -58,7 +59,7 @@ end
 
 machine.put = put
 
--- A sequence: returns first time, serial and link of the match that this event completes, or nil.
+-- Advance a sequence; return first time, serial and link of the match that this event completes, or nil.
 local function advance_sequence(program, state, bits, now, late, link)
   local steps, units = program.steps, program.units
   local start = state.start
@@ -73,13 +74,13 @@ local function advance_sequence(program, state, bits, now, late, link)
   local reset = has(bits, program.reset)
   local unit = units
   local first, first_serial, first_link
-  -- Downwards, so that one event serves a match once: unit - 1 still holds what was there before it.
+  -- Downwards, so that an event counts once in a match: unit - 1 is still as it was before the event.
   for k = #steps, 1, -1 do
     local step = steps[k]
     local met = not late and has(bits, step.bit)
     local follower = steps[k + 1]
     for n = step.times, 1, -1 do
-      local begun = nil -- first time of the partial match that this event takes to `unit`
+      local begun = nil -- first time of the partial match that this event advances to `unit`
       local below = unit - 1
       if met then
         if below == 0 then
@@ -116,7 +117,7 @@ local function advance_sequence(program, state, bits, now, late, link)
           if begun_serial then put(state, "serial", unit, begun_serial) end
           if link then put(state, "link", unit, begun_link) end
         elseif broken and start[unit] then
-          start[unit] = nil -- the other columns mean nothing without it
+          start[unit] = nil -- the other columns are not read without it
           if link then put(state, "link", unit, nil) end
         end
       end
@@ -126,7 +127,7 @@ local function advance_sequence(program, state, bits, now, late, link)
   return first, first_serial, first_link
 end
 
--- An any-order trigger: the newest event of each member; one event may serve several members.
+-- Advance an any-order trigger: keep the newest event of each member. One event may count for several members.
 local function advance_members(program, state, bits, now, late, link)
   local members = program.members
   local last, serial, chain = state.last, state.serial, state.link
@@ -155,7 +156,7 @@ local function advance_members(program, state, bits, now, late, link)
     table.sort(order, function(a, b) return last[a] < last[b] or (last[a] == last[b] and a < b) end)
     for _, i in ipairs(order) do first_link = { chain[i], first_link } end
   end
-  if reset then -- what came before it can no longer be part of a match; this event still can
+  if reset then -- earlier events can no longer be part of a match; this one can
     for i = 1, #members do
       if late or not has(bits, members[i]) then last[i], serial[i], chain[i] = nil, nil, nil end
     end
@@ -163,8 +164,8 @@ local function advance_members(program, state, bits, now, late, link)
   if met and complete then return first, first_serial, first_link end
 end
 
--- Has the run reached its end for good, or started over, after a fire?
-local function settle(program, state)
+-- End the run for good or start it over after a firing, if the trigger says so.
+local function finish(program, state)
   if program.after == "restart" then
     clear_progress(state)
   elseif program.after == "once" then
@@ -173,26 +174,25 @@ local function settle(program, state)
   end
 end
 
---- Fire the pending absence if its deadline is not after `now`; returns the fire or nil.
+--- Fire the pending absence if its deadline is not after `now`; return the firing or nil.
 function machine.expire(program, state, now)
   if not state.due or now < state.due then return nil end
-  local fire = { at = state.due, reason = "absence", since = state.since, note = state.note, link = state.chain }
+  local firing = { at = state.due, reason = "absence", since = state.since, note = state.note, link = state.chain }
   clear_pending(state)
-  settle(program, state)
-  return fire
+  finish(program, state)
+  return firing
 end
 
---- Apply one event to one run. `now`: its effective time; `at`: its own time; `late`: older than
---- `backdate` when received: it can break, reset and cancel, never advance. `note` comes back in the fire.
---- Returns a fire or nil.
+--- Apply one event to one run; return a firing or nil. `now`: its effective time; `at`: its own time; `late`: it was
+--- older than `backdate` when received: it can break, reset and cancel, but never advance. `note` comes back in the firing.
 function machine.advance(program, state, bits, now, at, late, link, note)
   local absent = program.absent
-  local fire = absent and machine.expire(program, state, now)
-  if state.done then return fire end
+  local firing = absent and machine.expire(program, state, now)
+  if state.done then return firing end
   if program.tracked then state.count = (state.count or 0) + 1 end
 
   if absent and state.due then
-    -- An event at the deadline does not cancel: `expire` above was first. A late one must lie in the wait.
+    -- An event at the deadline does not cancel: `expire` comes first. A late one must lie within the wait.
     if has(bits, program.reset) or (has(bits, absent.bit) and (not late or state.anchor <= at)) then
       clear_pending(state)
     end
@@ -204,14 +204,14 @@ function machine.advance(program, state, bits, now, at, late, link, note)
   else
     first, serial, chain = advance_sequence(program, state, bits, now, late, link)
   end
-  if not first then return fire end
+  if not first then return firing end
   if program.after == "overlap" then
-    if serial <= (state.taken or 0) then return fire end
-    state.taken = serial
+    if serial <= (state.used or 0) then return firing end
+    state.used = serial
   end
 
   if not absent then
-    settle(program, state)
+    finish(program, state)
     return { at = now, reason = "match", since = first, note = note, link = chain }
   end
   if absent.last or not state.due then
@@ -220,18 +220,18 @@ function machine.advance(program, state, bits, now, at, late, link, note)
   else
     state.again = now
   end
-  return fire
+  return firing
 end
 
---- Does this state still mean anything? One that does not is not stored.
+--- Return whether nothing of this state matters any more: then it is not stored.
 function machine.is_empty(state)
-  -- `taken` alone means nothing: every later match starts after it.
+  -- `used` alone does not matter: every later match starts after it.
   return not state.done and not state.due and next(state.start or state.last or {}) == nil
 end
 
---[[ State <-> flat list of small whole numbers, for storage:
-  {earliest time, has, [due, anchor, since, note], [again], [count, taken], {unit, start, last, inner, serial}...}
-  Times are offsets from the earliest; columns that the program never reads are left out. ]]
+--[[ For storage, a state is a flat list of small whole numbers:
+  {earliest time, has, [due, anchor, since, note], [again], [count, used], {unit, start, last, inner, serial}...}
+  Times are offsets from the earliest. Columns that the program never reads are left out. ]]
 
 local function columns(program)
   if program.members then return { "last", program.tracked and "serial" or nil } end
@@ -242,7 +242,7 @@ local function columns(program)
   return names
 end
 
---- Return the list that `thaw` understands, or nil where there is nothing to store.
+--- Return the list that `thaw` reads, or nil if there is nothing to store.
 function machine.freeze(program, state)
   if machine.is_empty(state) then return nil end
   local names = columns(program)
@@ -264,7 +264,7 @@ function machine.freeze(program, state)
   if state.again then add(state.again - earliest) end
   if state.count then
     add(state.count)
-    add(state.taken or 0)
+    add(state.used or 0)
   end
   for unit = 1, units do
     if rows[unit] then
@@ -278,26 +278,26 @@ function machine.freeze(program, state)
   return flat
 end
 
---- Return the state that `freeze` made the list of.
+--- Return the state that `freeze` turned into the list.
 function machine.thaw(program, flat)
   local names = columns(program)
   local earliest, kind, i = flat[1], flat[2], 3
   local state = {}
-  local function take()
+  local function following()
     i = i + 1
     return flat[i - 1]
   end
   if kind % 2 >= 1 then
-    state.due = take() + earliest
-    state.anchor = take() + earliest
-    state.since = take() + earliest
-    state.note = take()
+    state.due = following() + earliest
+    state.anchor = following() + earliest
+    state.since = following() + earliest
+    state.note = following()
   end
-  if kind >= 8 then state.again = take() + earliest end
+  if kind >= 8 then state.again = following() + earliest end
   if kind % 4 >= 2 then
-    state.count = take()
-    local taken = take()
-    state.taken = taken > 0 and taken or nil
+    state.count = following()
+    local used = following()
+    state.used = used > 0 and used or nil
   end
   state.done = kind % 8 >= 4 or nil
   if flat[i] then
@@ -305,26 +305,26 @@ function machine.thaw(program, flat)
     if program.members then state.start = nil end
   end
   while flat[i] do
-    local unit = take()
+    local unit = following()
     for _, name in ipairs(names) do
-      local value = take()
+      local value = following()
       state[name][unit] = name == "serial" and value or value + earliest
     end
   end
   return state
 end
 
---[[ The runs of a trigger that is separated by `per`: an array of {per, state}, the one touched last at
-  the end. A trigger without `per` has a single run with an empty name. ]]
+--[[ The runs of a trigger with `per`: an array of {per = , state = }, the one touched last at the end. A trigger without
+  `per` has a single run with an empty name. ]]
 
---- Return the state of the run `per` of `runs`, or nil.
+--- Return the state of the run `per` and its place in `runs`, or nil.
 function machine.run(runs, per)
   for i = 1, #runs do
     if runs[i].per == per then return runs[i].state, i end
   end
 end
 
---- The time from which on the progress of a run leads nowhere any more; 0 where there is none.
+--- Return the time from which on the progress of a run leads nowhere; 0 if there is none.
 function machine.ends(program, state)
   local ends = state.due or 0
   for _, since in pairs((program.members and state.last or state.start) or {}) do
@@ -333,50 +333,50 @@ function machine.ends(program, state)
   return ends
 end
 
---- Apply an event to the run `per` of `runs`; returns the fire or nil, and the name of the run that had
---- to go because there were too many.
+--- Apply an event to the run `per` of `runs`; return the firing or nil, and the name of a run that was evicted because
+--- there were too many.
 function machine.advance_run(program, runs, per, bits, now, at, late, link, note)
   local state, i = machine.run(runs, per)
   state = state or {}
-  local fire = machine.advance(program, state, bits, now, at, late, link, note)
-  local gone
+  local firing = machine.advance(program, state, bits, now, at, late, link, note)
+  local evicted
   if machine.is_empty(state) then
     if i then table.remove(runs, i) end
   elseif not i then
-    if #runs >= machine.RUNS then gone = table.remove(runs, 1).per end
+    if #runs >= machine.RUNS then evicted = table.remove(runs, 1).per end
     runs[#runs + 1] = { per = per, state = state }
   elseif i < #runs then
     table.insert(runs, table.remove(runs, i))
   end
-  return fire, gone
+  return firing, evicted
 end
 
---- Fire the pending absence of the run `per` if it is due; a run that means nothing more is dropped.
+--- Fire the pending absence of the run `per` if it is due; drop the run if nothing of it matters any more.
 function machine.expire_run(program, runs, per, now)
   local state, i = machine.run(runs, per)
-  local fire = state and machine.expire(program, state, now)
-  if fire and machine.is_empty(state) then table.remove(runs, i) end
-  return fire
+  local firing = state and machine.expire(program, state, now)
+  if firing and machine.is_empty(state) then table.remove(runs, i) end
+  return firing
 end
 
---- Does an event call off what is pending: the one that must not come, or a reset?
+--- Return whether an event calls off a pending absence: it is the awaited one, or a reset.
 function machine.calls_off(program, bits)
   return program.absent ~= nil and (has(bits, program.absent.bit) or has(bits, program.reset))
 end
 
---- Was this message id (its digest) seen before in `seen`?
-function machine.is_seen(seen, digest)
+--- Return whether the message id (its digest) is in `recent`.
+function machine.is_seen(recent, digest)
   local from = 1
   while true do
-    local found = string.find(seen, digest, from, true)
+    local found = string.find(recent, digest, from, true)
     if not found then return false end
     if (found - 1) % machine.DIGEST == 0 then return true end
     from = found + 1
   end
 end
 
---- Return where in `results` the one of the message `digest` is, and its MessagePack: first byte, body, first byte
---- behind it; nil where there is none. Results are: digest, length (3 bytes, big-endian), MessagePack of the fires.
+--- Find the result of the message `digest` in `results`; return its first byte, its MessagePack, and the first byte after
+--- it, or nil. Each result is: digest, length (3 bytes, big-endian), MessagePack of the firings.
 function machine.result(results, digest)
   local from = 1
   while from <= #results do
@@ -390,17 +390,17 @@ function machine.result(results, digest)
   end
 end
 
---- Return `results` without that of the message `digest`, which is remembered no more.
+--- Return `results` without the result of the message `digest`.
 function machine.forget(results, digest)
   local from, _, after = machine.result(results, digest)
   return from and string.sub(results, 1, from - 1) .. string.sub(results, after) or results
 end
 
---- Return `seen` with `digest` added, and the digest that was forgotten for it or nil.
-function machine.remember(seen, digest)
+--- Return `recent` with `digest` added, and the digest that was dropped for it or nil.
+function machine.remember(recent, digest)
   local longest = machine.RECENT * machine.DIGEST
-  if #seen < longest then return seen .. digest, nil end
-  return string.sub(seen, machine.DIGEST + 1) .. digest, string.sub(seen, 1, machine.DIGEST)
+  if #recent < longest then return recent .. digest, nil end
+  return string.sub(recent, machine.DIGEST + 1) .. digest, string.sub(recent, 1, machine.DIGEST)
 end
 
 return machine

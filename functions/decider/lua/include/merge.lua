@@ -1,10 +1,10 @@
 --[[
-Two rows become one, since they were one person's: a visitor's and a user's. Pure: no Redis call, no clock. It works on
-what machine.lua and cancellations.lua explain.
+Merge the progress of two rows that belong to one person: a visitor's and a user's. Pure: no Redis call, no clock.
+machine.lua and cancellations.lua explain what it works on.
 ]]
 local merge = {}
 
---- End the pending absence that an event at `time` has called off; what came after that event is pending still.
+--- End the pending absence that an event at `time` has called off; a later anchor stays pending.
 function merge.call_off(program, state, time)
   if not (state.due and time and state.anchor <= time and time < state.due) then return end
   local again, note = state.again, state.note
@@ -14,7 +14,7 @@ function merge.call_off(program, state, time)
   end
 end
 
--- Of two pending absences of one run that remains which one row would have: by its first anchor, or by its last.
+-- Of two pending absences of one run, keep the one that a single row would have: by its first anchor or by its last.
 local function merge_pending(program, state, other)
   if not other.due then return end
   local latest
@@ -27,8 +27,8 @@ local function merge_pending(program, state, other)
   if latest and not program.absent.last and latest > state.anchor then state.again = latest end
 end
 
---- Add to a run what the same person has done in another one: of each unit the newer partial match, and what is
---- pending. Serial numbers of two runs cannot be compared: where every event has one, other progress ends.
+--- Add the progress of another run to `state`: of each unit the newer partial match, and what is pending. Serial numbers
+--- of two runs cannot be compared: if the program counts them, partial matches of the other run are dropped.
 function merge.runs(program, state, other)
   if state.done or other.done then
     machine.clear_progress(state)
@@ -51,17 +51,19 @@ function merge.runs(program, state, other)
   end
 end
 
---- Add what was noted in another row.
-function merge.noted(noted, others)
+--- Add the cancellations of another row.
+function merge.called_off(called_off, others)
   for key, runs in pairs(others) do
-    for per, one in pairs(runs) do cancellations.note(noted, key, per, one[1], one[2] - one[1]) end
+    for per, one in pairs(runs) do
+      cancellations.note(called_off, key, per, one[CANCELLATION.at], one[CANCELLATION.ends] - one[CANCELLATION.at])
+    end
   end
 end
 
---- Return when the run `per` of a trigger was called off last, or nil.
-function merge.when(noted, key, per)
-  local one = noted[key] and noted[key][per]
-  return one and one[1]
+--- Return when the run `per` of a trigger was last called off, or nil.
+function merge.called_off_at(called_off, key, per)
+  local one = called_off[key] and called_off[key][per]
+  return one and one[CANCELLATION.at]
 end
 
 return merge

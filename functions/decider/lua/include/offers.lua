@@ -1,37 +1,37 @@
 --[[
-Popups that are offered until somebody has seen them. Pure: no Redis call, no clock.
+Popups that are offered until they are seen. Pure: no Redis call, no clock.
 
-list      of {id, expires, offered, fire}: the activation's id; when it ends and when it was offered last, ms; what is
-          handed over again. The oldest first.
+list      of {id, expires, offered, firing}: the activation's id; when the offer expires and when it was last made, ms;
+          what is handed over again. The oldest comes first.
 ]]
 local offers = {
-  MOST = 5, -- a row remembers
-  PAUSE = 10000, -- ms in which the tag can say that it was seen
+  MAX = 5, -- that a row remembers
+  PAUSE = 10000, -- ms that the tag has for reporting that it was seen
 }
 
---- Add an offer that is in an answer now.
-function offers.add(list, id, expires, now, fire)
-  if #list >= offers.MOST then table.remove(list, 1) end
-  list[#list + 1] = { id, expires, now, fire }
+--- Add an offer that the current response makes.
+function offers.add(list, id, expires, now, firing)
+  if #list >= offers.MAX then table.remove(list, 1) end
+  list[#list + 1] = { id, expires, now, firing }
 end
 
---- Return the fire of the offer whose turn it is, or nil; what has ended is forgotten.
-function offers.turn(list, now)
+--- Return the firing of the next offer to make again, or nil; drop offers that have expired.
+function offers.next(list, now)
   for i = #list, 1, -1 do
-    if list[i][2] <= now then table.remove(list, i) end
+    if list[i][OFFER.expires] <= now then table.remove(list, i) end
   end
   for _, offer in ipairs(list) do
-    if now - offer[3] >= offers.PAUSE then
-      offer[3] = now
-      return offer[4]
+    if now - offer[OFFER.offered] >= offers.PAUSE then
+      offer[OFFER.offered] = now
+      return offer[OFFER.firing]
     end
   end
 end
 
---- Forget the offer `id`: it was seen. Returns whether there was one.
-function offers.see(list, id)
+--- Remove the offer `id`; return whether there was one.
+function offers.remove(list, id)
   for i, offer in ipairs(list) do
-    if offer[1] == id then
+    if offer[OFFER.id] == id then
       table.remove(list, i)
       return true
     end

@@ -1,7 +1,7 @@
 --[[
-How many events one user may send: no more than `max` within any `per` ms. Pure: no Redis call, no clock.
+How many events one user may send: at most `max` within any `per` ms. Pure: no Redis call, no clock.
 
-times     when the last ones were taken, six bytes each, big-endian ms, the newest last: a string of at most `max`
+times     when the last events were accepted, six bytes each, big-endian ms, the newest last: a string of at most `max`
 ]]
 local rate = { WIDTH = 6 }
 
@@ -13,7 +13,7 @@ local function at(times, nth)
   return value
 end
 
---- Return how many ms have to pass before another event is taken; nil: none.
+--- Return after how many ms the next event is accepted, or nil if it is accepted now.
 function rate.wait(times, now, max, per)
   local oldest = #times / rate.WIDTH - max + 1
   if oldest < 1 then return nil end
@@ -21,8 +21,8 @@ function rate.wait(times, now, max, per)
   return left > 0 and left or nil
 end
 
---- Return `times` with an event at `now`.
-function rate.take(times, now, max)
+--- Return `times` with an event at `now` added.
+function rate.add(times, now, max)
   local bytes = {}
   for i = rate.WIDTH, 1, -1 do
     bytes[i], now = now % 256, math.floor(now / 256)
