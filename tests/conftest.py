@@ -23,7 +23,7 @@ from opportune.system.subprocesses import Subprocesses
 from shared.mongodb import TYPE_REGISTRY
 from tests.support.paths import ROOT
 
-pytest_plugins = ["tests.support.skipped", "tests.support.whole_system"]
+pytest_plugins = ["tests.support.schedule", "tests.support.skipped", "tests.support.whole_system"]
 
 OLDEST_REDIS = 7
 
