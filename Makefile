@@ -1,33 +1,48 @@
-# What a newcomer needs: Python 3.11 or newer, make and git.
+# To work on Opportune you need Python 3.11 or newer, make and git; `make` installs everything else.
 
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 SAM := .venv-sam/bin/sam
-# What Lambda's Python brings along: pymongo wants it for IAM, and it would be most of what is deployed.
-RUNTIME := boto3 botocore s3transfer urllib3
+# Most tests wait for a server or a clock, so two cores keep four workers busy.
+WORKERS ?= 4
+BUILD_DIR ?= .aws-sam/build
+# Two artefacts: the functions that handle events, and what the console needs to read and publish definitions.
+RUNTIME_FOLDERS := decider engager gateway preferences refresher shared
+CONSOLE_FOLDERS := definitions shared
+# Lambda's Python has these packages. pymongo requires them for IAM, and they would be most of the artefact.
+IN_LAMBDA := boto3 botocore s3transfer urllib3
 export SAM_CLI_TELEMETRY := 0
+# The tests start hundreds of processes. Compiled modules save each of them up to a second.
+unexport PYTHONDONTWRITEBYTECODE
 
-# A stamp holds the folder's path and is written last: a folder that was moved, an interrupted
-# installation and an interpreter that is gone all lead to a new environment.
+# Writing the stamp is the last step of an installation, and the stamp holds the folder's path. So an interrupted
+# installation, a moved folder and a missing interpreter all lead to a new environment.
 usable = $(shell test "$$(cat $(1)/.installed 2>/dev/null)" = "$(CURDIR)" && $(1)/bin/python -c '' 2>/dev/null && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types bench test-artefact test-deep test-chaos verify-live build deploy checkov cost lock clean .venv .venv-sam .runtime python3.13
+.PHONY: help run test check lint format types quick bench test-artefact test-deep test-chaos verify-live build \
+	build-runtime build-console deploy checkov cost lock clean .venv .venv-sam .runtime python3.13
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: .venv ## Start the whole system here and play the demo (ONCE=1: stop after it; PORT=n; SPEED=n: clock n times as fast)
+run: .venv ## Start the whole system and play the demo (ONCE=1: then stop; PORT=n; SPEED=n: a clock n times as fast)
 	@$(VENV_PYTHON) -m opportune run $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(SPEED),--speed $(SPEED))
 
-test: .venv .venv-sam .runtime lint types ## Lint, types and all tests (ARGS="-k word": for pytest)
-	$(VENV_PYTHON) -m pytest $(ARGS)
+test: .venv .venv-sam .runtime lint types ## Run lint, types and all tests (ARGS="-k word": for pytest; WORKERS=n)
+	$(VENV_PYTHON) -m pytest -n $(WORKERS) $(ARGS)
+
+check: .venv ## Run lint, types, unit and property tests, for the inner loop
+	+@$(MAKE) --no-print-directory -j 3 lint types quick
+
+quick: .venv
+	$(VENV_PYTHON) -m pytest -n $(WORKERS) tests/unit tests/property $(ARGS)
 
 lint: .venv ## Check style and formatting
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m ruff format --check
 
-format: .venv ## Format, and repair what can be repaired
+format: .venv ## Format, and fix what ruff can fix
 	$(VENV_PYTHON) -m ruff check --fix
 	$(VENV_PYTHON) -m ruff format
 
@@ -37,53 +52,73 @@ types: .venv ## Check types
 bench: .venv ## Measure, each figure beside its floor; writes benchmarks/results.json
 	$(VENV_PYTHON) -m opportune bench
 
-test-artefact: .venv .venv-sam .runtime ## What `make build` makes, in Lambda's emulator, with figures on starts and memory
-	$(VENV_PYTHON) -m pytest tests/artefact -s $(ARGS)
+test-artefact: .venv .venv-sam .runtime ## Test what `make build` makes in Lambda's emulator; prints sizes, starts, memory
+	$(VENV_PYTHON) -m pytest tests/artefact $(ARGS)
 
-test-deep: .venv ## A million random patterns against the oracle (PAIRS=n)
-	$(VENV_PYTHON) -m pytest tests/property --timeout 0 --pairs $(or $(PAIRS),1000000)
+test-deep: .venv ## Compare a million random patterns with the oracle (PAIRS=n)
+	$(VENV_PYTHON) -m pytest -n $(WORKERS) tests/property --timeout 0 --pairs $(or $(PAIRS),1000000)
 
-test-chaos: .venv ## Random faults under traffic, then the check (MINUTES=10, SEED=n)
+test-chaos: .venv ## Inject random faults under traffic, then check the invariants (MINUTES=10, SEED=n)
 	$(VENV_PYTHON) -m tests.faults.chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 verify-live: .venv ## Compare live matches, replay and oracle on recorded events (DATA=path)
 	$(VENV_PYTHON) -m tests.verify_live $(DATA)
 
-# Lambda cannot write, so it would compile every module anew at every cold start: that is most of its time. All
-# functions are built from one folder, so what is compiled for the first is right for the others. PIP_NO_DEPS: the lock
-# leaves out what Lambda brings along, and pip would look for it.
-build: .venv .venv-sam ## Build what is deployed (ARCHITECTURE=x86_64, BUILD_DIR=path)
-	@$(VENV_PYTHON) -m opportune.site_tag.build
-	@folder="$$($(MAKE) -s python3.13)" && PATH="$$folder:$$PATH" && export PATH PIP_NO_DEPS=1 && $(SAM) build \
-		$(if $(ARCHITECTURE),--parameter-overrides Architecture=$(ARCHITECTURE)) \
-		$(if $(BUILD_DIR),--build-dir $(BUILD_DIR) --cache-dir $(BUILD_DIR).cache) && \
-	cd $(or $(BUILD_DIR),.aws-sam/build) && set -- */ && \
-	python3.13 -m compileall -q --invalidation-mode unchecked-hash -s "$$1" -p /var/task "$$1" && first="$$1" && shift && \
-	for other; do (cd "$$first" && find . -name '*.pyc' | tar cf - -T -) | tar xf - -C "$$other"; done
+build: build-runtime build-console ## Build what is deployed (ARCHITECTURE=x86_64; BUILD_DIR=path)
 
-deploy: build ## Deploy to your AWS account, asking for what it needs
+# SAM builds a copy of the sources, so that an artefact holds its own folders and packages and nothing else. The lock
+# leaves out what Lambda has; PIP_NO_DEPS keeps pip from adding it again. Lambda cannot write, so without compiled
+# modules each cold start would compile them, which is most of its time. All functions are built from one folder, so
+# the compiled modules of the first fit the others.
+build-runtime: .venv .venv-sam
+	@$(VENV_PYTHON) -m opportune.site_tag.build
+	@$(call stage,$(RUNTIME_FOLDERS),$(BUILD_DIR)-source/functions)
+	@cp requirements/runtime.txt $(BUILD_DIR)-source/functions/requirements.txt
+	@folder="$$($(MAKE) -s python3.13)" && PATH="$$folder:$$PATH" && export PATH PIP_NO_DEPS=1 && \
+	$(SAM) build --base-dir $(BUILD_DIR)-source --build-dir $(BUILD_DIR) --cache-dir $(BUILD_DIR)-cache \
+		$(if $(ARCHITECTURE),--parameter-overrides Architecture=$(ARCHITECTURE)) && \
+	cd $(BUILD_DIR) && set -- */ && $(call compile_modules,$$1) && first="$$1" && shift && \
+	for other; do (cd "$$first" && find . -name '*.pyc' | tar cf - -T -) | tar xf - -C "$$other"; done && \
+	$(call print_size,runtime functions,$$first)
+
+# The console has no function yet: its artefact is built for this machine, for the test that publishes with it.
+build-console:
+	@$(call stage,$(CONSOLE_FOLDERS),$(BUILD_DIR)-console)
+	@folder="$$($(MAKE) -s python3.13)" && PATH="$$folder:$$PATH" && \
+	python3.13 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps --require-hashes \
+		--target $(BUILD_DIR)-console --requirement requirements/console.txt && \
+	$(call compile_modules,$(BUILD_DIR)-console) && $(call print_size,console,$(BUILD_DIR)-console)
+
+# $(1): folders of functions/; $(2): a folder that is made anew with copies of them
+stage = rm -rf $(2) && mkdir -p $(2) && (cd functions && tar cf - --exclude __pycache__ $(1)) | tar xf - -C $(2)
+compile_modules = python3.13 -m compileall -q --invalidation-mode unchecked-hash -s "$(1)" -p /var/task "$(1)"
+print_size = du -sk "$(2)" | awk '{ printf "%s: %.1f MB unpacked\n", "$(1)", $$1 / 1024 }'
+
+deploy: build-runtime ## Deploy to your AWS account; asks for what it needs
 	$(SAM) deploy --guided
 
-checkov: .venv-checkov/.installed ## Scan the template for insecure settings; exceptions and their reasons are in .checkov.yaml
+checkov: .venv-checkov/.installed ## Scan the template for insecure settings; .checkov.yaml lists exceptions and reasons
 	@.venv-checkov/bin/checkov --config-file .checkov.yaml --skip-download
 
-cost: .venv ## What a stack costs, from measured calls and list prices (EVENTS="10 0.1 0.005": millions, relevant, matched)
+cost: .venv ## Print what a stack costs (EVENTS="10 0.1 0.005": millions of events, relevant ones, matches)
 	@$(VENV_PYTHON) -m opportune.dev.cost $(EVENTS)
 
-lock: ## Write the lock files anew (UPGRADE=1: with newer versions)
+lock: ## Write the lock files again (UPGRADE=1: with newer versions)
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && set -e; \
 	echo "Installing uv into $$folder"; \
 	$(PYTHON) -m venv "$$folder" && "$$folder/bin/pip" install --quiet uv; \
 	compile() { "$$folder/bin/uv" pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		$(if $(UPGRADE),--upgrade) "$$@"; }; \
-	compile --python-version 3.11 --group local --group dev pyproject.toml -o requirements.txt; \
-	compile --python-version 3.13 -c requirements.txt $(addprefix --no-emit-package ,$(RUNTIME)) pyproject.toml \
-		-o functions/requirements.txt; \
-	printf 'awslambdaric>=4.2,<5\nboto3>=1.44,<2\n' | compile --python-version 3.13 - -o requirements-lambda.txt; \
-	echo 'checkov>=3.3,<4' | compile --python-version 3.11 - -o requirements-checkov.txt; \
-	echo 'aws-sam-cli>=1.170,<2' | compile --python-version 3.11 - -o requirements-sam.txt
+	deployed() { compile --python-version 3.13 -c requirements/local.txt $(addprefix --no-emit-package ,$(IN_LAMBDA)) \
+		pyproject.toml "$$@"; }; \
+	compile --python-version 3.11 --extra console --group local --group dev pyproject.toml -o requirements/local.txt; \
+	deployed -o requirements/runtime.txt; \
+	deployed --extra console -o requirements/console.txt; \
+	printf 'awslambdaric>=4.2,<5\nboto3>=1.44,<2\n' | compile --python-version 3.13 - -o requirements/lambda.txt; \
+	echo 'checkov>=3.3,<4' | compile --python-version 3.11 - -o requirements/checkov.txt; \
+	echo 'aws-sam-cli>=1.170,<2' | compile --python-version 3.11 - -o requirements/sam.txt
 
-clean: ## Remove everything that was made here
+clean: ## Remove everything that make has created
 	rm -rf .venv .venv-sam .venv-checkov .runtime .aws-sam .opportune .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info functions/gateway/assets
 	find functions opportune tests -name __pycache__ -prune -exec rm -rf {} +
 
@@ -106,41 +141,41 @@ ifneq ($(call usable,.venv-sam),yes)
 .PHONY: .venv-sam/.installed
 endif
 
-.venv/.installed: requirements.txt
-	$(call install,.venv,requirements.txt,)
+.venv/.installed: requirements/local.txt
+	$(call install,.venv,$<,)
 	@.venv/bin/pip install --quiet --no-deps --no-build-isolation --editable .
 	@echo "$(CURDIR)" > $@
 
-.venv-sam/.installed: requirements-sam.txt
-	$(call install,.venv-sam,requirements-sam.txt, for the AWS SAM CLI: its requirements clash with ours)
+.venv-sam/.installed: requirements/sam.txt
+	$(call install,.venv-sam,$<, for the AWS SAM CLI: its requirements clash with ours)
 	@echo "$(CURDIR)" > $@
 
-.venv-checkov/.installed: requirements-checkov.txt
-	$(call install,.venv-checkov,requirements-checkov.txt, for checkov: it brings a hundred packages)
+.venv-checkov/.installed: requirements/checkov.txt
+	$(call install,.venv-checkov,$<, for checkov: it needs a hundred packages)
 	@echo "$(CURDIR)" > $@
 
-# What Lambda's Python has besides the standard library; without a Python 3.13 there is nothing to run it with.
-.runtime/.installed: requirements-lambda.txt
+# The packages that Lambda's Python has. Without a Python 3.13 nothing could run them, so nothing is installed.
+.runtime/.installed: requirements/lambda.txt
 	@if folder="$$($(MAKE) -s python3.13)"; then \
-		echo "Creating .runtime with what Lambda's Python has"; \
+		echo "Creating .runtime with the packages that Lambda's Python has"; \
 		rm -rf .runtime; \
 		"$$folder/python3.13" -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps \
 			--require-hashes --target .runtime --requirement $<; \
 		touch $@; \
 	fi
 
-# The lock is complete, so nothing is resolved: --no-deps.
+# A lock file is complete, so pip need not resolve anything: --no-deps.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo "Python 3.11 or newer is needed and $(PYTHON) is not; try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+		{ echo "$(PYTHON) is missing or older than Python 3.11; try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@echo "Creating $(1)$(3) (about 1 minute, once)"
 	@rm -rf $(1)
 	@$(PYTHON) -m venv $(1)
 	@$(1)/bin/pip install --disable-pip-version-check --no-deps --require-hashes --requirement $(2)
 endef
 
-# Prints the folder of a Python 3.13 with pip, which `sam build` wants on PATH. A name on PATH proves
-# nothing: it may be a pyenv shim without a version behind it, or a Python without pip.
+# Print the folder of a Python 3.13 with pip: `sam build` needs it on PATH. Each candidate is run, because a name on
+# PATH may be a pyenv shim without a version, or a Python without pip.
 python3.13:
 	@for candidate in python3.13 "$$HOME"/.pyenv/versions/3.13.*/bin/python3.13 "$$(uv python find 3.13 2>/dev/null)"; do \
 		"$$candidate" -c 'import sys, pip; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null && \

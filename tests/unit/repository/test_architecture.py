@@ -90,9 +90,9 @@ def test_a_package_imports_nothing() -> None:
 
 
 def test_everything_deployed_is_in_a_room() -> None:
-    """Lambda gets a zip of `functions/`: it holds packages and the lock file, and nothing else."""
+    """`functions/` holds packages and nothing else: lock files are in `requirements/`."""
     found = {path.name for path in (ROOT / "functions").iterdir() if not path.name.startswith((".", "__"))}
-    assert found == {*FOLDERS, "requirements.txt"}
+    assert found == set(FOLDERS)
 
 
 def test_only_an_app_reads_the_environment() -> None:
