@@ -1,5 +1,6 @@
-"""What tests of all layers share: real servers, started once per session and empty for each test."""
+"""Real servers for tests of all kinds: each worker starts them once, and each test finds them empty."""
 
+import fcntl
 import os
 import platform
 import re
@@ -23,14 +24,19 @@ from opportune.system.subprocesses import Subprocesses
 from shared.mongodb import TYPE_REGISTRY
 from tests.support.paths import ROOT
 
-pytest_plugins = ["tests.support.schedule", "tests.support.skipped", "tests.support.whole_system"]
+pytest_plugins = [
+    "tests.support.figures",
+    "tests.support.schedule",
+    "tests.support.skipped",
+    "tests.support.whole_system",
+]
 
 OLDEST_REDIS = 7
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option of `make test-deep`."""
-    parser.addoption("--pairs", type=int, help="random pairs of pattern and stream in the property tests")
+    """Add the option that `make test-deep` uses."""
+    parser.addoption("--pairs", type=int, help="number of random pairs of pattern and stream in the property tests")
 
 
 @pytest.fixture(name="servers", scope="session")
@@ -42,44 +48,44 @@ def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subprocesses]
 
 @pytest.fixture(scope="session")
 def valkey_url(servers: Subprocesses) -> str:
-    """Return the URL of a Valkey that nobody else uses."""
+    """Return the URL of this worker's Valkey."""
     return valkey.start(servers)
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Path:
-    """Return the program of Redis, as Debian has it; skips where there is none, or one that is too old."""
+    """Return the path of Redis, as Debian packages it. Skip the test if it is missing or too old."""
     found = shutil.which("redis-server")
     if not found:
-        pytest.skip("needs Redis beside Valkey: apt-get install redis-server")
+        pytest.skip("Redis is not installed: apt-get install redis-server")
     version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
     major = re.search(r"\bv=(\d+)", version)
     if not major or int(major[1]) < OLDEST_REDIS:
-        pytest.skip(f"needs Redis {OLDEST_REDIS}.0 or newer: {version.strip()}")
+        pytest.skip(f"expected Redis {OLDEST_REDIS}.0 or newer, got: {version.strip()}")
     return Path(found)
 
 
 @pytest.fixture(scope="session")
 def redis_url(servers: Subprocesses, redis_server: Path) -> str:
-    """Return the URL of a Redis that nobody else uses."""
+    """Return the URL of this worker's Redis."""
     return valkey.start(servers, server=redis_server)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what is marked ``both_engines`` on Valkey and, where it is, on Redis; where it is not, one test says so."""
+    """Run tests with the mark ``both_engines`` on Valkey and on Redis; without Redis, on Valkey only."""
     if "engine" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_engines"):
         metafunc.parametrize("engine", ["valkey", "redis"] if shutil.which("redis-server") else ["valkey"])
 
 
 @pytest.fixture
 def engine() -> str:
-    """Return the engine of the state store, where a test does not run on both."""
+    """Return the engine of the state store for tests that do not run on both."""
     return "valkey"
 
 
 @pytest.fixture
 def redis_client(engine: str, request: pytest.FixtureRequest) -> Iterator[Redis]:
-    """Return a client of an empty Valkey; of an empty Redis where a test runs on both."""
+    """Return a client of an empty store: Valkey, or the engine that the test is run with."""
     with Redis.from_url(request.getfixturevalue(f"{engine}_url")) as client:
         client.flushall()
         yield client
@@ -99,7 +105,7 @@ def redis_nodes(servers: Subprocesses, redis_server: Path) -> valkey.Cluster:
 
 @pytest.fixture
 def cluster(engine: str, request: pytest.FixtureRequest) -> valkey.Cluster:
-    """Return an empty Valkey cluster; an empty Redis cluster where a test runs on both."""
+    """Return an empty cluster of Valkey, or of the engine that the test is run with."""
     nodes: valkey.Cluster = request.getfixturevalue(f"{engine}_nodes")
     for url in nodes.urls:
         with Redis.from_url(url) as node:
@@ -109,13 +115,13 @@ def cluster(engine: str, request: pytest.FixtureRequest) -> valkey.Cluster:
 
 @pytest.fixture
 def cluster_url(cluster: valkey.Cluster) -> str:
-    """Return a URL from which a client finds the nodes of the empty cluster."""
+    """Return a URL at which a client finds all nodes of the empty cluster."""
     return cluster.url
 
 
 @pytest.fixture(scope="session")
 def mongodb_url(servers: Subprocesses) -> str:
-    """Return the URL of a MongoDB that nobody else uses."""
+    """Return the URL of this worker's MongoDB."""
     return mongod.start(servers)
 
 
@@ -127,7 +133,7 @@ def _mongo_client(mongodb_url: str) -> Iterator[MongoClient[dict[str, Any]]]:
 
 @pytest.fixture
 def mongodb(mongo_client: MongoClient[dict[str, Any]]) -> Iterator[Database[dict[str, Any]]]:
-    """Return an empty database, dropped after the test."""
+    """Yield an empty database, and drop it after the test."""
     database = mongo_client[f"test_{uuid.uuid4().hex}"]
     yield database
     mongo_client.drop_database(database)
@@ -135,16 +141,16 @@ def mongodb(mongo_client: MongoClient[dict[str, Any]]) -> Iterator[Database[dict
 
 @dataclass(frozen=True)
 class Aws:
-    """The AWS stand-in."""
+    """The stand-in for the AWS APIs."""
 
     url: str
 
     def client(self, service: str) -> Any:
-        """Return a client of *service* with made-up credentials that never repeats a call."""
+        """Return a client of *service* that has made-up credentials and never retries."""
         return local_aws.client(service, self.url)
 
     def reset(self) -> None:
-        """Forget all resources and messages."""
+        """Remove all resources and messages."""
         with urlopen(Request(f"{self.url}/moto-api/reset", method="POST"), timeout=10):
             pass
 
@@ -156,7 +162,7 @@ def _aws_server(servers: Subprocesses) -> Aws:
 
 @pytest.fixture
 def aws(aws_server: Aws) -> Aws:
-    """Return the AWS stand-in, empty."""
+    """Return an empty stand-in for the AWS APIs."""
     aws_server.reset()
     return aws_server
 
@@ -165,13 +171,26 @@ def aws(aws_server: Aws) -> Aws:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder that `make build` filled for this machine's processor, one folder per function.
 
-    Skips where there is no Python 3.13 to build with.
+    All workers of a run share one build: the first that needs it builds, and the others wait.
     """
     if subprocess.run(["make", "-s", "python3.13"], cwd=ROOT, capture_output=True, check=False).returncode:
-        pytest.skip("sam build needs a python3.13: see `make python3.13`")
-    folder = tmp_path_factory.mktemp("built") / "artefacts"
-    architecture = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
-    command = ["make", "-s", "build", f"ARCHITECTURE={architecture}", f"BUILD_DIR={folder}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+        pytest.skip("Python 3.13 is not installed, and sam build needs it: see `make python3.13`")
+    worker_folder = tmp_path_factory.getbasetemp()
+    shared = worker_folder.parent if "PYTEST_XDIST_WORKER" in os.environ else worker_folder
+    artefacts, log = shared / "artefacts", shared / "build.log"
+    with (shared / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not log.exists():
+            architecture = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+            command = ["make", "-s", "build", f"ARCHITECTURE={architecture}", f"BUILD_DIR={artefacts}"]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            log.write_text(f"exit code {done.returncode}\n{done.stdout}{done.stderr}", encoding="utf-8")
+    text = log.read_text(encoding="utf-8")
+    assert text.startswith("exit code 0\n"), text
+    return artefacts
+
+
+@pytest.fixture(scope="session")
+def built_console(built: Path) -> Path:
+    """Return the folder with what the console needs to read and publish definitions."""
+    return built.with_name(f"{built.name}-console")

@@ -5,7 +5,6 @@ together. Long work starts first, so that no worker is left with it at the end. 
 one worker, while all the others have stopped.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -31,8 +30,6 @@ SPLIT = ("tests/property/",)
 ORDER = ("faults", "system", "tests/artefact/", "tests/browser/", "tests/integration/", "tests/property/")
 LAST = ("tests/unit/", TIMED_SCOPE)
 
-Work = Mapping[str, Mapping[str, bool]]
-
 
 def scope_of(test: str) -> str:
     """Return the name of the unit of work that *test*, a node id of pytest, belongs to."""
@@ -55,7 +52,7 @@ def rank(scope: str) -> int:
     return len(ORDER)
 
 
-class Schedule(LoadScopeScheduling):
+class Schedule(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
     """Hands out scopes by rank, and the timed one to the last worker that is left."""
 
     def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
@@ -82,7 +79,7 @@ class Schedule(LoadScopeScheduling):
         super()._assign_work_unit(node)
 
     def _only_timed_left(self) -> bool:
-        return self.workqueue.keys() == {TIMED_SCOPE}
+        return set(self.workqueue) == {TIMED_SCOPE}
 
     def _others(self, node: WorkerController) -> list[WorkerController]:
         return [other for other in self.nodes if other is not node]

@@ -21,25 +21,16 @@ def test_expected(): assert False
 def run(folder: Path, ci: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the small tests in a separate session."""
     (folder / "test_small.py").write_text(TESTS)
-    root = ROOT
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "tests.support.skipped",
-        "-c",
-        "/dev/null",
-        str(folder),
-        *arguments,
-    ]
-    env = {"CI": ci, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-m", "pytest", "-p", "xdist", "-p", "tests.support.skipped"]
+    command += ["-c", "/dev/null", str(folder), *arguments]
+    env = {"CI": ci, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_a_skip_fails_the_session_and_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["one process", "two workers"])
+def test_a_skip_fails_the_session_and_is_named(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """With CI=true the session fails and says which test was skipped and why."""
-    done = run(tmp_path, "true")
+    done = run(tmp_path, "true", *arguments)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert "test_elephant: Skipped: no elephant here" in done.stdout
     assert "test_expected:" not in done.stdout
