@@ -20,8 +20,9 @@ unexport PYTHONDONTWRITEBYTECODE
 usable = $(shell test "$$(cat $(1)/.installed 2>/dev/null)" = "$(CURDIR)" && $(1)/bin/python -c '' 2>/dev/null && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format types quick bench test-artefact test-deep test-chaos verify-live build \
-	build-runtime build-console deploy checkov cost lock clean .venv .venv-sam .runtime python3.13
+.PHONY: help run test check lint format types bench test-artefact test-deep test-chaos verify-live build deploy checkov cost lock clean
+# Parts of the commands above; `make help` leaves them out.
+.PHONY: quick build-runtime build-console .venv .venv-sam .runtime python3.13
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
