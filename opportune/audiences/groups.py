@@ -1,10 +1,11 @@
-"""Target groups, looked at: who is in them now, how MongoDB finds them, and lists that are uploaded."""
+"""List, explain and upload the target groups that are live at a site."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from pymongo.collection import Collection
 from pymongo.database import Database
 
 from definitions.loading import user_list
@@ -19,11 +20,11 @@ from shared.errors import InvalidRequest
 from shared.mongodb import Document, targets_collection, translate_errors
 from shared.ruleset import Campaign, Compound, TargetGroup
 
-SAMPLE = 5
+SAMPLE_USERS = 5
 
 
-class Line(NamedTuple):
-    """A target group in the list of all. ``users``: in the generation of targets in use; ``None``: there is none."""
+class GroupSummary(NamedTuple):
+    """A target group in a list. ``users``: its size in the current targets; ``None`` before the first refresh."""
 
     group: str
     kind: str
@@ -32,7 +33,12 @@ class Line(NamedTuple):
 
 
 class QueryPlan(NamedTuple):
-    """How MongoDB found a group's users: `by` which index, what it looked at, and how long (ms) that took."""
+    """How MongoDB found the users of a group.
+
+    by: the index.
+    keys, documents: how many it read.
+    ms: how long that took.
+    """
 
     by: str
     keys: int
@@ -40,10 +46,13 @@ class QueryPlan(NamedTuple):
     ms: int
 
 
-class Explained(NamedTuple):
-    """Who is in a group. ``generation``: of the targets that this was read from; 0: looked for just now.
+class GroupExplanation(NamedTuple):
+    """The users of a group.
 
-    ``plan``: of what was looked for; ``made``: what the group is made of.
+    sample: up to `SAMPLE_USERS` of them.
+    generation: the generation of targets that they were read from; 0 if they were found just now.
+    plan: how MongoDB found them just now.
+    made: the groups that a combination consists of.
     """
 
     group: str
@@ -56,77 +65,80 @@ class Explained(NamedTuple):
     made: dict[str, Any] | None = None
 
 
-class Uploaded(NamedTuple):
-    """A list that a group has now. ``changed``: whether it had another one before."""
+class UploadResult(NamedTuple):
+    """An uploaded list: the number of its users, and whether it differs from the previous list."""
 
     users: int
     changed: bool
 
 
-def listed(database: Database[Document], site: str) -> list[Line]:
-    """Return all target groups of what is live at *site*, with their users as the targets in use know them."""
-    site_of = _Site(database, site)
-    counts = site_of.counts()
+def list_groups(database: Database[Document], site: str) -> list[GroupSummary]:
+    """Return the live target groups of *site*, with their sizes in the current targets."""
+    live = _LiveSite(database, site)
+    counts = live.count_users()
     return [
-        Line(
+        GroupSummary(
             group.id,
             _kind(group),
-            None if counts is None else sum(n for found, n in counts if groups.belongs(group.id, found, compounds)),
-            site_of.campaigns_of(group.id),
+            None
+            if counts is None
+            else sum(users for found, users in counts if groups.belongs(group.id, found, live.compounds)),
+            live.campaigns_of(group.id),
         )
-        for compounds in (site_of.compounds,)
-        for group in site_of.groups.values()
+        for group in live.groups.values()
     ]
 
 
-def explain(database: Database[Document], site: str, name: str, clock: Clock) -> Explained:
-    """Return who is in the group *name*: looked for as a refresh does; of a group made of others, from the targets.
+def explain_group(database: Database[Document], site: str, name: str, clock: Clock) -> GroupExplanation:
+    """Return the users of the group *name*.
 
-    Raises `InvalidRequest` for a group that is not defined, or cannot be told yet.
+    The users of a rule or a list are found now, as a refresh would find them. The users of a combination are read
+    from the current targets. Raise `InvalidRequest` if the group is not live, or if it is a combination and its site
+    has no targets yet.
     """
-    site_of = _Site(database, site)
-    group = site_of.groups.get(name)
+    live = _LiveSite(database, site)
+    group = live.groups.get(name)
     if group is None:
-        known = ", ".join(site_of.groups) or "none"
+        known = ", ".join(live.groups) or "none"
         raise InvalidRequest(f"no target group {name!r} is live at {site}; known: {known}", code="unknown_group")
-    campaigns = site_of.campaigns_of(name)
+    campaigns = live.campaigns_of(name)
     if group.made is not None:
-        if not site_of.generation:
+        if not live.generation:
             raise InvalidRequest(
-                f"{name} is made of other groups, and their users were never looked for: "
-                f"opportune targets refresh --site {site}",
+                f"{name} combines other groups, and {site} has no targets yet: "
+                f"run `opportune targets refresh --site {site}`",
                 code="no_targets",
             )
-        users, sample = site_of.members(name)
+        users, sample = live.members(name)
         made: dict[str, Any] = msgspec.to_builtins(group.made)
-        return Explained(name, _kind(group), users, sample, campaigns, site_of.generation, made=made)
-    as_is = compute_fingerprint(group, site_of.uploads)
-    sources = list(parts.find_sources(site, Plan(0, clock(), find={name: as_is}), site_of.groups))
-    if not sources:  # uploaded, and nothing was
-        return Explained(name, _kind(group), 0, [], campaigns, 0)
+        return GroupExplanation(name, _kind(group), users, sample, campaigns, live.generation, made=made)
+    fingerprint = compute_fingerprint(group, live.uploads)
+    sources = list(parts.find_sources(site, Plan(0, clock(), find={name: fingerprint}), live.groups))
+    if not sources:  # a group for uploads, without an upload
+        return GroupExplanation(name, _kind(group), 0, [], campaigns, 0)
     (source,) = sources
-    users, sample, plan = _found(database, source)
-    return Explained(name, _kind(group), users, sample, campaigns, 0, plan=plan)
+    users, sample, plan = _find_users(database, source)
+    return GroupExplanation(name, _kind(group), users, sample, campaigns, 0, plan=plan)
 
 
-def upload(database: Database[Document], site: str, name: str, file: Path) -> Uploaded:
-    """Give the group *name* the users in *file*, one id a line, in place of those that it had.
+def upload_list(database: Database[Document], site: str, name: str, file: Path) -> UploadResult:
+    """Replace the users of the group *name* with those in *file*, one id a line.
 
-    The list is written whole before the group points to it. Raises `InvalidRequest` where the group is not defined
-    with ``list: uploaded``, and `InvalidFiles` where a line is no user id.
+    The complete list is written before the group points to it. Raise `InvalidRequest` if the group is not live with
+    ``list: uploaded``, and `InvalidFiles` if a line is not a user id.
     """
-    group = _Site(database, site).groups.get(name)
+    group = _LiveSite(database, site).groups.get(name)
     if group is None or not group.uploaded:
-        what = "is not live" if group is None else f"has a {_kind(group)}"
+        state = "is not live" if group is None else f"has a {_kind(group)}"
         raise InvalidRequest(
-            f"{name} {what} at {site}: publish a group of that id with `list: uploaded` first", code="not_uploaded"
+            f"{name} {state} at {site}: publish a group with this id and `list: uploaded` first", code="not_uploaded"
         )
     users = set(user_list.read(file))
-    written = lists.write(database, site, users)
+    list_name = lists.write(database, site, users)
     with translate_errors():
-        before = database.control.find_one_and_update({"_id": site}, {"$set": {f"lists.{name}.list": written}})
-    had = ((before or {}).get("lists") or {}).get(name) or {}
-    return Uploaded(len(users), had.get("list") != written)
+        before = database.control.find_one_and_update({"_id": site}, {"$set": {f"lists.{name}.list": list_name}})
+    previous = ((before or {}).get("lists") or {}).get(name) or {}
+    return UploadResult(len(users), previous.get("list") != list_name)
 
 
 def _kind(group: TargetGroup) -> str:
@@ -137,12 +149,12 @@ def _kind(group: TargetGroup) -> str:
     return "uploaded list" if group.uploaded else "list"
 
 
-class _Site:
-    """What is live at a site, and its targets."""
+class _LiveSite:
+    """The live ruleset of a site, and its current targets."""
 
     def __init__(self, database: Database[Document], site: str) -> None:
         self._database = database
-        self.site = site
+        self._site = site
         ruleset = sites.live_ruleset(database, site)
         self._campaigns: list[Campaign] = ruleset.campaigns
         self.groups = mongodb.read_target_groups(database, site, ruleset.version)
@@ -153,11 +165,11 @@ class _Site:
         self.generation = int(control.get("generation") or 0)
 
     def campaigns_of(self, group: str) -> list[str]:
-        """Return the campaigns for which it matters who is in *group*."""
+        """Return the campaigns that depend on *group*, directly or through a combination."""
         return [each.id for each in self._campaigns if group in groups.expand(each.groups, self.compounds)]
 
-    def counts(self) -> list[tuple[list[str], int]] | None:
-        """Return how many users were found in which groups together; ``None`` where nothing was looked for yet."""
+    def count_users(self) -> list[tuple[list[str], int]] | None:
+        """Return the number of users for each set of groups in the targets; ``None`` before the first refresh."""
         if not self.generation:
             return None
         with translate_errors():
@@ -165,43 +177,49 @@ class _Site:
         return [(row["_id"], row["users"]) for row in rows]
 
     def members(self, group: str) -> tuple[int, list[str]]:
-        """Return how many users of the targets belong to *group*, and some of them."""
-        belongs = {"$match": {"$expr": groups.membership_expression(group, self.compounds)}}
+        """Return the number of users of *group* in the current targets, and a sample."""
+        pipeline = [{"$match": {"$expr": groups.membership_expression(group, self.compounds)}}]
         with translate_errors():
-            counted = list(self._targets.aggregate([belongs, {"$count": "users"}]))
-            some = list(self._targets.aggregate([belongs, {"$limit": SAMPLE}, {"$project": {"_id": 1}}]))
-        return (counted[0]["users"] if counted else 0), [row["_id"] for row in some]
+            return _count_and_sample(self._targets, pipeline, {"$project": {"_id": 1}})
 
     @property
-    def _targets(self) -> Any:
-        return self._database[targets_collection(self.site, self.generation)]
+    def _targets(self) -> Collection[Document]:
+        return self._database[targets_collection(self._site, self.generation)]
 
 
-def _found(database: Database[Document], source: Source) -> tuple[int, list[str], QueryPlan]:
-    """Return how many users *source* has, some of them, and how MongoDB comes to them."""
+def _find_users(database: Database[Document], source: Source) -> tuple[int, list[str], QueryPlan]:
+    """Return the number of users of *source*, a sample, and how MongoDB finds them."""
     pipeline = [{"$match": source.ids.between(None, None)}, *source.stages]
     with translate_errors():
-        counted = list(database[source.collection].aggregate([*pipeline, {"$count": "users"}]))
-        some = list(database[source.collection].aggregate([*pipeline, {"$limit": SAMPLE}]))
-        told = database.command(
+        users, sample = _count_and_sample(database[source.collection], pipeline)
+        explained = database.command(
             "explain",
             {"aggregate": source.collection, "pipeline": pipeline, "cursor": {}},
             verbosity="executionStats",
         )
-    stats, winning = _stage(told, "executionStats"), _stage(told, "winningPlan")
-    index = next((each["indexName"] for each in _nested(winning) if "indexName" in each), "none: all are read")
+    stats, winning_plan = _find_part(explained, "executionStats"), _find_part(explained, "winningPlan")
+    index = next((part["indexName"] for part in _objects(winning_plan) if "indexName" in part), "none: reads all")
     plan = QueryPlan(index, stats["totalKeysExamined"], stats["totalDocsExamined"], int(stats["executionTimeMillis"]))
-    return (counted[0]["users"] if counted else 0), [row["_id"] for row in some], plan
+    return users, sample, plan
 
 
-def _stage(told: Document, name: str) -> Document:
-    """Return the first part called *name* of an explanation: where it stands depends on the server's version."""
-    return next(each[name] for each in _nested(told) if name in each)
+def _count_and_sample(
+    collection: Collection[Document], pipeline: list[Document], *project: Document
+) -> tuple[int, list[str]]:
+    counted = list(collection.aggregate([*pipeline, {"$count": "users"}]))
+    sample = list(collection.aggregate([*pipeline, {"$limit": SAMPLE_USERS}, *project]))
+    return (counted[0]["users"] if counted else 0), [row["_id"] for row in sample]
 
 
-def _nested(value: Any) -> Iterator[Document]:
+def _find_part(explained: Document, name: str) -> Document:
+    """Return the first part called *name*. Its position depends on the version of MongoDB."""
+    return next(part[name] for part in _objects(explained) if name in part)
+
+
+def _objects(value: Any) -> Iterator[Document]:
+    """Yield every object in *value*, at any depth."""
     if isinstance(value, dict):
         yield value
     inner: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for each in inner:
-        yield from _nested(each)
+        yield from _objects(each)

@@ -217,7 +217,7 @@ def _finish(database: "Database[Any]", published: "Published", *, refresh: bool,
         _print_published(published, lost)
     made = None
     if refresh:
-        made = with_progress(lambda asked: targets.refresh_changed(database, site, asked), site, wait=True)
+        made = with_progress(lambda options: targets.refresh_changed(database, site, options), site, wait=True)
     if as_json:
         print_json({**published._asdict(), "progress": lost.users, "targets": made._asdict() if made else None})
     elif made and not made.is_unchanged:

@@ -11,7 +11,7 @@ from opportune.cli.output import command, out, print_json
 from opportune.cli.targets import print_refresh, with_progress
 
 if TYPE_CHECKING:
-    from opportune.audiences.groups import Explained
+    from opportune.audiences.groups import GroupExplanation
 
 app = typer.Typer(help="The live target groups.", no_args_is_help=True)
 
@@ -28,16 +28,16 @@ def list_(site: Site = None, mongodb_url: MongoUrl = None, as_json: Json = False
     from opportune.system import connection, sites
 
     with connection.opened(mongodb_url) as database:
-        lines = groups.listed(database, sites.resolve(database, site))
+        listed = groups.list_groups(database, sites.resolve(database, site))
     if as_json:
-        print_json([line._asdict() for line in lines])
+        print_json([group._asdict() for group in listed])
         return
     table = Table("group", "kind", "users", "campaigns")
     table.columns[2].justify = "right"
-    for line in lines:
-        users = "not refreshed yet" if line.users is None else f"{line.users:,}"
-        table.add_row(line.group, line.kind, users, ", ".join(line.campaigns) or "none")
-    out.print(table if lines else "no target groups are defined")
+    for group in listed:
+        users = "not refreshed yet" if group.users is None else f"{group.users:,}"
+        table.add_row(group.group, group.kind, users, ", ".join(group.campaigns) or "none")
+    out.print(table if listed else "no target groups are defined")
 
 
 @command(app, "explain")
@@ -50,7 +50,7 @@ def explain(group: GroupArgument, site: Site = None, mongodb_url: MongoUrl = Non
     from opportune.system import connection, functions, sites
 
     with connection.opened(mongodb_url) as database:
-        found = groups.explain(database, sites.resolve(database, site), group, functions.system_clock())
+        found = groups.explain_group(database, sites.resolve(database, site), group, functions.system_clock())
     if as_json:
         print_json({**found._asdict(), "plan": found.plan and found.plan._asdict()})
     else:
@@ -80,20 +80,20 @@ def upload(
 
     with connection.opened(mongodb_url) as database:
         name = sites.resolve(database, site)
-        done = groups.upload(database, name, group, file)
+        uploaded = groups.upload_list(database, name, group, file)
         result = None
         if refresh:
-            result = with_progress(lambda asked: targets.refresh_changed(database, name, asked), name, wait=False)
+            result = with_progress(lambda options: targets.refresh_changed(database, name, options), name, wait=False)
     if as_json:
-        print_json({**done._asdict(), "refresh": result and result._asdict()})
+        print_json({**uploaded._asdict(), "refresh": result and result._asdict()})
         return
-    changed = "" if done.changed else ", unchanged"
-    out.print(f"[green]uploaded[/green] {group}: {done.users:,} user(s){changed}", highlight=False)
+    changed = "" if uploaded.changed else ", unchanged"
+    out.print(f"[green]uploaded[/green] {group}: {uploaded.users:,} user(s){changed}", highlight=False)
     if result is not None:
         print_refresh(name, result)
 
 
-def _explanation(found: "Explained") -> Table:
+def _explanation(found: "GroupExplanation") -> Table:
     table = Table(title=found.group, show_header=False)
     table.add_row("kind", found.kind)
     if found.made:

@@ -9,7 +9,7 @@ from opportune.cli.options import Json, MongoUrl, SiteArgument
 from opportune.cli.output import command, err, out, print_json, progress_bar
 
 if TYPE_CHECKING:
-    from opportune.audiences.targets import Asked, Result
+    from opportune.audiences.targets import RefreshSummary, RunOptions
 
 app = typer.Typer(help="The daily targets: which users are in which target group.", no_args_is_help=True)
 
@@ -39,13 +39,13 @@ def refresh(
 
     database = connection.database(mongodb_url)
     names = [sites.resolve(database, site)] if site or campaign else sorted(mongodb.read_pointers(database))
-    results: dict[str, Result] = {}
+    results: dict[str, RefreshSummary] = {}
     for name in names:
 
-        def work(asked: "Asked", name: str = name) -> "Result":
+        def work(options: "RunOptions", name: str = name) -> "RefreshSummary":
             if campaign:
-                return targets.refresh_campaign(database, name, campaign, asked)
-            return (targets.refresh_changed if changed else targets.refresh_all)(database, name, asked)
+                return targets.refresh_campaign(database, name, campaign, options)
+            return (targets.refresh_changed if changed else targets.refresh_all)(database, name, options)
 
         results[name] = with_progress(work, name, wait=wait)
     if as_json:
@@ -66,7 +66,7 @@ def rollback(site: SiteArgument = None, mongodb_url: MongoUrl = None, as_json: J
 
     database = connection.database(mongodb_url)
     name = sites.resolve(database, site)
-    result = with_progress(lambda asked: targets.go_back(database, name, asked), name, wait=False)
+    result = with_progress(lambda options: targets.roll_back(database, name, options), name, wait=False)
     if as_json:
         print_json({name: result._asdict()})
     else:
@@ -76,19 +76,21 @@ def rollback(site: SiteArgument = None, mongodb_url: MongoUrl = None, as_json: J
         )
 
 
-def with_progress(work: Callable[["Asked"], "Result"], name: str, *, wait: bool) -> "Result":
+def with_progress(work: Callable[["RunOptions"], "RefreshSummary"], name: str, *, wait: bool) -> "RefreshSummary":
     """Do *work* on the targets of site *name* while a bar shows its progress; return its result."""
-    from opportune.audiences.targets import Asked
+    from opportune.audiences.targets import RunOptions
     from opportune.system import functions
 
     with progress_bar() as bar:
         task = bar.add_task(f"targets of {name}", total=None)
-        return work(
-            Asked(functions.system_clock(), wait, lambda done, of: bar.update(task, completed=done, total=of or None))
-        )
+
+        def on_progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total or None)
+
+        return work(RunOptions(functions.system_clock(), wait, on_progress))
 
 
-def print_refresh(name: str, result: "Result") -> None:
+def print_refresh(name: str, result: "RefreshSummary") -> None:
     """Print the result of a refresh of site *name*."""
     from refresher.refresh import End
 

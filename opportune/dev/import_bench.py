@@ -11,8 +11,8 @@ import msgspec
 from pymongo import UpdateOne
 from pymongo.database import Database
 
-from opportune.audiences.customers.endpoints import open_export
 from opportune.audiences.customers.importing import BULK, import_customers
+from opportune.audiences.customers.pinpoint.export import open_export
 from opportune.audiences.customers.rows import open_rows
 from opportune.dev.figures import Figure
 from opportune.local import mongod
@@ -50,12 +50,12 @@ def measure(subprocesses: Subprocesses, folder: Path, rows: int) -> list[Figure]
 
 def _import(path: Path, database: Database[Document]) -> None:
     with open_rows(path, "user_id") as rows:
-        import_customers(rows, database, "bench", rejected=_fail)
+        import_customers(rows, database, "bench", on_reject=_fail)
 
 
 def _import_export(path: Path, database: Database[Document]) -> None:
     with open_export(path, endpoint_ids=False, progress=lambda _: None) as rows:
-        import_customers(rows, database, "bench", rejected=_fail)
+        import_customers(rows, database, "bench", on_reject=_fail)
 
 
 def _fail(reject: object) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from engager.render import Templates
-from opportune.audiences.customers.endpoints import CHANNELS, DEMOGRAPHIC, LOCATION, open_export
+from opportune.audiences.customers.pinpoint.customer import CHANNEL_TYPES, DEMOGRAPHIC, LOCATION
+from opportune.audiences.customers.pinpoint.export import open_export
 from opportune.audiences.customers.rows import Row
 from tests.support.builders import compiled
 from tests.support.paths import ROOT
@@ -37,7 +38,7 @@ def test_the_fields_of_endpoints_become_what_the_table_says() -> None:
     for field, attribute in (DEMOGRAPHIC | LOCATION).items():
         assert f".{field}`" in rows
         assert f"`{attribute}`" in rows
-    for channel in set(CHANNELS) - {"PUSH"}:
+    for channel in set(CHANNEL_TYPES) - {"PUSH"}:
         assert f"`{channel}`" in rows
 
 
@@ -47,7 +48,7 @@ def test_texts_come_out_as_the_table_says(tmp_path: Path) -> None:
         if isinstance(step, File) and step.path.startswith("export/"):
             (tmp_path / Path(step.path).name).write_text(step.text)
     with open_export(tmp_path, endpoint_ids=False, progress=lambda _: None) as rows:
-        (ada,) = (row for row in rows.found if isinstance(row, Row) and row.user == "ada")
+        (ada,) = (row for row in rows.rows if isinstance(row, Row) and row.user == "ada")
     variables = {"customer": json.loads(json.dumps(ada.attributes)) | {"country": "AT"}, "event": {"order_id": "A-1"}}
     texts = table("| in Pinpoint | here | for Ada |")
     assert len(texts) >= 8

@@ -1,9 +1,10 @@
-"""Import customers: row by row, into the collection ``customers``, in bulks and in flat memory.
+"""Import customers into the collection ``customers``, in bulks and in constant memory.
 
-    read ─▶ types of what is new ─▶ typed ─▶ opt-outs ─▶ customers      while one bulk is written, the next is read
+    read ─▶ learn new types ─▶ convert ─▶ write opt-outs ─▶ write customers
 
-Opt-outs are written before the addresses they are about: an import that dies leaves nobody who may be sent to and
-must not be. Importing a file twice, or the rest of it after an interruption, changes nothing that is right already.
+The next bulk is read while the last one is written. Opt-outs are written before addresses, so that an import that
+dies never leaves a customer who can be sent to despite an opt-out. Repeating an import changes nothing that is
+already correct.
 """
 
 from collections import Counter
@@ -19,26 +20,28 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 from pymongo.write_concern import WriteConcern
 
-from opportune.audiences.customers.attributes import Attributes
-from opportune.audiences.customers.lines import Broken
-from opportune.audiences.customers.rows import Reject, Row, Rows
+from opportune.audiences.customers.attributes import AttributeTypes
+from opportune.audiences.customers.lines import InvalidRecord
+from opportune.audiences.customers.rows import Reject, Row, RowSource
 from opportune.audiences.customers.values import Type
 from shared.mongodb import Document, translate_errors
 from shared.mongodb_errors import is_too_large
 from shared.optouts import OptOuts
 
-BULK = 1000
-SAMPLE = 10_000  # rows that are read before the types of new attributes are settled
-LARGEST = 16_000_000  # bytes of a customer; MongoDB takes a little more
-LARGE = 1_000_000  # characters of a user's rows in a bulk, from which on it is looked at
-Progress = Callable[[int], None]
+BULK = 1000  # rows
+SAMPLE = 10_000  # rows read before the types of new attributes are stored
+MAX_CUSTOMER_BYTES = 16_000_000  # slightly less than MongoDB's limit
+SUSPECT_CHARACTERS = 1_000_000  # measure a customer if the rows of a bulk have more characters than this
 
 
 @dataclass
-class Imported:
-    """What became of the rows. ``accepted``, ``rejected``: rows; ``new``, ``changed``, newly ``opted_out``: customers.
+class ImportResult:
+    """The result of an import.
 
-    ``learned``: the types of attributes that were new.
+    accepted, rejected: the number of rows.
+    new, changed: the number of customers.
+    opted_out: the number of customers with new opt-outs.
+    learned: the types of new attributes.
     """
 
     accepted: int = 0
@@ -50,71 +53,72 @@ class Imported:
 
 
 def import_customers(
-    rows: Rows,
+    source: RowSource,
     database: Database[Document],
     site: str,
     *,
-    rejected: Callable[[Reject], None],
-    progress: Progress = lambda _: None,
-) -> Imported:
-    """Write the customers in *rows* to *database*; what cannot be written goes to *rejected*, in order.
+    on_reject: Callable[[Reject], None],
+    progress: Callable[[int], None] = lambda _: None,
+) -> ImportResult:
+    """Write the customers of *source* to *database*; pass rows that cannot be written to *on_reject*, in order.
 
-    An attribute that a row has replaces the stored one; an attribute that it has not stays. *progress* is called
-    with every bulk, with the bytes read of the file so far. Raises `Unavailable` when the database does not answer.
+    The attributes of a row replace the stored ones. Attributes that the row does not have stay. After each bulk,
+    *progress* is called with the bytes of the file read so far. Raise `Unavailable` if the database is not available.
     """
-    imported = Imported()
-    attributes = Attributes(database, site)
+    result = ImportResult()
+    types = AttributeTypes(database, site)
 
-    def refuse(reject: Reject) -> None:
-        imported.rejected += 1
-        rejected(reject)
+    def reject(rejected: Reject) -> None:
+        result.rejected += 1
+        on_reject(rejected)
 
-    writer = _Writer(database, site, imported, refuse)
-
-    found = rows.found
-    ahead = list(islice(found, SAMPLE))
-    attributes.learn(_good(ahead), untyped=rows.untyped)
-    found = chain(ahead, found)
-    with writer:
-        while bulk := list(islice(found, BULK)):
-            attributes.learn(_good(bulk), untyped=rows.untyped)
-            refused: list[Row] = []
-            typed = list(_typed(bulk, attributes, refuse, refused))
-            writer.write(typed, refused)
-            progress(rows.bytes_read())
-    imported.learned = attributes.learned
-    return imported
+    sample = list(islice(source.rows, SAMPLE))
+    types.learn(_without_rejects(sample), untyped=source.untyped)
+    rows = chain(sample, source.rows)
+    with _BulkWriter(database, site, result, reject) as writer:
+        while bulk := list(islice(rows, BULK)):
+            types.learn(_without_rejects(bulk), untyped=source.untyped)
+            rejected: list[Row] = []
+            converted = list(_convert(bulk, types, reject, rejected))
+            writer.write(converted, rejected)
+            progress(source.bytes_read())
+    result.learned = types.learned
+    return result
 
 
-def _good(bulk: list[Row | Reject]) -> Iterator[Row]:
+def _without_rejects(bulk: list[Row | Reject]) -> Iterator[Row]:
     return (row for row in bulk if isinstance(row, Row))
 
 
-def _typed(
-    bulk: list[Row | Reject], attributes: Attributes, refuse: Callable[[Reject], None], refused: list[Row]
+def _convert(
+    bulk: list[Row | Reject], types: AttributeTypes, reject: Callable[[Reject], None], rejected: list[Row]
 ) -> Iterator[Row]:
+    """Yield the rows with converted attributes; add those that cannot be converted to *rejected*."""
     for row in bulk:
         if isinstance(row, Reject):
-            refuse(row)
+            reject(row)
             continue
         try:
-            yield row._replace(attributes=attributes.typed(row))
-        except Broken as error:
-            refuse(Reject(row.records, str(error)))
-            refused.append(row)
+            yield row._replace(attributes=types.convert(row))
+        except InvalidRecord as error:
+            reject(Reject(row.records, str(error)))
+            rejected.append(row)
 
 
-class _Writer:
-    """Writes one bulk while the next one is made; never two at once: of two rows of a user the later must win."""
+class _BulkWriter:
+    """Writes one bulk in a thread while the caller reads the next.
+
+    Only one bulk is written at a time: of two rows of a user, the later one must win.
+    """
 
     def __init__(
-        self, database: Database[Document], site: str, imported: Imported, refuse: Callable[[Reject], None]
+        self, database: Database[Document], site: str, result: ImportResult, reject: Callable[[Reject], None]
     ) -> None:
         self._customers = database.customers.with_options(write_concern=WriteConcern("majority"))
         self._opt_outs = OptOuts(database.optouts)
         self._site = site
-        self._imported = imported
-        self._refuse = refuse
+        self._result = result
+        self._reject = reject
         self._too_large: list[Row] = []
         self._thread = ThreadPoolExecutor(1)
         self._last: Future[None] | None = None
@@ -131,21 +135,21 @@ class _Writer:
         finally:
             self._thread.shutdown()
 
-    def write(self, rows: list[Row], refused: list[Row]) -> None:
-        """Have *rows* written when the bulk before them is; of *refused* only what they have opted out of."""
+    def write(self, rows: list[Row], rejected: list[Row]) -> None:
+        """Start to write *rows*, and the opt-outs of *rejected*, once the previous bulk is written."""
         self._wait()
-        self._last = self._thread.submit(self._write, rows, refused)
+        self._last = self._thread.submit(self._write, rows, rejected)
 
     def _wait(self) -> None:
         if self._last is not None:
             self._last.result()
         for row in self._too_large:
-            self._refuse(Reject(row.records, "the customer would be larger than 16 MB"))
+            self._reject(Reject(row.records, "the customer would be larger than 16 MB"))
         self._too_large.clear()
 
-    def _write(self, rows: list[Row], refused: list[Row]) -> None:
-        # An attribute that does not fit is no reason to go on writing to somebody.
-        self._opt_out([*rows, *refused])
+    def _write(self, rows: list[Row], rejected: list[Row]) -> None:
+        # An opt-out counts even if an attribute in the same row is invalid.
+        self._opt_out([*rows, *rejected])
         rows = self._without_large(rows)
         with translate_errors():
             try:
@@ -153,25 +157,27 @@ class _Writer:
             except BulkWriteError as error:
                 if not is_too_large(error):
                     raise
-                self._one_by_one(rows)
+                self._upsert_one_by_one(rows)
 
     def _opt_out(self, rows: list[Row]) -> None:
         channels: dict[str, set[str]] = {}
         for row in rows:
             if row.opted_out:
                 channels.setdefault(row.user, set()).update(row.opted_out)
-        self._imported.opted_out += self._opt_outs.add_all(self._site, channels, "imported")
+        self._result.opted_out += self._opt_outs.add_all(self._site, channels, "imported")
 
     def _without_large(self, rows: list[Row]) -> list[Row]:
-        """Return *rows* less those that come to too much for one customer: they cannot even be asked for."""
+        """Return *rows* without customers too large for MongoDB. The driver cannot even send such an update."""
         characters: Counter[str] = Counter()
         for row in rows:
             characters[row.user] += sum(len(record.text) for record in row.records)
-        suspects = {user for user, number in characters.items() if number > LARGE}
+        suspects = {user for user, number in characters.items() if number > SUSPECT_CHARACTERS}
+        if not suspects:
+            return rows
         large = {
             user
-            for user, attributes in (_merged(row for row in rows if row.user in suspects) if suspects else {}).items()
-            if len(bson.encode(attributes)) > LARGEST
+            for user, attributes in _merge_by_user(row for row in rows if row.user in suspects).items()
+            if len(bson.encode(attributes)) > MAX_CUSTOMER_BYTES
         }
         self._too_large += [row for row in rows if row.user in large]
         return [row for row in rows if row.user not in large]
@@ -182,29 +188,29 @@ class _Writer:
         try:
             written = self._customers.bulk_write(list(_upserts(self._site, rows)), ordered=False)
         except BulkWriteError as error:
-            self._count(error.details["nUpserted"], error.details["nModified"])
+            self._add(error.details["nUpserted"], error.details["nModified"])
             raise
-        self._imported.accepted += len(rows)
-        self._count(written.upserted_count, written.modified_count)
+        self._result.accepted += len(rows)
+        self._add(written.upserted_count, written.modified_count)
 
-    def _one_by_one(self, rows: list[Row]) -> None:
-        """Write the customers of *rows* one after the other: one is too large, and need not stop the others."""
+    def _upsert_one_by_one(self, rows: list[Row]) -> None:
+        """Write the customers of *rows* one at a time, so that one that is too large does not stop the others."""
         for user in dict.fromkeys(row.user for row in rows):
-            theirs = [row for row in rows if row.user == user]
+            of_user = [row for row in rows if row.user == user]
             try:
-                self._upsert(theirs)
+                self._upsert(of_user)
             except BulkWriteError as error:
                 if not is_too_large(error):
                     raise
-                self._too_large += theirs
+                self._too_large += of_user
 
-    def _count(self, new: int, changed: int) -> None:
-        self._imported.new += new
-        self._imported.changed += changed
+    def _add(self, new: int, changed: int) -> None:
+        self._result.new += new
+        self._result.changed += changed
 
 
-def _merged(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
-    """Return the attributes of each user; where a user comes twice the later row wins, attribute by attribute."""
+def _merge_by_user(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
+    """Return the attributes of each user. If several rows have an attribute, the last one wins."""
     users: dict[str, dict[str, Any]] = {}
     for row in rows:
         users.setdefault(row.user, {}).update(row.attributes)
@@ -213,11 +219,11 @@ def _merged(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
 
 def _upserts(site: str, rows: list[Row]) -> Iterator[UpdateOne]:
     """Yield one update per user."""
-    for user, attributes in _merged(rows).items():
-        first: Document = {"site": site, "user": user}
+    for user, attributes in _merge_by_user(rows).items():
+        if_new: Document = {"site": site, "user": user}
+        update: Document = {"$setOnInsert": if_new}
         if attributes:
-            changes = {f"attributes.{name}": value for name, value in attributes.items()}
-            yield UpdateOne({"_id": f"{site}:{user}"}, {"$set": changes, "$setOnInsert": first}, upsert=True)
+            update["$set"] = {f"attributes.{name}": value for name, value in attributes.items()}
         else:
-            first["attributes"] = {}
-            yield UpdateOne({"_id": f"{site}:{user}"}, {"$setOnInsert": first}, upsert=True)
+            if_new["attributes"] = {}
+        yield UpdateOne({"_id": f"{site}:{user}"}, update, upsert=True)

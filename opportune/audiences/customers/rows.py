@@ -1,4 +1,4 @@
-"""The rows of a customers file: read and checked; each a customer or a reason why not."""
+"""Read the rows of a customers file. Each becomes a customer, or a reject with the reason."""
 
 import csv
 from collections.abc import Callable, Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from opportune.audiences.customers.lines import Broken, Lines, Record, check_text, opened
+from opportune.audiences.customers.lines import InvalidRecord, Lines, Record, open_lines, require_utf8
 from opportune.audiences.customers.values import parse_date
 from shared.contracts import ANONYMOUS_PREFIX
 from shared.errors import InvalidRequest
@@ -16,12 +16,18 @@ from shared.errors import InvalidRequest
 T = TypeVar("T")
 R = TypeVar("R")
 CHANNELS = ("email", "sms", "push", "webhook")
-DEEPEST = 32  # objects and lists in each other; MongoDB takes a hundred
-MARKS = ("_line", "_reason")  # what a rejects file adds to a row
+MAX_NESTING = 32  # of objects and lists; MongoDB allows 100
+REJECT_FIELDS = ("_line", "_reason")  # that a rejects file adds to each row
 
 
 class Row(NamedTuple):
-    """One customer: user id, attributes, what it was read from, and the channels opted out of."""
+    """One customer.
+
+    user: the user id.
+    attributes: the attributes, not yet converted to their types.
+    records: the records of the file that the customer was read from.
+    opted_out: the channels that the customer has opted out of.
+    """
 
     user: str
     attributes: dict[str, Any]
@@ -30,20 +36,23 @@ class Row(NamedTuple):
 
 
 class Reject(NamedTuple):
-    """What was not imported, and why."""
+    """Records that were not imported, and the reason."""
 
     records: tuple[Record, ...]
     reason: str
 
 
-class Rows(NamedTuple):
-    """The rows of an open file, and how far it is read.
+class RowSource(NamedTuple):
+    """An open file of customers.
 
-    ``untyped``: text may stand for a number, a date, true or false. ``header``: of a CSV. ``left_out``: what is in
-    the file and no customer, by what it is.
+    rows: its rows, read while they are iterated.
+    bytes_read: returns how many bytes of the file have been read.
+    untyped: whether text may stand for a number, a boolean or a date.
+    header: the columns, if the file is a CSV.
+    left_out: how many records are not customers, by kind.
     """
 
-    found: Iterator[Row | Reject]
+    rows: Iterator[Row | Reject]
     bytes_read: Callable[[], int]
     untyped: bool
     header: list[str] | None = None
@@ -51,160 +60,169 @@ class Rows(NamedTuple):
 
 
 @contextmanager
-def open_rows(path: Path, id_column: str) -> Iterator[Rows]:
-    """Open *path* by its suffixes; raises `InvalidRequest` for a file that is not what they say."""
-    parse = PARSERS.get(kind(path))
+def open_rows(path: Path, id_column: str) -> Iterator[RowSource]:
+    """Open *path* in the format that its suffix names; raise `InvalidRequest` if it has another format."""
+    parse = FORMATS.get(format_suffix(path))
     if parse is None:
-        raise InvalidRequest(f"{path.name}: the name must end in {', '.join(PARSERS)}, with or without .gz")
-    with opened(path) as lines:
+        raise InvalidRequest(f"{path.name}: the file name must end in {', '.join(FORMATS)}, with or without .gz")
+    with open_lines(path) as lines:
         yield parse(lines, id_column, path.name)
 
 
-def kind(path: Path) -> str:
-    """Return the suffix that names the format, ``.gz`` aside."""
+def format_suffix(path: Path) -> str:
+    """Return the suffix that names the format, in lower case and without ``.gz``."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     return next(iter((suffixes[:-1] if suffixes[-1:] == [".gz"] else suffixes)[-1:]), "")
 
 
-def each(source: Iterator[T], lines: Lines, make: Callable[[T, Record], R | None]) -> Iterator[R | Reject]:
-    """Yield what *make* makes of each of *source*; what is broken is rejected, and the rest goes on."""
+def parse_each(source: Iterator[T], lines: Lines, parse: Callable[[T, Record], R | None]) -> Iterator[R | Reject]:
+    """Yield what *parse* returns for each of *source*, and a reject for each record that it cannot parse."""
     while True:
         try:
-            found = next(source)
+            unparsed = next(source)
         except StopIteration:
             return
-        except (Broken, csv.Error) as error:
-            yield Reject((lines.record(),), str(error))
+        except (InvalidRecord, csv.Error) as error:
+            yield Reject((lines.take_record(),), str(error))
             continue
-        record = lines.record()
+        record = lines.take_record()
         try:
-            made = make(found, record)
-        except Broken as error:
+            parsed = parse(unparsed, record)
+        except InvalidRecord as error:
             yield Reject((record,), str(error))
         else:
-            if made is not None:
-                yield made
+            if parsed is not None:
+                yield parsed
 
 
 def read_header(cells: Iterator[list[str]], name: str) -> list[str]:
-    """Return the columns of a CSV; raises `InvalidRequest` where they cannot be read."""
+    """Return the columns of the CSV file *name*; raise `InvalidRequest` if they cannot be read."""
     try:
         header = [column.strip() for column in next(cells, [])]
-        check_text(*header)
-    except (Broken, csv.Error) as error:
+        require_utf8(*header)
+    except (InvalidRecord, csv.Error) as error:
         raise InvalidRequest(f"{name}: header: {error}") from error
     return header
 
 
-def check_user(user: Any, field: str) -> str:
-    """Return *user* as a user id; raises `Broken`."""
-    if isinstance(user, int) and not isinstance(user, bool):
-        user = str(user)
-    checked = user.strip() if isinstance(user, str) else ""
-    if not checked:
-        raise Broken(f"no {field}")
-    if checked.startswith(ANONYMOUS_PREFIX):
-        raise Broken(f"{field} begins with the reserved {ANONYMOUS_PREFIX}")
-    return checked
+def parse_user_id(value: Any, field: str) -> str:
+    """Return the user id in *field*; raise `InvalidRecord` if *value* is not one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    user = value.strip() if isinstance(value, str) else ""
+    if not user:
+        raise InvalidRecord(f"no {field}")
+    if user.startswith(ANONYMOUS_PREFIX):
+        raise InvalidRecord(f"{field}: {ANONYMOUS_PREFIX!r} is reserved for anonymous visitors: use another user id")
+    return user
 
 
-def decode(line: str) -> dict[str, Any]:
-    """Return the object in a line of JSON; raises `Broken`."""
-    check_text(line)
+def decode_object(line: str) -> dict[str, Any]:
+    """Return the object in a line of JSON; raise `InvalidRecord` if there is none."""
+    require_utf8(line)
     try:
-        found = msgspec.json.decode(line)
+        value = msgspec.json.decode(line)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Broken(f"not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise Broken("not a JSON object")
-    return found
+        raise InvalidRecord(f"not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidRecord("not a JSON object")
+    return value
 
 
-def _csv(lines: Lines, id_column: str, name: str) -> Rows:
+def check_width(cells: list[str], header: list[str]) -> None:
+    """Raise `InvalidRecord` if a CSV row has more or fewer cells than *header*."""
+    if len(cells) != len(header):
+        raise InvalidRecord(f"expected {len(header)} columns, got {len(cells)}")
+
+
+def _open_csv(lines: Lines, id_column: str, name: str) -> RowSource:
     cells = csv.reader(lines, strict=True)
     header = read_header(cells, name)
+    _check_header(header, id_column, name)
+    lines.take_record()
+
+    def parse(found: list[str], record: Record) -> Row | None:
+        if not found:
+            return None  # an empty line
+        check_width(found, header)
+        require_utf8(record.text)
+        values = {column: cell.strip() for column, cell in zip(header, found, strict=True) if cell}
+        user = parse_user_id(values.pop(id_column, ""), id_column)
+        attributes = {name: value for name, value in values.items() if value and name not in REJECT_FIELDS}
+        return Row(user, attributes, (record,))
+
+    return RowSource(parse_each(cells, lines, parse), lines.bytes_read, untyped=True, header=header)
+
+
+def _check_header(header: list[str], id_column: str, name: str) -> None:
+    if not any(header):
+        raise InvalidRequest(f"{name}: the file is empty; its first line must name the columns")
     try:
         for column in header:
             _check_name(column)
-    except Broken as error:
+    except InvalidRecord as error:
         raise InvalidRequest(f"{name}: header: {error}") from error
     if id_column not in header:
         shown = ", ".join(header[:10]) + (", …" if len(header) > 10 else "")
-        advice = "columns must be separated by commas" if ";" in shown or "\t" in shown else "--id-column names another"
-        raise InvalidRequest(
-            f"{name}: the header has no column {id_column!r}: {advice}; known: {shown}"
-            if any(header)
-            else f"{name}: is empty: its first line names the columns"
-        )
-    if len(set(header)) < len(header):
-        raise InvalidRequest(f"{name}: the header names a column twice")
-    lines.record()
-
-    def make(found: list[str], record: Record) -> Row | None:
-        if not found:
-            return None  # an empty line
-        if len(found) != len(header):
-            raise Broken(f"{len(found)} columns instead of {len(header)}")
-        check_text(record.text)
-        values = {column: cell.strip() for column, cell in zip(header, found, strict=True) if cell}
-        user = check_user(values.pop(id_column, ""), id_column)
-        return Row(user, {name: value for name, value in values.items() if value and name not in MARKS}, (record,))
-
-    return Rows(each(cells, lines, make), lines.bytes_read, untyped=True, header=header)
+        advice = "separate columns by commas" if ";" in shown or "\t" in shown else "name another with --id-column"
+        raise InvalidRequest(f"{name}: header: no column {id_column!r}: {advice}; known: {shown}")
+    repeated = next((column for column in header if header.count(column) > 1), None)
+    if repeated is not None:
+        raise InvalidRequest(f"{name}: header: the column {repeated!r} appears twice")
 
 
-def _ndjson(lines: Lines, id_column: str, name: str) -> Rows:  # noqa: ARG001 - as _csv
-    def make(line: str, record: Record) -> Row | None:
+def _open_ndjson(lines: Lines, id_column: str, name: str) -> RowSource:  # noqa: ARG001 - the signature of FORMATS
+    def parse(line: str, record: Record) -> Row | None:
         if not line.strip():
             return None
-        attributes = decode(line)
-        for mark in MARKS:
-            attributes.pop(mark, None)
+        attributes = decode_object(line)
+        for field in REJECT_FIELDS:
+            attributes.pop(field, None)
         user = attributes.pop(id_column, None)
         opted_out: tuple[str, ...] = ()
         if isinstance(attributes.get("attributes"), dict):
             rest, attributes = attributes, attributes.pop("attributes")
-            opted_out = _channels(rest.pop("opted_out", []))
+            opted_out = _parse_channels(rest.pop("opted_out", []))
             if rest:
-                raise Broken(f"{', '.join(sorted(rest))} beside attributes")
-        checked = check_user(user, id_column)
-        values = {key: each for key, each in _values(attributes).items() if each is not None}
-        return Row(checked, values, (record,), opted_out)
+                raise InvalidRecord(f"unexpected beside 'attributes': {', '.join(sorted(rest))}")
+        user = parse_user_id(user, id_column)
+        values = {_check_name(name): _parse_value(value) for name, value in attributes.items()}
+        return Row(user, {name: value for name, value in values.items() if value is not None}, (record,), opted_out)
 
-    return Rows(each(iter(lines), lines, make), lines.bytes_read, untyped=False)
-
-
-PARSERS: dict[str, Callable[[Lines, str, str], Rows]] = {".csv": _csv, ".ndjson": _ndjson, ".jsonl": _ndjson}
+    return RowSource(parse_each(iter(lines), lines, parse), lines.bytes_read, untyped=False)
 
 
-def _channels(opted_out: Any) -> tuple[str, ...]:
-    if not isinstance(opted_out, list) or any(each not in CHANNELS for each in opted_out):
-        raise Broken(f"opted_out is a list of channels: {', '.join(CHANNELS)}")
-    return tuple(opted_out)
+FORMATS: dict[str, Callable[[Lines, str, str], RowSource]] = {
+    ".csv": _open_csv,
+    ".ndjson": _open_ndjson,
+    ".jsonl": _open_ndjson,
+}
 
 
-def _values(attributes: dict[str, Any]) -> dict[str, Any]:
-    return {_check_name(name): _value(value) for name, value in attributes.items()}
+def _parse_channels(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or any(each not in CHANNELS for each in value):
+        raise InvalidRecord(f"opted_out: expected a list of channels: {', '.join(CHANNELS)}")
+    return tuple(value)
 
 
-def _value(value: Any, depth: int = 0) -> Any:
-    if depth > DEEPEST:
-        raise Broken(f"nested deeper than {DEEPEST}")
+def _parse_value(value: Any, depth: int = 0) -> Any:
+    if depth > MAX_NESTING:
+        raise InvalidRecord(f"nested more than {MAX_NESTING} levels deep")
     if isinstance(value, dict):
-        return {_check_name(name): _inner(_value(each, depth + 1)) for name, each in value.items()}
+        return {_check_name(name): _parse_date(_parse_value(each, depth + 1)) for name, each in value.items()}
     if isinstance(value, list):
-        return [_inner(_value(each, depth + 1)) for each in value]
+        return [_parse_date(_parse_value(each, depth + 1)) for each in value]
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise Broken("a whole number is too big")
+        raise InvalidRecord("an integer is too large for 64 bits: write it as text")
     return value
 
 
-def _inner(value: Any) -> Any:
-    """Return a value inside of an object or a list, where no type is kept: text that says a date is one."""
+def _parse_date(value: Any) -> Any:
+    """Return text that is a date as a date. No types are stored for values inside an object or a list."""
     return (parse_date(value) or value) if isinstance(value, str) else value
 
 
 def _check_name(name: str) -> str:
     if not name or "$" in name or "." in name or "\0" in name:
-        raise Broken(f"attribute name {name!r}: empty, or with '$', '.' or NUL")
+        raise InvalidRecord(f"attribute name {name!r}: must not be empty or contain '$', '.' or NUL")
     return name

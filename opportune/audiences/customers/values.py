@@ -1,26 +1,34 @@
-"""The types of attributes: what a value reads like, and a value as one of a given type."""
+"""Types of attribute values: infer the type of a value, and convert a value to a given type."""
 
 from datetime import datetime
 from typing import Any
 
-from opportune.audiences.customers.lines import Broken
+from opportune.audiences.customers.lines import InvalidRecord
 from shared.attribute_types import PARSERS, TYPES, Type, parse_boolean, parse_date, parse_number
 
-__all__ = ["TYPES", "Single", "Type", "convert", "parse_date", "read", "type_of"]
+__all__ = ["TYPES", "Single", "Type", "convert", "parse_date", "parse_scalar", "type_of"]
 
 
 class Single(str):
-    """Text where a list of texts could stand as well, but none does in the whole file: a list of one, or its text."""
+    """The only value of an attribute that could also be a list. It converts to text or to a list of one."""
 
     __slots__ = ()
 
 
-# How people write one, where they may not know.
-_WRITTEN: dict[Type, str] = {
-    "boolean": ": write true or false",
-    "date": ": write it as 2026-11-25 or 2026-11-25T10:00:00Z",
-    "list": ': a CSV has none, NDJSON has ["a", "b"]',
-    "object": ': a CSV has none, NDJSON has {"a": 1}',
+_NAMES: dict[Type, str] = {
+    "text": "text",
+    "number": "a number",
+    "boolean": "a boolean",
+    "date": "a date",
+    "list": "a list",
+    "object": "an object",
+}
+# For types that people may not know how to write.
+_EXPECTED: dict[Type, str] = _NAMES | {
+    "boolean": "true or false",
+    "date": "a date such as 2026-11-25 or 2026-11-25T10:00:00Z",
+    "list": 'a list such as ["a", "b"] (NDJSON only)',
+    "object": 'an object such as {"a": 1} (NDJSON only)',
 }
 _BY_CLASS: dict[type, Type] = {
     str: "text",
@@ -35,14 +43,14 @@ _BY_CLASS: dict[type, Type] = {
 
 
 def type_of(value: Any) -> Type:
-    """Return the type of a value that JSON or `read` gave."""
+    """Return the type of a value from JSON or from `parse_scalar`."""
     return _BY_CLASS[type(value)]
 
 
-def read(text: str) -> Any:
-    """Return text as what it reads like: number, true or false, ISO-8601 date (naive: UTC), or text.
+def parse_scalar(text: str) -> Any:
+    """Return *text* as a number, a boolean, a date (ISO 8601, UTC by default) or, if it is none of these, as text.
 
-    Digits that a number would lose, as in ``007`` or a 20-digit id, stay text.
+    Digits that a number would lose stay text, such as ``007`` or a 20-digit id.
     """
     for parse in (parse_number, parse_boolean, parse_date):
         value = parse(text)
@@ -52,7 +60,7 @@ def read(text: str) -> Any:
 
 
 def convert(value: Any, wanted: Type) -> Any:
-    """Return *value* as *wanted*: text may stand for any scalar; raises `Broken` where it does not."""
+    """Return *value* as the type *wanted*. Text is parsed. Raise `InvalidRecord` if it has another type."""
     if isinstance(value, str):
         if wanted == "text":
             return str(value)
@@ -61,18 +69,14 @@ def convert(value: Any, wanted: Type) -> Any:
         parse = PARSERS.get(wanted)
         parsed = None if parse is None else parse(value.strip())
         if parsed is None:
-            raise Broken(f"{_shown(value)} is not {_a(wanted)}{_WRITTEN.get(wanted, '')}")
+            raise InvalidRecord(f"expected {_EXPECTED[wanted]}, got {_excerpt(value)}")
         return parsed
     if type_of(value) != wanted:
-        raise Broken(f"{_shown(value)} is {_a(type_of(value))}, not {_a(wanted)}")
+        raise InvalidRecord(f"expected {_NAMES[wanted]}, got {_NAMES[type_of(value)]}: {_excerpt(value)}")
     return value
 
 
-def _shown(value: Any) -> str:
-    """Return enough of a value to find it, and no more: reasons are printed."""
+def _excerpt(value: Any) -> str:
+    """Return at most 40 characters of *value*. Reasons are printed, so they show no more than needed to find it."""
     text = repr(str(value) if isinstance(value, str) else value)
     return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _a(name: str) -> str:
-    return name if name == "text" else f"an {name}" if name == "object" else f"a {name}"

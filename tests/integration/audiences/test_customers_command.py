@@ -33,11 +33,13 @@ def test_rejects_are_named_kept_and_mended(opportune: Any, mongodb: Database[dic
     done = opportune("import", str(path), "--site", "demo")
     assert done.exit_code == 1
     assert "never published" in done.stderr
-    for said in ("players.csv:3: no user_id", "players.csv:4: 3 columns instead of 2"):
+    for said in ("players.csv:3: no user_id", "players.csv:4: expected 2 columns, got 3"):
         assert said in done.stderr
-    assert "1 imported, 2 rejected: 1 new, 0 changed" in done.stdout
+    assert "1 imported, 2 rejected; customers: 1 new, 0 changed" in done.stdout
     rejects = tmp_path / "players.rejects.csv"
-    assert rejects.read_text() == "_line,_reason,user_id,age\n3,no user_id,,40\n4,3 columns instead of 2,bob,1,2\n"
+    assert rejects.read_text() == (
+        '_line,_reason,user_id,age\n3,no user_id,,40\n4,"expected 2 columns, got 3",bob,1,2\n'
+    )
     rejects.write_text(rejects.read_text().replace(",,40", ",cy,40").replace("bob,1,2", "bob,12"))
     mended = opportune("import", str(rejects), "--site", "demo")
     assert mended.exit_code == 0, mended.stderr
@@ -83,8 +85,8 @@ def test_an_export_of_pinpoints_is_imported_as_it_is(
     )
     done = opportune("import", str(path), "--site", "demo", "--list", str(users))
     assert done.exit_code == 0, done.stderr
-    assert "2 imported, 0 rejected: 2 new, 0 changed" in done.stdout
-    assert "1 have opted out" in done.stdout
+    assert "2 imported, 0 rejected; customers: 2 new, 0 changed" in done.stdout
+    assert "1 customer(s) opted out" in done.stdout
     assert "left out: 1 endpoint(s) without a user id" in done.stdout
     assert users.read_text() == "ada\neve\n"
     row = mongodb.customers.find_one({"_id": "demo:eve"})
@@ -108,7 +110,7 @@ def test_a_customer_of_several_endpoints_is_rejected_with_all_of_them(opportune:
     opportune("import", str(first), "--site", "demo")
     done = opportune("import", str(second), "--site", "demo", "--rejects", str(rejects))
     assert done.exit_code == 1
-    assert "visits: 'many' is not a number" in done.stderr
+    assert "visits: expected a number, got 'many'" in done.stderr
     assert [json.loads(line)["ChannelType"] for line in rejects.read_text().splitlines()] == ["EMAIL", "SMS"]
     rejects.write_text(rejects.read_text().replace("many", "4"))
     assert opportune("import", str(rejects), "--site", "demo").exit_code == 0
@@ -166,13 +168,13 @@ def definitions(site: str) -> Definitions:
         (["rows.csv", "--from", "braze"], "only 'pinpoint'"),
         (["rows.csv", "--list", "x"], "--list is for exports"),
         (["rows.csv", "--endpoint-ids"], "--endpoint-ids is for exports"),
-        (["rows.csv", "--rejects", "./rows.csv"], "where the rows come from"),
+        (["rows.csv", "--rejects", "./rows.csv"], "this is the file to import"),
         (["bad.csv", "--rejects", "./no/folder"], "--rejects"),
-        (["rows.csv", "--id-column", "id"], "no column 'id': --id-column names another; known: user_id"),
-        (["semicolons.csv"], "no column 'user_id': columns must be separated by commas; known: user_id;age"),
-        (["empty.csv"], "empty.csv: is empty: its first line names the columns"),
+        (["rows.csv", "--id-column", "id"], "no column 'id': name another with --id-column; known: user_id"),
+        (["semicolons.csv"], "no column 'user_id': separate columns by commas; known: user_id;age"),
+        (["empty.csv"], "empty.csv: the file is empty; its first line must name the columns"),
         (["export.json", "--list", "./no/folder"], "No such file or directory; name another file with --list"),
-        (["rows.csv", "--site", "My Shop"], "the id of a site has 1 to 32 letters a-z, digits and '-'"),
+        (["rows.csv", "--site", "My Shop"], "an id has 1 to 32 letters a-z, digits and '-', such as 'my-shop'"),
     ],
 )
 def test_mistakes_are_one_clear_line(opportune: Any, tmp_path: Path, arguments: list[str], says: str) -> None:
@@ -199,5 +201,5 @@ def test_a_site_with_a_slip_in_its_name_is_asked_about(
     done = opportune("import", str(tmp_path / "c.csv"), "--site", "my-shpo")
     assert done.exit_code == 0
     assert " ".join(done.stderr.split()) == (
-        "note: site 'my-shpo' was never published; its customers are imported all the same, did you mean 'my-shop'?"
+        "note: site 'my-shpo' was never published; importing its customers anyway, did you mean 'my-shop'?"
     )

@@ -11,18 +11,20 @@ from pymongo.database import Database
 
 from definitions.publishing.publish import roll_back
 from opportune.audiences.customers import attributes
-from opportune.audiences.customers.attributes import Attributes
-from opportune.audiences.customers.importing import BULK, SAMPLE, Imported, import_customers
-from opportune.audiences.customers.lines import Broken
+from opportune.audiences.customers.attributes import AttributeTypes
+from opportune.audiences.customers.importing import BULK, SAMPLE, ImportResult, import_customers
+from opportune.audiences.customers.lines import InvalidRecord
 from opportune.audiences.customers.rows import Reject, Row, open_rows
 from shared.optouts import OptOuts
 from tests.support.definitions import define, publish
 
 
-def imported(path: Path, mongodb: Database[dict[str, Any]], site: str, rejects: list[Reject] | None = None) -> Imported:
+def imported(
+    path: Path, mongodb: Database[dict[str, Any]], site: str, rejects: list[Reject] | None = None
+) -> ImportResult:
     """Import a file."""
     with open_rows(path, "user_id") as rows:
-        return import_customers(rows, mongodb, site, rejected=(rejects if rejects is not None else []).append)
+        return import_customers(rows, mongodb, site, on_reject=(rejects if rejects is not None else []).append)
 
 
 def test_rows_become_customers(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
@@ -63,7 +65,7 @@ def test_many_rows_go_in_bulks_with_progress(mongodb: Database[dict[str, Any]], 
     seen: list[int] = []
     rejects: list[Reject] = []
     with open_rows(path, "user_id") as rows:
-        done = import_customers(rows, mongodb, "demo", rejected=rejects.append, progress=seen.append)
+        done = import_customers(rows, mongodb, "demo", on_reject=rejects.append, progress=seen.append)
     assert (done.accepted, rejects) == (users, [])
     assert len(seen) == users // BULK + 1
     assert seen[-1] == path.stat().st_size
@@ -78,7 +80,7 @@ def test_an_import_needs_no_more_memory_for_more_rows(mongodb: Database[dict[str
         path.write_text("user_id,n\n" + "".join(f"u{n},{n}{',' * (n % 2)}\n" for n in range(users)))
         tracemalloc.start()
         with open_rows(path, "user_id") as rows:
-            done = import_customers(rows, mongodb, "demo", rejected=lambda _: None)
+            done = import_customers(rows, mongodb, "demo", on_reject=lambda _: None)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert done.rejected == users // 2
@@ -101,18 +103,21 @@ def test_the_first_import_settles_the_types(mongodb: Database[dict[str, Any]], t
     done = imported(second, mongodb, "demo", rejects)
     assert done.learned == {"vip": "boolean"}
     assert [(reject.records[0].place, reject.reason) for reject in rejects] == [
-        ("2", "zip: 8010 is a number, not text"),
-        ("3", "age: 'forty' is not a number"),
+        ("2", "zip: expected text, got a number: 8010"),
+        ("3", "age: expected a number, got 'forty'"),
         (
             "4",
-            "since: 'soon' is not a date: write it as 2026-11-25 or 2026-11-25T10:00:00Z; age: 'old' is not a number",
+            (
+                "since: expected a date such as 2026-11-25 or 2026-11-25T10:00:00Z, got 'soon'; "
+                "age: expected a number, got 'old'"
+            ),
         ),
     ]
     row = mongodb.customers.find_one({"_id": "demo:cy"}, {"attributes": 1})
     assert row is not None
     at = datetime(2026, 3, 2, 10, tzinfo=UTC)
     assert row["attributes"] == {"zip": "8010", "age": 41, "since": at, "vip": True}
-    assert Attributes(mongodb, "other").type("zip") is None
+    assert AttributeTypes(mongodb, "other").get("zip") is None
 
 
 def declare(mongodb: Database[dict[str, Any]], types: dict[str, Any]) -> None:
@@ -140,7 +145,7 @@ def test_what_is_live_declares(mongodb: Database[dict[str, Any]]) -> None:
     def types() -> dict[str, str]:
         return {row["_id"]: row["type"] for row in mongodb.customer_attributes.find()}
 
-    Attributes(mongodb, "demo").learn([Row("a", {"code": "1", "n": "1"}, ())], untyped=True)
+    AttributeTypes(mongodb, "demo").learn([Row("a", {"code": "1", "n": "1"}, ())], untyped=True)
     declare(mongodb, {"code": "text", "home.city": "text"})
     assert types() == {"demo:code": "text", "demo:n": "number"}
     declare(mongodb, {"code": "date"})
@@ -153,21 +158,21 @@ def test_what_is_live_declares(mongodb: Database[dict[str, Any]]) -> None:
 
 def test_of_two_first_imports_one_settles_a_type(mongodb: Database[dict[str, Any]]) -> None:
     """Both have looked before either has written: the second to write obeys the first."""
-    one, two = Attributes(mongodb, "demo"), Attributes(mongodb, "demo")
+    one, two = AttributeTypes(mongodb, "demo"), AttributeTypes(mongodb, "demo")
     one.learn([Row("a", {"n": "1"}, ())], untyped=True)
     two.learn([Row("b", {"n": "x"}, ())], untyped=True)
-    assert (one.type("n"), two.type("n"), two.learned) == ("number", "number", {"n": "number"})
+    assert (one.get("n"), two.get("n"), two.learned) == ("number", "number", {"n": "number"})
 
 
 def test_a_site_has_so_many_attributes_and_no_more(mongodb: Database[dict[str, Any]]) -> None:
     """A file with a name of its own in every row must not fill the database with types."""
-    types = Attributes(mongodb, "demo")
-    row = Row("a", {f"n{n}": "1" for n in range(attributes.MOST + 1)}, ())
+    types = AttributeTypes(mongodb, "demo")
+    row = Row("a", {f"n{n}": "1" for n in range(attributes.MAX_ATTRIBUTES + 1)}, ())
     for _ in range(2):
         types.learn([row], untyped=True)
-    assert mongodb.customer_attributes.count_documents({}) == attributes.MOST
-    with pytest.raises(Broken, match="attributes already"):
-        types.typed(row)
+    assert mongodb.customer_attributes.count_documents({}) == attributes.MAX_ATTRIBUTES
+    with pytest.raises(InvalidRecord, match="already has 1000 attributes"):
+        types.convert(row)
 
 
 def test_opting_out_in_bulk_is_as_one_by_one(mongodb: Database[dict[str, Any]]) -> None:
@@ -232,7 +237,7 @@ def test_whoever_is_rejected_has_opted_out_all_the_same(mongodb: Database[dict[s
     rejects: list[Reject] = []
     done = imported(second, mongodb, "demo", rejects)
     assert (done.accepted, done.rejected, done.opted_out) == (0, 1, 1)
-    assert rejects[0].reason == "orders: 'many' is not a number"
+    assert rejects[0].reason == "orders: expected a number, got 'many'"
     assert OptOuts(mongodb.optouts).has("demo", "ada", "email")
     assert mongodb.customers.find_one()["attributes"] == {"orders": 7}  # type: ignore[index]
 

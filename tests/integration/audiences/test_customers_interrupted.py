@@ -15,7 +15,7 @@ from pymongo.database import Database
 
 from opportune.audiences.customers.importing import BULK, SAMPLE, import_customers
 from opportune.audiences.customers.lines import Record
-from opportune.audiences.customers.rows import Reject, Row, Rows, open_rows
+from opportune.audiences.customers.rows import Reject, Row, RowSource, open_rows
 from shared.errors import Unavailable
 
 USERS = SAMPLE + 5 * BULK
@@ -38,7 +38,7 @@ def stored(database: Database[dict[str, Any]]) -> Customers:
 def whole(path: Path, database: Database[dict[str, Any]]) -> Customers:
     """Import all of *path*, and return what is stored then."""
     with open_rows(path, "user_id") as rows:
-        assert import_customers(rows, database, "demo", rejected=print).accepted == USERS
+        assert import_customers(rows, database, "demo", on_reject=print).accepted == USERS
     return stored(database)
 
 
@@ -61,7 +61,7 @@ def test_an_import_that_breaks_off_is_finished_by_the_next(mongodb: Database[dic
             yield row
 
     with open_rows(path, "user_id") as rows, pytest.raises(KeyboardInterrupt):
-        import_customers(rows._replace(found=broken_off(rows.found)), mongodb, "demo", rejected=print)
+        import_customers(rows._replace(rows=broken_off(rows.rows)), mongodb, "demo", on_reject=print)
     assert 0 < mongodb.customers.count_documents({}) < USERS
     undisturbed = expected(mongodb, path)
     assert stored(mongodb).items() <= undisturbed.items()
@@ -115,6 +115,6 @@ def test_nobody_who_opted_out_is_there_without_it(
     mongodb.create_collection("customers", validator={"site": "nobody's"})
     row = Row("eve", {"email": "eve@example.com"}, (Record("1", ""),), ("email",))
     with pytest.raises(Unavailable):
-        import_customers(Rows(iter([row]), lambda: 0, untyped=True), mongodb, "demo", rejected=print)
+        import_customers(RowSource(iter([row]), lambda: 0, untyped=True), mongodb, "demo", on_reject=print)
     assert mongodb.customers.count_documents({}) == 0
     assert mongodb.optouts.count_documents({"_id": "demo:eve", "channels.email": {"$exists": True}}) == 1

@@ -31,16 +31,16 @@ def _shop(mongodb: Db) -> Db:
     return mongodb
 
 
-def told(database: Db, name: str) -> groups.Explained:
+def told(database: Db, name: str) -> groups.GroupExplanation:
     """Return what `explain` says of a group."""
-    return groups.explain(database, "demo", name, lambda: NOW)
+    return groups.explain_group(database, "demo", name, lambda: NOW)
 
 
 def test_the_list_knows_sizes_and_campaigns(shop: Db) -> None:
     """Before the first refresh nobody knows the sizes; afterwards those of combinations, too."""
-    assert {line.users for line in groups.listed(shop, "demo")} == {None}
+    assert {line.users for line in groups.list_groups(shop, "demo")} == {None}
     one(shop)
-    found = {line.group: line[1:] for line in groups.listed(shop, "demo")}
+    found = {line.group: line[1:] for line in groups.list_groups(shop, "demo")}
     assert found == {
         "vips": ("rule", 6, ["boost", "hello"]),
         "young": ("rule", 4, ["boost"]),
@@ -78,13 +78,13 @@ def test_a_list_that_is_uploaded_replaces_the_one_before(shop: Db, tmp_path: Pat
     file = tmp_path / "readers.txt"
     assert told(shop, "readers").users == 0
     file.write_text("u00003\n\n u00004 \nu00003\n")
-    assert groups.upload(shop, "demo", "readers", file) == (2, True)
-    assert groups.upload(shop, "demo", "readers", file) == (2, False)
+    assert groups.upload_list(shop, "demo", "readers", file) == (2, True)
+    assert groups.upload_list(shop, "demo", "readers", file) == (2, False)
     found = told(shop, "readers")
     assert (found.users, found.sample) == (2, ["u00003", "u00004"])
     assert one(shop).users == 9
     file.write_text("u00005\n")
-    groups.upload(shop, "demo", "readers", file)
+    groups.upload_list(shop, "demo", "readers", file)
     assert one(shop, "changed").found == ("readers",)
     assert [user for user, names in targets(shop).items() if "readers" in names] == ["u00005"]
 
@@ -103,13 +103,13 @@ def test_what_is_no_list_changes_nothing(shop: Db, tmp_path: Path, text: str, er
     """The line is named, and the group keeps the users that it had."""
     file = tmp_path / "readers.txt"
     file.write_text("u00003\n")
-    groups.upload(shop, "demo", "readers", file)
+    groups.upload_list(shop, "demo", "readers", file)
     file.write_text(text)
     with pytest.raises(InvalidFiles, match=error):
-        groups.upload(shop, "demo", "readers", file)
+        groups.upload_list(shop, "demo", "readers", file)
     file.write_bytes(b"caf\xe9\n")
     with pytest.raises(InvalidFiles, match="UTF-8"):
-        groups.upload(shop, "demo", "readers", file)
+        groups.upload_list(shop, "demo", "readers", file)
     assert told(shop, "readers").sample == ["u00003"]
 
 
@@ -119,7 +119,7 @@ def test_only_groups_that_say_so_take_uploads(shop: Db, tmp_path: Path, name: st
     file = tmp_path / "list.txt"
     file.write_text("anna\n")
     with pytest.raises(InvalidRequest, match=error):
-        groups.upload(shop, "demo", name, file)
+        groups.upload_list(shop, "demo", name, file)
 
 
 def test_an_unknown_group_is_named_with_those_there_are(shop: Db) -> None:

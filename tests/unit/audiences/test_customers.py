@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from opportune.audiences.customers.attributes import infer
-from opportune.audiences.customers.lines import LONGEST, Broken, Record
-from opportune.audiences.customers.rejects import RejectsFile, beside
+from opportune.audiences.customers.attributes import infer_type
+from opportune.audiences.customers.lines import MAX_LINE, InvalidRecord, Record
+from opportune.audiences.customers.rejects import RejectsFile, default_path
 from opportune.audiences.customers.rows import Reject, Row, open_rows
-from opportune.audiences.customers.values import Single, Type, convert, read
+from opportune.audiences.customers.values import Single, Type, convert, parse_scalar
 from shared.errors import InvalidRequest
 
 
 def parse(path: Path, id_column: str = "user_id") -> list[Row | Reject]:
     """Return all rows of a file."""
     with open_rows(path, id_column) as rows:
-        return list(rows.found)
+        return list(rows.rows)
 
 
 def customers(rows: list[Row | Reject]) -> list[tuple[str, dict[str, Any]]]:
@@ -68,8 +68,8 @@ def reasons(rows: list[Row | Reject]) -> list[tuple[int, str]]:
 )
 def test_csv_values_are_what_they_read_like(text: str, value: Any) -> None:
     """Numbers, truth and dates get their type; what a type would change stays text."""
-    assert read(text) == value
-    assert type(read(text)) is type(value)
+    assert parse_scalar(text) == value
+    assert type(parse_scalar(text)) is type(value)
 
 
 def test_a_csv_row_is_a_customer(tmp_path: Path) -> None:
@@ -94,10 +94,10 @@ def test_broken_csv_rows_are_named_and_good_ones_kept(tmp_path: Path) -> None:
     found = reasons(rows)
     assert [number for number, _ in found] == [3, 4, 5, 6, 8, 9]
     assert found[:5] == [
-        (3, "1 columns instead of 2"),
-        (4, "3 columns instead of 2"),
+        (3, "expected 2 columns, got 1"),
+        (4, "expected 2 columns, got 3"),
         (5, "no user_id"),
-        (6, "user_id begins with the reserved anon:"),
+        (6, "user_id: 'anon:' is reserved for anonymous visitors: use another user id"),
         (8, "not UTF-8"),
     ]
 
@@ -129,14 +129,14 @@ def test_ndjson_has_two_shapes(tmp_path: Path) -> None:
         ('{"name": "Ada"}', "no user_id"),
         ('{"user_id": ""}', "no user_id"),
         ('{"user_id": true}', "no user_id"),
-        ('{"user_id": "anon:1"}', "reserved anon:"),
+        ('{"user_id": "anon:1"}', "'anon:' is reserved"),
         ('{"user_id": "a", "a.b": 1}', "'a.b'"),
         ('{"user_id": "a", "x": [{"$gt": 1}]}', "'$gt'"),
         ('{"user_id": "a", "": 1}', "attribute name ''"),
-        ('{"user_id": "a", "n": 9223372036854775808}', "too big"),
-        ('{"user_id": "a", "attributes": {"x": 1}, "y": 2}', "y beside attributes"),
-        ('{"user_id": "a", "attributes": {}, "opted_out": ["mail"]}', "opted_out is a list of channels"),
-        ('{"user_id": "a", "x": "' + "x" * LONGEST + '"}', "longer than"),
+        ('{"user_id": "a", "n": 9223372036854775808}', "too large"),
+        ('{"user_id": "a", "attributes": {"x": 1}, "y": 2}', "unexpected beside 'attributes': y"),
+        ('{"user_id": "a", "attributes": {}, "opted_out": ["mail"]}', "opted_out: expected a list of channels"),
+        ('{"user_id": "a", "x": "' + "x" * MAX_LINE + '"}', "longer than"),
     ],
 )
 def test_broken_ndjson_rows_are_named_and_good_ones_kept(tmp_path: Path, line: str, reason: str) -> None:
@@ -179,10 +179,14 @@ def test_files_that_are_not_what_they_say_are_refused(tmp_path: Path) -> None:
 
 def test_a_row_of_several_lines_is_named_by_its_first(tmp_path: Path) -> None:
     """A cell may have line breaks; the lines after it keep their numbers, and one that is too long costs itself."""
-    text = 'user_id,name\na,"two\nlines"\n,Nobody\n' + "x" * (LONGEST + 1) + "\nb,\n,Nobody\n"
+    text = 'user_id,name\na,"two\nlines"\n,Nobody\n' + "x" * (MAX_LINE + 1) + "\nb,\n,Nobody\n"
     rows = parse(written(tmp_path, "c.csv", text))
     assert customers(rows) == [("a", {"name": "two\nlines"}), ("b", {})]
-    assert reasons(rows) == [(4, "no user_id"), (5, f"longer than {LONGEST} characters"), (7, "no user_id")]
+    assert reasons(rows) == [
+        (4, "no user_id"),
+        (5, f"the line is longer than {MAX_LINE} characters"),
+        (7, "no user_id"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -210,20 +214,20 @@ def test_values_are_made_what_they_must_be(value: Any, wanted: Type, converted: 
 @pytest.mark.parametrize(
     ("value", "wanted", "reason"),
     [
-        ("many", "number", "'many' is not a number"),
-        ("x" * 100, "date", "... is not a date: write it as 2026-11-25 or 2026-11-25T10:00:00Z"),
-        ("a", "list", '\'a\' is not a list: a CSV has none, NDJSON has ["a", "b"]'),
-        ("a", "object", "'a' is not an object: a CSV has none, NDJSON has {\"a\": 1}"),
-        ("ja", "boolean", "'ja' is not a boolean: write true or false"),
-        (36, "text", "36 is a number, not text"),
-        (True, "number", "True is a boolean, not a number"),
-        (["a"], "text", "['a'] is a list, not text"),
-        (1, "object", "1 is a number, not an object"),
+        ("many", "number", "expected a number, got 'many'"),
+        ("x" * 100, "date", f"expected a date such as 2026-11-25 or 2026-11-25T10:00:00Z, got '{'x' * 36}..."),
+        ("a", "list", 'expected a list such as ["a", "b"] (NDJSON only), got \'a\''),
+        ("a", "object", "expected an object such as {\"a\": 1} (NDJSON only), got 'a'"),
+        ("ja", "boolean", "expected true or false, got 'ja'"),
+        (36, "text", "expected text, got a number: 36"),
+        (True, "number", "expected a number, got a boolean: True"),
+        (["a"], "text", "expected text, got a list: ['a']"),
+        (1, "object", "expected an object, got a number: 1"),
     ],
 )
 def test_values_that_are_something_else_are_refused(value: Any, wanted: Type, reason: str) -> None:
     """The reason names both, and not more of the value than is needed to find it."""
-    with pytest.raises(Broken) as caught:
+    with pytest.raises(InvalidRecord) as caught:
         convert(value, wanted)
     assert str(caught.value).endswith(reason)
     assert len(str(caught.value)) < 110
@@ -246,7 +250,7 @@ def test_values_that_are_something_else_are_refused(value: Any, wanted: Type, re
 )
 def test_the_first_rows_say_the_type(values: list[Any], untyped: bool, found: Type) -> None:
     """It is what they share; digits that would lose something make text of all."""
-    assert infer(values, untyped=untyped) == found
+    assert infer_type(values, untyped=untyped) == found
 
 
 @pytest.mark.parametrize(
@@ -273,7 +277,7 @@ def rejected(path: Path) -> str:
     """Return the rejects file that a file leads to."""
     target = path.with_name("rejects")
     with open_rows(path, "user_id") as rows, RejectsFile(target, rows.header) as file:
-        for row in rows.found:
+        for row in rows.rows:
             if isinstance(row, Reject):
                 file.add(row)
     return target.read_text(encoding="utf-8")
@@ -287,5 +291,5 @@ def test_rejects_lie_beside_what_was_read(tmp_path: Path) -> None:
         ("part-1", "part-1.rejects.ndjson"),
     ):
         (tmp_path / name).touch()
-        assert beside(tmp_path / name) == tmp_path / rejects
-    assert beside(tmp_path) == tmp_path.parent / f"{tmp_path.name}.rejects.ndjson"
+        assert default_path(tmp_path / name) == tmp_path / rejects
+    assert default_path(tmp_path) == tmp_path.parent / f"{tmp_path.name}.rejects.ndjson"

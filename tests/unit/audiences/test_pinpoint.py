@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from opportune.audiences.customers.endpoints import open_export
-from opportune.audiences.customers.pinpoint import is_export
+from opportune.audiences.customers.pinpoint.endpoints import is_export
+from opportune.audiences.customers.pinpoint.export import open_export
 from opportune.audiences.customers.rows import Reject, Row
 from opportune.audiences.customers.values import Single
 from shared.errors import InvalidRequest
@@ -53,7 +53,7 @@ def lines(*objects: Any) -> str:
 def read(path: Path, *, endpoint_ids: bool = False) -> tuple[list[Row | Reject], dict[str, int]]:
     """Return rows and rejects of an export, and what was left out."""
     with open_export(path, endpoint_ids=endpoint_ids, progress=lambda _: None) as rows:
-        return list(rows.found), dict(rows.left_out)
+        return list(rows.rows), dict(rows.left_out)
 
 
 def customer(folder: Path, *endpoints: Any) -> Row:
@@ -215,8 +215,8 @@ def test_a_segment_may_be_a_csv(tmp_path: Path) -> None:
     rows, _ = read(path)
     rejects = [row for row in rows if isinstance(row, Reject)]
     assert [(each.records[0].place, each.reason) for each in rejects] == [
-        ("3", "Metrics.visits: 'many' is not a number"),
-        ("4", "2 columns instead of 8"),
+        ("3", "Metrics.visits: expected a number, got 'many'"),
+        ("4", "expected 8 columns, got 2"),
     ]
     first, last = (row for row in rows if isinstance(row, Row))
     assert first.attributes == {
@@ -244,7 +244,7 @@ def test_a_segment_may_be_user_ids_alone(tmp_path: Path) -> None:
     [
         ("[1]", "not a JSON object"),
         ("{cut", "not JSON"),
-        ('{"ChannelType": "SMS", "User": {"UserId": "anon:1"}}', "reserved anon:"),
+        ('{"ChannelType": "SMS", "User": {"UserId": "anon:1"}}', "'anon:' is reserved"),
         ('{"ChannelType": "SMS", "Attributes": {"a": "x"}, "User": {"UserId": "u"}}', "Attributes"),
         ('{"ChannelType": 7, "User": {"UserId": "u"}}', "ChannelType"),
     ],
@@ -284,7 +284,7 @@ def test_a_column_that_is_none_of_pinpoints_is_refused(tmp_path: Path) -> None:
     """Before anything is imported: it is probably misspelt."""
     path = tmp_path / "segment.csv"
     path.write_text("ChannelType,Adress,User.UserId\nSMS,+43,u\n")
-    with pytest.raises(InvalidRequest, match="'Adress' is no column"):
+    with pytest.raises(InvalidRequest, match="'Adress' is not a column"):
         read(path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidRequest, match="no file"):
