@@ -65,6 +65,20 @@ def progress_bar() -> Progress:
     )
 
 
+def events_bar(*, shown: bool) -> Progress:
+    """Return a progress bar over events, shown only on a terminal and if *shown*."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} events"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=not (shown and err.is_terminal),
+    )
+
+
 @contextmanager
 def bytes_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show how much of a file is read; yield a function that takes bytes done and bytes in total."""

@@ -1,12 +1,16 @@
 """The command `replay`."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from opportune.cli.options import EVENTS_FILE, Json, Map
-from opportune.cli.output import command, err, out
+from opportune.cli.output import command, err, events_bar, out, print_json
+
+if TYPE_CHECKING:
+    from opportune.replay.engine import Match
 
 app = typer.Typer()
 
@@ -37,9 +41,36 @@ def replay(
 
     Example: opportune replay --campaign campaigns/demo --events yesterday.ndjson --html report.html
     """
-    from opportune.cli import replay_command as backtest
+    from opportune.replay import backtest, summary
+    from opportune.replay.explain.table import print_stories
+    from opportune.replay.recording import InvalidReplay, Recording
 
-    request = backtest.Request(
-        campaigns, events, mapping, until=until, in_order=in_order, user=user, html=html, as_json=as_json
-    )
-    raise typer.Exit(backtest.run(request, out=out, err=err))
+    if html is not None and user is not None:
+        raise InvalidReplay("--explain is for one user and --html for all of them: choose one")
+    if html is not None:
+        backtest.check_report_path(html)
+    loaded = backtest.load_campaigns(campaigns)
+    with events_bar(shown=not (as_json and out.is_terminal)) as progress:
+        recording = Recording(events, mapping=mapping, until=until, in_order=in_order, progress=progress)
+        if user is None:
+            result = backtest.run_backtest(loaded, recording, _print_match if as_json else lambda *_: None)
+        else:
+            explained = backtest.explain_user(loaded, recording, user)
+    if user is None:
+        if not as_json:
+            summary.print_summary(result, out)
+        if html is not None:
+            backtest.write_report(html, result)
+            if not as_json:
+                out.print(f"report: {html}", markup=False, highlight=False)
+    elif not explained.events:
+        err.print(backtest.describe_unknown_user(recording, user), markup=False, highlight=False)
+        raise typer.Exit(1)
+    elif as_json:
+        print_json(explained)
+    else:
+        print_stories(user, explained.campaigns, out)
+
+
+def _print_match(match: "Match", gate: str | None) -> None:
+    sys.stdout.write(match.as_json(gate) + "\n")

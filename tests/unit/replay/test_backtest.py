@@ -135,12 +135,15 @@ def test_an_unsorted_file_is_an_error_that_offers_sort(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--until", "tomorrow"], "--until: 'tomorrow' is no ISO-8601 time"),
+        (
+            ["--until", "tomorrow"],
+            "--until: expected an ISO 8601 time such as 2026-01-31T12:00:00Z, or ms, got 'tomorrow'",
+        ),
         (
             ["--until", "2026-01-01T10:10:00Z"],
             "events.ndjson:6: this event (2026-01-01 10:20:00) is later than --until",
         ),
-        (["--html", "nowhere/report.html"], "--html: nowhere/report.html is no file in an existing folder"),
+        (["--html", "nowhere/report.html"], "--html: nowhere/report.html is not a file in an existing folder"),
         (["--html", "x.html", "--explain", "anna"], "choose one"),
         (["--map", "user=u"], "--map"),
         (["--campaign", "nowhere.yaml"], "nowhere.yaml"),
