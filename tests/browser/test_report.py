@@ -1,4 +1,4 @@
-"""The report of `opportune replay --html` in a real browser: it loads nothing, adapts and prints."""
+"""The report of `opportune replay --html` in a real browser: content, sizes, dark mode and printing."""
 
 import json
 import re
@@ -71,12 +71,12 @@ def _page(browser: Browser, report: Path) -> Iterator[Page]:
 
 
 def width(page: Page) -> int:
-    """Return the width of the whole page, in pixels."""
+    """Return the width of the page, in pixels."""
     return int(page.evaluate("document.documentElement.scrollWidth"))
 
 
-def test_it_shows_what_was_replayed(page: Page) -> None:
-    """It shows file, time span, events and users, and a heading per campaign. User input is text."""
+def test_it_describes_the_replay(page: Page) -> None:
+    """The page names the file, the counts and each campaign. Values from users are shown as text."""
     expect(page.get_by_role("heading", level=1)).to_have_text("events & more.ndjson")
     expect(page).to_have_title("Replay of events & more.ndjson – Opportune")
     expect(page.get_by_role("heading", level=2)).to_have_text(["Campaigns", "Never", f"{INJECTED} & views"])
@@ -85,8 +85,8 @@ def test_it_shows_what_was_replayed(page: Page) -> None:
     assert page.locator("script").count() == 0
 
 
-def test_the_charts_are_there_and_say_what_they_show(page: Page) -> None:
-    """Both have bars, a name and a description for screen readers."""
+def test_the_charts_are_visible_and_described(page: Page) -> None:
+    """Both charts have bars, and an accessible name and description."""
     times = page.get_by_role("img", name="Matches per 30 minutes")
     took = page.get_by_role("img", name="Time from the first event of a match to the match")
     for chart in (times, took):
@@ -100,8 +100,8 @@ def test_the_charts_are_there_and_say_what_they_show(page: Page) -> None:
     expect(took).to_have_accessible_description(re.compile(r"^0s – 1m: \d+; "))
 
 
-def test_the_users_are_listed_up_to_a_thousand(page: Page) -> None:
-    """Values are sorted by matches, and the caption says how many are left out."""
+def test_up_to_a_thousand_users_are_listed(page: Page) -> None:
+    """The user with the most matches is first. The caption says how many are left out."""
     users = page.get_by_role("region", name="The 1,000 users with most matches; 100 more are left out")
     expect(users.locator("tbody tr")).to_have_count(1000)
     first = users.locator("tbody tr").first
@@ -110,8 +110,8 @@ def test_the_users_are_listed_up_to_a_thousand(page: Page) -> None:
     expect(first).to_contain_text("2026-01-01 10:00:01")
 
 
-def test_it_is_dark_where_that_is_wanted(page: Page) -> None:
-    """Background and text swap their brightness."""
+def test_it_follows_a_dark_colour_scheme(page: Page) -> None:
+    """The background becomes dark and the text light."""
     colours = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
     light = page.evaluate(colours)
     page.emulate_media(color_scheme="dark")
@@ -125,13 +125,13 @@ def test_it_is_dark_where_that_is_wanted(page: Page) -> None:
 
 @pytest.mark.parametrize("pixels", [360, 768, 1600])
 def test_it_fits_every_screen(page: Page, pixels: int) -> None:
-    """Wide tables and charts scroll inside themselves; the page does not."""
+    """Wide tables and charts scroll inside the page, and the page itself does not scroll sideways."""
     page.set_viewport_size({"width": pixels, "height": 800})
     assert width(page) <= pixels
 
 
 def test_it_prints_on_a4(page: Page) -> None:
-    """Everything fits the width, including the longest id. Tables are complete, with at most forty users."""
+    """Everything fits the width, even the longest id. Tables are not cut off, and forty users are printed."""
     page.set_viewport_size({"width": A4["width"], "height": A4["height"]})
     page.emulate_media(media="print", color_scheme="dark")
     assert width(page) <= A4["width"]

@@ -1,4 +1,4 @@
-"""`opportune customers` against a real MongoDB, as a user types it."""
+"""`opportune customers` against a real MongoDB, with the arguments that a user types."""
 
 import gzip
 import json
@@ -26,8 +26,10 @@ def _opportune(mongodb: Database[dict[str, Any]], mongodb_url: str) -> Any:
     return run
 
 
-def test_rejects_are_named_kept_and_mended(opportune: Any, mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """Exit code 1 while some are left; the file of rejects, mended, brings the rest in, with exit code 0."""
+def test_rejects_can_be_corrected_and_imported(
+    opportune: Any, mongodb: Database[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Rejects lead to exit code 1. The corrected rejects file imports the other rows, with exit code 0."""
     path = tmp_path / "players.csv"
     path.write_text("user_id,age\nada,36\n,40\nbob,1,2\n")
     done = opportune("import", str(path), "--site", "demo")
@@ -41,8 +43,8 @@ def test_rejects_are_named_kept_and_mended(opportune: Any, mongodb: Database[dic
         '_line,_reason,user_id,age\n3,no user_id,,40\n4,"expected 2 columns, got 3",bob,1,2\n'
     )
     rejects.write_text(rejects.read_text().replace(",,40", ",cy,40").replace("bob,1,2", "bob,12"))
-    mended = opportune("import", str(rejects), "--site", "demo")
-    assert mended.exit_code == 0, mended.stderr
+    corrected = opportune("import", str(rejects), "--site", "demo")
+    assert corrected.exit_code == 0, corrected.stderr
     assert {row["user"]: row["attributes"] for row in mongodb.customers.find()} == {
         "ada": {"age": 36},
         "bob": {"age": 12},
@@ -51,7 +53,7 @@ def test_rejects_are_named_kept_and_mended(opportune: Any, mongodb: Database[dic
 
 
 def test_programs_get_json(opportune: Any, tmp_path: Path) -> None:
-    """One object; the second time nothing is new and nothing is changed."""
+    """`--json` prints one object. A repeated import has no new and no changed customers."""
     path = tmp_path / "players.ndjson"
     path.write_text('{"user_id": "ada", "age": 36}\n[1]\n')
     first = json.loads(opportune("import", str(path), "--site", "demo", "--json").stdout)
@@ -71,10 +73,10 @@ def test_programs_get_json(opportune: Any, tmp_path: Path) -> None:
     assert (again["new"], again["changed"], again["types"]) == (0, 0, {})
 
 
-def test_an_export_of_pinpoints_is_imported_as_it_is(
+def test_a_pinpoint_export_is_imported_unchanged(
     opportune: Any, mongodb: Database[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """Customers, opt-outs, a list of users; twice changes nothing, and what customers opted out of since stays."""
+    """Customers, opt-outs and a list of users are written. A repeated import changes nothing."""
     path, users = tmp_path / "export", tmp_path / "players.txt"
     path.mkdir()
     eve = {"UserId": "eve", "UserAttributes": {"age": ["33"], "likes": ["a", "b"]}}
@@ -101,8 +103,8 @@ def test_an_export_of_pinpoints_is_imported_as_it_is(
     }
 
 
-def test_a_customer_of_several_endpoints_is_rejected_with_all_of_them(opportune: Any, tmp_path: Path) -> None:
-    """So that the mended file makes the whole customer."""
+def test_all_endpoints_of_a_rejected_customer_are_rejected(opportune: Any, tmp_path: Path) -> None:
+    """The corrected rejects file makes the complete customer."""
     first, second, rejects = tmp_path / "1.csv", tmp_path / "2.json", tmp_path / "r.json"
     first.write_text("user_id,visits\nada,3\n")
     wrong = endpoint("EMAIL", "a@example.com", 1, Attributes={"visits": ["many"]})
@@ -116,8 +118,8 @@ def test_a_customer_of_several_endpoints_is_rejected_with_all_of_them(opportune:
     assert opportune("import", str(rejects), "--site", "demo").exit_code == 0
 
 
-def test_what_is_exported_can_be_imported(opportune: Any, mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """Everybody with everything, types and opt-outs too, one line each; what belongs to another site stays."""
+def test_an_export_can_be_imported(opportune: Any, mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """An export has one line per customer, with types and opt-outs, and only customers of its site."""
     rows = [
         {"user_id": "ada", "attributes": {"since": "2026-03-01T10:00:00Z", "tags": ["a"], "age": 36, "home": {"x": 1}}},
         {"user_id": "eve", "attributes": {}, "opted_out": ["email", "sms"]},
@@ -142,7 +144,7 @@ def test_what_is_exported_can_be_imported(opportune: Any, mongodb: Database[dict
 
 
 def test_a_customer_is_shown(opportune: Any, mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """Attributes with their types, what was opted out of and why; nobody of that id is exit code 2."""
+    """The output has attributes with types, and opt-outs with reasons. An unknown id leads to exit code 2."""
     publish(mongodb, definitions("demo"), [])
     path = tmp_path / "c.ndjson"
     path.write_text(lines({"user_id": "ada", "attributes": {"age": 36, "since": "2026-03-01"}, "opted_out": ["sms"]}))
@@ -151,12 +153,12 @@ def test_a_customer_is_shown(opportune: Any, mongodb: Database[dict[str, Any]], 
     for part in ("age", "36", "number", "2026-03-01 ", "date", "opted out of sms", "imported"):
         assert part in said
     assert json.loads(opportune("show", "ada", "--json").stdout)["attributes"]["age"] == 36
-    nobody = opportune("show", "nobody")
-    assert (nobody.exit_code, "unknown_customer" in nobody.stderr) == (2, True)
+    unknown = opportune("show", "nobody")
+    assert (unknown.exit_code, "unknown_customer" in unknown.stderr) == (2, True)
 
 
 def definitions(site: str) -> Definitions:
-    """Return a site with nothing in it."""
+    """Return the definitions of an empty site."""
     keys = [{"kind": "public", "key": "wk_public"}]
     return define({"site": {"id": site, "name": site, "keys": keys}})
 
@@ -177,8 +179,8 @@ def definitions(site: str) -> Definitions:
         (["rows.csv", "--site", "My Shop"], "an id has 1 to 32 letters a-z, digits and '-', such as 'my-shop'"),
     ],
 )
-def test_mistakes_are_one_clear_line(opportune: Any, tmp_path: Path, arguments: list[str], says: str) -> None:
-    """Exit code 2, and nothing is imported."""
+def test_a_mistake_is_reported_in_one_line(opportune: Any, tmp_path: Path, arguments: list[str], says: str) -> None:
+    """The exit code is 2."""
     (tmp_path / "rows.csv").write_text("user_id\na\n")
     (tmp_path / "bad.csv").write_text("user_id\na,b\n")
     (tmp_path / "semicolons.csv").write_text("user_id;age\na;5\n")
@@ -191,10 +193,8 @@ def test_mistakes_are_one_clear_line(opportune: Any, tmp_path: Path, arguments: 
     assert len(done.stderr.splitlines()) <= 3
 
 
-def test_a_site_with_a_slip_in_its_name_is_asked_about(
-    opportune: Any, mongodb: Database[dict[str, Any]], tmp_path: Path
-) -> None:
-    """It may be one that is published later; but most often it is another one, and nobody would see the customers."""
+def test_a_misspelt_site_gets_a_suggestion(opportune: Any, mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """The site may be published later, so the import goes on. More likely, another site was meant."""
     site = {"id": "my-shop", "name": "My shop", "keys": [{"kind": "public", "key": "wk_shop_public"}]}
     publish(mongodb, define({"site": site}), [])
     (tmp_path / "c.csv").write_text("user_id\nada\n")

@@ -1,4 +1,4 @@
-"""Importing customers into a real MongoDB: bulks, types, repeats, and what a later file changes."""
+"""Importing customers into a real MongoDB: bulks, types, repeated imports and later files."""
 
 import json
 import tracemalloc
@@ -22,13 +22,13 @@ from tests.support.definitions import define, publish
 def imported(
     path: Path, mongodb: Database[dict[str, Any]], site: str, rejects: list[Reject] | None = None
 ) -> ImportResult:
-    """Import a file."""
+    """Import a file and return the result."""
     with open_rows(path, "user_id") as rows:
         return import_customers(rows, mongodb, site, on_reject=(rejects if rejects is not None else []).append)
 
 
 def test_rows_become_customers(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """A user's document has site, user and attributes; broken rows are handed over with their place."""
+    """A customer has a site, a user and attributes. Invalid rows are passed on with their place."""
     path = tmp_path / "c.csv"
     path.write_text("user_id,tier,age\nada,vip,36\nbob,,\nbroken\n")
     rejects: list[Reject] = []
@@ -42,7 +42,7 @@ def test_rows_become_customers(mongodb: Database[dict[str, Any]], tmp_path: Path
 
 
 def test_a_later_file_changes_only_what_it_has(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """Attributes are replaced one by one; of two rows of a user the later wins; other sites are apart."""
+    """Attributes are replaced one by one. The last row of a user wins. Other sites are not affected."""
     first, second = tmp_path / "1.csv", tmp_path / "2.ndjson"
     first.write_text("user_id,tier,age\nada,vip,36\n")
     second.write_text('{"user_id": "ada", "age": 37}\n{"user_id": "ada", "age": 38, "city": "Turin"}\n')
@@ -58,7 +58,7 @@ def test_a_later_file_changes_only_what_it_has(mongodb: Database[dict[str, Any]]
 
 
 def test_many_rows_go_in_bulks_with_progress(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """Progress comes once per bulk, in bytes of the file, and ends at its size."""
+    """Progress is reported after each bulk, in bytes, and ends at the size of the file."""
     path = tmp_path / "c.csv"
     users = SAMPLE + 2 * BULK + 1
     path.write_text("user_id,n\n" + "".join(f"u{n},{n}\n" for n in range(users)))
@@ -73,7 +73,7 @@ def test_many_rows_go_in_bulks_with_progress(mongodb: Database[dict[str, Any]], 
 
 
 def test_an_import_needs_no_more_memory_for_more_rows(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """Four times as many rows, half of them rejected, and the peak is the same but for a few per cent."""
+    """With four times as many rows, half of them rejected, the peak grows by less than 10 %."""
     peaks = []
     for users in (SAMPLE + 5 * BULK, 4 * (SAMPLE + 5 * BULK)):
         path = tmp_path / "c.csv"
@@ -87,8 +87,8 @@ def test_an_import_needs_no_more_memory_for_more_rows(mongodb: Database[dict[str
     assert peaks[1] < 1.1 * peaks[0]
 
 
-def test_the_first_import_settles_the_types(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """Later files obey: what is something else is rejected by name, and what only reads like it is kept as it is."""
+def test_the_first_import_decides_the_types(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """In later files, a value of another type is rejected, and text that reads like the type is converted."""
     first, second = tmp_path / "1.csv", tmp_path / "2.ndjson"
     first.write_text("user_id,zip,age,since\nada,1010,36,2026-03-01\nbob,0100,40,\n")
     assert imported(first, mongodb, "demo").learned == {"zip": "text", "age": "number", "since": "date"}
@@ -121,13 +121,13 @@ def test_the_first_import_settles_the_types(mongodb: Database[dict[str, Any]], t
 
 
 def declare(mongodb: Database[dict[str, Any]], types: dict[str, Any]) -> None:
-    """Publish a site that declares types."""
+    """Publish a site that declares *types*."""
     site = {"id": "demo", "name": "Demo", "keys": [{"kind": "public", "key": "wk_public"}]}
     publish(mongodb, define({"site": {**site, "customer_attributes": types}}), [])
 
 
-def test_declared_types_count_more(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """What the site declares is not found out, and mends what was found out wrongly."""
+def test_declared_types_take_precedence(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """A declared type is not inferred, and replaces a type that was inferred before."""
     path = tmp_path / "c.csv"
     path.write_text("user_id,code,age\nada,12,36\n")
     declare(mongodb, {"code": "text"})
@@ -139,8 +139,8 @@ def test_declared_types_count_more(mongodb: Database[dict[str, Any]], tmp_path: 
     assert row["attributes"] == {"code": "12", "age": "36"}
 
 
-def test_what_is_live_declares(mongodb: Database[dict[str, Any]]) -> None:
-    """A publish and a rollback say the types at once, for whoever writes next; a repeated publish mends them."""
+def test_the_live_version_declares_types(mongodb: Database[dict[str, Any]]) -> None:
+    """A publish and a rollback store the declared types. Publishing again restores missing ones."""
 
     def types() -> dict[str, str]:
         return {row["_id"]: row["type"] for row in mongodb.customer_attributes.find()}
@@ -156,16 +156,16 @@ def test_what_is_live_declares(mongodb: Database[dict[str, Any]]) -> None:
     assert types() == {"demo:code": "text"}
 
 
-def test_of_two_first_imports_one_settles_a_type(mongodb: Database[dict[str, Any]]) -> None:
-    """Both have looked before either has written: the second to write obeys the first."""
+def test_of_two_first_imports_one_decides_a_type(mongodb: Database[dict[str, Any]]) -> None:
+    """Both read the types before either writes. The second to write adopts the type of the first."""
     one, two = AttributeTypes(mongodb, "demo"), AttributeTypes(mongodb, "demo")
     one.learn([Row("a", {"n": "1"}, ())], untyped=True)
     two.learn([Row("b", {"n": "x"}, ())], untyped=True)
     assert (one.get("n"), two.get("n"), two.learned) == ("number", "number", {"n": "number"})
 
 
-def test_a_site_has_so_many_attributes_and_no_more(mongodb: Database[dict[str, Any]]) -> None:
-    """A file with a name of its own in every row must not fill the database with types."""
+def test_the_number_of_attributes_is_limited(mongodb: Database[dict[str, Any]]) -> None:
+    """A file with a new attribute in every row must not fill the database with types."""
     types = AttributeTypes(mongodb, "demo")
     row = Row("a", {f"n{n}": "1" for n in range(attributes.MAX_ATTRIBUTES + 1)}, ())
     for _ in range(2):
@@ -175,8 +175,8 @@ def test_a_site_has_so_many_attributes_and_no_more(mongodb: Database[dict[str, A
         types.convert(row)
 
 
-def test_opting_out_in_bulk_is_as_one_by_one(mongodb: Database[dict[str, Any]]) -> None:
-    """The first reason stays, other channels stay, and what is new is counted."""
+def test_bulk_opt_outs_equal_single_ones(mongodb: Database[dict[str, Any]]) -> None:
+    """The first reason and other channels stay. Only users with new opt-outs are counted."""
     opt_outs = OptOuts(mongodb.optouts, lambda: 5000)
     opt_outs.add("demo", "ada", "email", "unsubscribed")
     assert opt_outs.add_all("demo", {"ada": ["email", "sms"], "$bob": ["push"]}, "imported") == 2
@@ -190,10 +190,10 @@ def test_opting_out_in_bulk_is_as_one_by_one(mongodb: Database[dict[str, Any]]) 
 
 
 @pytest.mark.parametrize("deep", [34, 176, 180, 250, 400, 5000])
-def test_what_is_nested_too_deep_is_one_rejected_row(
+def test_a_row_that_is_nested_too_deep_is_rejected(
     mongodb: Database[dict[str, Any]], tmp_path: Path, deep: int
 ) -> None:
-    """Named with its line, whatever MongoDB, Python or the decoder would say of it; the others are imported."""
+    """MongoDB, Python and the decoder have different limits. The row is rejected and the others are imported."""
     path = tmp_path / "deep.ndjson"
     lists = "[" * deep + "]" * deep
     path.write_text(f'{{"user_id": "ada"}}\n{{"user_id": "bob", "a": {lists}}}\n{{"user_id": "cyd"}}\n')
@@ -204,8 +204,11 @@ def test_what_is_nested_too_deep_is_one_rejected_row(
     assert sorted(row["user"] for row in mongodb.customers.find()) == ["ada", "cyd"]
 
 
-def test_a_customer_that_grows_too_large_stops_nobody_else(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """In one bulk, and on top of what is stored: the rows are rejected, and all others are in, counted once."""
+def test_a_customer_that_grows_too_large_stops_no_other(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """Its rows are rejected, and all others are imported and counted once.
+
+    The customer may be too large within a bulk, or only together with the stored attributes.
+    """
     path = tmp_path / "large.ndjson"
 
     def write(user: str, first: int, number: int) -> str:
@@ -228,8 +231,8 @@ def test_a_customer_that_grows_too_large_stops_nobody_else(mongodb: Database[dic
     assert len(rejects) == 18 + 9
 
 
-def test_whoever_is_rejected_has_opted_out_all_the_same(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """A customer who is stored already is not written to because a later file has an attribute that does not fit."""
+def test_the_opt_out_of_a_rejected_row_counts(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """A stored customer must get no message, even if the row with the opt-out has an invalid attribute."""
     first, second = tmp_path / "1.ndjson", tmp_path / "2.ndjson"
     first.write_text('{"user_id": "ada", "orders": 7}\n')
     second.write_text('{"user_id": "ada", "attributes": {"orders": "many"}, "opted_out": ["email"]}\n')
@@ -242,10 +245,8 @@ def test_whoever_is_rejected_has_opted_out_all_the_same(mongodb: Database[dict[s
     assert mongodb.customers.find_one()["attributes"] == {"orders": 7}  # type: ignore[index]
 
 
-def test_all_rows_of_a_user_count_for_what_he_has_opted_out_of(
-    mongodb: Database[dict[str, Any]], tmp_path: Path
-) -> None:
-    """A later row of the same file takes nothing back."""
+def test_opt_outs_of_all_rows_of_a_user_count(mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
+    """A later row of the same file does not undo an opt-out."""
     path = tmp_path / "c.ndjson"
     rows = ({"user_id": "ada", "attributes": {}, "opted_out": [channel]} for channel in ("email", "sms"))
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

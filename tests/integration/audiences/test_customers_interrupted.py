@@ -1,4 +1,4 @@
-"""Imports that are interrupted, fail, or run at the same time: nothing is lost, and nobody is written to wrongly."""
+"""Imports that are interrupted, fail, or run in parallel lose no customer and no opt-out."""
 
 import signal
 import subprocess
@@ -31,19 +31,19 @@ def _path(tmp_path: Path) -> Path:
 
 
 def stored(database: Database[dict[str, Any]]) -> Customers:
-    """Return all customers."""
+    """Return the attributes of all customers by user."""
     return {row["user"]: row["attributes"] for row in database.customers.find()}
 
 
 def whole(path: Path, database: Database[dict[str, Any]]) -> Customers:
-    """Import all of *path*, and return what is stored then."""
+    """Import all of *path* and return the stored customers."""
     with open_rows(path, "user_id") as rows:
         assert import_customers(rows, database, "demo", on_reject=print).accepted == USERS
     return stored(database)
 
 
 def expected(mongodb: Database[dict[str, Any]], path: Path) -> Customers:
-    """Return what an import that nothing disturbs stores."""
+    """Return the customers that an undisturbed import stores."""
     other = mongodb.client[f"{mongodb.name}_undisturbed"]
     try:
         return whole(path, other)
@@ -51,27 +51,27 @@ def expected(mongodb: Database[dict[str, Any]], path: Path) -> Customers:
         mongodb.client.drop_database(other.name)
 
 
-def test_an_import_that_breaks_off_is_finished_by_the_next(mongodb: Database[dict[str, Any]], path: Path) -> None:
-    """Somebody presses Ctrl-C in the middle: what was written stays and is right, the repetition brings the rest."""
+def test_an_interrupted_import_is_completed_by_the_next(mongodb: Database[dict[str, Any]], path: Path) -> None:
+    """After Ctrl-C, the written customers are correct. Repeating the import adds the others."""
 
-    def broken_off(found: Iterator[Row | Reject]) -> Iterator[Row | Reject]:
+    def interrupt(found: Iterator[Row | Reject]) -> Iterator[Row | Reject]:
         for number, row in enumerate(found):
             if number == SAMPLE + 2 * BULK:
                 raise KeyboardInterrupt
             yield row
 
     with open_rows(path, "user_id") as rows, pytest.raises(KeyboardInterrupt):
-        import_customers(rows._replace(rows=broken_off(rows.rows)), mongodb, "demo", on_reject=print)
+        import_customers(rows._replace(rows=interrupt(rows.rows)), mongodb, "demo", on_reject=print)
     assert 0 < mongodb.customers.count_documents({}) < USERS
     undisturbed = expected(mongodb, path)
     assert stored(mongodb).items() <= undisturbed.items()
     assert whole(path, mongodb) == undisturbed
 
 
-def test_a_killed_import_is_finished_by_the_next(
+def test_a_killed_import_is_completed_by_the_next(
     mongodb: Database[dict[str, Any]], mongodb_url: str, path: Path
 ) -> None:
-    """As the first, with kill -9, at whatever moment that is."""
+    """The same holds after kill -9 at any moment."""
     command = [sys.executable, "-m", "opportune", "customers", "import", str(path), "--site", "demo"]
     env = {"OPPORTUNE_MONGODB_URL": mongodb_url, "OPPORTUNE_MONGODB_DATABASE": mongodb.name, "PATH": "/usr/bin:/bin"}
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -86,14 +86,14 @@ def test_a_killed_import_is_finished_by_the_next(
     assert whole(path, mongodb) == undisturbed
 
 
-def test_two_imports_at_once_are_as_one(mongodb: Database[dict[str, Any]], path: Path) -> None:
-    """Both upsert the same users, and both find out the same new types, in the same moments."""
+def test_two_parallel_imports_equal_one(mongodb: Database[dict[str, Any]], path: Path) -> None:
+    """Both upsert the same users and infer the same new types at the same time."""
     failures: list[BaseException] = []
 
     def run() -> None:
         try:
             whole(path, mongodb)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the test must hear of it
+        except BaseException as error:  # noqa: BLE001 - the test reports any failure of the thread
             failures.append(error)
 
     threads = [threading.Thread(target=run) for _ in range(2)]
@@ -105,13 +105,10 @@ def test_two_imports_at_once_are_as_one(mongodb: Database[dict[str, Any]], path:
     assert stored(mongodb) == expected(mongodb, path)
 
 
-def test_nobody_who_opted_out_is_there_without_it(
+def test_a_customer_is_never_stored_before_the_opt_out(
     mongodb: Database[dict[str, Any]], mongo_client: MongoClient[dict[str, Any]]
 ) -> None:
-    """The database takes no customers, as where it dies between the two writes: the opt-outs are there before.
-
-    opt-outs written ─▶ dies ─▶ repeated          never: an address, and no opt-out yet
-    """
+    """The database refuses customers, as if it failed between the two writes. The opt-outs are already stored."""
     mongodb.create_collection("customers", validator={"site": "nobody's"})
     row = Row("eve", {"email": "eve@example.com"}, (Record("1", ""),), ("email",))
     with pytest.raises(Unavailable):

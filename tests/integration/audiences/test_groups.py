@@ -1,4 +1,4 @@
-"""Target groups looked at and uploaded, on a real MongoDB."""
+"""Listing, explaining and uploading target groups on a real MongoDB."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ Db = Database[dict[str, Any]]
 
 @pytest.fixture(name="shop")
 def _shop(mongodb: Db) -> Db:
-    """Twelve customers, and a group of each kind."""
+    """Return a site with twelve customers and a group of each kind."""
     crowd(mongodb, 12)
     publish(
         mongodb,
@@ -31,13 +31,13 @@ def _shop(mongodb: Db) -> Db:
     return mongodb
 
 
-def told(database: Db, name: str) -> groups.GroupExplanation:
-    """Return what `explain` says of a group."""
+def explain(database: Db, name: str) -> groups.GroupExplanation:
+    """Return the explanation of a group."""
     return groups.explain_group(database, "demo", name, lambda: NOW)
 
 
-def test_the_list_knows_sizes_and_campaigns(shop: Db) -> None:
-    """Before the first refresh nobody knows the sizes; afterwards those of combinations, too."""
+def test_the_list_has_sizes_and_campaigns(shop: Db) -> None:
+    """Sizes are unknown before the first refresh. Afterwards combinations have sizes too."""
     assert {line.users for line in groups.list_groups(shop, "demo")} == {None}
     one(shop)
     found = {line.group: line[1:] for line in groups.list_groups(shop, "demo")}
@@ -50,21 +50,21 @@ def test_the_list_knows_sizes_and_campaigns(shop: Db) -> None:
     }
 
 
-def test_a_rule_is_explained_by_what_mongodb_does(shop: Db) -> None:
-    """Size and sample are of now, and the plan is the one by which a refresh finds them."""
+def test_a_rule_is_explained_with_its_query_plan(shop: Db) -> None:
+    """Size and sample are current, and the plan is that of a refresh."""
     shop.customers.insert_one({"_id": "other:x", "site": "other", "user": "x", "attributes": {"tier": "vip"}})
-    found = told(shop, "vips")
+    found = explain(shop, "vips")
     assert (found.users, found.sample, found.generation) == (6, [f"u{n:05}" for n in range(0, 10, 2)], 0)
     assert found.plan is not None
-    assert found.plan[:3] == ("_id_", 12, 12), "of this site's customers, and of no other's"
+    assert found.plan[:3] == ("_id_", 12, 12), "it reads no customers of other sites"
 
 
-def test_a_combination_is_explained_by_the_targets(shop: Db) -> None:
-    """Its users are worked out from the generation in use; without one, it says what to do."""
+def test_a_combination_is_explained_from_the_targets(shop: Db) -> None:
+    """Its users come from the current generation. Without one, the error names the command to run."""
     with pytest.raises(InvalidRequest, match="opportune targets refresh --site demo"):
-        told(shop, "young-vips")
+        explain(shop, "young-vips")
     generation = one(shop).generation
-    found = told(shop, "young-vips")
+    found = explain(shop, "young-vips")
     assert (found.users, found.generation) == (2, generation)
     assert sorted(found.sample) == sorted(
         user for user, names in targets(shop).items() if {"vips", "young"} <= {*names} and "testers" not in names
@@ -73,14 +73,14 @@ def test_a_combination_is_explained_by_the_targets(shop: Db) -> None:
     assert found.plan is None
 
 
-def test_a_list_that_is_uploaded_replaces_the_one_before(shop: Db, tmp_path: Path) -> None:
-    """All at once, each id once; the same list again changes nothing."""
+def test_an_uploaded_list_replaces_the_previous_one(shop: Db, tmp_path: Path) -> None:
+    """Repeated ids count once. Uploading the same list again changes nothing."""
     file = tmp_path / "readers.txt"
-    assert told(shop, "readers").users == 0
+    assert explain(shop, "readers").users == 0
     file.write_text("u00003\n\n u00004 \nu00003\n")
     assert groups.upload_list(shop, "demo", "readers", file) == (2, True)
     assert groups.upload_list(shop, "demo", "readers", file) == (2, False)
-    found = told(shop, "readers")
+    found = explain(shop, "readers")
     assert (found.users, found.sample) == (2, ["u00003", "u00004"])
     assert one(shop).users == 9
     file.write_text("u00005\n")
@@ -99,8 +99,8 @@ def test_a_list_that_is_uploaded_replaces_the_one_before(shop: Db, tmp_path: Pat
         ("\n \n", "no user id"),
     ],
 )
-def test_what_is_no_list_changes_nothing(shop: Db, tmp_path: Path, text: str, error: str) -> None:
-    """The line is named, and the group keeps the users that it had."""
+def test_an_invalid_list_changes_nothing(shop: Db, tmp_path: Path, text: str, error: str) -> None:
+    """The error names the line, and the group keeps its users."""
     file = tmp_path / "readers.txt"
     file.write_text("u00003\n")
     groups.upload_list(shop, "demo", "readers", file)
@@ -110,19 +110,19 @@ def test_what_is_no_list_changes_nothing(shop: Db, tmp_path: Path, text: str, er
     file.write_bytes(b"caf\xe9\n")
     with pytest.raises(InvalidFiles, match="UTF-8"):
         groups.upload_list(shop, "demo", "readers", file)
-    assert told(shop, "readers").sample == ["u00003"]
+    assert explain(shop, "readers").sample == ["u00003"]
 
 
 @pytest.mark.parametrize(("name", "error"), [("vips", "has a rule"), ("nobody", "is not live")])
-def test_only_groups_that_say_so_take_uploads(shop: Db, tmp_path: Path, name: str, error: str) -> None:
-    """Else the next publish would undo it without a word."""
+def test_only_groups_with_list_uploaded_accept_uploads(shop: Db, tmp_path: Path, name: str, error: str) -> None:
+    """Otherwise the next publish would silently undo the upload."""
     file = tmp_path / "list.txt"
     file.write_text("anna\n")
     with pytest.raises(InvalidRequest, match=error):
         groups.upload_list(shop, "demo", name, file)
 
 
-def test_an_unknown_group_is_named_with_those_there_are(shop: Db) -> None:
-    """A wrong id is answered with the right ones."""
+def test_the_error_for_an_unknown_group_lists_the_known_ones(shop: Db) -> None:
+    """The message contains the ids of all live groups."""
     with pytest.raises(InvalidRequest, match=r"known: .*young-vips"):
-        told(shop, "vip")
+        explain(shop, "vip")

@@ -1,4 +1,4 @@
-"""The customers file: what a row becomes, which rows are refused and why."""
+"""Reading a customers file: the customer that a row becomes, and the rows that are rejected."""
 
 import gzip
 from datetime import UTC, datetime
@@ -16,13 +16,13 @@ from shared.errors import InvalidRequest
 
 
 def parse(path: Path, id_column: str = "user_id") -> list[Row | Reject]:
-    """Return all rows of a file."""
+    """Return all rows and rejects of a file."""
     with open_rows(path, id_column) as rows:
         return list(rows.rows)
 
 
 def customers(rows: list[Row | Reject]) -> list[tuple[str, dict[str, Any]]]:
-    """Return user and attributes of the good ones."""
+    """Return the user and the attributes of each customer."""
     return [(row.user, row.attributes) for row in rows if isinstance(row, Row)]
 
 
@@ -35,7 +35,7 @@ def written(folder: Path, name: str, text: str | bytes) -> Path:
 
 
 def reasons(rows: list[Row | Reject]) -> list[tuple[int, str]]:
-    """Return line and reason of the refused ones."""
+    """Return the line and the reason of each reject."""
     return [(int(row.records[0].place), row.reason) for row in rows if isinstance(row, Reject)]
 
 
@@ -66,14 +66,14 @@ def reasons(rows: list[Row | Reject]) -> list[tuple[int, str]]:
         ("Ada", "Ada"),
     ],
 )
-def test_csv_values_are_what_they_read_like(text: str, value: Any) -> None:
-    """Numbers, truth and dates get their type; what a type would change stays text."""
+def test_csv_values_get_the_type_they_read_like(text: str, value: Any) -> None:
+    """Numbers, booleans and dates get their type. A value that its type would change stays text."""
     assert parse_scalar(text) == value
     assert type(parse_scalar(text)) is type(value)
 
 
 def test_a_csv_row_is_a_customer(tmp_path: Path) -> None:
-    """The id stays text, an empty cell is an absent attribute, a byte order mark is none of the header."""
+    """The id stays text, an empty cell is a missing attribute, and a byte order mark is ignored."""
     path = written(tmp_path, "c.csv", '\ufeffuser_id,name,age\n0042,"Lovelace, Ada",36\nbob,,\n')
     rows = parse(path)
     assert customers(rows) == [("0042", {"name": "Lovelace, Ada", "age": "36"}), ("bob", {})]
@@ -81,13 +81,13 @@ def test_a_csv_row_is_a_customer(tmp_path: Path) -> None:
 
 
 def test_another_id_column_may_be_named(tmp_path: Path) -> None:
-    """The column of user ids is the caller's choice, in both formats."""
+    """The caller names the column of user ids, in both formats."""
     for name, text in (("c.csv", "name,id\nAda,1\n"), ("c.jsonl", '{"id": 1, "name": "Ada"}\n')):
         assert customers(parse(written(tmp_path, name, text), "id")) == [("1", {"name": "Ada"})]
 
 
-def test_broken_csv_rows_are_named_and_good_ones_kept(tmp_path: Path) -> None:
-    """Each broken row has its line, the header being 1, and its reason; the rows around it come through."""
+def test_invalid_csv_rows_are_reported_and_others_kept(tmp_path: Path) -> None:
+    """Each invalid row is reported with its line and the reason. The header is line 1."""
     text = b"user_id,name\na,1\nb\nc,1,2\n,Ada\nanon:7,x\n\nd,\xff\n" + b'e,"x" y\nf,2\n'
     rows = parse(written(tmp_path, "c.csv", text))
     assert [row.user for row in rows if isinstance(row, Row)] == ["a", "f"]
@@ -103,14 +103,14 @@ def test_broken_csv_rows_are_named_and_good_ones_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("header", ["name,age", "user_id,a.b", "user_id,$a", "user_id,a,a", "user_id,", ""])
-def test_a_csv_with_an_unusable_header_is_refused_whole(tmp_path: Path, header: str) -> None:
-    """No id column, a name MongoDB cannot store, or one name twice: there is no good row in such a file."""
+def test_a_csv_with_an_unusable_header_is_refused(tmp_path: Path, header: str) -> None:
+    """The header has no id column, a name that MongoDB cannot store, or a name twice."""
     with pytest.raises(InvalidRequest, match=r"c\.csv"):
         parse(written(tmp_path, "c.csv", header + "\nx,y\n"))
 
 
 def test_ndjson_has_two_shapes(tmp_path: Path) -> None:
-    """Attributes stand beside the user id or in an object of their own; null is absent, dates inside are dates."""
+    """Attributes are beside the user id or in an object of their own. Null is missing, and nested dates are dates."""
     flat = '{"user_id": "a", "name": "Ada", "age": 36, "x": null}'
     apart = '{"user_id": 7, "attributes": {"in": {"at": "2026-03-01"}, "tags": ["a"]}}'
     assert customers(parse(written(tmp_path, "c.ndjson", f"{flat}\n\n{apart}\n"))) == [
@@ -139,8 +139,8 @@ def test_ndjson_has_two_shapes(tmp_path: Path) -> None:
         ('{"user_id": "a", "x": "' + "x" * MAX_LINE + '"}', "longer than"),
     ],
 )
-def test_broken_ndjson_rows_are_named_and_good_ones_kept(tmp_path: Path, line: str, reason: str) -> None:
-    """A broken line costs itself only; line 1 is row 1."""
+def test_invalid_ndjson_rows_are_reported_and_others_kept(tmp_path: Path, line: str, reason: str) -> None:
+    """Only the invalid line is rejected. The first row is line 1."""
     rows = parse(written(tmp_path, "c.ndjson", '{"user_id": "a"}\n' + line + '\n{"user_id": "b"}\n'))
     assert [row.user for row in rows if isinstance(row, Row)] == ["a", "b"]
     assert [number for number, _ in reasons(rows)] == [2]
@@ -155,16 +155,16 @@ def test_broken_ndjson_rows_are_named_and_good_ones_kept(tmp_path: Path, line: s
         ("C.CSV", "user_id,n\na,1\n"),
     ],
 )
-def test_the_name_says_the_format(tmp_path: Path, name: str, text: str) -> None:
-    """Suffixes of any case count, `.gz` is unpacked on the way."""
+def test_the_file_name_tells_the_format(tmp_path: Path, name: str, text: str) -> None:
+    """Suffixes may be in any case, and `.gz` is decompressed."""
     path = tmp_path / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     (row,) = customers(parse(path))
     assert (row[0], list(row[1])) == ("a", ["n"])
 
 
-def test_files_that_are_not_what_they_say_are_refused(tmp_path: Path) -> None:
-    """An unknown suffix, no file, no gzip, and a gzip cut off: one clear error each."""
+def test_files_in_another_format_than_their_name_are_refused(tmp_path: Path) -> None:
+    """An unknown suffix, a missing file, a file that is not gzip, and a truncated one are errors."""
     for name, data in (
         ("c.txt", b"x"),
         ("c.csv.gz", b"user_id\na\n"),
@@ -177,8 +177,8 @@ def test_files_that_are_not_what_they_say_are_refused(tmp_path: Path) -> None:
         parse(tmp_path / "none.csv")
 
 
-def test_a_row_of_several_lines_is_named_by_its_first(tmp_path: Path) -> None:
-    """A cell may have line breaks; the lines after it keep their numbers, and one that is too long costs itself."""
+def test_a_row_of_several_lines_is_reported_by_its_first(tmp_path: Path) -> None:
+    """A cell may contain line breaks. Later lines keep their numbers, and a line that is too long is rejected alone."""
     text = 'user_id,name\na,"two\nlines"\n,Nobody\n' + "x" * (MAX_LINE + 1) + "\nb,\n,Nobody\n"
     rows = parse(written(tmp_path, "c.csv", text))
     assert customers(rows) == [("a", {"name": "two\nlines"}), ("b", {})]
@@ -205,8 +205,8 @@ def test_a_row_of_several_lines_is_named_by_its_first(tmp_path: Path) -> None:
         ({"a": 1}, "object", {"a": 1}),
     ],
 )
-def test_values_are_made_what_they_must_be(value: Any, wanted: Type, converted: Any) -> None:
-    """Text stands for any scalar, other values for themselves."""
+def test_values_are_converted_to_the_wanted_type(value: Any, wanted: Type, converted: Any) -> None:
+    """Text is parsed. Other values must already have the type."""
     assert convert(value, wanted) == converted
     assert type(convert(value, wanted)) is type(converted)
 
@@ -225,8 +225,8 @@ def test_values_are_made_what_they_must_be(value: Any, wanted: Type, converted: 
         (1, "object", "expected an object, got a number: 1"),
     ],
 )
-def test_values_that_are_something_else_are_refused(value: Any, wanted: Type, reason: str) -> None:
-    """The reason names both, and not more of the value than is needed to find it."""
+def test_values_of_another_type_are_rejected(value: Any, wanted: Type, reason: str) -> None:
+    """The reason names both types and an excerpt of the value."""
     with pytest.raises(InvalidRecord) as caught:
         convert(value, wanted)
     assert str(caught.value).endswith(reason)
@@ -248,20 +248,22 @@ def test_values_that_are_something_else_are_refused(value: Any, wanted: Type, re
         ([["a"], ["b", "c"]], True, "list"),
     ],
 )
-def test_the_first_rows_say_the_type(values: list[Any], untyped: bool, found: Type) -> None:
-    """It is what they share; digits that would lose something make text of all."""
+def test_the_first_rows_decide_the_type(values: list[Any], untyped: bool, found: Type) -> None:
+    """All values share the type. If one number would lose digits, all values are text."""
     assert infer_type(values, untyped=untyped) == found
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "broken", "mended"),
+    ("name", "text", "invalid", "corrected"),
     [
         ("c.csv", 'user_id,n\n,"1,5"\na,b,"c"\n', ',,"1,5"', ',u1,"1,5"'),
         ("c.ndjson", '{"n": 1}\n{}\n{cut\n', '"n": 1}', '"n": 1, "user_id": "u1"}'),
     ],
 )
-def test_rejects_can_be_mended_and_imported(tmp_path: Path, name: str, text: str, broken: str, mended: str) -> None:
-    """The file of rejects has the rows as they were, with line and reason; read again, it names its own lines."""
+def test_rejects_can_be_corrected_and_imported(
+    tmp_path: Path, name: str, text: str, invalid: str, corrected: str
+) -> None:
+    """The rejects file has the unchanged rows with line and reason. Rejected again, they get its own line numbers."""
     path = written(tmp_path, name, text)
     first = rejected(path)
     assert all(line in first for line in (text.splitlines()[-1].lstrip("{"), "no user_id"))
@@ -269,12 +271,12 @@ def test_rejects_can_be_mended_and_imported(tmp_path: Path, name: str, text: str
     second = rejected(again)
     assert second.count("_reason") == first.count("_reason")
     assert len(second.splitlines()) == len(first.splitlines())
-    whole = written(tmp_path, f"mended{path.suffix}", second.replace(broken, mended))
+    whole = written(tmp_path, f"corrected{path.suffix}", second.replace(invalid, corrected))
     assert [user for user, _ in customers(parse(whole))] == ["u1"]
 
 
 def rejected(path: Path) -> str:
-    """Return the rejects file that a file leads to."""
+    """Import a file and return the text of its rejects file."""
     target = path.with_name("rejects")
     with open_rows(path, "user_id") as rows, RejectsFile(target, rows.header) as file:
         for row in rows.rows:
@@ -283,8 +285,8 @@ def rejected(path: Path) -> str:
     return target.read_text(encoding="utf-8")
 
 
-def test_rejects_lie_beside_what_was_read(tmp_path: Path) -> None:
-    """The name says whose they are, and the ending how they are read."""
+def test_the_rejects_file_is_beside_the_imported_file(tmp_path: Path) -> None:
+    """Its name begins with that of the imported file and ends with the suffix of the format."""
     for name, rejects in (
         ("c.csv.gz", "c.rejects.csv"),
         ("c.ndjson", "c.rejects.ndjson"),

@@ -1,4 +1,4 @@
-"""Exports of Amazon Pinpoint's: which endpoints are found, and what customer the endpoints of a user make."""
+"""Reading Pinpoint exports: finding the endpoints, and merging those of a user into one customer."""
 
 import gzip
 import json
@@ -33,7 +33,7 @@ PHONE = {
 
 
 def endpoint(channel: str, address: str, day: int, **fields: Any) -> dict[str, Any]:
-    """Return an endpoint of ada's, last changed on that day of May."""
+    """Return an endpoint of Ada, last changed on *day* of May."""
     at = f"2024-05-{day:02d}T00:00:00.000Z"
     user = {"UserId": "ada"}
     return {
@@ -51,13 +51,13 @@ def lines(*objects: Any) -> str:
 
 
 def read(path: Path, *, endpoint_ids: bool = False) -> tuple[list[Row | Reject], dict[str, int]]:
-    """Return rows and rejects of an export, and what was left out."""
+    """Return the rows and rejects of an export, and how many endpoints were left out."""
     with open_export(path, endpoint_ids=endpoint_ids, progress=lambda _: None) as rows:
         return list(rows.rows), dict(rows.left_out)
 
 
 def customer(folder: Path, *endpoints: Any) -> Row:
-    """Return the one customer that endpoints make."""
+    """Return the only customer that *endpoints* make."""
     path = folder / "export.json"
     path.write_text(lines(*endpoints))
     ((row,), _) = read(path)
@@ -66,7 +66,7 @@ def customer(folder: Path, *endpoints: Any) -> Row:
 
 
 def test_an_endpoint_is_a_customer(tmp_path: Path) -> None:
-    """Everything that Pinpoint knows has its place; a name with a dot, or one of the Engager's, is changed."""
+    """All fields become attributes. A name with a dot, or one that the Engager reads, is changed."""
     row = customer(tmp_path, PHONE)
     assert (row.user, row.opted_out) == ("ada", ())
     assert row.attributes == {
@@ -87,8 +87,8 @@ def test_an_endpoint_is_a_customer(tmp_path: Path) -> None:
     assert isinstance(row.attributes["Interests"], Single)
 
 
-def test_an_attribute_without_values_is_none(tmp_path: Path) -> None:
-    """Null in place of the list of values, of the endpoint or the user: the endpoint counts, and its opt-out."""
+def test_an_attribute_without_values_is_missing(tmp_path: Path) -> None:
+    """Attributes of the endpoint or the user may be null. The endpoint and its opt-out still count."""
     nothing = {
         "Attributes": {"Color": None},
         "User": {"UserId": "ada", "UserAttributes": {"Tier": None, "Size": [None]}},
@@ -98,7 +98,10 @@ def test_an_attribute_without_values_is_none(tmp_path: Path) -> None:
 
 
 def test_all_endpoints_of_a_user_are_one_customer(tmp_path: Path) -> None:
-    """The newest address of a channel, all devices; an attribute with two values somewhere is a list everywhere."""
+    """The customer gets the newest address of each channel and all devices.
+
+    An attribute that has two values in any endpoint is a list for all customers.
+    """
     mail = endpoint("EMAIL", "new@example.com", 9, Attributes={"Interests": ["Art", "Music"]})
     row = customer(
         tmp_path,
@@ -114,21 +117,21 @@ def test_all_endpoints_of_a_user_are_one_customer(tmp_path: Path) -> None:
         {"platform": "APNS", "token": "token-1"},
         {"platform": "GCM", "token": "token-3"},
     ]
-    # The phone's endpoint of the 24th is newer than the e-mail's of the 9th.
+    # The phone endpoint of the 24th is newer than the e-mail endpoint of the 9th.
     assert row.attributes["Interests"] == ["Music"]
     assert len(row.records) == 6
 
 
 @pytest.mark.parametrize("backwards", [False, True])
-def test_the_order_of_the_export_is_of_no_matter(tmp_path: Path, backwards: bool) -> None:
-    """Parts may come in any order: what counts is when an endpoint was last changed."""
+def test_the_order_of_the_export_does_not_matter(tmp_path: Path, backwards: bool) -> None:
+    """Parts may come in any order. The endpoint that was changed last wins."""
     several = [endpoint("EMAIL", f"{day}@example.com", day, Attributes={"tier": [f"t{day}"]}) for day in (1, 2, 3)]
     row = customer(tmp_path, *(several[::-1] if backwards else several))
     assert (row.attributes["email"], row.attributes["tier"]) == ("3@example.com", "t3")
 
 
-def test_what_is_said_of_the_user_counts_more_than_what_is_said_of_a_device(tmp_path: Path) -> None:
-    """Also where the device's endpoint is newer."""
+def test_user_attributes_take_precedence_over_those_of_a_device(tmp_path: Path) -> None:
+    """They do so even if the endpoint of the device is newer."""
     old = endpoint("EMAIL", "a@example.com", 1, User={"UserId": "ada", "UserAttributes": {"tier": ["gold"]}})
     row = customer(tmp_path, old, endpoint("APNS", "t", 2, Attributes={"tier": ["none"]}))
     assert row.attributes["tier"] == "gold"
@@ -145,10 +148,10 @@ def test_what_is_said_of_the_user_counts_more_than_what_is_said_of_a_device(tmp_
         ([("a", "INACTIVE", "NONE")], None, ()),
     ],
 )
-def test_nobody_is_reached_whom_pinpoint_would_not_have_reached(
+def test_an_address_is_used_only_if_pinpoint_would_have_used_it(
     tmp_path: Path, endpoints: list[tuple[str, str, str]], email: str | None, opted_out: tuple[str, ...]
 ) -> None:
-    """No address of an inactive endpoint, none that opted out; where all have, the customer has."""
+    """Inactive and opted-out endpoints give no address. If no other is left, the customer has opted out."""
     several = [
         endpoint("EMAIL", address, day, EndpointStatus=status, OptOut=opt_out)
         for day, (address, status, opt_out) in enumerate(endpoints, start=1)
@@ -158,7 +161,7 @@ def test_nobody_is_reached_whom_pinpoint_would_not_have_reached(
 
 
 def test_channels_opt_out_one_by_one(tmp_path: Path) -> None:
-    """An opt-out is of its endpoint's channel; channels that are not ours, and have no address, say nothing."""
+    """An opt-out applies to the channel of its endpoint. Channels that Opportune does not have are ignored."""
     row = customer(
         tmp_path,
         endpoint("EMAIL", "a@example.com", 1, OptOut="ALL"),
@@ -172,8 +175,8 @@ def test_channels_opt_out_one_by_one(tmp_path: Path) -> None:
     assert row.attributes.keys() == {"email", "phone", "devices"}
 
 
-def test_endpoints_without_a_user_are_left_out_or_go_under_their_own_id(tmp_path: Path) -> None:
-    """They are counted, not rejected: there is nothing to mend."""
+def test_endpoints_without_a_user_are_left_out_or_use_their_own_id(tmp_path: Path) -> None:
+    """They are counted but not rejected, because there is nothing to correct."""
     path = tmp_path / "export"
     unknown = {"Id": "e7", "ChannelType": "EMAIL", "Address": "x@example.com"}
     path.write_text(lines(PHONE, unknown, {**unknown, "User": {"UserId": " "}}))
@@ -185,8 +188,8 @@ def test_endpoints_without_a_user_are_left_out_or_go_under_their_own_id(tmp_path
     assert left_out == {}
 
 
-def test_a_folder_is_read_with_all_its_parts(tmp_path: Path) -> None:
-    """Parts are gzipped whatever their names, lie in folders, and what is hidden or a marker is not read."""
+def test_all_parts_of_a_folder_are_read(tmp_path: Path) -> None:
+    """Parts may be in nested folders and gzipped under any name. Hidden files and markers are not read."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "part-00000.gz").write_bytes(gzip.compress(lines(endpoint("EMAIL", "a@example.com", 1)).encode()))
     (tmp_path / "part-00001").write_bytes(gzip.compress((lines(PHONE) + "{cut\n").encode()))
@@ -202,7 +205,7 @@ def test_a_folder_is_read_with_all_its_parts(tmp_path: Path) -> None:
 
 
 def test_a_segment_may_be_a_csv(tmp_path: Path) -> None:
-    """Columns are paths; one that stands twice has two values; broken rows become lines of JSON, for each part."""
+    """Columns are paths. A column that appears twice has two values. Rejected rows become lines of JSON."""
     path = tmp_path / "segment.csv"
     path.write_text(
         "ChannelType,Address,Location.Country,Demographic.Platform,User.UserId,User.UserAttributes.Likes,"
@@ -229,8 +232,8 @@ def test_a_segment_may_be_a_csv(tmp_path: Path) -> None:
     assert last.attributes == {"Likes": ["art"], "email": "z@example.com"}
 
 
-def test_a_segment_may_be_user_ids_alone(tmp_path: Path) -> None:
-    """A line of the CSV may have several."""
+def test_a_segment_may_have_only_user_ids(tmp_path: Path) -> None:
+    """A line of the CSV may have several of them."""
     path = tmp_path / "segment.csv"
     path.write_text("User.UserId\nu1 u2\nu3\n")
     rows, _ = read(path)
@@ -249,8 +252,8 @@ def test_a_segment_may_be_user_ids_alone(tmp_path: Path) -> None:
         ('{"ChannelType": 7, "User": {"UserId": "u"}}', "ChannelType"),
     ],
 )
-def test_what_is_no_endpoint_is_named(tmp_path: Path, line: str, reason: str) -> None:
-    """A broken line costs itself only."""
+def test_a_line_that_is_not_an_endpoint_is_reported(tmp_path: Path, line: str, reason: str) -> None:
+    """Only the invalid line is rejected."""
     path = tmp_path / "export.json"
     path.write_text(lines(PHONE) + line + "\n" + lines({"ChannelType": "SMS", "User": {"UserId": "u9"}}))
     rows, _ = read(path)
@@ -261,7 +264,7 @@ def test_what_is_no_endpoint_is_named(tmp_path: Path, line: str, reason: str) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "recognised"),
+    ("text", "detected"),
     [
         (lines(PHONE), True),
         ('\ufeff{"User": {"UserId": "u"}}\n', True),
@@ -273,15 +276,15 @@ def test_what_is_no_endpoint_is_named(tmp_path: Path, line: str, reason: str) ->
         ("", False),
     ],
 )
-def test_an_export_is_recognised(tmp_path: Path, text: str, recognised: bool) -> None:
-    """By what its first line has, not by its name."""
+def test_an_export_is_detected(tmp_path: Path, text: str, detected: bool) -> None:
+    """The first line decides, not the name."""
     path = tmp_path / "file"
     path.write_text(text, encoding="utf-8")
-    assert is_export(path) == recognised
+    assert is_export(path) == detected
 
 
-def test_a_column_that_is_none_of_pinpoints_is_refused(tmp_path: Path) -> None:
-    """Before anything is imported: it is probably misspelt."""
+def test_a_column_that_pinpoint_does_not_have_is_refused(tmp_path: Path) -> None:
+    """The column is probably misspelt, so nothing is imported. A folder without files is refused too."""
     path = tmp_path / "segment.csv"
     path.write_text("ChannelType,Adress,User.UserId\nSMS,+43,u\n")
     with pytest.raises(InvalidRequest, match="'Adress' is not a column"):

@@ -10,7 +10,7 @@ from shared.errors import InvalidSettings, OpportuneError, Unavailable
 from shared.mongodb import database, translate_errors
 from shared.settings import Settings
 
-ATLAS_RIGHT = "user is not allowed to do action [find] on [opportune.audiences.customers]"
+ATLAS_RIGHT = "user is not allowed to do action [find] on [opportune.customers]"
 MONGODB_RIGHT = 'not authorized on opportune to execute command { find: "customers", filter: { _id: "demo:anna" } }'
 OTHER_RIGHT = 'not authorized on opportune to execute command { aggregate: 1, pipeline: [ { user: "anna" } ] }'
 QUOTA = "you are over your space quota, anna"
@@ -27,7 +27,7 @@ def failure(said: str, code: int) -> OperationFailure:
         (AutoReconnect("10.0.0.5 of anna"), "database_unavailable", "MongoDB: AutoReconnect"),
         (failure("bad auth : Authentication failed.", 8000), "database_refused", "these credentials (8000)"),
         (failure("Authentication failed.", 18), "database_refused", "these credentials (18)"),
-        (failure(ATLAS_RIGHT, 8000), "database_refused", "lacks a right: find opportune.audiences.customers"),
+        (failure(ATLAS_RIGHT, 8000), "database_refused", "lacks a right: find opportune.customers"),
         (failure(MONGODB_RIGHT, 13), "database_refused", "lacks a right: find customers"),
         (failure(OTHER_RIGHT, 13), "database_refused", "lacks a right, or the address names no user"),
         (failure("command find requires authentication", 13), "database_refused", "the address names no user"),
