@@ -1,4 +1,4 @@
-"""The ledger, listed, and the kill switches: on a real MongoDB."""
+"""Listing the ledger, and pausing and resuming, on a real MongoDB."""
 
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -26,7 +26,7 @@ Db = Database[dict[str, Any]]
 
 
 def write(database: Db, name: str, ago: int, state: str = "sent", **fields: Any) -> None:
-    """Write a row of the ledger whose match was *ago* ms before now."""
+    """Write a row of the ledger with a match *ago* ms before now."""
     at = datetime.fromtimestamp((NOW - ago) / 1000, UTC)
     row = {"site": "demo", "user": "anna", "campaign": "wins", "channel": "popup", "state": state}
     database.activations.insert_one({"_id": name, **row, "at": at, "created": at, "updated": at, **fields})
@@ -45,8 +45,8 @@ def _ledger(mongodb: Db) -> Db:
     return mongodb
 
 
-def test_what_became_of_popups(mongodb: Db) -> None:
-    """Of all of them how many were seen, clicked and dismissed; of each what says most."""
+def test_the_list_has_the_outcomes_of_popups(mongodb: Db) -> None:
+    """It counts popups seen, clicked and dismissed, and has the most telling outcome of each."""
     at = datetime.fromtimestamp(NOW / 1000, UTC)
     reports: list[dict[str, Any]] = [
         {},
@@ -84,13 +84,13 @@ def test_what_became_of_popups(mongodb: Db) -> None:
     ],
 )
 def test_filters_and_order(ledger: Db, filters: dict[str, Any], expected: list[str]) -> None:
-    """The newest first, of one site, and only what was asked for."""
+    """Only the matching deliveries of one site are listed, the newest first."""
     query = Query(**{"site": "demo", "since": NOW - DAY, **filters})
     assert [each.id for each in deliveries.list_deliveries(ledger, query, NOW).deliveries] == expected
 
 
-def test_counts_are_of_all_and_unknown_ones_have_an_age(ledger: Db) -> None:
-    """Neither the limit nor the states asked for change them."""
+def test_counts_include_all_and_unknown_ones_have_an_age(ledger: Db) -> None:
+    """The limit and the filter by state do not change the counts."""
     query = Query("demo", NOW - 2 * DAY, states=["unknown"], limit=1)
     listed = deliveries.list_deliveries(ledger, query, NOW)
     assert listed.counts == {"sent": 2, "held": 1, "unknown": 2, "suppressed": 1}
@@ -102,8 +102,8 @@ def test_counts_are_of_all_and_unknown_ones_have_an_age(ledger: Db) -> None:
 @pytest.mark.parametrize(
     "filters", [{}, {"states": ["unknown"]}, {"user": "anna"}, {"channel": "email"}, {"reasons": ["cap"]}]
 )
-def test_every_query_walks_an_index_in_its_order(ledger: Db, filters: dict[str, Any]) -> None:
-    """No collection scan, and no sort in memory."""
+def test_every_query_reads_an_index_in_order(ledger: Db, filters: dict[str, Any]) -> None:
+    """There is no collection scan and no sort in memory."""
     query = Query(**{"site": "demo", "since": NOW - DAY, **filters})
     deliveries.list_deliveries(ledger, query, NOW)
     states = {"state": {"$in": query.states}} if query.states else {}
@@ -116,7 +116,7 @@ def test_every_query_walks_an_index_in_its_order(ledger: Db, filters: dict[str, 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_table_fits(ledger: Db, width: int) -> None:
-    """Whatever the terminal: counts, ages, reasons, and how many were left out."""
+    """In any width, it has counts, ages, reasons and the number of deliveries left out."""
     write(ledger, "long", 5, user="user-" + "x" * 90, campaign="a-campaign-" + "y" * 50)
     listed = deliveries.list_deliveries(ledger, Query("demo", NOW - 2 * DAY, limit=6), NOW)
     stream = StringIO()
@@ -128,8 +128,8 @@ def test_the_table_fits(ledger: Db, width: int) -> None:
         assert part in text
 
 
-def test_an_unknown_state_is_named(ledger: Db) -> None:
-    """With all that there are."""
+def test_the_error_for_an_unknown_state_lists_the_known_ones(ledger: Db) -> None:
+    """It has its own error code."""
     with pytest.raises(InvalidRequest, match="known: sending, sent") as raised:
         deliveries.list_deliveries(ledger, Query("demo", 0, states=["snet"]), NOW)
     assert raised.value.code == "unknown_state"
@@ -146,19 +146,19 @@ def test_an_unknown_state_is_named(ledger: Db) -> None:
     ],
 )
 def test_since_is_a_duration_or_a_time(text: str, expected: int) -> None:
-    """Times without a zone are UTC, as all that is printed."""
+    """Times without a zone are in UTC, like all printed times."""
     assert deliveries.parse_since(text, NOW) == expected
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "0h", "99999d", "1.5h", "-3h", "2026-13-01"])
-def test_a_broken_since_is_named(text: str) -> None:
-    """One error with a code, whatever it is."""
+def test_an_invalid_since_is_reported(text: str) -> None:
+    """All mistakes have the same error code."""
     with pytest.raises(InvalidRequest, match="--since") as raised:
         deliveries.parse_since(text, NOW)
     assert raised.value.code == "invalid_since"
 
 
-# --- kill switches ---
+# --- pauses ---
 
 
 @pytest.fixture(name="site")
@@ -169,8 +169,8 @@ def _site(mongodb: Db) -> Db:
     return mongodb
 
 
-def test_each_switch_is_set_and_lifted_by_itself(site: Db) -> None:
-    """Site, channel and campaign; a repeat changes nothing and says so; nothing else of the row is touched."""
+def test_pauses_are_independent(site: Db) -> None:
+    """Site, channel and campaign are paused separately. A repeat reports no change. Other fields stay."""
     assert pauses.pause(site, "demo").changed
     assert pauses.pause(site, "demo", channel="email").changed
     assert not pauses.pause(site, "demo", channel="email").changed
@@ -183,16 +183,16 @@ def test_each_switch_is_set_and_lifted_by_itself(site: Db) -> None:
     assert site.control.find_one() == {"_id": "demo", "ruleset": 1, "generation": 3, "paused": []}
 
 
-def test_people_who_switch_at_once_do_not_undo_each_other(site: Db) -> None:
-    """Five channels are paused by five people at the same time, and resumed: all of it counts."""
+def test_parallel_pauses_do_not_undo_each_other(site: Db) -> None:
+    """Five channels are paused at the same time, and then resumed at the same time."""
     together(5, lambda n: pauses.pause(site, "demo", channel=pauses.CHANNELS[n]))
     assert sorted(pauses.paused(site, "demo")) == sorted(f"channel:{name}" for name in pauses.CHANNELS)
     together(5, lambda n: pauses.resume(site, "demo", channel=pauses.CHANNELS[n]))
     assert pauses.paused(site, "demo") == []
 
 
-def test_what_does_not_exist_cannot_be_paused(site: Db) -> None:
-    """A channel, a campaign; and both at once is one too many."""
+def test_an_unknown_channel_or_campaign_cannot_be_paused(site: Db) -> None:
+    """A channel and a campaign cannot be given together either."""
     for options, code in [
         ({"channel": "fax"}, "unknown_channel"),
         ({"campaign": "two-wins"}, "unknown_campaign"),
@@ -206,13 +206,13 @@ def test_what_does_not_exist_cannot_be_paused(site: Db) -> None:
 
 
 def test_a_campaign_that_has_ended_can_be_resumed(site: Db) -> None:
-    """Its pause must not stay for ever, only because it is no longer live."""
+    """Its pause must not remain only because the campaign is no longer live."""
     site.control.update_one({"_id": "demo"}, {"$set": {"paused": ["campaign:gone"]}})
     assert pauses.resume(site, "demo", campaign="gone").changed
 
 
 def test_the_only_site_need_not_be_named(site: Db) -> None:
-    """Of several, one must be; one that was never published is named with those that were."""
+    """With several sites, one must be named. The error for an unknown site lists the published ones."""
     assert sites.resolve(site, None) == sites.resolve(site, "demo") == "demo"
     with pytest.raises(UnknownSite, match="known: demo"):
         sites.resolve(site, "dmeo")
@@ -224,8 +224,8 @@ def test_the_only_site_need_not_be_named(site: Db) -> None:
         sites.resolve(site, None)
 
 
-def test_a_row_from_another_time_can_be_listed(mongodb: Db) -> None:
-    """Without the fields that came later."""
+def test_an_old_row_can_be_listed(mongodb: Db) -> None:
+    """It may not have fields that were added later."""
     at = datetime.fromtimestamp(NOW / 1000, UTC) - timedelta(hours=1)
     row = {"_id": "x", "site": "demo", "user": "anna", "campaign": "a", "channel": "popup", "state": "unknown"}
     mongodb.activations.insert_one({**row, "at": at})

@@ -1,4 +1,4 @@
-"""Forgetting a user: on real servers, with an id and values that can be searched for everywhere afterwards."""
+"""Forgetting a user on real servers. The id and the values are unique, so a search finds any that are left."""
 
 import json
 import threading
@@ -50,12 +50,12 @@ def neighbour(user: str) -> str:
 
 
 def erase(shop: Shop, user: str, site: str = "demo") -> dict[str, int]:
-    """Let the Decider erase a user."""
+    """Have the Decider erase a user and return the counts."""
     return user_admin.forget(ForgetUser(site, user), shop.deps)
 
 
 def traces(redis: Any, text: str) -> list[str]:
-    """Return the keys of Redis that hold *text*, in their name or anywhere in their value."""
+    """Return the Redis keys that contain *text* in the name or the value."""
     found = []
     for key in redis.scan_iter():
         kind = redis.type(key)
@@ -66,7 +66,7 @@ def traces(redis: Any, text: str) -> list[str]:
 
 
 def documents_with(database: Database[dict[str, Any]], text: str) -> list[str]:
-    """Return the collections with a document that holds *text* anywhere."""
+    """Return the collections with a document that contains *text*."""
     return [
         name for name in database.list_collection_names() if any(text in repr(row) for row in database[name].find())
     ]
@@ -75,8 +75,8 @@ def documents_with(database: Database[dict[str, Any]], text: str) -> list[str]:
 # --- the Decider ---
 
 
-def test_row_appointments_and_activations_go_and_a_neighbour_stays(house: HouseMaker, redis_client: Redis) -> None:
-    """Everything of the user goes, at once; one of the same partition, and one of another site, keep all."""
+def test_row_timers_and_activations_are_erased_and_a_neighbour_stays(house: HouseMaker, redis_client: Redis) -> None:
+    """All data of the user is erased in one step. Users of the same partition or another site keep theirs."""
     home = house(cart(delay=LONG), compiled(LEFT, channel="email", name="left"))
     other = neighbour(CANARY)
     for user in (CANARY, other):
@@ -90,8 +90,8 @@ def test_row_appointments_and_activations_go_and_a_neighbour_stays(house: HouseM
     assert sum(erase(home, CANARY).values()) == 0
 
 
-def test_nothing_that_waited_is_sent(house: HouseMaker) -> None:
-    """Neither the doorbell, nor a wake, nor a schedule brings it back; the daily figures say what became of it."""
+def test_a_waiting_message_is_not_sent(house: HouseMaker) -> None:
+    """No doorbell, wake or schedule sends it. The daily statistics count it as forgotten."""
     home = house(cart(delay=LONG), compiled(LEFT, channel="email", name="left"))
     home.send(CANARY, "add", 0)
     (ring,) = home.post.doorbells
@@ -105,8 +105,8 @@ def test_nothing_that_waited_is_sent(house: HouseMaker) -> None:
     assert what == {("test", "activated"): 1, ("test", "forgotten"): 1}
 
 
-def test_ids_that_look_like_something_else(house: HouseMaker, redis_client: Redis) -> None:
-    """Quotes, slashes, braces, blanks and other scripts are part of an id, and no pattern."""
+def test_unusual_ids_can_be_erased(house: HouseMaker, redis_client: Redis) -> None:
+    """Quotes, slashes, braces, spaces and other scripts are part of an id, not a pattern."""
     home = house(cart(delay=LONG), compiled(LEFT, channel="email", name="left"))
     odd = ['a"b', "a/b", "a\\b", "{p1}", "a:b", "ä 中\u2028", "*", "", '["demo","x"]']
     for user in odd:
@@ -118,16 +118,16 @@ def test_ids_that_look_like_something_else(house: HouseMaker, redis_client: Redi
     assert left == []
 
 
-def test_events_meanwhile_come_before_or_after(house: HouseMaker, redis_client: Redis) -> None:
-    """Eighty events against forty erasures: nothing is ever half there, and a last erasure leaves nothing."""
+def test_parallel_events_come_before_or_after_an_erasure(house: HouseMaker, redis_client: Redis) -> None:
+    """During repeated erasures, 80 events leave no partial data, and a last erasure leaves none at all."""
     home = house(cart(delay=LONG), compiled(LEFT, channel="email", name="left"))
     stop = threading.Event()
 
-    def forget_on_and_on() -> None:
+    def erase_repeatedly() -> None:
         while not stop.is_set():
             erase(home, CANARY)
 
-    eraser = threading.Thread(target=forget_on_and_on)
+    eraser = threading.Thread(target=erase_repeatedly)
     eraser.start()
     try:
         for n in range(80):
@@ -140,7 +140,7 @@ def test_events_meanwhile_come_before_or_after(house: HouseMaker, redis_client: 
     assert bool(home.row(CANARY)) == bool(home.timers(CANARY))
     erase(home, CANARY)
     assert traces(redis_client, CANARY) == []
-    # Every schedule that was made has been removed: of each match, or there never was one.
+    # Every schedule that was created has been removed.
     assert {ring.key for ring in home.post.doorbells} <= set(home.post.cancelled)
 
 
@@ -148,7 +148,7 @@ def test_events_meanwhile_come_before_or_after(house: HouseMaker, redis_client: 
 
 
 def fill(database: Database[dict[str, Any]], user: str, site: str = "demo") -> None:
-    """Write *user* to everywhere in MongoDB."""
+    """Write *user* to every collection that can contain a user."""
     now = datetime.now(UTC)
     row = {"site": site, "user": user}
     database.customers.insert_one(
@@ -183,9 +183,9 @@ def fill(database: Database[dict[str, Any]], user: str, site: str = "demo") -> N
         )
 
 
-def test_mongodb_keeps_a_pseudonym_and_nothing_else(mongodb: Database[dict[str, Any]]) -> None:
-    """No collection holds the id or a value; the ledger's rows are all there, and none will still be sent."""
-    for user in (CANARY, "somebody-else"):
+def test_mongodb_keeps_only_a_pseudonym(mongodb: Database[dict[str, Any]]) -> None:
+    """No collection contains the id or a value. The rows of the ledger stay, and none will be sent."""
+    for user in (CANARY, "another-user"):
         fill(mongodb, user)
     fill(mongodb, CANARY, site="demo-2")
     forgotten = engager_forget.forget(mongodb, SECRET, "demo", CANARY)
@@ -204,14 +204,14 @@ def test_mongodb_keeps_a_pseudonym_and_nothing_else(mongodb: Database[dict[str, 
     assert all(set(row) <= kept for row in rows)
     assert mongodb.customers.count_documents({}) == 2
     assert mongodb.activations.count_documents({"user": CANARY, "site": "demo-2"}) == 6
-    assert mongodb.activations.count_documents({"user": "somebody-else", "content": {"$exists": True}}) == 6
+    assert mongodb.activations.count_documents({"user": "another-user", "content": {"$exists": True}}) == 6
     for name in ("demo", "demo-2"):
         engager_forget.forget(mongodb, SECRET, name, CANARY)
     assert documents_with(mongodb, CANARY) == []
 
 
-def test_what_a_delivery_under_way_writes_later_goes_with_the_next_pass(mongodb: Database[dict[str, Any]]) -> None:
-    """The provider's id comes to a row that has the pseudonym already."""
+def test_the_next_pass_erases_a_late_write_of_a_delivery(mongodb: Database[dict[str, Any]]) -> None:
+    """The delivery writes the provider's id to a row that already has the pseudonym."""
     fill(mongodb, CANARY)
     engager_forget.forget(mongodb, SECRET, "demo", CANARY)
     mongodb.activations.update_one({"state": "sending"}, {"$set": {"state": "sent", "provider_id": VALUE}})
@@ -219,8 +219,8 @@ def test_what_a_delivery_under_way_writes_later_goes_with_the_next_pass(mongodb:
     assert documents_with(mongodb, VALUE) == []
 
 
-def test_the_tombstone_says_who_is_forgotten_and_does_not_tell_who(mongodb: Database[dict[str, Any]]) -> None:
-    """Of a batch only his activations lose their names; another secret or site would make other hashes."""
+def test_a_tombstone_identifies_a_user_without_the_id(mongodb: Database[dict[str, Any]]) -> None:
+    """Only the activations of this user are pseudonymised. Another secret or site gives another hash."""
     gone = MongoTombstones(mongodb.forgotten, SECRET)
     sent = [an_activation(CANARY), an_activation("anna"), an_activation(CANARY, suppressed="cap")]
     assert (gone.has("demo", CANARY), gone.pseudonymise_forgotten(sent), gone.pseudonymise_forgotten([])) == (
@@ -268,7 +268,7 @@ def _dead(aws: Aws) -> Queues:
 
 
 def bodies(dead: Queues) -> list[str]:
-    """Return what lies in the queues; nothing is hidden from the next who looks."""
+    """Return all messages in the queues. They stay visible for the next read."""
     found = []
     for url in dead.urls:
         while messages := dead.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
@@ -277,15 +277,15 @@ def bodies(dead: Queues) -> list[str]:
 
 
 def test_only_messages_of_the_user_leave_the_queues(dead: Queues) -> None:
-    """Activations, doorbells and failed calls of his go; those of others, and what is no JSON, stay and are visible."""
+    """Activations, doorbells and failed calls of the user are deleted. All other messages stay visible."""
     others = [msgspec.json.encode(an_activation(f"user-{n}", suppressed=f"mentions {CANARY}")) for n in range(23)]
-    his = [
+    of_user = [
         msgspec.json.encode(an_activation(CANARY)),
         msgspec.json.encode(Doorbell(key="k", state_epoch="1", lost=an_activation(CANARY))),
         json.dumps({"requestPayload": {"activations": [{"site": "demo", "user": CANARY}]}}).encode(),
     ]
     for url in dead.urls:
-        for body in (*others, *his, b"no JSON"):
+        for body in (*others, *of_user, b"no JSON"):
             dead.sqs.send_message(QueueUrl=url, MessageBody=body.decode())
     assert erasure.purge(dead, "elsewhere", CANARY) == 0
     assert erasure.purge(dead, "demo", CANARY) == 6
@@ -294,13 +294,13 @@ def test_only_messages_of_the_user_leave_the_queues(dead: Queues) -> None:
 
 
 class Everything:
-    """A house, a database and queues, reached as the command reaches them. *on_wait*: what happens between passes."""
+    """Decider, database and queues with the ports that the command uses. *on_wait* runs between passes."""
 
     def __init__(self, home: House, dead: Queues, on_wait: Callable[[int], None]) -> None:
         self.home, self.dead, self.on_wait, self.waits = home, dead, on_wait, 0
 
     def reach(self) -> erasure.ForgetPorts:
-        """Return how the command reaches it."""
+        """Return the ports of the command."""
         known = partial(erasure.activations, self.home.database)
         return erasure.ForgetPorts(self.decider, self.engager, self.dead, known, self.wait)
 
@@ -315,7 +315,7 @@ class Everything:
         return msgspec.json.encode(engager_forget.forget(self.home.database, SECRET, request.site, request.user))
 
     def wait(self, seconds: float) -> None:
-        """Let happen what happens meanwhile."""
+        """Run ``on_wait`` instead of waiting."""
         assert seconds > 5, "an event that a Gateway has taken is decided within 5 s"
         self.waits += 1
         self.on_wait(self.waits)
@@ -337,15 +337,15 @@ def _whole(house: HouseMaker, dead: Queues) -> House:
 
 
 def assert_gone(home: House, dead: Queues) -> None:
-    """Nothing anywhere holds the user's id or a value of his."""
+    """Check that no store contains the user id or a value of the user."""
     for text in (CANARY, VALUE):
         assert documents_with(home.database, text) == []
         assert traces(home.redis, text) == []
         assert not any(text in body for body in bodies(dead))
 
 
-def test_the_canary_is_nowhere_afterwards(whole: House, dead: Queues) -> None:
-    """Two passes: one erases, one finds nothing; receipts say how much of what."""
+def test_no_trace_is_left(whole: House, dead: Queues) -> None:
+    """The first pass erases and the second finds nothing. The totals count the erased items."""
     assert documents_with(whole.database, CANARY)
     assert traces(whole.redis, CANARY)
     erased = erasure.forget("demo", CANARY, Everything(whole, dead, lambda _: None).reach())
@@ -366,8 +366,8 @@ def test_the_canary_is_nowhere_afterwards(whole: House, dead: Queues) -> None:
     assert_gone(whole, dead)
 
 
-def test_an_event_that_arrives_meanwhile_is_found_by_a_later_pass(whole: House, dead: Queues) -> None:
-    """It is decided after the first pass has looked; the second erases what it left, the third finds nothing."""
+def test_a_later_pass_erases_an_event_that_arrives_meanwhile(whole: House, dead: Queues) -> None:
+    """The event is decided after the first pass. The second pass erases it, and the third finds nothing."""
 
     def arrive(wait: int) -> None:
         if wait == 1:
@@ -379,11 +379,11 @@ def test_an_event_that_arrives_meanwhile_is_found_by_a_later_pass(whole: House, 
     assert_gone(whole, dead)
 
 
-def test_a_site_that_goes_on_sending_is_told(whole: House, dead: Queues) -> None:
-    """Event after event comes: the command gives up and says that it is not done."""
+def test_the_command_gives_up_if_events_keep_arriving(whole: House, dead: Queues) -> None:
+    """After `MAX_PASSES`, it reports that the erasure is not complete."""
 
-    def go_on(wait: int) -> None:
+    def keep_sending(wait: int) -> None:
         whole.send(CANARY, "add", wait * HOUR, cart=VALUE)
 
-    erased = erasure.forget("demo", CANARY, Everything(whole, dead, go_on).reach())
+    erased = erasure.forget("demo", CANARY, Everything(whole, dead, keep_sending).reach())
     assert (erased.done, len(erased.passes)) == (False, erasure.MAX_PASSES)

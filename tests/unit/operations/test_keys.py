@@ -1,4 +1,4 @@
-"""`opportune keys`: what is made can be written into site.yaml, and proves what it should."""
+"""`opportune keys`: new keys fit into site.yaml, and the Gateway accepts the tokens."""
 
 import json
 import os
@@ -22,15 +22,15 @@ SECRET = "0123456789abcdef0123456789abcdef"
 
 
 def keys(*arguments: str, cwd: Path, secret: str = SECRET) -> "subprocess.CompletedProcess[str]":
-    """Run `opportune keys` where no local system is."""
+    """Run `opportune keys` in a folder without a local system."""
     env = {**os.environ, "OPPORTUNE_IDENTITY_SECRET": secret, "COLUMNS": "80"}
     command = [sys.executable, "-m", "opportune", "keys", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=60, env=env)
 
 
 @pytest.mark.parametrize("kind", ["public", "secret"])
-def test_a_new_key_is_for_site_yaml(kind: str, tmp_path: Path) -> None:
-    """The printed line is valid as it is; of a secret key it has the hash alone."""
+def test_a_new_key_fits_into_site_yaml(kind: str, tmp_path: Path) -> None:
+    """The printed line is valid. For a secret key it contains only the hash."""
     made: dict[str, Any] = json.loads(keys("new", kind, "--json", cwd=tmp_path).stdout)
     site = validate(Site, Source("site.yaml", f"id: shop\nname: Shop\nkeys:\n  {made['site_yaml']}").data)
     assert site.keys[0].kind == kind
@@ -38,8 +38,8 @@ def test_a_new_key_is_for_site_yaml(kind: str, tmp_path: Path) -> None:
     assert (made["key"] in made["site_yaml"]) == (kind == "public")
 
 
-def test_a_token_is_good_and_the_secret_is_the_gateways(tmp_path: Path) -> None:
-    """What the command prints is one line, whole also in a narrow terminal."""
+def test_the_gateway_accepts_a_token_made_with_the_secret(tmp_path: Path) -> None:
+    """The secret is the one that the Gateway derives. It is printed on one line, even in a narrow terminal."""
     printed = keys("identity", "shop", "spring", cwd=tmp_path).stdout
     assert printed == identity_key(SECRET, "shop", "spring") + "\n"
     token = keys("token", "anna", "--site", "shop", "--id", "spring", "--key", "wk_1", cwd=tmp_path).stdout.strip()
@@ -55,8 +55,10 @@ def test_a_token_is_good_and_the_secret_is_the_gateways(tmp_path: Path) -> None:
         (("token", "anna", "--site", "s", "--id", "i", "--key", "k", "--hours", "25"), SECRET, "invalid_request"),
     ],
 )
-def test_mistakes_are_said(arguments: tuple[str, ...], secret: str, code: str, tmp_path: Path) -> None:
-    """In a line with its code, exit code 2, and without a secret in it."""
+def test_a_mistake_is_reported_without_the_secret(
+    arguments: tuple[str, ...], secret: str, code: str, tmp_path: Path
+) -> None:
+    """The message has an error code, and the exit code is 2."""
     done = keys(*arguments, cwd=tmp_path, secret=secret)
     assert done.returncode == 2
     assert code in done.stderr

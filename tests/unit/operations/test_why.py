@@ -1,4 +1,4 @@
-"""`opportune why`: its answer to given snapshots, in words and as a table."""
+"""`opportune why`: its answers for given snapshots, in words and as a table."""
 
 from datetime import UTC, datetime
 from io import StringIO
@@ -33,7 +33,7 @@ CUSTOMER = {"email": "anna@x.example", "timezone": "Europe/Vienna", "marketing":
 
 
 def written(trigger: dict[str, Any], channel: str = "popup") -> CampaignFile:
-    """Return a campaign as it is written."""
+    """Return a campaign as in a file."""
     content = POPUP if channel == "popup" else MAIL
     return CampaignFile.model_validate(
         {
@@ -48,7 +48,7 @@ def written(trigger: dict[str, Any], channel: str = "popup") -> CampaignFile:
 
 
 class Case:
-    """Facts of one user and one campaign; everything is open unless a test says otherwise."""
+    """A snapshot of one user and one campaign. All gates are open unless a test changes that."""
 
     def __init__(self, trigger: dict[str, Any] = THREE_WINS, channel: str = "popup", **fields: Any) -> None:
         self.file = written(trigger, channel)
@@ -70,22 +70,22 @@ class Case:
         )
 
     def run(self, *reached: Reached, due: int = 0, per: str = "", done: bool = False, of: int = 3) -> "Case":
-        """Add a run."""
+        """Add a run to the row and return the case."""
         self.row.runs.append(RunProgress(self.campaign.trigger.key, per, of, list(reached), due, 0, 0, done))
         return self
 
     def told(self, **changes: Any) -> CampaignAnswer:
-        """Return the answer, with *changes* in the snapshot."""
+        """Return the answer for the campaign, with *changes* in the snapshot."""
         (told,) = self.whole(**changes).campaigns
         return told
 
     def whole(self, **changes: Any) -> Answer:
-        """Return the whole answer."""
+        """Return the answer for all campaigns, with *changes* in the snapshot."""
         return explain(self.snapshot._replace(**changes))
 
 
-def test_progress_and_the_time_that_is_left() -> None:
-    """How far, until when, what is needed."""
+def test_progress_has_the_remaining_time() -> None:
+    """The answer has the stage, its deadline and the events still needed."""
     told = Case().run(Reached(2, NOW - 228_000, NOW + 372_000, "within")).told()
     (stage,) = told.stages
     assert stage.text == "2 of 3 game_result (outcome = win); the first event leaves the window in 6m 12s"
@@ -94,16 +94,16 @@ def test_progress_and_the_time_that_is_left() -> None:
     assert told.verdict == ("Nothing blocks it; it still needs 1 event: game_result (outcome = win), before 14:09:32.")
 
 
-def test_what_has_left_the_window_counts_no_more() -> None:
-    """At the millisecond it ends, an older and lower stage is what is left, or nothing."""
+def test_a_stage_outside_the_window_no_longer_counts() -> None:
+    """In the millisecond in which the window ends, only a lower stage is left, or nothing."""
     case = Case().run(Reached(1, NOW - MINUTE, NOW + 1), Reached(2, NOW - HOUR, NOW))
     assert [(stage.reached, stage.until) for stage in case.told().stages] == [(1, NOW + 1)]
     told = case.told(now=NOW + 1)
     assert (told.stages, told.code) == ([], "nothing")
 
 
-def test_a_step_with_a_gap_is_told_as_such() -> None:
-    """The step is named, and how soon the next has to come."""
+def test_a_step_with_a_gap_has_its_deadline() -> None:
+    """The answer names the step, and how soon the next event must come."""
     trigger = {"sequence": [{"event": "cart"}, {"event": "pay", "gap": "3m"}], "within": "1h"}
     told = Case(trigger).run(Reached(1, NOW, NOW + 2 * MINUTE, "gap"), of=2).told()
     assert told.stages[0].text == "step 1 of 2 (cart); the next must come within 2m"
@@ -111,7 +111,7 @@ def test_a_step_with_a_gap_is_told_as_such() -> None:
 
 
 def test_any_order_names_what_is_missing() -> None:
-    """Of three events one is there: the others are named."""
+    """One of three events has come. The answer names the others."""
     trigger = {"all_of": [{"event": "a"}, {"event": "b"}, {"event": "c"}], "within": "1h"}
     told = Case(trigger).run(Reached(2, NOW, NOW + HOUR, "within")).told()
     assert told.stages[0].text.startswith("1 of 3 events; the first event leaves the window in 1h")
@@ -119,7 +119,7 @@ def test_any_order_names_what_is_missing() -> None:
 
 
 def test_a_pending_absence_and_one_that_is_overdue() -> None:
-    """When it fires, and unless what; after that, that somebody sees to it."""
+    """The answer says when it fires, and what would prevent it. Once overdue, it fires within a minute."""
     case = Case(LEFT, "email").run(due=NOW + 12 * MINUTE, of=1)
     told = case.told()
     assert told.stages[0].text == "complete; fires at 14:15:20 (in 12m) if no order comes before"
@@ -127,8 +127,8 @@ def test_a_pending_absence_and_one_that_is_overdue() -> None:
     assert "fires within a minute" in case.told(now=NOW + 12 * MINUTE).verdict
 
 
-def test_without_the_source_there_are_numbers() -> None:
-    """What was written may be gone: then events are counted, without their names."""
+def test_without_the_source_events_are_counted() -> None:
+    """The definition may no longer be stored. Then the answer counts events but does not name them."""
     told = Case().run(Reached(2, NOW, NOW + HOUR, "within")).told(files={})
     assert told.trigger == ""
     assert told.stages[0].text.startswith("2 of 3 events; the first event leaves the window")
@@ -175,7 +175,7 @@ def test_without_the_source_there_are_numbers() -> None:
     ],
 )
 def test_each_gate_has_its_sentence(fields: dict[str, Any], changes: dict[str, Any], code: str, sentence: str) -> None:
-    """The first gate that is closed is what stands in the way."""
+    """The verdict is about the first closed gate."""
     told = Case({"sequence": [{"event": "pay"}]}, "email", **fields).told(**changes)
     assert (told.code, told.is_in_way) == (code, code != "nothing")
     assert sentence.lower() in told.verdict.lower()
@@ -195,16 +195,16 @@ def test_each_gate_has_its_sentence(fields: dict[str, Any], changes: dict[str, A
         ({"user": "anon:1", "customer": None}, 2, "a visitor who has not logged in belongs to no group"),
     ],
 )
-def test_who_is_no_target_is_told_why(changes: dict[str, Any], generation: int, sentence: str) -> None:
-    """By what the groups say now, beside what the last refresh has written."""
+def test_the_answer_says_why_a_user_is_not_a_target(changes: dict[str, Any], generation: int, sentence: str) -> None:
+    """It compares the groups now with the result of the last refresh."""
     case = Case()
     told = case.told(state=UserSnapshot(1, generation, [], (1, 1), case.row), **changes)
     assert (told.code, told.target) == ("target", False)
     assert sentence in told.verdict
 
 
-def test_who_has_lost_what_he_had_done_is_told_when() -> None:
-    """He is no target any more: the time of the event that found it, and the generation of the targets."""
+def test_the_answer_says_when_progress_was_dropped() -> None:
+    """The user is no longer a target. The answer has the time of the event and the generation of targets."""
     case = Case()
     case.row.lost = [LostProgress(case.campaign.trigger.key, NOW - HOUR, 2)]
     told = case.told(state=UserSnapshot(1, 2, [], (1, 2), case.row), groups={"vip": False})
@@ -217,8 +217,8 @@ def test_who_has_lost_what_he_had_done_is_told_when() -> None:
     assert "dropped" not in case.told(state=UserSnapshot(1, 2, [], (1, 2), case.row), groups={"vip": False}).verdict
 
 
-def test_consent_must_be_true_and_nothing_else() -> None:
-    """Not there, or "yes", is not true."""
+def test_consent_must_be_exactly_true() -> None:
+    """A missing attribute or "yes" is not true."""
     case = Case({"sequence": [{"event": "pay"}]}, "email")
     asked = msgspec.structs.replace(case.snapshot.ruleset, consent={"email": "marketing"})
     assert case.told(ruleset=asked).code == "nothing"
@@ -226,7 +226,7 @@ def test_consent_must_be_true_and_nothing_else() -> None:
         assert case.told(ruleset=asked, customer={**CUSTOMER, "marketing": value}).code == "consent"
 
 
-def test_once_is_for_ever_and_a_run_of_its_own_is_not() -> None:
+def test_once_ends_the_campaign_or_the_run() -> None:
     """`after_match: once` ends the campaign for the user; with `per`, only for that run."""
     once = {"sequence": [{"event": "pay"}], "after_match": "once"}
     assert Case(once).run(done=True, of=1).told().code == "once"
@@ -243,8 +243,8 @@ LIMITS = [
 
 
 @pytest.mark.parametrize(("quota", "times"), LIMITS)
-def test_a_cap_is_full_where_the_gate_says_so_and_until_then(quota: Quota, times: list[int]) -> None:
-    """`gates.lua` itself is asked: now, at the last millisecond before the slot opens, and then."""
+def test_a_cap_is_full_exactly_as_long_as_the_gate_is_closed(quota: Quota, times: list[int]) -> None:
+    """The answer equals that of `gates.lua` now, just before the slot opens, and when it opens."""
     lua = LuaRuntime()
     gates = lua.execute(scripts.module("gates"))
     rules = lua.table_from([["cap:popup", quota.max, [[quota.max, quota.per, "cap"]]]], recursive=True)
@@ -258,8 +258,8 @@ def test_a_cap_is_full_where_the_gate_says_so_and_until_then(quota: Quota, times
         assert gates.stops(rules, counted, used.frees) is None
 
 
-def test_the_caps_are_told_with_the_next_slot() -> None:
-    """Used up: what stands in the way. Not used up: when the oldest one leaves."""
+def test_caps_have_the_time_of_the_next_slot() -> None:
+    """A cap that is used up is a closed gate. One that is not says when its oldest slot frees up."""
     case = Case(limits=Limits(again_after=HOUR))
     capped = msgspec.structs.replace(case.snapshot.ruleset, caps={"popup": Quota(3, DAY), "email": Quota(1, DAY)})
     case.row.counted = [("cap:popup", [NOW - DAY + HOUR, NOW - 2 * HOUR]), ("=wins", [NOW - 2 * HOUR])]
@@ -275,8 +275,8 @@ def test_the_caps_are_told_with_the_next_slot() -> None:
     assert "The campaign's own limit is used up (1 of 1 in 1h); the next slot opens at 15:02:20" in told.verdict
 
 
-def test_what_waits_is_told_first_and_what_stops_it() -> None:
-    """A full cap is no matter of what has matched; a pause is."""
+def test_a_waiting_message_comes_first_in_the_answer() -> None:
+    """A full cap no longer affects a message of a past match. A pause does."""
     case = Case({"sequence": [{"event": "pay"}]}, "email", delay=HOUR, limits=Limits(again_after=DAY))
     case.row.open = [
         OpenActivation("wins", "", NOW + HOUR, 0),
@@ -295,8 +295,8 @@ def test_what_waits_is_told_first_and_what_stops_it() -> None:
     assert "; but the channel email is paused" in told.verdict
 
 
-def test_an_unknown_campaign_is_named_with_those_there_are() -> None:
-    """One campaign may be asked for, if it is live."""
+def test_the_error_for_an_unknown_campaign_lists_the_known_ones() -> None:
+    """The answer can be limited to one live campaign."""
     case = Case()
     assert [told.campaign for told in explain(case.snapshot, "wins").campaigns] == ["wins"]
     with pytest.raises(InvalidRequest, match="known: wins") as raised:
@@ -304,8 +304,8 @@ def test_an_unknown_campaign_is_named_with_those_there_are() -> None:
     assert raised.value.code == "unknown_campaign"
 
 
-def test_the_notes_say_what_is_not_up_to_date() -> None:
-    """No row, an old row, a ruleset that has just been published, an unknown customer."""
+def test_notes_report_outdated_data() -> None:
+    """There are notes for a missing row, an old row, a new ruleset, and an unknown customer."""
     case = Case()
     assert case.whole().notes == []
     (note,) = case.whole(state=UserSnapshot(1, 1, ["wins"])).notes
@@ -319,20 +319,20 @@ def test_the_notes_say_what_is_not_up_to_date() -> None:
 
 
 def decision(state: str, at: int, reason: str | None = None, **fields: Any) -> Delivery:
-    """Return a row of the ledger."""
+    """Return a delivery as the ledger has it."""
     return Delivery("id", "demo", "anna", "wins", "popup", state, at, at, reason, **fields)
 
 
 def shown(told: Answer, width: int) -> list[str]:
-    """Return the lines that a terminal of *width* columns shows."""
+    """Return the lines of the answer in a terminal of *width* columns."""
     stream = StringIO()
     table.print_answer(told, Console(file=stream, width=width))
     return stream.getvalue().splitlines()
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_table_fits_and_says_it_all(width: int) -> None:
-    """No line is wider than the terminal; labels stand once; the last line says what stands in the way."""
+def test_the_table_fits_and_is_complete(width: int) -> None:
+    """No line is wider than the terminal. Each label appears once. The last line is the verdict."""
     case = Case(limits=Limits(again_after=DAY), name="A very long name " * 3)
     case.run(Reached(2, NOW, NOW + 372_000, "within"))
     case.row.counted = [("cap:popup", [NOW - 2, NOW - 1])]
@@ -355,8 +355,8 @@ def test_the_table_fits_and_says_it_all(width: int) -> None:
     assert sum(line.strip().startswith("decisions") for line in lines) == 1
 
 
-def test_many_runs_are_cut_short() -> None:
-    """Five are shown, the furthest first, and the number of the others."""
+def test_only_five_runs_are_shown() -> None:
+    """The table shows the five furthest runs and the number of the others."""
     case = Case({"sequence": [{"event": "add", "times": 3}], "within": "1h", "per": ["cart"]})
     for n in range(8):
         case.run(Reached(1 + n % 2, NOW, NOW + HOUR - n, "within"), per=f'["cart-{n}"]')

@@ -1,4 +1,4 @@
-"""`opportune replay`: what it prints for programs and people, and the numbers that it adds up."""
+"""`opportune replay`: its output for programs and people, and its statistics."""
 
 import json
 import random
@@ -44,7 +44,7 @@ content: {subject: Hi, text: there}
 
 
 class Shop:
-    """Two campaigns and recorded events in a folder, and the command that replays them."""
+    """A folder with two campaigns and recorded events, and the command that replays them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,7 +55,7 @@ class Shop:
         self.carts.write_text(ABANDONED)
 
     def record(self, *told: tuple[str, str, float]) -> None:
-        """Write events: user, name, minutes after the start."""
+        """Write events, each given as user, name and minutes after the start."""
         lines = [
             {"type": "track", "userId": user, "event": event, "timestamp": START + round(minute * MINUTE_MS)}
             for user, event, minute in told
@@ -66,11 +66,11 @@ class Shop:
         """Run `opportune replay` with both campaigns."""
         campaigns = ["--campaign", str(self.views), "--campaign", str(self.carts)]
         command = ["replay", *campaigns, "--events", str(self.events), *arguments]
-        # An exit code of 1 may also be a traceback: those are raised.
+        # An exit code of 1 could also be an unexpected exception, so let exceptions through.
         return CliRunner().invoke(main.app, command, env={"COLUMNS": str(width)}, catch_exceptions=False)
 
-    def fires(self, *arguments: str) -> list[dict[str, Any]]:
-        """Return what `--json` prints."""
+    def matches(self, *arguments: str) -> list[dict[str, Any]]:
+        """Return the matches that `--json` prints."""
         done = self.replay("--json", *arguments)
         assert (done.exit_code, done.stderr) == (0, "")
         return [json.loads(line) for line in done.stdout.splitlines()]
@@ -92,43 +92,43 @@ def _shop(tmp_path: Path) -> Shop:
 
 
 def at(fire: dict[str, Any]) -> float:
-    """Return the minutes after the start."""
+    """Return the time of a match in minutes after the start."""
     return float((fire["at"] - START) / MINUTE_MS)
 
 
-def test_without_until_only_what_fell_due_before_the_last_event_fires(shop: Shop) -> None:
-    """The clock stops with the last event: the wait of ben's cart is not over."""
-    assert [(fire["user"], fire["campaign"], at(fire), fire["reason"]) for fire in shop.fires()] == [
+def test_without_until_the_clock_stops_at_the_last_event(shop: Shop) -> None:
+    """The absence after Ben's cart is still pending."""
+    assert [(fire["user"], fire["campaign"], at(fire), fire["reason"]) for fire in shop.matches()] == [
         ("anna", "three-views", 4, "match")
     ]
 
 
 @pytest.mark.parametrize(("until", "due"), [("2026-01-01T10:31:59Z", 0), ("2026-01-01T10:32:00Z", 1)])
-def test_until_lets_the_clock_run_on(shop: Shop, until: str, due: int) -> None:
-    """An absence fires when its deadline is reached, and as ms the time is the same."""
+def test_until_runs_the_clock_on(shop: Shop, until: str, due: int) -> None:
+    """An absence fires at its deadline. The time may be given as ISO 8601 or in ms."""
     ms = START + round((31 * 60 + 59 + due) * 1000)
     for text in (until, str(ms)):
-        fires = shop.fires("--until", text)
+        fires = shop.matches("--until", text)
         assert [(fire["user"], at(fire), fire["reason"]) for fire in fires[1:]] == [("ben", 32, "absence")] * due
     table = shop.replay("--until", until)
     assert f"the clock ran on to {until.replace('T', ' ').rstrip('Z')}" in " ".join(table.stdout.split())
 
 
 def test_absences_at_the_end_come_in_order_of_time(shop: Shop) -> None:
-    """Not in the order of users or of the file."""
+    """The order of users and of the file does not matter."""
     shop.record(("z", "cart", 0), ("m", "cart", 1), ("a", "cart", 2))
-    assert [fire["user"] for fire in shop.fires("--until", "2026-01-02")] == ["z", "m", "a"]
+    assert [fire["user"] for fire in shop.matches("--until", "2026-01-02")] == ["z", "m", "a"]
 
 
-def test_an_unsorted_file_is_an_error_that_offers_sort(shop: Shop) -> None:
-    """With it the events are taken in order of time, equal times in order of the file."""
+def test_an_unsorted_file_is_an_error_that_suggests_sort(shop: Shop) -> None:
+    """With `--sort`, events are replayed in order of time, and events of the same time in order of the file."""
     shop.record(("a", "view", 2), ("a", "view", 1), ("a", "view", 2))
     for arguments in ([], ["--json"], ["--explain", "a"]):
         done = shop.replay(*arguments)
         assert done.exit_code == 2
         assert "--sort" in done.stderr
         assert "events.ndjson:2" in done.stderr
-    (fire,) = shop.fires("--sort")
+    (fire,) = shop.matches("--sort")
     assert [name.split("@")[0] for name in fire["message_ids"]] == [f"events.ndjson:{n}" for n in (2, 1, 3)]
 
 
@@ -151,16 +151,16 @@ def test_an_unsorted_file_is_an_error_that_offers_sort(shop: Shop) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_end_with_2_and_one_clear_line(shop: Shop, arguments: list[str], says: str) -> None:
-    """What is wrong is named."""
+def test_a_mistake_leads_to_exit_code_2(shop: Shop, arguments: list[str], says: str) -> None:
+    """The message names the option or the file."""
     done = shop.replay(*arguments)
     assert done.exit_code == 2
     assert says in " ".join(done.stderr.split())
 
 
-def test_campaigns_of_several_places_are_joined(shop: Shop) -> None:
-    """The same campaign twice is one; two different ones of the same id are an error."""
-    assert len(shop.fires("--campaign", str(shop.views))) == 1
+def test_campaigns_may_come_from_several_paths(shop: Shop) -> None:
+    """The same campaign counts once. Two different campaigns with the same id are an error."""
+    assert len(shop.matches("--campaign", str(shop.views))) == 1
     other = shop.folder / "other.yaml"
     other.write_text(VIEWS.replace("10m", "11m"))
     done = shop.replay("--campaign", str(other))
@@ -169,7 +169,7 @@ def test_campaigns_of_several_places_are_joined(shop: Shop) -> None:
 
 
 def test_the_summary_has_the_numbers_and_the_charts(shop: Shop) -> None:
-    """Per campaign matches, users and times; a row per bucket, empty ones too; the users."""
+    """It has matches, users and times per campaign, a row per time bucket, and the users."""
     done = shop.replay("--until", "2026-01-01T11:00:00Z")
     assert (done.exit_code, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -187,7 +187,7 @@ def test_the_summary_has_the_numbers_and_the_charts(shop: Shop) -> None:
 
 
 def test_a_summary_without_matches_says_what_to_do(shop: Shop) -> None:
-    """No chart, no users, no crash; an empty file is no mistake."""
+    """It suggests `--explain`. An empty file is not an error."""
     shop.record(("a", "view", 0))
     assert "--explain USER" in shop.replay().stdout
     shop.events.write_text("")
@@ -198,14 +198,14 @@ def test_a_summary_without_matches_says_what_to_do(shop: Shop) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_the_summary_fits_the_terminal(shop: Shop, width: int) -> None:
-    """No line is longer than the terminal is wide."""
+    """No line is wider than the terminal."""
     for arguments in ([], ["--explain", "anna"]):
         done = shop.replay(*arguments, width=width)
         assert max(map(len, done.stdout.splitlines())) <= width
 
 
 def test_explain_prints_one_json_object(shop: Shop) -> None:
-    """For programs: the user, and per campaign the events with what they did."""
+    """The object has the user, and the events and their effects per campaign."""
     done = shop.replay("--explain", "anna", "--json")
     assert (done.exit_code, done.stderr) == (0, "")
     told = json.loads(done.stdout)
@@ -222,11 +222,11 @@ def test_explain_prints_one_json_object(shop: Shop) -> None:
     assert "FIRES (match)" in shop.replay("--explain", "anna").stdout
 
 
-def test_every_form_says_what_the_gates_would_have_stopped(shop: Shop) -> None:
-    """Once an hour: of three matches two are stopped, one of ben's is not; in all four forms of the answer."""
+def test_every_output_has_the_matches_that_gates_would_stop(shop: Shop) -> None:
+    """With one message an hour, gates would stop two of Anna's three matches, and none of Ben's."""
     shop.views.write_text(VIEWS.replace("times: 3", "times: 1") + "limits: {again_after: 1h}\n")
     report = shop.folder / "report.html"
-    fires = shop.fires("--html", str(report))
+    fires = shop.matches("--html", str(report))
     assert [(fire["user"], at(fire), fire.get("gate")) for fire in fires] == [
         ("anna", 0, None),
         ("anna", 3, "rearm"),
@@ -243,17 +243,17 @@ def test_every_form_says_what_the_gates_would_have_stopped(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
-def test_an_unknown_user_ends_with_1(shop: Shop, arguments: list[str]) -> None:
-    """The message says whom there is instead."""
+def test_an_unknown_user_leads_to_exit_code_1(shop: Shop, arguments: list[str]) -> None:
+    """The message suggests similar user ids."""
     done = shop.replay("--explain", "ann", *arguments)
     assert (done.exit_code, done.stdout) == (1, "")
     assert "no event of user 'ann'; it has events of 2 users, such as 'anna'" in " ".join(done.stderr.split())
 
 
 def test_json_and_a_report_go_together(shop: Shop) -> None:
-    """The lines are for programs, the file for people."""
+    """`--json` prints the matches, and `--html` writes the report in the same run."""
     report = shop.folder / "report.html"
-    assert len(shop.fires("--html", str(report))) == 1
+    assert len(shop.matches("--html", str(report))) == 1
     assert '<h2 id="campaign-2">Three &lt;views&gt;</h2>' in report.read_text()
 
 
@@ -263,7 +263,7 @@ def fire(user: str, when: int, took: int = 0) -> Match:
 
 
 def test_a_tally_counts_matches_and_users() -> None:
-    """Users come in order of their matches, then of their first one."""
+    """Users are sorted by the number of matches, then by the time of the first."""
     one, two = Tally(), Tally()
     for user, when in (("a", 5), ("b", 3), ("c", 4), ("c", 9)):
         one.add(fire(user, when))
@@ -288,7 +288,7 @@ def test_a_tally_counts_matches_and_users() -> None:
     ],
 )
 def test_charts_have_at_most_thirty_rows(span: int, width: str) -> None:
-    """Buckets are as wide as they must be, cover the whole span and lose nothing."""
+    """Buckets are no wider than needed, cover the whole span and contain every match."""
     first = 1_767_225_600_000
     timeline = Timeline()
     rng = random.Random(1)
@@ -304,7 +304,7 @@ def test_charts_have_at_most_thirty_rows(span: int, width: str) -> None:
 
 
 def test_a_timeline_stays_small() -> None:
-    """A match in each of 100,000 minutes leaves a few thousand numbers, and the same chart."""
+    """Matches in 100,000 different minutes need at most 10,000 counters, and the chart has all of them."""
     timeline = Timeline()
     for minute in range(100_000):
         timeline.add(minute * MINUTE_MS)
@@ -314,7 +314,7 @@ def test_a_timeline_stays_small() -> None:
 
 
 def test_a_spread_is_exact_and_then_within_one_percent() -> None:
-    """Quantiles of up to 10,000 different times are exact; later they are at most 1 % too small."""
+    """Quantiles of up to 10,000 different times are exact. With more, they are at most 1 % too small."""
     spread = Durations()
     times = list(range(1, 10_001))
     random.Random(2).shuffle(times)
@@ -330,8 +330,8 @@ def test_a_spread_is_exact_and_then_within_one_percent() -> None:
         assert 0.99 * share * 100_000 <= spread.quantile(share) <= share * 100_000
 
 
-def test_the_bars_of_a_spread_are_round_and_hold_everything() -> None:
-    """One that took very long does not squeeze all others into one bar: it is in the last."""
+def test_the_bars_of_a_spread_are_round_and_complete() -> None:
+    """A single very long time goes into the last bar and does not widen the others."""
     spread = Durations()
     assert spread.buckets(10) == []
     for second in range(500):

@@ -1,4 +1,4 @@
-"""Replays: order, repeats, several campaigns, ids; the same as the oracle says."""
+"""Replays: order, repeated messages, several campaigns and ids, compared with the oracle."""
 
 import json
 import random
@@ -17,27 +17,27 @@ T0 = 1_790_000_000_000
 
 
 def win(user: str, second: int, message_id: str = "", outcome: str = "win") -> Recorded:
-    """Return a game result."""
+    """Return the event of a game."""
     name = message_id or f"{user}-{second}"
     return Recorded(user, "game_result", name, {"outcome": outcome}, T0 + second * 1000, "f", second)
 
 
 def fires(events: list[Recorded], *triggers: dict[str, Any], until: int | None = None) -> list[Match]:
-    """Replay *events* for campaigns named c0, c1 …"""
+    """Return the matches of *events*, in campaigns c0, c1 … with *triggers*."""
     replay = Replay([compiled(trigger, name=f"c{n}", channel="email") for n, trigger in enumerate(triggers)])
     found = list(replay.run(events))
     return found + (replay.finish(until) if until is not None else [])
 
 
 def test_a_match_names_its_events() -> None:
-    """The ids of the three wins, first and last time."""
+    """A match has the ids of its three events and the times of the first and the last."""
     (fire,) = fires([win("a", 0), win("a", 1, outcome="loss"), win("a", 2), win("a", 3), win("a", 4)], THREE_WINS)
     assert (fire.user, fire.campaign, fire.message_ids) == ("a", "c0", ["a-2", "a-3", "a-4"])
     assert (fire.since, fire.at, fire.per, fire.reason) == (T0 + 2000, T0 + 4000, None, "match")
 
 
 def test_without_ids_the_matches_are_the_same() -> None:
-    """Only the ids are missing."""
+    """Only the message ids are missing."""
     events = [win("a", n) for n in range(9)]
     with_ids, without = (list(Replay([WINS], ids=ids).run(events)) for ids in (True, False))
     assert [fire._replace(message_ids=[]) for fire in with_ids] == without
@@ -45,7 +45,7 @@ def test_without_ids_the_matches_are_the_same() -> None:
 
 
 def test_a_repeated_message_counts_once_within_the_horizon() -> None:
-    """The last 128 ids of a user are known; the one before them is not."""
+    """The last 128 ids of a user are remembered. An older one counts again."""
     replay = Replay([compiled({"sequence": [{"event": "game_result"}]})])
     ids = [f"m{n}" for n in range(129)]
     events = [win("a", n, message_id) for n, message_id in enumerate([*ids, "m1", "m0"])]
@@ -53,21 +53,21 @@ def test_a_repeated_message_counts_once_within_the_horizon() -> None:
     assert replay.duplicates == 1
 
 
-def test_an_event_older_than_its_users_last_one_is_an_error() -> None:
-    """It says where, and what to do; another user's older event is none."""
+def test_an_event_older_than_the_users_last_one_is_an_error() -> None:
+    """The error has the place and names `--sort`. Events of different users may be in any order."""
     assert fires([win("a", 5), win("b", 3)], THREE_WINS) == []
     with pytest.raises(UnsortedEvents, match=r"f:4: .*--sort"):
         fires([win("a", 5), win("b", 3), win("a", 4)], THREE_WINS)
 
 
-def test_batches_do_not_show() -> None:
-    """A match across the border of two batches is found, and every batch is applied."""
+def test_blocks_do_not_change_the_matches() -> None:
+    """A match across the border of two blocks is found, and every block is applied."""
     events = [win(f"u{n}", n) for n in range(BLOCK - 2)] + [win("a", BLOCK + n) for n in range(4)]
     assert [fire.message_ids for fire in fires(events, THREE_WINS)] == [[f"a-{BLOCK + n}" for n in range(3)]]
 
 
-def test_campaigns_of_one_event_do_not_disturb_each_other() -> None:
-    """Each has its own progress; an event may complete several."""
+def test_campaigns_with_the_same_event_are_independent() -> None:
+    """Each campaign has its own progress. An event may complete several of them."""
     pair = {"sequence": [{"event": "game_result", "times": 2}], "within": "1h"}
     found = fires([win("a", n) for n in range(6)], THREE_WINS, pair)
     assert sorted((fire.campaign, fire.at - T0) for fire in found) == [
@@ -79,8 +79,8 @@ def test_campaigns_of_one_event_do_not_disturb_each_other() -> None:
     ]
 
 
-def test_absences_fall_due_at_the_end_in_order_of_time() -> None:
-    """`finish` fires what is pending up to a time, each at its deadline, per run."""
+def test_absences_at_the_end_fire_in_order_of_time() -> None:
+    """`finish` fires each pending run at its deadline, up to a given time."""
     silence = {"sequence": [{"event": "add"}], "unless": {"event": "buy", "for": "10s"}, "per": "cart"}
     events = [Recorded("a", "add", f"m{n}", {"cart": f"c{n}"}, T0 + n * 1000, "f", n) for n in (2, 1, 0)][::-1]
     found = fires(events, silence, until=T0 + 11_000)
@@ -91,7 +91,7 @@ def test_absences_fall_due_at_the_end_in_order_of_time() -> None:
 
 
 def test_many_users_and_campaigns_match_the_oracle() -> None:
-    """Three thousand random events of fifty users, three triggers."""
+    """The matches of 3,000 random events of 50 users with three triggers are those of the oracle."""
     rng = random.Random(11)
     triggers: list[dict[str, Any]] = [
         THREE_WINS,
@@ -119,14 +119,14 @@ def test_many_users_and_campaigns_match_the_oracle() -> None:
 
 
 def written(folder: Path, *lines: str) -> list[Recorded]:
-    """Write *lines* to a file and read them back as events."""
+    """Write *lines* to a file and return the events read from it."""
     path = folder / "e.ndjson"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return list(streams.read_events(path))
 
 
-def test_lines_are_read_leniently_and_in_place(tmp_path: Path) -> None:
-    """Blank lines, other calls, nulls, numbers for ids, all forms of time; numbers of lines stay right."""
+def test_lines_are_read_leniently_and_keep_their_numbers(tmp_path: Path) -> None:
+    """Blank lines, other calls, nulls, numeric ids and all forms of time are accepted."""
     events = written(
         tmp_path,
         '{"type": "track", "userId": "a", "event": "e", "timestamp": "2026-01-01T00:00:00.250Z", "messageId": "m"}',
@@ -164,8 +164,8 @@ def test_lines_are_read_leniently_and_in_place(tmp_path: Path) -> None:
         ("[]", "e.ndjson:2"),
     ],
 )
-def test_bad_lines_are_named(tmp_path: Path, line: str, says: str) -> None:
-    """File, line and what is wrong."""
+def test_an_invalid_line_is_reported(tmp_path: Path, line: str, says: str) -> None:
+    """The error has the file, the line and the problem."""
     good = json.dumps({"userId": "a", "event": "e", "timestamp": "2026-01-01T00:00:00.000Z"})
     with pytest.raises(InvalidStream) as failure:
         written(tmp_path, good, line, good)

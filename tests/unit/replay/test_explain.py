@@ -1,4 +1,4 @@
-"""`opportune replay --explain`: the story of one user is the machine's, and says what stood in the way."""
+"""`opportune replay --explain`: its matches equal those of a replay, and its reasons are correct."""
 
 import json
 import random
@@ -46,7 +46,7 @@ def campaign(trigger: dict[str, Any]) -> Campaign:
 
 
 def recorded(path: Path, events: list[dict[str, Any]]) -> list[streams.Recorded]:
-    """Return *events* as they are read from a file."""
+    """Return *events* as read from a file."""
     path.write_text("".join(json.dumps({"type": "track", "userId": "u", **each}) + "\n" for each in events))
     return list(streams.read_events(path, {}))
 
@@ -57,7 +57,7 @@ def _path(tmp_path: Path) -> Path:
 
 
 def story(path: Path, trigger: dict[str, Any], told: list[Told], *, until: float | None = None) -> Explained:
-    """Return the story of what is *told*, up to minute *until* or the last event."""
+    """Explain the events *told*, up to minute *until* or the last event."""
     events: list[dict[str, Any]] = [
         {"timestamp": START + round(each[0] * MINUTE), "event": each[1], "properties": each[2] if len(each) > 2 else {}}
         for each in told
@@ -68,12 +68,12 @@ def story(path: Path, trigger: dict[str, Any], told: list[Told], *, until: float
 
 
 def last(path: Path, trigger: dict[str, Any], told: list[Told]) -> Entry:
-    """Return what is said of the last event."""
+    """Return the explanation of the last event."""
     return story(path, trigger, told).events[-1]
 
 
-def test_progress_is_told_step_by_step_up_to_the_fire(path: Path) -> None:
-    """1, 2, 3 of 3, and the third fires with the ids of all; the next one begins anew."""
+def test_progress_is_explained_up_to_the_match(path: Path) -> None:
+    """The third of three events fires, with the ids of all three. The next event starts again."""
     told = story(path, WINS, [(n, "game", WIN) for n in range(4)])
     assert [entry.progress and entry.progress.text for entry in told.events] == [
         f"{n} of 3 game (outcome = win)" for n in (1, 2, 3, 1)
@@ -176,14 +176,14 @@ def test_progress_is_told_step_by_step_up_to_the_fire(path: Path) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_it_says_why_an_event_led_no_further(path: Path, trigger: dict[str, Any], told: list[Told], why: str) -> None:
-    """Each constraint is named with what happened and with what it allows."""
+    """The reason names what happened, and what the constraint allows."""
     entry = last(path, trigger, told)
     assert why in (entry.why_not, *entry.effects)
     assert entry.fired is None
 
 
-def test_nothing_is_said_to_stand_in_the_way_of_what_went_well(path: Path) -> None:
-    """`directly` after `directly`: the pairs match, and only what has no pair is without one."""
+def test_successful_events_have_no_reason_against_them(path: Path) -> None:
+    """Pairs with `directly` match, and an event without a pair needs no reason."""
     trigger = {"sequence": [{"event": "cart"}, {"event": "buy", "directly": True}], "within": "1h"}
     told = story(path, trigger, [(0, "cart"), (1, "buy"), (2, "cart"), (3, "cart"), (4, "buy")])
     assert [entry.fired is not None for entry in told.events] == [False, True, False, False, True]
@@ -209,13 +209,13 @@ def test_nothing_is_said_to_stand_in_the_way_of_what_went_well(path: Path) -> No
     ],
     ids=["consecutive", "reset_on", "not_before", "within"],
 )
-def test_it_says_what_is_lost(path: Path, trigger: dict[str, Any], told: list[Told], says: str) -> None:
-    """What breaks a row, a guard or a reset is named with what it cost."""
+def test_lost_progress_is_explained(path: Path, trigger: dict[str, Any], told: list[Told], says: str) -> None:
+    """The effect names the lost progress, and the rule that ended it."""
     assert last(path, trigger, told).effects == [says]
 
 
-def test_roles_are_those_of_the_trigger(path: Path) -> None:
-    """An event may be several things at once."""
+def test_an_event_has_its_roles_in_the_trigger(path: Path) -> None:
+    """An event may have several roles."""
     trigger = {
         "sequence": [{"event": "a"}, {"event": "b", "directly": True, "not_before": [{"event": "x"}]}],
         "subject": ["a", "b", "y"],
@@ -236,8 +236,8 @@ def test_roles_are_those_of_the_trigger(path: Path) -> None:
 ABANDONED = {"sequence": [{"event": "cart"}], "unless": {"event": "order", "for": "30m"}}
 
 
-def test_an_absence_is_told_when_it_is_due(path: Path) -> None:
-    """It stands between the event before and the one after its deadline, also if that one means nothing."""
+def test_an_absence_is_listed_at_its_deadline(path: Path) -> None:
+    """Its entry is between the events before and after the deadline, even if those are irrelevant."""
     told = story(path, ABANDONED, [(0, "cart"), (20, "ping"), (31, "ping"), (40, "cart"), (41, "order")], until=90)
     assert [(entry.at - START) // MINUTE for entry in told.events] == [0, 20, 30, 31, 40, 41]
     deadline = told.events[2]
@@ -279,12 +279,12 @@ def test_an_absence_is_told_when_it_is_due(path: Path) -> None:
 def test_the_verdict_names_the_closest_thing_to_a_match(
     path: Path, trigger: dict[str, Any], told: list[Told], verdict: str
 ) -> None:
-    """Without a match the last line says why."""
+    """Without a match, the verdict says why."""
     assert story(path, trigger, told).verdict == verdict
 
 
-def test_duplicates_and_late_events_are_named(path: Path) -> None:
-    """A repeated id counts once; an event that stands after newer ones is late, and live might not count."""
+def test_duplicates_and_late_events_are_marked(path: Path) -> None:
+    """A repeated id counts once. An event after newer ones is late, and might not count live."""
     events = recorded(
         path,
         [
@@ -305,8 +305,8 @@ def test_duplicates_and_late_events_are_named(path: Path) -> None:
         explanation.explain([campaign(WINS)], explanation.gather(events, "u", in_order=False), 0)
 
 
-def test_the_story_is_that_of_the_replay(path: Path) -> None:
-    """On random triggers and streams the fires are the replay's, and every reason is found in what happened."""
+def test_an_explanation_has_the_matches_of_the_replay(path: Path) -> None:
+    """For random triggers and streams, the matches are those of a replay, and every reason is specific."""
     rng = random.Random(SEED)
     checked = fired = explained = 0
     while checked < 500:
@@ -314,7 +314,7 @@ def test_the_story_is_that_of_the_replay(path: Path) -> None:
         try:
             definition = campaign(trigger)
         except (ValueError, OpportuneError):
-            continue  # a trigger that can never fire is refused
+            continue  # a trigger that can never fire is invalid
         checked += 1
         written = [
             {"timestamp": e.at, "event": e.event, "properties": dict(e.attributes), "messageId": e.message_id}
@@ -339,8 +339,8 @@ def test_the_story_is_that_of_the_replay(path: Path) -> None:
     assert explained > 300
 
 
-def test_the_table_tells_it_to_people(path: Path) -> None:
-    """Events that mean nothing are summed up, days stand above their events, markup stays text."""
+def test_the_table_is_readable(path: Path) -> None:
+    """Irrelevant events are summed up, each day has a heading, and markup stays text."""
     trigger = {"sequence": [{"event": "[red]a", "times": 2}], "within": "2d"}
     told = story(path, trigger, [(0, "[red]a"), (1, "x"), (2, "y"), (24 * 60, "[red]a")])
     console = Console(width=100, record=True, file=path.with_suffix(".txt").open("w"))
@@ -380,7 +380,7 @@ def test_the_table_tells_it_to_people(path: Path) -> None:
     ids=["wins", "everything", "any order"],
 )
 def test_a_trigger_in_words(trigger: dict[str, Any], sentence: str) -> None:
-    """The whole trigger is one sentence."""
+    """A trigger is described in one sentence."""
     assert words.sentence(campaign(trigger).trigger) == sentence
 
 
@@ -397,10 +397,10 @@ def test_a_trigger_in_words(trigger: dict[str, Any], sentence: str) -> None:
     ],
 )
 def test_durations_in_words(milliseconds: int, exact: str, rough: str) -> None:
-    """Reasons need every millisecond, charts do not."""
+    """Reasons show every millisecond, and charts round."""
     assert (words.duration(milliseconds), words.about(milliseconds)) == (exact, rough)
 
 
-def test_times_that_are_none_are_shown_as_they_are() -> None:
-    """Microseconds taken for milliseconds lie in no year that can be written."""
+def test_impossible_times_are_shown_in_milliseconds() -> None:
+    """Microseconds read as milliseconds give a year that cannot be formatted."""
     assert words.stamp(10**18) == f"{10**18} ms"
