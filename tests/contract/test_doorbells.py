@@ -1,4 +1,4 @@
-"""Doorbells, as the Decider hangs them: our calls to SQS and EventBridge Scheduler."""
+"""Doorbells as the Decider schedules them: the calls to SQS and EventBridge Scheduler."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,7 @@ GROUP = "opportune"
 
 
 class Hall:
-    """A queue and a group of schedules, and the Decider's way to them."""
+    """A queue, a group of schedules, and the adapter that uses them."""
 
     def __init__(self, aws: Aws) -> None:
         self.sqs, self.scheduler = aws.client("sqs"), aws.client("scheduler")
@@ -31,7 +31,7 @@ class Hall:
         self.doorbells = AwsDoorbells(self.sqs, lambda: self.scheduler, targets)
 
     def schedules(self) -> list[dict[str, Any]]:
-        """Return all schedules that hang."""
+        """Return all schedules."""
         names = [each["Name"] for each in self.scheduler.list_schedules(GroupName=GROUP)["Schedules"]]
         return [self.scheduler.get_schedule(Name=name, GroupName=GROUP) for name in names]
 
@@ -50,7 +50,7 @@ def a_ring(wait_ms: int) -> Doorbell:
 
 
 def test_a_short_delay_is_one_hop_through_the_queue(hall: Hall) -> None:
-    """Up to 15 minutes: a message with that many seconds of delay, rounded up; no schedule."""
+    """Up to 15 minutes: a message with the delay in seconds, rounded up, and no schedule."""
     hall.doorbells.schedule_doorbell(a_ring(1), NOW)
     waiting = hall.sqs.get_queue_attributes(QueueUrl=hall.url, AttributeNames=["All"])["Attributes"]
     assert (waiting["ApproximateNumberOfMessagesDelayed"], hall.schedules()) == ("1", [])
@@ -60,7 +60,7 @@ def test_a_short_delay_is_one_hop_through_the_queue(hall: Hall) -> None:
 
 
 def test_a_long_delay_is_a_schedule_that_hangs_once(hall: Hall) -> None:
-    """From 15 minutes on: at the second after it is due, deleted when done; hung twice, it hangs once."""
+    """Over 15 minutes: a schedule for the second after it is due, deleted afterwards. Creating it twice makes one."""
     ring = a_ring(15 * MINUTE + 1)
     for _ in range(2):
         hall.doorbells.schedule_doorbell(ring, NOW)
@@ -74,7 +74,7 @@ def test_a_long_delay_is_a_schedule_that_hangs_once(hall: Hall) -> None:
 
 
 def test_silence_takes_it_down_and_does_not_mind_if_there_is_none(hall: Hall) -> None:
-    """A cancelled activation leaves no schedule; the second time there is nothing to delete."""
+    """A cancelled activation leaves no schedule. The second time there is nothing to delete."""
     ring = a_ring(60 * MINUTE)
     hall.doorbells.schedule_doorbell(ring, NOW)
     for _ in range(2):
@@ -83,7 +83,7 @@ def test_silence_takes_it_down_and_does_not_mind_if_there_is_none(hall: Hall) ->
 
 
 def test_names_are_what_the_scheduler_takes() -> None:
-    """At most 64 of its characters, the same for the same activation, another for another."""
+    """At most 64 allowed characters, the same for the same activation, different for another."""
     name = schedule_name("ä" * 500)
     assert name.isalnum()
     assert len(name) <= 64
@@ -92,7 +92,7 @@ def test_names_are_what_the_scheduler_takes() -> None:
 
 @pytest.mark.parametrize("wait_ms", [MINUTE, 60 * MINUTE])
 def test_where_it_cannot_be_hung_that_is_said(hall: Hall, wait_ms: int) -> None:
-    """No queue and no scheduler there: `Unavailable`, once, without repeating."""
+    """Neither queue nor scheduler responds: one `Unavailable`, without retries."""
     once = Config(connect_timeout=0.1, read_timeout=0.1, retries={"total_max_attempts": 1})
     session = botocore.session.get_session()
     nowhere: dict[str, Any] = {"endpoint_url": "http://127.0.0.1:9", "region_name": "eu-central-1", "config": once}
@@ -109,7 +109,7 @@ def test_where_it_cannot_be_hung_that_is_said(hall: Hall, wait_ms: int) -> None:
 
 
 def test_a_missing_group_is_an_error_and_not_a_conflict(hall: Hall) -> None:
-    """Only a schedule that hangs already counts as hung."""
+    """Only an existing schedule counts as created."""
     hall.scheduler.delete_schedule_group(Name=GROUP)
     with pytest.raises(ClientError):
         hall.scheduler.get_schedule_group(Name=GROUP)

@@ -1,4 +1,4 @@
-"""machine.lua against the brute-force oracle, on random patterns and streams; and what must not matter."""
+"""machine.lua against the brute-force oracle on random patterns and streams, and changes that must not matter."""
 
 import random
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.support.machine import Machine, fires_of_oracle
 
 PAIRS = 24_000
 SEED = 20_261_030
-FAR = 10**9  # ms after the last event, so that what is pending falls due
+FAR = 10**9  # ms after the last event: every pending absence falls due
 
 
 @pytest.fixture(name="machine", scope="module")
@@ -29,7 +29,7 @@ def pairs(count: int, seed: int, features: Any = strategies.ALL) -> Iterator[tup
 def test_every_construct_alone_and_combined_matches_the_definition(
     machine: Machine, request: pytest.FixtureRequest
 ) -> None:
-    """The fires of the machine are those of the definition; more pairs with --deep."""
+    """The machine fires exactly where the definition does; more pairs with --pairs."""
     count = request.config.getoption("--pairs", default=None) or PAIRS
     fired = 0
     for n, (trigger, events) in enumerate(pairs(count, SEED)):
@@ -56,7 +56,7 @@ def test_every_construct_alone_and_combined_matches_the_definition(
     ids=lambda features: "+".join(sorted(features)),
 )
 def test_small_feature_sets_match_the_definition(machine: Machine, features: set[str]) -> None:
-    """A few constructs at a time meet each other far more often than in the full mix."""
+    """A few constructs at a time interact far more often than in the full mix."""
     for trigger, events in pairs(1_000, SEED + 1, features):
         until = events[-1].at + FAR if events else FAR
         assert machine.fires(trigger, events, until) == fires_of_oracle(trigger, events, until), (
@@ -66,7 +66,7 @@ def test_small_feature_sets_match_the_definition(machine: Machine, features: set
 
 
 def test_shifting_all_times_shifts_all_fires(machine: Machine) -> None:
-    """The origin of the clock means nothing."""
+    """The origin of the clock does not matter."""
     for trigger, events in pairs(500, SEED + 2):
         shifted = [
             oracle.Seen(e.event, e.attributes, e.at + 777_000, e.received + 777_000, e.message_id) for e in events
@@ -76,7 +76,7 @@ def test_shifting_all_times_shifts_all_fires(machine: Machine) -> None:
 
 
 def test_repeated_and_irrelevant_events_change_nothing(machine: Machine) -> None:
-    """Every message twice, and events that no trigger names in between: the same fires."""
+    """Every message twice, with unrelated events in between: the same firings."""
     for trigger, events in pairs(500, SEED + 3):
         noisy: list[oracle.Seen] = []
         for n, event in enumerate(events):
@@ -85,7 +85,7 @@ def test_repeated_and_irrelevant_events_change_nothing(machine: Machine) -> None
 
 
 def test_a_wider_window_never_delays_the_first_fire(machine: Machine) -> None:
-    """More room can only help a pattern without an absence."""
+    """A wider window can only help a pattern without an absence."""
     for trigger, events in pairs(800, SEED + 4, {"times", "consecutive", "within", "where", "not_before"}):
         if "within" not in trigger:
             continue
@@ -97,7 +97,7 @@ def test_a_wider_window_never_delays_the_first_fire(machine: Machine) -> None:
 
 
 def test_every_fires_wherever_restart_does(machine: Machine) -> None:
-    """`every` reports all ends of matches, `restart` some of them; the first is the same."""
+    """`every` fires at all ends of matches, `restart` at some of them. The first is the same."""
     for trigger, events in pairs(800, SEED + 5, {"times", "consecutive", "within", "where", "gap"}):
         restart = machine.fires({**trigger, "after_match": "restart"}, events, FAR)
         every = machine.fires({**trigger, "after_match": "every"}, events, FAR)
@@ -106,6 +106,6 @@ def test_every_fires_wherever_restart_does(machine: Machine) -> None:
 
 
 def test_state_is_bounded_after_every_step(machine: Machine) -> None:
-    """At most one entry per unit step, however many events come."""
+    """At most one entry per unit step, for any number of events."""
     for trigger, events in pairs(1_000, SEED + 6):
         assert machine.largest_state(trigger, events) <= machine.bound(trigger)

@@ -1,4 +1,4 @@
-"""The oracle against examples worked by hand, and its search against plain enumeration.
+"""The oracle against examples worked out by hand, and its search against plain enumeration.
 
 Timelines: ``A3`` is event A at 3 s; ``A=x3`` has attribute v = "x"; ``A:p3`` has attribute c = "p"; ``A3~9``
 happened at 3 s and was received at 9 s; ``A3#m`` has message id m. Expected: ``13`` a match at 13 s, ``35!``
@@ -302,7 +302,7 @@ CASES: dict[str, list[tuple[Data, str, str]]] = {
     [pytest.param(*case, id=f"{topic}-{case[1]}") for topic, cases in CASES.items() for case in cases],
 )
 def test_oracle_agrees_with_hand_worked_examples(trigger: Data, text: str, expected: str) -> None:
-    """A timeline fires exactly where the documents say."""
+    """A timeline fires exactly where the documentation says."""
     assert shown(fires(trigger, timeline(text))) == expected
 
 
@@ -321,12 +321,12 @@ def test_until_lets_the_clock_run_on(until: int | None, expected: str) -> None:
     ],
 )
 def test_last_names_the_completing_event(trigger: Data, text: str, last: str) -> None:
-    """A match names its last event, an absence the event its clock started at."""
+    """A match names its last event, an absence the event that started its wait."""
     assert [fire.last for fire in fires(trigger, timeline(text))] == [last]
 
 
 def test_per_keeps_numbers_booleans_and_strings_apart() -> None:
-    """Values of different JSON types are different runs; null, lists and objects are none."""
+    """Values of different JSON types are different runs. Null, lists and objects belong to no run."""
     values = [1, True, "1", None, [1], {"a": 1}, 1.0]
     events = [Seen("A", {"c": value}, 0, 0, str(n)) for n, value in enumerate(values)]
     found = fires(seq(A2, per="c"), events)
@@ -334,13 +334,13 @@ def test_per_keeps_numbers_booleans_and_strings_apart() -> None:
 
 
 def test_operators_in_where_are_refused() -> None:
-    """The oracle does not guess at conditions it does not know."""
+    """The oracle rejects conditions that it does not know."""
     with pytest.raises(TypeError, match="only equality"):
         fires(one() | {"sequence": [e("A", where={"v": {"gt": 1}})]}, timeline("A=x0"))
 
 
 def _firsts(trigger: Data, run: Run, end: int, floor: int) -> Iterator[int]:
-    """Try every tuple that ends at ``end`` without any cut, all but the window and the resets."""
+    """Try every tuple that ends at ``end``, without pruning; check all but the window and the resets."""
     if "all_of" in trigger:
         for chosen in product(range(floor, end + 1), repeat=len(trigger["all_of"])):
             if max(chosen) == end and all(_usable(run[i], m) for i, m in zip(chosen, trigger["all_of"], strict=True)):
@@ -385,7 +385,7 @@ def _valid(trigger: Data, run: Run, end: int, floor: int = 0) -> Iterator[int]:
 
 
 def test_search_equals_plain_enumeration() -> None:
-    """Cutting the search and remembering answers loses and invents no match."""
+    """Pruning and memoising lose and invent no match."""
     rng = Random(11)
     found = 0
     for _ in range(1_500):
@@ -432,7 +432,7 @@ def test_times_and_strangers_do_not_matter() -> None:
 
 
 def test_random_pairs_repeat_by_seed_and_often_fire() -> None:
-    """The same seed gives the same pairs, small ones, and a third of them or more fires."""
+    """The same seed gives the same small pairs, and at least a third of them fire."""
     first, second = Random(5), Random(5)
     hits = 0
     for _ in range(2_000):
@@ -444,7 +444,7 @@ def test_random_pairs_repeat_by_seed_and_often_fire() -> None:
 
 
 def test_random_triggers_are_valid_and_restricted() -> None:
-    """Fields stand only where the trigger language allows them, and only those asked for."""
+    """Only requested fields occur, and only where the trigger language allows them."""
     rng = Random(6)
     for _ in range(2_000):
         trigger, _ = random_pair(rng)
@@ -462,7 +462,7 @@ def test_random_triggers_are_valid_and_restricted() -> None:
 
 
 def test_long_streams_are_affordable() -> None:
-    """A few hundred events of one user take no noticeable time, with many units as well."""
+    """A few hundred events of one user take no noticeable time, even with many units."""
     events = [Seen("A", {}, n * 1_000, n * 1_000, str(n)) for n in range(400)]
     trigger = seq(e("A", times=50), within="1h", after_match="restart")
     assert len(fires(seq(e("A", times=3)), events)) == 133

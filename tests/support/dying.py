@@ -4,11 +4,11 @@ from typing import Any
 
 
 class Killed(BaseException):
-    """The process is gone: nothing catches it."""
+    """The process has died: no handler catches it."""
 
 
 class Dying:
-    """A database, or a part of it, that dies before its n-th write, or just after it; counts the writes."""
+    """A database, or a part of one, that counts writes and dies just before or after the n-th."""
 
     WRITES = frozenset(
         {

@@ -1,4 +1,4 @@
-"""A way to a server that forgets: a connection that nobody has used for a while is given up without a word.
+"""A proxy that forgets: it drops idle connections without notice.
 
 So do load balancers and NAT gateways, and so does a server while a Lambda function sleeps. Whoever sends the next byte
 is told by a reset; nothing of what was sent arrives.
@@ -16,7 +16,7 @@ AT_ONCE = struct.pack("ii", 1, 0)  # a close that resets
 
 
 class Forgetful:
-    """The way to a server on *port* of this machine. Use as a context manager; ``made``: how many connections."""
+    """A proxy to a server on *port* of this machine; a context manager. ``made``: the number of connections."""
 
     def __init__(self, port: int) -> None:
         self._server = port
@@ -36,7 +36,7 @@ class Forgetful:
             each.close()
 
     def forget(self) -> None:
-        """Give up all connections that are there; their ends learn of it when they send something."""
+        """Drop all open connections; the peers notice when they send something."""
         self._forgotten |= self._open
 
     def _accept(self) -> None:

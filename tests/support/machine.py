@@ -1,4 +1,4 @@
-"""machine.lua in this process, driven from a trigger as it is written in a campaign file."""
+"""Run machine.lua in this process, for a trigger as it is written in a campaign file."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ Fired = tuple[int, str, str]
 
 
 def fires_of_oracle(trigger: dict[str, Any], events: list[oracle.Seen], until: int) -> list[Fired]:
-    """Return what the definition says, in a form that compares."""
+    """Return the firings by the definition, in a form that can be compared."""
     fires = oracle.fires(trigger, events, until=until)
     return sorted((fire.at, fire.reason, _name(fire.per)) for fire in fires)
 
@@ -35,7 +35,7 @@ class Machine:
     def fires(
         self, trigger: dict[str, Any], events: list[oracle.Seen], until: int, *, store: bool = False
     ) -> list[Fired]:
-        """Return the fires; with *store* the state is frozen and thawed before every event."""
+        """Return the firings; with *store*, freeze and thaw the state before every event."""
         fired, states, program = self._run(trigger, events, store=store)
         for per, state in states.items():
             fire = self._machine.expire(program, state, until)
@@ -54,7 +54,7 @@ class Machine:
         return longest
 
     def bound(self, trigger: dict[str, Any]) -> int:
-        """Return the longest that a stored state of *trigger* may be: five numbers per unit, eight besides."""
+        """Return the maximum length of a stored state of *trigger*: eight numbers, and five per unit."""
         steps = trigger.get("sequence") or trigger["all_of"]
         units: int = sum(step.get("times", 1) for step in steps)
         return 8 + 5 * units

@@ -1,4 +1,4 @@
-"""Brute-force oracle of the trigger language: says when a trigger fires, from the definition alone.
+"""A brute-force oracle of the trigger language: finds when a trigger fires, from the definition alone.
 
 A match is a tuple of event positions that meets every constraint of the trigger. The oracle looks for such
 tuples by trying positions; it keeps no progress between events, so it shares no idea with ``machine.lua``.
@@ -29,7 +29,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Fire:
-    """A fire at ``at`` ms; ``last`` is the message id of the completing (absence: anchoring) event."""
+    """A firing at ``at`` ms; ``last`` is the message id of the completing event, or of an absence's anchor."""
 
     at: int
     reason: Literal["match", "absence"]
@@ -61,7 +61,7 @@ class Pattern(Protocol):
 
 
 def fires(trigger: Data, events: Sequence[Seen], *, until: int | None = None) -> list[Fire]:
-    """Return every fire of ``trigger`` over one user's events, in order of time, then of resolution.
+    """Return every firing of ``trigger`` for one user's events, in order of time, then of resolution.
 
     ``events`` are in acceptance order. ``until``: the clock runs on to this ms (default: the last effective
     time); absences due by then fire.
@@ -103,7 +103,7 @@ def split(stream: Run, per: str | Sequence[str] | None) -> list[tuple[PerValues 
     for event in stream:
         values = [event.attributes.get(name) for name in names]
         if all(isinstance(value, str | int | float) for value in values):
-            # True equals 1 in Python, but they are two values of JSON.
+            # True equals 1 in Python, but they are different values in JSON.
             runs.setdefault(tuple((isinstance(v, bool), v) for v in values), []).append(event)
     return [(tuple(value for _, value in key), run) for key, run in runs.items()]
 
@@ -120,7 +120,7 @@ def names_of(matcher: Data) -> list[str]:
 
 
 def meets(event: Accepted, matcher: Data) -> bool:
-    """Tell whether the event has one of the names and every attribute that the matcher wants."""
+    """Return whether the event has one of the matcher's names and all of its attributes."""
     return event.event in names_of(matcher) and all(
         name in event.attributes and _equal(event.attributes[name], wanted)
         for name, wanted in (matcher.get("where") or {}).items()
@@ -128,12 +128,12 @@ def meets(event: Accepted, matcher: Data) -> bool:
 
 
 def meets_any(event: Accepted, matchers: Sequence[Data] | None) -> bool:
-    """Tell whether the event meets at least one of the matchers."""
+    """Return whether the event meets at least one of the matchers."""
     return any(meets(event, matcher) for matcher in matchers or ())
 
 
 def subject_of(trigger: Data) -> set[str]:
-    """Return the names of the stream that ``consecutive`` and ``directly`` are about."""
+    """Return the event names in the stream that ``consecutive`` and ``directly`` refer to."""
     if "subject" in trigger:
         given = trigger["subject"]
         return {given} if isinstance(given, str) else set(given)
@@ -246,7 +246,7 @@ class AllOf:
 
 @dataclass(frozen=True)
 class _Unit:
-    """One event wanted: ``opens`` its step or not; no ``breakers`` since the unit before."""
+    """One required event: ``opens`` tells whether it begins a step; no ``breakers`` may follow the unit before."""
 
     fits: Sequence[bool]
     opens: bool

@@ -52,7 +52,7 @@ _EPOCH_MS = 1_000_000
 def random_pair(rng: Random, *, features: Collection[str] = ALL) -> tuple[Data, list[Seen]]:
     """Return a valid ``trigger:`` object and up to 12 events; the same ``rng`` state gives the same pair."""
     if len(features) > _FEW:
-        # All at once seldom leave a trace of each: let some pairs have only a part of them.
+        # With all features at once, few pairs show each of them: give some pairs only a part.
         share = rng.choice((0.3, 0.6, 1.0))
         features = {name for name in sorted(features) if rng.random() < share}
     trigger = random_trigger(rng, features=features)
@@ -88,7 +88,7 @@ def random_trigger(rng: Random, *, features: Collection[str] = ALL) -> Data:
 
 
 def random_events(rng: Random, trigger: Data, *, features: Collection[str] = ALL) -> list[Seen]:
-    """Return events in acceptance order; more often than not a match of ``trigger`` is planted in them."""
+    """Return events in acceptance order; most of the time they contain a match of ``trigger``."""
     per = trigger.get("per", ())
     values = rng.sample(_PER_VALUES, rng.choice((1, 2, 2, 3, 4))) if per else []
     events: list[Seen] = []
@@ -117,7 +117,7 @@ def random_events(rng: Random, trigger: Data, *, features: Collection[str] = ALL
 
 
 def _plan(rng: Random, trigger: Data) -> list[Data]:
-    """Say what to send: the events of a match with some others between, or anything."""
+    """Return what to send: the events of a match with some others in between, or anything."""
     killers = [*trigger.get("reset_on", ())]
     if "unless" in trigger:
         killers.append(trigger["unless"])
@@ -140,7 +140,7 @@ def _plan(rng: Random, trigger: Data) -> list[Data]:
 def _steps(rng: Random, features: Collection[str]) -> list[Data]:
     steps: list[Data] = []
     left = _MAX_UNITS
-    # A lone step without times says little, but is a trigger too.
+    # A single step without `times` tests little, but is a trigger as well.
     for number in range(rng.choice((1, 2, 2, 2, 3, 3, 4))):
         step = _matcher(rng, features)
         if left > 1 and _some(rng, features, "times", 0.4):

@@ -1,4 +1,4 @@
-"""The Decider on real servers: what an event costs, counted from the servers' own statistics."""
+"""The Decider on real servers: the cost of an event, by the servers' own statistics."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def _town(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> DeciderHarn
 
 
 def commands_of(town: DeciderHarness, work: Any) -> int:
-    """Return the Redis commands that *work* takes: requests that the server read, each a script call."""
+    """Return how many Redis commands *work* takes: requests that the server read, each a script call."""
     town.redis_requests()
     scripts, reads = town.redis_requests()
     work()
@@ -44,7 +44,7 @@ def test_a_decided_event_is_one_redis_command_and_no_mongo_call(town: DeciderHar
 
 
 def test_a_user_who_is_no_target_is_one_redis_command(town: DeciderHarness) -> None:
-    """After the first look, the row knows: one command, nothing in MongoDB, nothing comes of it."""
+    """After the first lookup the row knows: one command, no call of MongoDB, no progress."""
     town.win("bob", "first")
     mongo = town.mongo_calls()
     assert commands_of(town, lambda: [town.win("bob", f"m{n}") for n in range(20)]) == 20
@@ -53,7 +53,7 @@ def test_a_user_who_is_no_target_is_one_redis_command(town: DeciderHarness) -> N
 
 
 def test_a_user_is_looked_up_once_per_generation(town: DeciderHarness) -> None:
-    """The first event asks MongoDB once; after a refresh the next one does again, and sees the change."""
+    """The first event reads MongoDB once. After a refresh, the next one does so again and sees the change."""
     mongo = town.mongo_calls()
     town.win("bob", "1")
     looks = town.mongo_calls() - mongo
@@ -64,11 +64,11 @@ def test_a_user_is_looked_up_once_per_generation(town: DeciderHarness) -> None:
     popups = [town.win("bob", f"g{n}", at=T0 + n) for n in range(3)]
     assert [len(popup) for popup in popups] == [0, 0, 1]
     assert town.mongo_calls() - mongo == 1
-    assert looks == 1 + 2  # and the first event loads pointer and ruleset
+    assert looks == 1 + 2  # the first event also loads pointer and ruleset
 
 
 def test_an_event_that_nothing_names_touches_nothing(town: DeciderHarness) -> None:
-    """Also when the Gateway passes it on: no command."""
+    """Even if the Gateway passes it on: no command."""
     town.win("anna", "first")
     assert commands_of(town, lambda: town.win("anna", "x", attributes={"outcome": "win"}, received=T0)) == 1
     event = Event(user="anna", event="page_scrolled", message_id="y", at=T0, received=T0)
@@ -76,7 +76,7 @@ def test_an_event_that_nothing_names_touches_nothing(town: DeciderHarness) -> No
 
 
 def test_the_same_third_win_has_the_same_activation(town: DeciderHarness) -> None:
-    """Sent again, it is handed over again under the same id; the ledger knows it by that."""
+    """Sent again, it is handed over again under the same id, by which the ledger knows it."""
     for n in range(2):
         town.win("anna", f"m{n}", at=T0 + n)
     first, second = town.win("anna", "third", at=T0 + 2), town.win("anna", "third", at=T0 + 2)
@@ -96,7 +96,7 @@ def test_what_was_decided_is_handed_over_when_the_rest_fails(town: DeciderHarnes
 
 
 def test_a_row_that_cannot_be_read_leaves_the_events_of_other_users_alone(town: DeciderHarness) -> None:
-    """Bob's garbage is in the middle of a batch: it fails as a whole, yet anna's popup is on its way, once."""
+    """Bob's row is garbage: the batch fails as a whole, but anna's popup is handed over, once."""
     town.target(1, bob=["three-wins"])
     for user in ("anna", "bob"):
         for n in range(2):
@@ -114,14 +114,14 @@ def test_a_row_that_cannot_be_read_leaves_the_events_of_other_users_alone(town: 
 
 
 def test_history_is_recorded_and_not_shown(town: DeciderHarness) -> None:
-    """Matches of the past are recorded as suppressed, popups too."""
+    """Matches of history are recorded as suppressed, popups as well."""
     popups = [town.win("anna", f"h{n}", at=T0 + n, received=T0 + 10**9, history=True) for n in range(3)]
     assert popups == [[], [], []]
     assert [(a.suppressed, a.at) for a in town.outbox.recorded] == [("history", T0 + 2)]
 
 
 def test_a_popup_for_an_event_that_is_not_fresh_is_recorded_as_stale(town: DeciderHarness) -> None:
-    """Who was offline for a minute is not shown what was meant for then."""
+    """An event that arrives a minute late shows no popup."""
     for n in range(3):
         town.win("anna", f"m{n}", at=T0 + n, received=T0 + 60_000)
     assert ([a.suppressed for a in town.outbox.recorded], town.outbox.shown) == (["stale"], [])
@@ -137,7 +137,7 @@ def test_a_mute_event_counts_but_shows_no_popup(town: DeciderHarness, gate: str)
 
 
 def test_a_changed_trigger_starts_anew_and_an_unchanged_one_goes_on(town: DeciderHarness) -> None:
-    """A publish keeps progress of triggers that stayed the same, and drops that of others."""
+    """A publish keeps the progress of unchanged triggers and drops that of others."""
     for n in range(2):
         town.win("anna", f"m{n}", at=T0 + n)
     same = compiled(THREE_WINS, everyone=False, name="three-wins")
@@ -153,7 +153,7 @@ def test_a_changed_trigger_starts_anew_and_an_unchanged_one_goes_on(town: Decide
 
 
 def test_an_environment_with_an_old_ruleset_reloads_it(town: DeciderHarness, redis_client: Redis) -> None:
-    """A function that is behind notices by the row, reloads, and decides by the new rules."""
+    """A function with an old ruleset learns that from the row, reloads, and decides by the new one."""
     behind = decider_deps(town.rulesets, redis_client, town.database, town.outbox)
     town.win("anna", "1")
     town.publish([compiled(THREE_WINS, everyone=False, name="three-wins")], generation=1)
@@ -166,7 +166,7 @@ def test_an_environment_with_an_old_ruleset_reloads_it(town: DeciderHarness, red
 
 
 def test_a_message_twice_in_a_batch_is_one_popup(town: DeciderHarness) -> None:
-    """The completing event twice in one request: one activation, one popup in the answer."""
+    """The completing event comes twice in one request: one activation, one popup in the response."""
     for n in range(2):
         town.win("anna", f"m{n}", at=T0 + n)
     third = Event("anna", "game_result", "third", T0 + 2, T0 + 2, {"outcome": "win"})
@@ -176,7 +176,7 @@ def test_a_message_twice_in_a_batch_is_one_popup(town: DeciderHarness) -> None:
 
 
 def test_a_popup_is_not_shown_an_hour_later(town: DeciderHarness) -> None:
-    """The completing event repeated after ten seconds finds nobody who could still be shown it."""
+    """The completing event, repeated after ten seconds, shows no popup."""
     for n in range(2):
         town.win("anna", f"m{n}", at=T0 + n)
     assert len(town.win("anna", "third", at=T0 + 2)) == 1
@@ -185,7 +185,7 @@ def test_a_popup_is_not_shown_an_hour_later(town: DeciderHarness) -> None:
 
 
 def test_a_ruleset_that_cannot_be_read_leaves_the_other_sites_alone(town: DeciderHarness) -> None:
-    """Site b points at a ruleset that is not there, c at a broken one: a's events go on, and it is told."""
+    """Site b points at a missing ruleset, c at a broken one: events of a go on, and the errors are reported."""
     town.database.control.insert_one({"_id": "b", "ruleset": 7, "generation": 0})
     town.database.rulesets.insert_one({"_id": "c:1", "ruleset": {"site": "c"}})
     town.database.control.insert_one({"_id": "c", "ruleset": 1, "generation": 0})

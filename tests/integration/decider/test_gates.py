@@ -1,4 +1,4 @@
-"""Gates, caps, delays, cancellations and goals, decided in the state store: on real servers, by the tests' clock."""
+"""Gates, caps, delays, cancellations and goals: decided in a real state store, by the tests' clock."""
 
 import random
 import threading
@@ -42,7 +42,7 @@ def campaign(trigger: dict[str, Any] = PAY, *, channel: str = "email", name: str
 
 
 def cart(**changes: Any) -> Campaign:
-    """Return a campaign that writes 30 minutes after an `add`, unless an `order` cancels it."""
+    """Return a campaign that sends an e-mail 30 minutes after an `add`, unless an `order` cancels it."""
     fields = {"delay": 30 * MINUTE, "watchers": [Matcher(["order"], CANCEL)], **changes}
     return campaign(fields.pop("trigger_source", ADD), **fields)
 
@@ -61,7 +61,7 @@ class House(Shop):
         self.database.rulesets.update_one({"_id": f"demo:{self.version}"}, {"$set": {"ruleset.caps": caps}})
 
     def gates(self) -> list[str | None]:
-        """Return the gates of all that was recorded."""
+        """Return the gate of each recorded activation."""
         return [each.suppressed for each in self.post.recorded]
 
     def answer_doorbell(self, user: str, at: int) -> None:
@@ -82,7 +82,7 @@ def _house(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> HouseMaker
 
 
 def test_a_cap_holds_for_all_campaigns_of_a_channel_and_rolls(house: HouseMaker) -> None:
-    """Two popups in an hour, whichever campaign: the third is a record, the first hour later there is room for one."""
+    """Two popups an hour, over all campaigns: the third is recorded. An hour after the first there is room for one."""
     home = house(
         campaign(channel="popup", name="a"),
         campaign(ADD, channel="popup", name="b"),
@@ -97,7 +97,7 @@ def test_a_cap_holds_for_all_campaigns_of_a_channel_and_rolls(house: HouseMaker)
 
 
 def test_the_total_counts_all_channels(house: HouseMaker) -> None:
-    """A popup takes the e-mail's place under `total`, not under the e-mails' own cap."""
+    """A popup counts for `total`, not for the e-mails' own cap."""
     home = house(
         campaign(channel="popup", name="a"), campaign(ADD, name="b"), total=Quota(1, HOUR), email=Quota(1, HOUR)
     )
@@ -108,7 +108,7 @@ def test_the_total_counts_all_channels(house: HouseMaker) -> None:
 
 
 def test_rearm_keeps_a_campaign_from_coming_again(house: HouseMaker) -> None:
-    """Not within a day, and three times in thirty days at most; another user and another campaign are free."""
+    """Once a day, and at most three times in 30 days. Other users and other campaigns are not affected."""
     limits = Limits(again_after=DAY, max=Quota(3, 30 * DAY))
     home = house(campaign(limits=limits, name="a"), campaign(ADD, name="b"))
     for at in (0, DAY - 1, DAY, 2 * DAY, 3 * DAY, 30 * DAY):
@@ -119,7 +119,7 @@ def test_rearm_keeps_a_campaign_from_coming_again(house: HouseMaker) -> None:
 
 
 def test_a_cap_is_never_exceeded_by_events_at_the_same_time(house: HouseMaker) -> None:
-    """Sixteen events of one user at once, ten rounds: three popups each time, thirteen records."""
+    """16 concurrent events of one user, ten rounds: three popups and 13 records each time."""
     home = house(campaign(channel="popup"), popup=Quota(3, DAY))
     for n in range(10):
         user = f"user-{n}"
@@ -129,7 +129,7 @@ def test_a_cap_is_never_exceeded_by_events_at_the_same_time(house: HouseMaker) -
 
 
 def test_a_repeated_event_takes_no_second_place_in_a_cap(house: HouseMaker) -> None:
-    """The same message twice gives the same popup twice, and counts once."""
+    """The same message twice returns the same popup twice, and counts once."""
     home = house(campaign(channel="popup"), popup=Quota(2, DAY))
     first, again = (home.send("anna", "pay", 0, message_id="m") for _ in range(2))
     assert first == again != []
@@ -138,7 +138,7 @@ def test_a_repeated_event_takes_no_second_place_in_a_cap(house: HouseMaker) -> N
 
 
 def test_one_popup_at_a_time_the_most_important(house: HouseMaker) -> None:
-    """Of three popups the highest priority wins, ties by id; the others take no place in a cap. E-mails go too."""
+    """Of three popups the highest priority wins, ties by id. The others count for no cap. E-mails go out as well."""
     home = house(
         campaign(channel="popup", name="b", priority=5),
         campaign(channel="popup", name="a", priority=5),
@@ -160,7 +160,7 @@ def test_one_popup_at_a_time_the_most_important(house: HouseMaker) -> None:
 
 
 def test_the_holdout_is_recorded_and_takes_no_place(house: HouseMaker) -> None:
-    """About a fifth of the users, always the same ones, and by campaign; their records say so."""
+    """About a fifth of the users, always the same ones for a campaign. Their records say `holdout`."""
     home = house(campaign(holdout=2000))
     for n in range(300):
         home.send(f"user-{n}", "pay", 0)
@@ -173,7 +173,7 @@ def test_the_holdout_is_recorded_and_takes_no_place(house: HouseMaker) -> None:
 
 
 def test_outside_its_schedule_a_campaign_only_records(house: HouseMaker) -> None:
-    """Before its beginning, at its end, and on another day: a record each."""
+    """Before its start, at its end, and on another day: each is recorded."""
     at_work = Schedule(zone="UTC", begin=T0, end=T0 + 2 * DAY, days=[0, 1, 2, 3, 4, 5, 6])
     home = house(campaign(schedule=at_work))
     for at in (-1, 0, 2 * DAY - 1, 2 * DAY):
@@ -183,7 +183,7 @@ def test_outside_its_schedule_a_campaign_only_records(house: HouseMaker) -> None
 
 
 def test_a_delayed_activation_waits_for_its_time(house: HouseMaker) -> None:
-    """Nothing is queued at the match; a doorbell hangs; at the due time, and not before, a wake hands it over once."""
+    """The match schedules a doorbell and queues nothing. At the due time, and not before, a wake hands it over once."""
     home = house(cart())
     home.send("anna", "add", 0)
     assert (home.post.queued, [each.lost.due - T0 for each in home.post.doorbells]) == ([], [30 * MINUTE])
@@ -196,7 +196,7 @@ def test_a_delayed_activation_waits_for_its_time(house: HouseMaker) -> None:
 
 
 def test_its_doorbell_may_ring_early_twice_late_or_never(house: HouseMaker) -> None:
-    """Early: nothing. On time: handed over. Again, or beside a wake: nothing more."""
+    """An early doorbell does nothing. One on time hands over. A repetition, or a wake beside it, does nothing more."""
     home = house(cart())
     home.send("anna", "add", 0)
     home.answer_doorbell("anna", 25 * MINUTE)
@@ -209,7 +209,7 @@ def test_its_doorbell_may_ring_early_twice_late_or_never(house: HouseMaker) -> N
 
 
 def test_an_order_cancels_what_is_delayed(house: HouseMaker) -> None:
-    """The cancelled one is recorded under its own id, its doorbell rings in vain; a later cart waits anew."""
+    """The cancelled activation is recorded under its own id, and its doorbell does nothing. A later cart waits anew."""
     home = house(cart())
     home.send("anna", "add", 0)
     home.send("anna", "order", 10 * MINUTE)
@@ -225,7 +225,7 @@ def test_an_order_cancels_what_is_delayed(house: HouseMaker) -> None:
 
 
 def test_a_repeat_of_the_match_does_not_bring_back_what_was_cancelled(house: HouseMaker) -> None:
-    """add, order, and the tracker sends `add` again: nothing is sent, now or later."""
+    """After add and order, the tracker sends `add` again: nothing is sent, now or later."""
     home = house(cart())
     home.send("anna", "add", 0, message_id="m")
     home.send("anna", "order", MINUTE)
@@ -235,7 +235,7 @@ def test_a_repeat_of_the_match_does_not_bring_back_what_was_cancelled(house: Hou
 
 
 def test_cancelling_is_per_run(house: HouseMaker) -> None:
-    """An order of one cart leaves the other's mail waiting; an order that names no cart cancels both."""
+    """An order of one cart leaves the other e-mail waiting. An order without a cart cancels both."""
     home = house(cart(trigger_source=ADD | {"per": ["cart_id"]}))
     for user in ("anna", "bob"):
         home.send(user, "add", 0, cart_id="1")
@@ -248,7 +248,7 @@ def test_cancelling_is_per_run(house: HouseMaker) -> None:
 
 
 def test_a_cancellation_always_reaches_the_ledger(house: HouseMaker, valkey_url: str) -> None:
-    """Two thousand times an order and a doorbell at once: every order leaves a record, which the ledger weighs.
+    """2,000 times an order beside a doorbell: every order leaves a record, and the ledger decides.
 
     cancel, take   the taken fire says cancelled: nothing is sent
     take, cancel   it is on its way to the ledger, the record too: whichever comes first has the row
@@ -286,7 +286,7 @@ def test_a_cancellation_always_reaches_the_ledger(house: HouseMaker, valkey_url:
 
 
 def test_what_is_held_after_its_due_time_can_be_called_back(house: HouseMaker) -> None:
-    """Handed over at its time, and perhaps held until the morning: an order calls it back, once, for a day and more."""
+    """It was handed over, and may be held until the morning. For more than a day an order calls it back, once."""
     home = house(cart(max_lateness=HOUR, trigger_source=ADD | {"per": ["cart_id"]}))
     for user in ("anna", "bob", "cleo"):
         home.send(user, "add", 0, cart_id="1", name="tea" * 100)
@@ -305,7 +305,7 @@ def test_what_is_held_after_its_due_time_can_be_called_back(house: HouseMaker) -
 
 @pytest.mark.parametrize("bits", [CANCEL, GOAL])
 def test_what_could_not_be_handed_over_can_still_be_cancelled(house: HouseMaker, bits: int) -> None:
-    """The queue is away when it is due: the order comes before the queue is back, and nothing is sent."""
+    """The queue fails when it is due. The order comes before the queue recovers, so nothing is sent."""
     home = house(cart(watchers=[Matcher(["order"], bits)], goal=Goal(DAY)))
     home.send("anna", "add", 0)
     home.post.refused = 9
@@ -320,7 +320,7 @@ def test_what_could_not_be_handed_over_can_still_be_cancelled(house: HouseMaker,
 
 
 def test_a_late_acknowledgement_leaves_a_cancellation(house: HouseMaker) -> None:
-    """Taken, then cancelled by a caller who dies, then acknowledged by the taker: the record is still written.
+    """Claimed, then cancelled by a caller that dies, then acknowledged: the record is still written.
 
     wake   take ─────────────────────────▶ queue ─▶ acknowledge
     event          cancel ─▶ (dies)                                    a later wake finds the record
@@ -342,7 +342,7 @@ def test_a_late_acknowledgement_leaves_a_cancellation(house: HouseMaker) -> None
 
 
 def test_a_goal_converts_what_was_delivered_in_time(house: HouseMaker) -> None:
-    """A purchase within a week of the mail converts it, once; a later one does not; nor one before the match."""
+    """A purchase within a week of the e-mail converts it, once. A later one does not, nor one before the match."""
     home = house(campaign(goal=Goal(7 * DAY), watchers=[Matcher(["buy"], GOAL)]))
     home.send("anna", "buy", -1)
     home.send("anna", "pay", 0)
@@ -356,7 +356,7 @@ def test_a_goal_converts_what_was_delivered_in_time(house: HouseMaker) -> None:
 
 
 def test_a_goal_counts_for_the_holdout_too(house: HouseMaker) -> None:
-    """Uplift needs both: the held out activation is converted as well."""
+    """Uplift compares both groups, so a held-out activation converts as well."""
     home = house(campaign(holdout=10_000, goal=Goal(7 * DAY), watchers=[Matcher(["buy"], GOAL)]))
     home.send("anna", "pay", 0)
     home.send("anna", "buy", DAY)
@@ -365,7 +365,7 @@ def test_a_goal_counts_for_the_holdout_too(house: HouseMaker) -> None:
 
 
 def test_a_goal_reached_meanwhile_cancels_the_delay(house: HouseMaker) -> None:
-    """By default; a campaign that does not want that sends all the same."""
+    """That is the default. A campaign that opts out of it sends all the same."""
     for wanted in (True, False):
         home = house(cart(goal=Goal(DAY), watchers=[Matcher(["order"], GOAL)], cancel_on_goal=wanted))
         home.send(f"anna-{wanted}", "add", 0)
@@ -376,7 +376,7 @@ def test_a_goal_reached_meanwhile_cancels_the_delay(house: HouseMaker) -> None:
 
 
 def test_an_order_cancels_also_for_somebody_who_is_no_target_any_more(house: HouseMaker) -> None:
-    """The group has left him out meanwhile: his order still cancels what waits."""
+    """The user has left the group meanwhile. An order still cancels what waits."""
     home = house(cart(everyone=False, groups=["vip"]))
     home.target(1, anna=["vip"])
     home.send("anna", "add", 0)
@@ -388,7 +388,7 @@ def test_an_order_cancels_also_for_somebody_who_is_no_target_any_more(house: Hou
 
 
 def test_an_absence_may_be_delayed_too(house: HouseMaker) -> None:
-    """No order for 30 minutes, and ten more to think: due forty minutes after the cart."""
+    """No order for 30 minutes, and a delay of ten: due 40 minutes after the cart."""
     trigger = {**ADD, "unless": {"event": "order", "for": "30m"}}
     home = house(campaign(trigger, delay=10 * MINUTE))
     home.send("anna", "add", 0)
@@ -399,12 +399,12 @@ def test_an_absence_may_be_delayed_too(house: HouseMaker) -> None:
 
 
 def test_a_state_that_was_lost_is_recorded_by_the_doorbell(house: HouseMaker, redis_client: Redis) -> None:
-    """The store is empty when the bell rings: a record, or the mail itself where the campaign wants that."""
+    """The store is empty when the doorbell comes: a record, or the e-mail itself if the campaign asks for that."""
     for wanted in (False, True):
         home = house(cart(send_if_lost=wanted))
         home.send("anna", "add", 0)
         redis_client.flushall()
-        home.send("anna", "add", MINUTE)  # life goes on in a new state
+        home.send("anna", "add", MINUTE)  # a new state has begun
         home.answer_doorbell("anna", 30 * MINUTE)
         expected = (["state_lost"] * (not wanted), 1 if wanted else 0)
         assert (home.gates(), len(home.post.queued)) == expected
@@ -413,7 +413,7 @@ def test_a_state_that_was_lost_is_recorded_by_the_doorbell(house: HouseMaker, re
 
 
 def test_too_many_waiting_activations_are_refused(house: HouseMaker) -> None:
-    """Twenty of one campaign wait for a user; the twenty-first is a record: the row stays small."""
+    """20 activations of a campaign may wait for a user. The 21st is recorded, so the row stays small."""
     home = house(cart())
     for n in range(25):
         home.send("anna", "add", n)
@@ -423,14 +423,14 @@ def test_too_many_waiting_activations_are_refused(house: HouseMaker) -> None:
 
 
 def test_events_that_only_cancel_leave_no_row(house: HouseMaker, redis_client: Redis) -> None:
-    """An order of a user of whom nothing waits costs one command and no memory."""
+    """An order of a user without waiting activations costs one command and no memory."""
     home = house(cart())
     home.send("anna", "order", 0)
     assert redis_client.keys("*:u:*") == []
 
 
 def test_the_row_forgets_what_no_limit_asks_for_any_more(house: HouseMaker, redis_client: Redis) -> None:
-    """A thousand popups under a cap of three: the row keeps three times, and a week later none."""
+    """1,000 popups under a cap of three: the row keeps three times, and a week later none."""
     home = house(campaign(channel="popup"), popup=Quota(3, 1000))
     for n in range(300):
         home.send("anna", "pay", n * 400)
@@ -442,11 +442,11 @@ def test_the_row_forgets_what_no_limit_asks_for_any_more(house: HouseMaker, redi
 def test_what_happened_is_counted_per_day(
     house: HouseMaker, mongodb: Database[dict[str, Any]], redis_client: Redis
 ) -> None:
-    """Activations and gates of a day reach `stats`; a database that takes them late, or not at once, loses none."""
+    """Activations and gates of a day reach `stats`. A database that fails at first loses none."""
     home = house(campaign(channel="popup"), popup=Quota(1, DAY))
     for n in range(3):
         home.send("anna", "pay", n)
-    home.send("bob", "pay", 0)  # the only counter of his partition
+    home.send("bob", "pay", 0)  # the only counter of its partition
     rows, clock = UserStateStore(lambda: home.redis), iter(range(100_000, 10**9, 100_000))
     with MongoClient[dict[str, Any]]("127.0.0.1", 1, serverSelectionTimeoutMS=100) as away:
         Stats(rows, away["x"], lambda: next(clock), log_warning).drain(range(1024))
@@ -459,7 +459,7 @@ def test_what_happened_is_counted_per_day(
 
 
 def test_counts_whose_arrival_nobody_knows_arrive_once(house: HouseMaker, mongodb: Database[dict[str, Any]]) -> None:
-    """Written, but Redis was not told: written again, and counted once; what was counted meanwhile comes after it."""
+    """A batch was written but never confirmed: it is written again, and counts once. Later counts follow."""
     home = house(campaign())
     rows, clock = UserStateStore(lambda: home.redis), iter(range(100_000, 10**9, 100_000))
 
@@ -481,7 +481,7 @@ def test_counts_whose_arrival_nobody_knows_arrive_once(house: HouseMaker, mongod
 
 
 def test_daily_figures_take_the_time_that_is_left(house: HouseMaker, mongodb: Database[dict[str, Any]]) -> None:
-    """Some partitions in each wake, each in its turn: what there is no time for comes with the next ones."""
+    """Each wake drains some partitions in turn. The next wakes drain those that there was no time for."""
     home = house(campaign())
     for n in range(200):
         home.send(f"user-{n}", "pay", 0)
@@ -497,7 +497,7 @@ def test_daily_figures_take_the_time_that_is_left(house: HouseMaker, mongodb: Da
 
 
 def test_a_late_word_of_an_arrival_does_not_end_the_next_batch(house: HouseMaker) -> None:
-    """A batch is let go by its own id alone."""
+    """Only its own id deletes a batch."""
     home = house(campaign())
     home.send("anna", "pay", 0)
     rows = home.deps.states
@@ -511,7 +511,7 @@ def test_a_late_word_of_an_arrival_does_not_end_the_next_batch(house: HouseMaker
 
 
 def test_evicted_runs_are_counted_and_told(house: HouseMaker, capsys: pytest.CaptureFixture[str]) -> None:
-    """The twenty-first cart of a user pushes the first one out: the log says so, and the counters."""
+    """The 21st cart of a user evicts the first one. The log and the counters report it."""
     trigger = {"sequence": [{"event": "add", "times": 2}], "within": "1h", "per": ["cart_id"]}
     home = house(campaign(trigger))
     for n in range(22):
@@ -533,7 +533,7 @@ def test_an_activation_has_the_id_of_its_match_and_run() -> None:
 
 
 def test_delays_survive_a_refusing_doorbell(house: HouseMaker) -> None:
-    """A queue and a scheduler that refuse change nothing: the wake finds what is due."""
+    """If neither queue nor scheduler takes the doorbell, the wake finds what is due."""
     home = house(cart())
 
     def refuse(doorbell: Doorbell, now: int) -> None:
@@ -546,7 +546,7 @@ def test_delays_survive_a_refusing_doorbell(house: HouseMaker) -> None:
 
 
 def test_the_holdout_obeys_the_limits_of_its_campaign_and_takes_no_place(house: HouseMaker) -> None:
-    """Not again within a day, for those held out as for all others; the site's cap stays free for other campaigns."""
+    """Once a day, for held-out users as well. The site's cap stays free for other campaigns."""
     home = house(
         campaign(channel="popup", name="a", holdout=10_000, limits=Limits(again_after=DAY), priority=9),
         campaign(channel="popup", name="b"),
@@ -559,7 +559,7 @@ def test_the_holdout_obeys_the_limits_of_its_campaign_and_takes_no_place(house: 
 
 
 def test_the_holdout_waits_for_its_delay_as_others_do(house: HouseMaker) -> None:
-    """Whom a goal or a cancellation meets before the due time, it meets in both groups; later it converts in both."""
+    """Before the due time, a goal or a cancellation applies to both groups. Later it converts in both."""
     for holdout in (0, 10_000):
         home = house(
             cart(holdout=holdout, goal=Goal(DAY), watchers=[Matcher(["order"], GOAL), Matcher(["no"], CANCEL)])
@@ -584,7 +584,7 @@ def test_the_holdout_waits_for_its_delay_as_others_do(house: HouseMaker) -> None
 
 
 def test_a_shorter_delay_does_not_end_what_waits_for_the_longer_one(house: HouseMaker) -> None:
-    """The row of a user lives as long as what was promised under an earlier ruleset, whatever comes meanwhile."""
+    """A row lives as long as the longest delay of an earlier ruleset needs, whatever comes meanwhile."""
     home = house(cart(delay=30 * DAY))
     home.send("anna", "add", 0)
     row = keys.row(keys.partition("demo", "anna"), "demo", "anna")
@@ -600,7 +600,7 @@ def test_a_shorter_delay_does_not_end_what_waits_for_the_longer_one(house: House
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_replay_judges_as_the_live_system_does(house: HouseMaker, seed: int) -> None:
-    """Random events of three users: every match has the same gate live and in the backtest."""
+    """Random events of three users: every match gets the same gate live and in the replay."""
     rng = random.Random(seed)
     campaigns = [
         campaign(channel="popup", name="a", priority=1, limits=Limits(max=Quota(4, HOUR))),

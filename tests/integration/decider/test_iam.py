@@ -1,4 +1,4 @@
-"""Entering a real state store with a token in place of a password."""
+"""Authenticate with a real state store by a token instead of a password."""
 
 import re
 from collections import Counter
@@ -22,7 +22,7 @@ from tests.unit.decider.test_iam import SERVERLESS, Time, session
 
 @pytest.mark.parametrize("clustered", [False, True], ids=["alone", "cluster"])
 def test_a_connection_is_opened_as_the_user_with_the_token(clustered: bool, request: pytest.FixtureRequest) -> None:
-    """The store lets in who has this very token; a connection after it was replaced brings another one."""
+    """The store accepts exactly this token. A connection after its replacement brings the new one."""
     url = request.getfixturevalue("cluster_url" if clustered else "valkey_url")
     clock = Time()
     provider = IamCredentials("opportune", read_arn(SERVERLESS), clock, session)
@@ -46,7 +46,7 @@ def test_a_connection_is_opened_as_the_user_with_the_token(clustered: bool, requ
 def test_the_store_denies_nothing_but_who_has_no_token(
     cluster_url: str, cluster: Cluster, mongodb: Database[dict[str, Any]]
 ) -> None:
-    """An alarm tells of every denial: what the Decider does is within the rules of its user, a wrong token is not."""
+    """An alarm reports every denial. The Decider's commands are within its user's rules; a wrong token is not."""
     template = (ROOT / "template.yaml").read_text(encoding="utf-8")
     (rules,) = re.findall(r"AccessString: (on .+)", template)
     for node in cluster.urls:
@@ -73,7 +73,7 @@ def test_the_store_denies_nothing_but_who_has_no_token(
 
 
 def _denials(cluster: Cluster) -> Counter[str]:
-    """Return what all nodes have denied, by reason: `valkey.acl.denied` in CloudWatch."""
+    """Return how many commands all nodes have denied, by reason: `valkey.acl.denied` in CloudWatch."""
     found: Counter[str] = Counter()
     for node in cluster.urls:
         with Redis.from_url(node) as admin:

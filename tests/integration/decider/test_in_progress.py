@@ -1,4 +1,4 @@
-"""Who is on the way: counted from what the scripts note beside the rows, on a real Valkey."""
+"""Users with progress, as counted from the notes of the scripts, on a real Valkey."""
 
 import random
 from collections import Counter
@@ -45,7 +45,7 @@ def counted(shop: Shop, at: int, site: str = "demo") -> dict[str, int]:
 
 
 def test_users_are_counted_while_their_progress_can_lead_somewhere(shop: ShopMaker) -> None:
-    """From the first event on; until the match, or until the window has closed, to the millisecond."""
+    """From the first event until the match, or until the window closes, to the millisecond."""
     campaign = compiled(TWICE, channel="email")
     key = campaign.trigger.key
     town = shop(campaign)
@@ -54,7 +54,7 @@ def test_users_are_counted_while_their_progress_can_lead_somewhere(shop: ShopMak
         town.send(user, "a", 0)
     town.send("bob", "a", 5 * MINUTE)
     assert counted(town, 5 * MINUTE) == {key: 3}
-    town.send("anna", "b", 6 * MINUTE)  # a match uses it up
+    town.send("anna", "b", 6 * MINUTE)  # a match uses the progress up
     assert counted(town, 6 * MINUTE) == {key: 2}
     assert counted(town, 10 * MINUTE - 1) == {key: 2}
     assert counted(town, 10 * MINUTE) == {key: 1}
@@ -63,7 +63,7 @@ def test_users_are_counted_while_their_progress_can_lead_somewhere(shop: ShopMak
 
 
 def test_an_absence_that_waits_is_progress(shop: ShopMaker) -> None:
-    """Until it fires, or the event comes that it waits for."""
+    """Until it fires, or the awaited event comes."""
     campaign = compiled(LEFT, channel="email")
     town = shop(campaign)
     town.send("anna", "add", 0)
@@ -76,7 +76,7 @@ def test_an_absence_that_waits_is_progress(shop: ShopMaker) -> None:
 
 
 def test_runs_of_one_user_are_one_user(shop: ShopMaker) -> None:
-    """As long as one of them is on the way."""
+    """As long as one of them has progress."""
     campaign = compiled({**TWICE, "per": "cart"}, channel="email")
     town = shop(campaign)
     for cart in ("x", "y", "z"):
@@ -90,7 +90,7 @@ def test_runs_of_one_user_are_one_user(shop: ShopMaker) -> None:
 
 
 def test_a_user_who_is_forgotten_or_dropped_is_counted_no_more(shop: ShopMaker) -> None:
-    """Nothing of a user stays in the store; a changed trigger takes its users along at their next event."""
+    """Nothing of the user stays in the store. A changed trigger drops its users at their next event."""
     old = compiled(TWICE, channel="email")
     town = shop(old)
     for user in ("anna", "bob", "cyd"):
@@ -101,13 +101,13 @@ def test_a_user_who_is_forgotten_or_dropped_is_counted_no_more(shop: ShopMaker) 
     new = compiled({**TWICE, "within": "20m"}, channel="email")
     town.publish([new], generation=1)
     town.deps.rulesets.reload()
-    assert counted(town, 0) == {old.trigger.key: 2}  # what a publish says, before it shows
+    assert counted(town, 0) == {old.trigger.key: 2}  # as a publish reports it, before it takes effect
     town.send("bob", "a", SECOND)
     assert counted(town, SECOND) == {old.trigger.key: 1, new.trigger.key: 1}
 
 
 def test_a_visitor_who_becomes_a_user_is_counted_once(shop: ShopMaker) -> None:
-    """As the user, and until when the user's progress can lead somewhere."""
+    """As the user, for as long as the user's progress can lead to a match."""
     campaign = compiled(TWICE, channel="email")
     town = shop(campaign)
     town.send("anon:v1", "a", 0)
@@ -122,7 +122,7 @@ def test_a_visitor_who_becomes_a_user_is_counted_once(shop: ShopMaker) -> None:
 
 
 def test_what_is_over_goes_by_itself(shop: ShopMaker) -> None:
-    """The next progress of anybody in the partition takes it away; the rest lives no longer than the rows."""
+    """The next progress in the partition removes it. The rest lives no longer than the rows."""
     town = shop(compiled(TWICE, channel="email"))
     number = keys.partition("demo", "anna")
     others = [f"u{n}" for n in range(20_000) if keys.partition("demo", f"u{n}") == number][:5]
@@ -137,7 +137,7 @@ def test_what_is_over_goes_by_itself(shop: ShopMaker) -> None:
 
 
 def until(run: RunProgress) -> int:
-    """Return when the progress of a run leads nowhere any more (ms)."""
+    """Return from when on (ms) the progress of a run leads nowhere."""
     return max([run.due, *(each.until for each in run.reached)])
 
 
@@ -145,7 +145,7 @@ def until(run: RunProgress) -> int:
 def test_the_counts_are_those_of_the_rows(
     clustered: bool, cluster_url: str, redis_client: Redis, mongodb: Database[dict[str, Any]]
 ) -> None:
-    """Random events of many users: the same as looking at each one of them."""
+    """Random events of many users: the counts equal those of inspecting each user."""
     triggers = [TWICE, {"all_of": [{"event": "a"}, {"event": "c"}], "within": "3m"}, LEFT]
     campaigns = [compiled(each, name=f"c{n}", channel="email") for n, each in enumerate(triggers)]
     client: Any = connect(cluster_url, cluster=True) if clustered else redis_client
@@ -168,7 +168,7 @@ def test_the_counts_are_those_of_the_rows(
 def test_a_rollback_keeps_progress_under_what_is_the_same(
     redis_client: Redis, mongodb: Database[dict[str, Any]]
 ) -> None:
-    """Other words, then back: the second event matches. Another window, then back: what was begun under it is gone."""
+    """Another text, then back: the second event matches. Another window, then back: that progress is dropped."""
     site = {"id": "shop", "name": "S", "keys": [{"kind": "public", "key": "wk_public"}]}
     written = {"id": "c", "name": "C", "targets": "everyone", "channel": "popup"}
 

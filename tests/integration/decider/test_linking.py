@@ -1,4 +1,4 @@
-"""A visitor becomes a user while something else happens: each test is a timeline, on real servers."""
+"""A visitor becomes a user while something else happens. Each test is a timeline on real servers."""
 
 import random
 from collections.abc import Callable
@@ -39,11 +39,11 @@ def _club(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> ClubMaker:
     return make
 
 
-# ── Whoever dies in between ──────────────────────────────────────────────────────────────────────
+# ── Interrupted moves ────────────────────────────────────────────────────────────────────────────
 
 
 def test_what_is_left_half_way_arrives_by_itself(club: ClubMaker) -> None:
-    """The cart of a visitor: nobody introduces him again, and the reminder comes on time all the same.
+    """A visitor's cart: no second identification comes, and the reminder is still on time.
 
     add   identify: detach, dies   wake: merge   wake: it falls due
     """
@@ -59,7 +59,7 @@ def test_what_is_left_half_way_arrives_by_itself(club: ClubMaker) -> None:
 
 
 def test_the_visitors_next_event_brings_what_is_left_half_way(club: ClubMaker) -> None:
-    """Two wins, a login that dies, the third win in another tab: the popup comes in its answer."""
+    """Two wins, a login that dies, the third win in another tab: its response has the popup."""
     home = club()
     home.win(VISITOR, "1", at=0)
     home.win(VISITOR, "2", at=1)
@@ -70,7 +70,7 @@ def test_the_visitors_next_event_brings_what_is_left_half_way(club: ClubMaker) -
 
 @pytest.mark.parametrize("dies", ["detach", "merge"])
 def test_caps_hold_whoever_dies(club: ClubMaker, dies: str) -> None:
-    """One popup a day: the visitor has had it, and gets none while he logs in."""
+    """One popup a day: the visitor has had it, and gets none while logging in."""
     home = club(campaign(channel="popup"), popup=Quota(1, DAY))
     assert home.send(VISITOR, "pay", 0)
     getattr(home, dies)(at=1)
@@ -80,7 +80,7 @@ def test_caps_hold_whoever_dies(club: ClubMaker, dies: str) -> None:
 
 
 def test_a_move_that_cannot_arrive_holds_up_nobody_else(club: ClubMaker) -> None:
-    """The user's partition is away: the move is put off, and a reminder of the visitor's partition comes."""
+    """The user's partition is away: the move is rescheduled, and a reminder of the visitor's partition still comes."""
     home = club(compiled(LEFT, channel="email"))
     number = keys.partition("demo", VISITOR)
     neighbour = next(f"u{n}" for n in range(20_000) if keys.partition("demo", f"u{n}") == number)
@@ -97,7 +97,7 @@ def test_a_move_that_cannot_arrive_holds_up_nobody_else(club: ClubMaker) -> None
 
 
 def test_a_move_of_a_site_that_is_gone_ends(club: ClubMaker) -> None:
-    """Nobody knows the site any more: the entry of the agenda goes."""
+    """The site no longer exists: its timer is removed."""
     home = club(compiled(LEFT, channel="email"))
     home.send(VISITOR, "add", 0)
     home.detach(at=0)
@@ -108,7 +108,7 @@ def test_a_move_of_a_site_that_is_gone_ends(club: ClubMaker) -> None:
 
 
 def test_who_is_forgotten_in_the_middle_leaves_no_appointment(club: ClubMaker) -> None:
-    """The visitor is forgotten: what was on its way from him goes with him."""
+    """The visitor is forgotten, and the parts on their way to the user with it."""
     home = club(compiled(LEFT, channel="email"))
     home.send(VISITOR, "add", 0)
     home.detach(at=0)
@@ -118,11 +118,11 @@ def test_who_is_forgotten_in_the_middle_leaves_no_appointment(club: ClubMaker) -
     assert (home.mails(), list(home.redis.scan_iter("*:u:*"))) == ([], [])
 
 
-# ── Who he is ────────────────────────────────────────────────────────────────────────────────────
+# ── Identification ───────────────────────────────────────────────────────────────────────────────
 
 
 def test_who_says_later_who_he_is_is_right_whoever_comes_first(club: ClubMaker) -> None:
-    """Anna's login is sent again when berta is there already: the visitor stays berta.
+    """Anna's login is sent again after berta's: the visitor stays berta.
 
     anna says so    berta says so, and it arrives    anna's arrives
     """
@@ -139,7 +139,7 @@ def test_who_says_later_who_he_is_is_right_whoever_comes_first(club: ClubMaker) 
 
 
 def test_to_finish_one_login_does_not_undo_the_next(club: ClubMaker) -> None:
-    """Anna's login has arrived and is not closed yet when berta logs in: the visitor is berta.
+    """Anna's parts are merged, but the move is not finished, when berta logs in: the visitor is berta.
 
     anna: detach, merge            detach: closes
                           berta: all
@@ -162,7 +162,7 @@ def test_to_finish_one_login_does_not_undo_the_next(club: ClubMaker) -> None:
 
 
 def test_two_who_log_in_at_once_get_what_was_begun_once(club: ClubMaker) -> None:
-    """Forty rounds, two users and a visitor with two wins: one of the two has them, and nothing stays on its way."""
+    """40 rounds, two users and a visitor with two wins: one of the two gets them, and no move stays unfinished."""
     home = club()
     for n in range(40):
         visitor = f"anon:{n}"
@@ -178,7 +178,7 @@ def test_two_who_log_in_at_once_get_what_was_begun_once(club: ClubMaker) -> None
 
 
 def test_two_devices_log_in_at_once(club: ClubMaker) -> None:
-    """Forty rounds, two visitors become one user, each by two calls: caps are summed up, once each."""
+    """40 rounds, two visitors become one user, by two calls each: each one's caps are added once."""
     home = club(campaign(channel="popup"), popup=Quota(5, DAY))
     for n in range(40):
         devices = [f"anon:{n}a", f"anon:{n}b"]
@@ -194,7 +194,7 @@ def test_two_devices_log_in_at_once(club: ClubMaker) -> None:
 
 
 def test_whoever_comes_back_every_day_stays_who_he_is(club: ClubMaker) -> None:
-    """An event that says only the visitor's id renews what is known of him."""
+    """An event with only the visitor's id extends the life of the link."""
     home = club()
     home.become()
     place = keys.row(keys.partition("demo", VISITOR), "demo", VISITOR)
@@ -204,7 +204,7 @@ def test_whoever_comes_back_every_day_stays_who_he_is(club: ClubMaker) -> None:
 
 
 def test_a_login_shortens_no_life(club: ClubMaker) -> None:
-    """What still waits was promised under a ruleset that may have had longer delays."""
+    """What still waits may be from a ruleset with longer delays."""
     home = club()
     home.win(VISITOR, "1", at=0)
     place = keys.row(keys.partition("demo", VISITOR), "demo", VISITOR)
@@ -213,12 +213,12 @@ def test_a_login_shortens_no_life(club: ClubMaker) -> None:
     assert home.redis.pttl(place) > 80 * DAY
 
 
-# ── What moves ───────────────────────────────────────────────────────────────────────────────────
+# ── Moved parts ──────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("order", [["order", "login"], ["login", "order"], ["detach", "order", "login"]])
 def test_an_order_ends_the_cart_of_the_visitor_whoever_comes_first(club: ClubMaker, order: list[str]) -> None:
-    """A guest pays and says who he is on the same page, in two calls at once: no reminder, in whatever order.
+    """A guest pays and logs in on the same page, by two concurrent calls: no reminder, in either order.
 
     visitor   add            │  anna: order │ login │ and all other ways round
     """
@@ -237,7 +237,7 @@ def test_an_order_ends_the_cart_of_the_visitor_whoever_comes_first(club: ClubMak
 
 
 def test_a_guests_order_ends_the_cart_of_the_user(club: ClubMaker) -> None:
-    """She has a cart on her phone, pays as a guest elsewhere, and says who she is."""
+    """Anna has a cart on her phone, pays as a guest elsewhere, and logs in."""
     home = club(compiled(LEFT, channel="email"))
     home.send("anna", "add", 0)
     home.send(VISITOR, "order", MINUTE)
@@ -247,7 +247,7 @@ def test_a_guests_order_ends_the_cart_of_the_user(club: ClubMaker) -> None:
 
 
 def test_an_order_ends_no_cart_that_came_after_it(club: ClubMaker) -> None:
-    """Nor one of another run; what was called off is forgotten when nothing older can wait."""
+    """Nor one of another run. A cancellation is dropped when no older absence can wait."""
     home = club(compiled(CARTS, channel="email"))
     home.send("anna", "order", 0, cart="x")
     home.send(VISITOR, "add", MINUTE, cart="x")
@@ -263,7 +263,7 @@ def test_an_order_ends_no_cart_that_came_after_it(club: ClubMaker) -> None:
 
 
 def test_what_was_called_off_is_bounded(club: ClubMaker) -> None:
-    """Whoever orders all day has a row that does not grow."""
+    """A user who orders all day has a row that does not grow."""
     home = club(compiled(CARTS, channel="email"))
     for n in range(50):
         home.send("anna", "order", n, cart=str(n))
@@ -276,7 +276,7 @@ def test_what_was_called_off_is_bounded(club: ClubMaker) -> None:
 def test_of_two_carts_one_reminder_comes_when_one_row_would_send_it(
     club: ClubMaker, anchor: str, due: int, first: str
 ) -> None:
-    """30 minutes after the first `add` or after the last one, wherever that was."""
+    """30 minutes after the first `add`, or after the last one, in whichever row."""
     unless = {**LEFT["unless"], "anchor": anchor}
     home = club(compiled({**LEFT, "unless": unless}, channel="email"))
     second = "anna" if first == VISITOR else VISITOR
@@ -289,7 +289,7 @@ def test_of_two_carts_one_reminder_comes_when_one_row_would_send_it(
 
 
 def test_a_cart_moves_also_where_each_event_is_counted_by_itself(club: ClubMaker) -> None:
-    """With `overlap` the user's own progress stays, and what is pending of the visitor comes."""
+    """With `overlap` the user's own progress stays, and the visitor's pending absence moves."""
     steps = {"sequence": [{"event": "look"}, {"event": "add"}], "within": "1h"}
     home = club(compiled({**LEFT, **steps, "after_match": "overlap"}, channel="email"))
     home.send("anna", "look", 0)
@@ -301,7 +301,7 @@ def test_a_cart_moves_also_where_each_event_is_counted_by_itself(club: ClubMaker
 
 
 def test_what_comes_once_comes_once_to_both(club: ClubMaker) -> None:
-    """The visitor has had his one reminder: the cart of the user ends when he logs in."""
+    """The visitor has had the only reminder, so the login ends the user's cart."""
     home = club(compiled({**LEFT, "after_match": "once"}, channel="email"))
     home.send(VISITOR, "add", 0)
     home.wake(WAIT + GRACE_MS)
@@ -314,7 +314,7 @@ def test_what_comes_once_comes_once_to_both(club: ClubMaker) -> None:
 def test_the_latest_runs_stay_and_whoever_loses_one_is_told(
     club: ClubMaker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Twenty old carts of the user and two new ones of the visitor: the two oldest go."""
+    """20 old carts of the user and two new ones of the visitor: the two oldest are evicted."""
     home = club(compiled(CARTS, channel="email"))
     for n in range(20):
         home.send("anna", "add", n, cart=f"old {n}")
@@ -331,7 +331,7 @@ def test_the_latest_runs_stay_and_whoever_loses_one_is_told(
 
 
 def test_a_message_counts_once_also_for_a_user_whose_row_remembers_many(club: ClubMaker) -> None:
-    """She comes back as a visitor, wins, logs in, and her tracker sends the win again with her name."""
+    """Anna returns as a visitor, wins, logs in, and her tracker sends the win again with her id."""
     home = club(compiled(THREE_WINS | {"within": "1h"}))
     for n in range(200):
         home.win("anna", f"old {n}", at=n, attributes={"outcome": "loss"})
@@ -345,7 +345,7 @@ def test_a_message_counts_once_also_for_a_user_whose_row_remembers_many(club: Cl
 
 
 def test_stored_answers_go_with_the_messages_that_are_forgotten(club: ClubMaker) -> None:
-    """A row that has moved sixty messages in keeps no answer to a message that it does not know any more."""
+    """A row that has received 60 messages keeps no result of a message that it has dropped."""
     home = club(campaign(channel="popup"))
     for n in range(128):
         assert home.send("anna", "pay", n, message_id=f"old {n}")
@@ -366,7 +366,7 @@ def test_stored_answers_go_with_the_messages_that_are_forgotten(club: ClubMaker)
 
 
 def test_a_popup_that_the_visitor_has_not_seen_is_offered_to_the_user(club: ClubMaker) -> None:
-    """It was in an answer that a new page has swallowed: the login. Once seen it is offered no more."""
+    """A new page, the login, has lost the response. Once seen, the popup is not offered again."""
     home = club(popup(), campaign(ADD, name="b"))
     (first,) = home.send(VISITOR, "pay", 0)
     home.become(at=SECOND)
@@ -377,7 +377,7 @@ def test_a_popup_that_the_visitor_has_not_seen_is_offered_to_the_user(club: Club
 
 
 def test_a_report_by_the_visitors_id_ends_the_offer_to_the_user(club: ClubMaker) -> None:
-    """A tab that does not know yet who he is shows the user's popup, and says so."""
+    """A tab that does not know the user yet shows the user's popup, and reports it."""
     home = club(popup(), campaign(ADD, name="b"))
     home.become()
     (first,) = home.send(VISITOR, "pay", 0)
@@ -392,7 +392,7 @@ def buys(**changes: Any) -> Campaign:
 
 
 def test_a_popup_of_the_visitor_reaches_its_goal_through_the_user(club: ClubMaker) -> None:
-    """He has seen it, logs in and buys: the activation that he got is converted, once, and nothing is told again."""
+    """The visitor sees it, logs in and buys: that activation converts once, and is not delivered again."""
     home = club(buys())
     (shown,) = home.send(VISITOR, "pay", 0)
     home.become(at=SECOND)
@@ -405,7 +405,7 @@ def test_a_popup_of_the_visitor_reaches_its_goal_through_the_user(club: ClubMake
 
 
 def test_what_nobody_has_proven_reaches_its_goal_with_the_next_login(club: ClubMaker) -> None:
-    """With `enforce` he is known already, and the popup was the visitor's: it alone moves."""
+    """With `enforce` the user is known already, and the popup was the visitor's: it alone moves."""
     home = club(buys())
     home.become()
     event = Event(VISITOR, "pay", "m", T0 + 1, T0 + 1, verified=False)
@@ -416,7 +416,7 @@ def test_what_nobody_has_proven_reaches_its_goal_with_the_next_login(club: ClubM
 
 
 def test_a_goal_is_told_again_until_somebody_has_heard_it(club: ClubMaker) -> None:
-    """The Engager is away: a wake says it, of the same activation."""
+    """The Engager is away: a wake reports the conversion of the same activation."""
     home = club(buys())
     (shown,) = home.send(VISITOR, "pay", 0)
     home.become(at=SECOND)
@@ -430,7 +430,7 @@ def test_a_goal_is_told_again_until_somebody_has_heard_it(club: ClubMaker) -> No
 
 
 def test_what_is_held_of_the_visitor_is_called_back_by_the_user(club: ClubMaker) -> None:
-    """It was handed over after its delay, may wait for quiet hours, and he cancels it as the user."""
+    """It was handed over after its delay and may wait for quiet hours. The user cancels it."""
     home = club(cart(trigger_source=PAY, max_lateness=DAY))
     home.send(VISITOR, "pay", 0)
     home.wake(WAIT)
@@ -443,7 +443,7 @@ def test_what_is_held_of_the_visitor_is_called_back_by_the_user(club: ClubMaker)
 
 
 def test_what_waits_for_its_delay_was_the_visitors(club: ClubMaker) -> None:
-    """It stays with him, comes when it is due, and what he has begun besides moves all the same."""
+    """It stays with the visitor and comes when it is due. All other progress moves."""
     home = club(cart(trigger_source=PAY), buys(name="goal"))
     home.send(VISITOR, "pay", 0)
     home.become(at=MINUTE)
@@ -455,7 +455,7 @@ def test_what_waits_for_its_delay_was_the_visitors(club: ClubMaker) -> None:
 
 
 def test_a_trigger_that_is_newer_than_the_caller_loses_nothing(club: ClubMaker) -> None:
-    """A campaign was published, one environment knows it; the one that takes the login does not yet."""
+    """A campaign was published. One environment knows it; the one that handles the login does not."""
     old = compiled(THREE_WINS)
     home = club(old)
     newer = home.current_rulesets()
@@ -469,7 +469,7 @@ def test_a_trigger_that_is_newer_than_the_caller_loses_nothing(club: ClubMaker) 
 
 
 def test_a_login_and_a_completing_event_at_once(club: ClubMaker) -> None:
-    """Sixty rounds: two wins of the visitor, then his third, by either name, beside the login: one popup, never two.
+    """60 rounds: two wins of the visitor, then a third by either id, beside the login: one popup, never two.
 
     The third win may come before the parts do and meet nothing: then the next one completes it.
     """
@@ -498,7 +498,7 @@ def test_a_login_and_a_completing_event_at_once(club: ClubMaker) -> None:
 
 @pytest.mark.parametrize("anchor", ["first", "last"])
 def test_two_rows_and_a_login_remind_as_one_row_would(club: ClubMaker, anchor: str) -> None:
-    """Carts and orders of one person under two ids, then the login: what one row would have sent is sent.
+    """Carts and orders of one person under two ids, then the login: the same e-mails as with one row.
 
     Never early; late only where an order of the one row came between two carts of the other: then by the last cart.
     """

@@ -1,4 +1,4 @@
-"""Inputs that no honest client sends: refused by name, never a crash, and never in the way of others."""
+"""Inputs that no honest client sends are rejected with a reason. They never crash or block others."""
 
 import gzip
 import json
@@ -38,7 +38,7 @@ ODD = [
 
 
 class Nobody:
-    """Targets of a site that has none."""
+    """Targets of a site without groups."""
 
     def groups(self, site: str, generation: int, user: str) -> list[str]:
         """Return that *user* is in no group."""
@@ -47,7 +47,7 @@ class Nobody:
 
 
 def corrupt() -> bytes:
-    """Return gzip whose header is right and whose content is not."""
+    """Return gzip with a correct header and broken content."""
     packed = gzip.compress(b'{"userId": "anna", "event": "game_result"}' * 20)
     return packed[:10] + b"\xff" * 6 + packed[16:]
 
@@ -58,7 +58,7 @@ def read(path: Path) -> Iterator[streams.Recorded]:
 
 
 def test_corrupt_gzip_is_refused() -> None:
-    """A body with gzip's first bytes and nonsense behind them is the sender's error."""
+    """A body with gzip's first bytes and then nonsense is the sender's error."""
     with pytest.raises(InvalidRequest) as refused:
         body.decompress(corrupt(), "gzip", body.MAX_EVENT_BYTES)
     assert refused.value.code == "malformed_gzip"
@@ -66,7 +66,7 @@ def test_corrupt_gzip_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", [["track"], {"track": 1}, None, 1, True])
 def test_a_type_that_is_no_text_does_not_take_the_batch_with_it(kind: object) -> None:
-    """The item is named, the good one beside it is taken."""
+    """The bad item is named, and the good one beside it accepted."""
     good = {"type": "track", "userId": "anna", "event": "game_result", "messageId": "good"}
     sent = body.parse(json.dumps({"batch": [{**good, "type": kind}, good]}).encode())
     taken = tracking.parse_batch(sent, tracking.Envelope(T0))
@@ -90,7 +90,7 @@ def test_a_type_that_is_no_text_does_not_take_the_batch_with_it(kind: object) ->
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str, content: bytes) -> None:
-    """Bad bytes, depth, times and compression end in `InvalidStream`, which names the file."""
+    """Bad bytes, depth, times and compression raise `InvalidStream` with the file's name."""
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(streams.InvalidStream, match=name.partition(".")[0]):
@@ -99,7 +99,7 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str
 
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_names_are_found_again(redis_client: Redis, mongodb: Database[dict[str, Any]], odd: str) -> None:
-    """A user and a run of any name: cancelled by the order, due after an hour, then gone from the agenda."""
+    """A user and a run of any name: the order cancels, the absence falls due after an hour, no timer stays."""
     site = rulesets.SiteRules(EventIndex(Ruleset("demo", 1, [], [CARTS])), 1)
     pages: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
         lambda _: rulesets.Rulesets({"demo": site}), every_s=3600, clock=lambda: 0, on_error=print

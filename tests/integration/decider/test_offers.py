@@ -1,4 +1,4 @@
-"""Popups that are offered until they are seen, and how many events one user may send: decided on real servers."""
+"""Popups that are offered until they are seen, and the limit of events per user, on real servers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ AGAIN = 10 * SECOND
 
 
 class Fair(House):
-    """A published site that takes reports, and so many events of a user."""
+    """A published site that accepts popup events, and a limited number of events per user."""
 
     limit: Quota | None = None
 
@@ -43,11 +43,11 @@ class Fair(House):
         return decision
 
     def ids(self, event: str, at: int, **fields: Any) -> list[str]:
-        """Return the ids of the popups in the answer to one event of anna."""
+        """Return the ids of the popups in the response to one event of anna."""
         return [each["id"] for each in self.decide(event, at, **fields).messages]
 
     def report(self, activation: str, what: str, at: int) -> None:
-        """Say what became of a popup of anna."""
+        """Report what happened to a popup of anna."""
         reports = [PopupEvent("anna", activation, what, T0 + at)]
         self.ingest(Decide("demo", list(reports), T0 + at))
 
@@ -70,7 +70,7 @@ def popup(name: str = "a", **changes: Any) -> Campaign:
 
 
 def test_a_popup_is_offered_again_until_its_impression(fair: FairMaker) -> None:
-    """On the next event, whatever it is about; the same activation; then no more."""
+    """The next event of any kind offers the same activation again. After that it is not offered."""
     home = fair(popup(limits=None), campaign(ADD, name="b"))
     (first,) = home.ids("pay", 0)
     assert home.ids("add", AGAIN) == [first]
@@ -81,7 +81,7 @@ def test_a_popup_is_offered_again_until_its_impression(fair: FairMaker) -> None:
 
 @pytest.mark.parametrize(("what", "ends"), [("seen", True), ("clicked", True), ("dismissed", True), ("failed", False)])
 def test_what_ends_an_offer(fair: FairMaker, what: str, ends: bool) -> None:
-    """Whoever clicks or dismisses has seen it; a tag that failed to show it has not shown it."""
+    """A click or a dismissal means that it was seen. A tag that failed to show it has not shown it."""
     home = fair(popup(), campaign(ADD, name="b"))
     (first,) = home.ids("pay", 0)
     home.report(first, what, SECOND)
@@ -89,7 +89,7 @@ def test_what_ends_an_offer(fair: FairMaker, what: str, ends: bool) -> None:
 
 
 def test_a_row_that_cannot_be_read_keeps_no_offer_of_others_alive(fair: FairMaker) -> None:
-    """Bob's row is garbage, and his report comes first: it fails, and anna has seen hers all the same."""
+    """Bob's row is garbage, and his popup event comes first. It fails, but anna's counts all the same."""
     home = fair(popup(limits=None), campaign(ADD, name="b"))
     (first,) = home.ids("pay", 0)
     home.redis.set(keys.row(keys.partition("demo", "bob"), "demo", "bob"), "a row of another type")
@@ -111,7 +111,7 @@ def test_an_offer_ends_by_itself(fair: FairMaker) -> None:
 
 
 def test_it_is_not_offered_while_its_impression_is_under_way(fair: FairMaker) -> None:
-    """Within ten seconds of an answer that has it, no other answer has it: the tag needs a moment to say so."""
+    """For ten seconds after a response has it, no other response does: the tag needs time to report it."""
     home = fair(popup(), campaign(ADD, name="b"))
     (first,) = home.ids("pay", 0)
     shown = [home.ids("add", at) for at in (1, AGAIN - 1, AGAIN, AGAIN + 1, 2 * AGAIN)]
@@ -129,7 +129,7 @@ def test_caps_count_an_offer_once(fair: FairMaker) -> None:
 
 
 def test_one_popup_an_answer_and_what_is_new_goes_first(fair: FairMaker) -> None:
-    """An offer waits for the next answer."""
+    """An offer waits for the next response."""
     home = fair(popup(), popup(name="b", trigger=ADD, until_seen=0), campaign(name="c"))
     (first,) = home.ids("pay", 0)
     (second,) = home.ids("add", AGAIN)
@@ -140,7 +140,7 @@ def test_one_popup_an_answer_and_what_is_new_goes_first(fair: FairMaker) -> None
 
 
 def test_only_a_live_answer_offers(fair: FairMaker) -> None:
-    """Not to history, not to what comes late, not to a private browser."""
+    """Not to history, not to late events, not to a browser with privacy control."""
     home = fair(popup(), campaign(ADD, name="b"))
     home.ids("pay", 0)
     late = Event("anna", "add", "late", T0 + AGAIN, T0 + 2 * AGAIN + 1)
@@ -152,7 +152,7 @@ def test_only_a_live_answer_offers(fair: FairMaker) -> None:
 
 
 def test_an_offer_whose_answer_was_lost_comes_all_the_same(fair: FairMaker) -> None:
-    """The Decider dies after the decision: a wake records it as delivered, and the next answer has it."""
+    """The Decider dies after the decision: a wake records it as delivered, and the next response has it."""
     home = fair(popup(), campaign(ADD, name="b"))
     home.post.broken = True
     with pytest.raises(Exception, match="broken"):
@@ -165,7 +165,7 @@ def test_an_offer_whose_answer_was_lost_comes_all_the_same(fair: FairMaker) -> N
 
 
 def test_the_offer_of_a_campaign_that_is_gone_ends(fair: FairMaker) -> None:
-    """Nothing is shown that nobody wants to show any more."""
+    """A popup of a campaign that has ended is not shown."""
     home = fair(popup(), campaign(ADD, name="b"))
     home.ids("pay", 0)
     home.publish([campaign(ADD, name="b")], generation=1)
@@ -221,7 +221,7 @@ def test_reports_reach_the_ledger_and_the_first_time_stays(fair: FairMaker) -> N
 
 
 def test_what_a_report_costs(fair: FairMaker) -> None:
-    """One call of MongoDB; of Redis one more where popups are offered until they are seen, else none."""
+    """One call of MongoDB. One command of Redis if popups are offered until they are seen, else none."""
     for until_seen, scripts in ((0, 0), (HALF_HOUR, 1)):
         home = fair(popup(until_seen=until_seen))
         home.redis.flushall()
@@ -235,7 +235,7 @@ def test_what_a_report_costs(fair: FairMaker) -> None:
 
 
 def test_a_user_may_send_so_many_events_and_no_more(fair: FairMaker) -> None:
-    """Within any minute, to the millisecond; what is refused leaves no trace, and may come again."""
+    """Within any minute, to the millisecond. A refused event leaves no trace, and may be sent again."""
     home = fair(campaign(), limit=Quota(3, MINUTE))
     codes = [home.decide("pay", at).code for at in (0, 1, 30 * SECOND, 31 * SECOND, MINUTE - 1)]
     assert codes == [None, None, None, "rate_limited", "rate_limited"]
@@ -249,7 +249,7 @@ def test_a_user_may_send_so_many_events_and_no_more(fair: FairMaker) -> None:
 
 
 def test_a_repeated_event_costs_nothing_and_history_has_no_limit(fair: FairMaker) -> None:
-    """What was taken is answered again however often; another user has a limit of his own."""
+    """An accepted event may be repeated any number of times. Every user has a separate limit."""
     home = fair(campaign(), limit=Quota(1, MINUTE))
     for _ in range(5):
         assert home.decide("pay", 0).code is None
@@ -261,7 +261,7 @@ def test_a_repeated_event_costs_nothing_and_history_has_no_limit(fair: FairMaker
 
 
 def test_no_race_exceeds_the_limit(fair: FairMaker) -> None:
-    """Sixteen events of one user at once, ten rounds: five are taken each time."""
+    """16 concurrent events of one user, ten rounds: five are accepted each time."""
     home = fair(campaign(), limit=Quota(5, DAY))
     for n in range(10):
         together(16, lambda m, n=n: home.send(f"user-{n}", "pay", 0, message_id=f"{n}-{m}"))
@@ -269,7 +269,7 @@ def test_no_race_exceeds_the_limit(fair: FairMaker) -> None:
 
 
 def test_the_limit_takes_no_command_of_its_own_and_a_bounded_place(fair: FairMaker) -> None:
-    """One command an event as ever; six bytes for each event of the limit, and no more."""
+    """One command per event as before, and six bytes per event of the limit."""
     home = fair(campaign(), limit=Quota(10, MINUTE))
     home.decide("pay", 0)
     before = home.redis_requests()

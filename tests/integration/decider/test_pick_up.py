@@ -1,4 +1,4 @@
-"""A new version reaches the functions within ten seconds, and no request waits for it: on a real MongoDB."""
+"""A new version reaches the functions within ten seconds, and no request waits for it."""
 
 import random
 import threading
@@ -26,7 +26,7 @@ KEY = write_key("wk_public")
 
 
 class Time:
-    """A clock by hand."""
+    """A clock that the test sets."""
 
     now = 0
 
@@ -36,19 +36,19 @@ class Time:
 
 
 class Watched(MongoRulesets):
-    """The library in MongoDB; notes which threads read it."""
+    """The rulesets in MongoDB; notes the threads that read them."""
 
     def __init__(self, database: Db) -> None:
         super().__init__(database)
         self.threads: list[threading.Thread] = []
 
     def pointers(self) -> dict[str, Any]:
-        """Return the pointers, noting who asks."""
+        """Return the pointers; note the thread."""
         self.threads.append(threading.current_thread())
         return super().pointers()
 
     def ruleset(self, site: str, version: int) -> Ruleset:
-        """Return a ruleset, noting who asks."""
+        """Return a ruleset; note the thread."""
         self.threads.append(threading.current_thread())
         ruleset: Ruleset = super().ruleset(site, version)
         return ruleset
@@ -79,13 +79,13 @@ class Functions:
         return fetch_catalogue(invoke)
 
     def request(self) -> tuple[int, set[str]]:
-        """Answer one request: return the version that decides, and the events that the Gateway passes on."""
+        """Handle one request; return the version that decides, and the events that the Gateway passes on."""
         known = self.catalogue.get().sites["shop"].events
         version = self.rulesets.get()["shop"].index.ruleset.version
         return version, set(known)
 
     def settle(self) -> None:
-        """Let the background come to its end: in the tests' clock it takes no time."""
+        """Wait for the background refresh: by the test's clock it takes no time."""
         deadline = time.monotonic() + 10
         while any(each.name == THREAD for each in threading.enumerate()):
             assert time.monotonic() < deadline
@@ -93,7 +93,7 @@ class Functions:
 
 
 def edition(path: Path, name: str) -> Path:
-    """Return definitions whose only event has the name of the edition."""
+    """Return definitions with one event, named like the edition."""
     made = folder(path, name)
     file = made / "campaigns" / "c.yaml"
     file.write_text(file.read_text().replace("event: a", f"event: {name}"))
@@ -102,7 +102,7 @@ def edition(path: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_publish_shows_within_ten_seconds_and_no_request_waits(mongodb: Db, tmp_path: Path, seed: int) -> None:
-    """Whenever it comes; Gateway and Decider both, though one asks the other. Only the very first request looks."""
+    """A publish at any time reaches Gateway and Decider. Only the first request of all reads in the foreground."""
     rng = random.Random(seed)
     publish(mongodb, load_definitions(edition(tmp_path, "old")), [KEY])
     functions = Functions(mongodb)
@@ -132,7 +132,7 @@ def test_a_publish_shows_within_ten_seconds_and_no_request_waits(mongodb: Db, tm
 
 
 def test_a_catalogue_that_is_asked_for_costs_one_small_read_a_second(mongodb: Db, tmp_path: Path) -> None:
-    """However many Gateways ask; a ruleset is read once a version."""
+    """For any number of Gateways. A ruleset is read once per version."""
     publish(mongodb, load_definitions(edition(tmp_path, "old")), [KEY])
     functions = Functions(mongodb)
     deps: Any = functions

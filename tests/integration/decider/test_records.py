@@ -1,4 +1,4 @@
-"""Traits of customers, written by `identify`: typed, merged, idempotent. On real MongoDB."""
+"""Traits of customers that `identify` writes: typed, merged, idempotent. On a real MongoDB."""
 
 import random
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def test_traits_become_attributes_and_those_that_are_not_said_stay(
 
 
 def test_the_first_value_says_the_type_and_later_ones_obey(mongodb: Database[dict[str, Any]], write: Write) -> None:
-    """As with imports; text may stand for a scalar, and what does not fit is named and left out."""
+    """As in imports: text may represent a scalar, and a value that does not fit is named and left out."""
     write(since="2026-11-25", visits=3, vip=True, name="Anna", tags=["a"])
     assert attributes(mongodb) == {
         "since": datetime(2026, 11, 25, tzinfo=UTC),
@@ -81,7 +81,7 @@ def test_the_first_value_says_the_type_and_later_ones_obey(mongodb: Database[dic
 def test_names_that_mean_something_else_to_the_database_are_left_out(
     mongodb: Database[dict[str, Any]], write: Write, name: str
 ) -> None:
-    """Also inside of an object: nothing is half written."""
+    """Inside an object as well: nothing is written in part."""
     assert write(**{name: 1, "fine": 2}) == [name]
     assert write(inner={name: 1}) == ["inner"]
     assert write(big=2**63) == ["big"]
@@ -89,7 +89,7 @@ def test_names_that_mean_something_else_to_the_database_are_left_out(
 
 
 def test_a_request_is_a_bounded_number_of_calls(mongodb: Database[dict[str, Any]], write: Write) -> None:
-    """Two where the attributes are known, whoever many users it is about."""
+    """Two if the attributes are known, for any number of users."""
 
     def calls() -> int:
         counters = mongodb.client.admin.command("serverStatus")["opcounters"]
@@ -103,19 +103,19 @@ def test_a_request_is_a_bounded_number_of_calls(mongodb: Database[dict[str, Any]
 
 
 def test_the_later_of_two_in_a_request_wins(mongodb: Database[dict[str, Any]]) -> None:
-    """Attribute by attribute, as if they had come one by one."""
+    """The result is the same, attribute by attribute, as if they had come one by one."""
     traits: list[dict[str, Any]] = [{"a": 1, "b": 1, "c": 1}, {"a": 2, "b": None}, {"b": 3, "c": None}]
     MongoRecords(mongodb).write_traits("shop", [Identification("anna", 0, each) for each in traits])
     assert attributes(mongodb) == {"a": 2, "b": 3}
 
 
 def said(at: int, user: str = "anna", **traits: Any) -> Identification:
-    """Return what is said of a user at a time."""
+    """Return an identification of a user at a time."""
     return Identification(user, 1000, traits, at=at)
 
 
 def test_what_was_said_later_stays_whichever_comes_first(mongodb: Database[dict[str, Any]]) -> None:
-    """A tracker without a network sends its old calls again when the new ones are there: attribute by attribute."""
+    """A tracker that was offline sends old calls after new ones. The newest value of each attribute stays."""
     records = MongoRecords(mongodb)
     records.write_traits("shop", [said(500, tier="vip", city=None, visits=5)])
     records.write_traits("shop", [said(400, tier="free", city="Wien", name="Anna"), said(600, visits=6)])
@@ -126,7 +126,7 @@ def test_what_was_said_later_stays_whichever_comes_first(mongodb: Database[dict[
 
 
 def test_of_two_in_a_request_the_one_that_was_said_later_wins(mongodb: Database[dict[str, Any]]) -> None:
-    """A batch is in no order either; who says the same again changes nothing."""
+    """A batch has no order either. A repetition changes nothing."""
     batch = [said(2, a=2, b=None), said(1, a=1, b=1, c=1), said(3, c=None, d="x")]
     for _ in range(2):
         MongoRecords(mongodb).write_traits("shop", batch)
@@ -134,7 +134,7 @@ def test_of_two_in_a_request_the_one_that_was_said_later_wins(mongodb: Database[
 
 
 def test_calls_at_once_end_as_in_order(mongodb: Database[dict[str, Any]]) -> None:
-    """Sixteen at once of a customer whom nobody knows, twenty rounds: the newest of each attribute, and no failure."""
+    """16 concurrent calls about a new customer, 20 rounds: the newest value of each attribute, no failure."""
     records = MongoRecords(mongodb)
     for n in range(20):
         user = f"user-{n}"
@@ -149,13 +149,13 @@ def test_calls_at_once_end_as_in_order(mongodb: Database[dict[str, Any]]) -> Non
 def test_nothing_under_a_name_that_is_none_stops_nobody(
     mongodb: Database[dict[str, Any]], write: Write, name: str
 ) -> None:
-    """`null` as well: it is named and left out, and does not fail for ever."""
+    """The same for `null`: it is named and left out, and does not fail for ever."""
     assert write(**{name: None, "fine": 1}) == [name]
     assert attributes(mongodb) == {"fine": 1}
 
 
 def test_one_users_null_does_not_hide_anothers_first_value(mongodb: Database[dict[str, Any]]) -> None:
-    """In one batch an attribute is new, and somebody has none: the first value says the type."""
+    """An attribute is new, and one user of the batch has `null`: the first real value sets the type."""
     batch = [
         said(1, plan="pro", seats=3),
         said(1, "bob", plan=None, seats=None),
@@ -166,7 +166,7 @@ def test_one_users_null_does_not_hide_anothers_first_value(mongodb: Database[dic
 
 
 def test_text_that_means_something_to_the_database_is_text(mongodb: Database[dict[str, Any]], write: Write) -> None:
-    """A value, a user and a name in the form of an expression of MongoDB's."""
+    """A value, a user and a name that look like expressions of MongoDB."""
     assert write("$attributes.secret", name="$$NOW", list=["$site"], **{"first name": "$user", "7": 7}) == []
     assert attributes(mongodb, "$attributes.secret") == {
         "name": "$$NOW",
@@ -178,7 +178,7 @@ def test_text_that_means_something_to_the_database_is_text(mongodb: Database[dic
 
 
 def test_a_customer_who_would_be_too_large_stops_nobody(mongodb: Database[dict[str, Any]]) -> None:
-    """16 MB are what the database takes of one: his traits are named, the others' stored, and nothing comes again."""
+    """A document may have 16 MB. The traits that do not fit are named, the others are stored, nothing is retried."""
     mongodb.customers.insert_one({"_id": "shop:anna", "attributes": {"long": "x" * (16 * 2**20 - 1000)}})
     batch = [said(1, essay="y" * 2000), said(1, "bob", essay="short")]
     assert MongoRecords(mongodb).write_traits("shop", batch) == ["essay"]

@@ -1,4 +1,4 @@
-"""From a customer's attributes to a popup: what a refresh changes for users who are in the middle of something."""
+"""From a customer's attributes to a popup: how a refresh affects users with progress."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ MINUTE = 60_000
 
 
 class Casino(DeciderHarness):
-    """A Decider whose targets are made by refreshes; the campaign is for its group of the same name."""
+    """A Decider with targets from real refreshes; the campaign is for the group of the same name."""
 
     def define(self, *groups: TargetGroup) -> None:
         """Set the groups of the live version."""
@@ -29,13 +29,13 @@ class Casino(DeciderHarness):
         )
 
     def refresh(self) -> int:
-        """Refresh the targets, and let the Decider know; return the generation."""
+        """Refresh the targets, reload the Decider, and return the generation."""
         generation = one(self.database).generation
         self.rulesets.reload()
         return generation
 
     def look(self, user: str = "anna") -> UserSnapshot:
-        """Return what the Decider tells of a user."""
+        """Return the Decider's snapshot of a user."""
         return msgspec.convert(user_admin.inspect(InspectUser("demo", user), self.deps), UserSnapshot)
 
 
@@ -49,7 +49,7 @@ def _casino(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> Casino:
 
 
 def test_who_falls_out_in_the_middle_is_dropped_with_the_reason(casino: Casino) -> None:
-    """Two of three wins, then no VIP any more: gone at the next event, told and counted; as a VIP again, from 0."""
+    """After two of three wins a user leaves the VIPs: the next event drops and reports the progress."""
     casino.win("anna", "1", at=T0)
     casino.win("anna", "2", at=T0 + 1)
     customers(casino.database, anna={"tier": "free"})
@@ -74,7 +74,7 @@ def test_who_falls_out_in_the_middle_is_dropped_with_the_reason(casino: Casino) 
 
 
 def test_what_is_lost_is_told_until_the_user_is_a_target_again(casino: Casino) -> None:
-    """Generations that change nothing for him do not hide why he has no progress."""
+    """Generations without a change for the user do not hide the reason for the lost progress."""
     casino.win("anna", "1", at=T0)
     customers(casino.database, anna={"tier": "free"})
     lost_with = casino.refresh()
@@ -87,18 +87,20 @@ def test_what_is_lost_is_told_until_the_user_is_a_target_again(casino: Casino) -
 
 
 def test_progress_stays_while_the_user_stays_a_target(casino: Casino) -> None:
-    """A refresh between the second win and the third takes nothing away, and costs one command and one read more."""
+    """A refresh between the second win and the third drops nothing, and costs one more command and read."""
     casino.win("anna", "1", at=T0)
     casino.win("anna", "2", at=T0 + 1)
     casino.refresh()
     mongo, popups = casino.mongo_calls(), []
-    assert commands_of(casino, lambda: popups.extend(casino.win("anna", "3", at=T0 + 2))) == 2 + 1  # and acknowledged
+    assert (
+        commands_of(casino, lambda: popups.extend(casino.win("anna", "3", at=T0 + 2))) == 2 + 1
+    )  # the last one is the acknowledgement
     assert casino.mongo_calls() - mongo == 1
     assert len(popups) == 1
 
 
 def test_who_comes_in_starts_fresh(casino: Casino) -> None:
-    """What he did before he was a target does not count."""
+    """Events from before the user was a target do not count."""
     for n in range(2):
         casino.win("bob", f"before {n}", at=T0 + n)
     customers(casino.database, bob={"tier": "vip"})
@@ -108,7 +110,7 @@ def test_who_comes_in_starts_fresh(casino: Casino) -> None:
 
 
 def test_a_campaign_for_another_group_needs_no_refresh(casino: Casino) -> None:
-    """The campaign is published for all but VIPs: the next event of each knows, by what the last refresh found."""
+    """The campaign is published for all but VIPs. The next event of each user finds that in the last refresh."""
     campaign = compiled(THREE_WINS, everyone=False, name="vips")
     generation = one(casino.database).generation
     but = Compound(own=True, none_of=["vips"])

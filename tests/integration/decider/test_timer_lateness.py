@@ -1,4 +1,4 @@
-"""How late timers are seen to, as the Decider's log tells CloudWatch: by the tests' clock, on real servers."""
+"""How late timers are handled, as the Decider's log reports to CloudWatch. The tests set the clock."""
 
 import json
 from collections import Counter, defaultdict
@@ -34,7 +34,7 @@ class Clinic(Shop):
     def __init__(self, redis: Redis, database: Database[dict[str, Any]], campaigns: tuple[Campaign, ...]) -> None:
         super().__init__(redis, database, campaigns)
         self.now = 0
-        self.handed: list[dict[str, Any]] = []  # to itself, to go on with
+        self.handed: list[dict[str, Any]] = []  # invocations of itself
 
         def clock() -> int:
             return T0 + self.now + self.post.spent
@@ -64,7 +64,7 @@ class Clinic(Shop):
         assert (len(bodies), answer) == (len(users), {"batchItemFailures": []})
 
     def track(self, now: int, user: str, event: str, *, at: int | None = None, received: int | None = None) -> None:
-        """Let an event of *now* come, or one of *at* that is reported now; *received*: by another clock."""
+        """Send an event of *now*, or of *at* that is reported now. *received*: by another clock."""
         self.now = now
         received = now if received is None else received
         one = Event(user, event, f"{user} {event} {now}", T0 + (now if at is None else at), T0 + received)
@@ -82,7 +82,7 @@ def _clinic(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> ClinicMak
 
 @pytest.fixture(name="told")
 def _told(capsys: pytest.CaptureFixture[str]) -> Told:
-    """Return what gives the values of each metric that were logged since the last time."""
+    """Return a function that returns the metric values logged since its last call, by name."""
 
     def told() -> dict[str, list[float]]:
         values: dict[str, list[float]] = defaultdict(list)
@@ -102,13 +102,13 @@ def _told(capsys: pytest.CaptureFixture[str]) -> Told:
 
 
 def left(trigger: dict[str, Any] = LEFT, **changes: Any) -> Campaign:
-    """Return a campaign that writes after an `add` without an `order` for 30 minutes, with *changes*."""
+    """Return a campaign that sends an e-mail 30 minutes after an `add` without an `order`, with *changes*."""
     return msgspec.structs.replace(compiled(trigger, channel="email", name="left"), **changes)
 
 
 @pytest.mark.parametrize("late", [0, 1, 17 * SECOND, HOUR])
 def test_an_absence_is_late_from_the_end_of_its_grace(clinic: ClinicMaker, told: Told, late: int) -> None:
-    """Before, nothing is told; then how late the wake is, once."""
+    """Nothing is reported before; then the lateness of the wake, once."""
     shop = clinic()
     shop.track(0, "anna", "add")
     shop.see_to(WAIT + GRACE - 1)
@@ -122,7 +122,7 @@ def test_an_absence_is_late_from_the_end_of_its_grace(clinic: ClinicMaker, told:
 @pytest.mark.parametrize("late", [0, 1, 40 * SECOND])
 @pytest.mark.parametrize("way", ["wake", "bell"])
 def test_a_delay_is_late_from_its_due_time(clinic: ClinicMaker, told: Told, way: str, late: int) -> None:
-    """A bell that is early tells nothing; what comes at the due time or later tells how late it is, once."""
+    """An early doorbell reports nothing. One at the due time or later reports its lateness once."""
     shop = clinic(cart())
     shop.track(0, "anna", "add")
     shop.answer_doorbells(WAIT - 1, "anna")
@@ -138,7 +138,7 @@ def test_a_delay_is_late_from_its_due_time(clinic: ClinicMaker, told: Told, way:
 
 
 def test_one_wake_tells_each_of_its_timers(clinic: ClinicMaker, told: Told) -> None:
-    """Absences and delays, whoever they are of, and who is held out: he waits as the others do."""
+    """Absences and delays of all users count, held-out users included: they wait as long."""
     nobody = campaign(ADD, name="nobody", delay=10 * MINUTE, holdout=10_000)
     shop = clinic(left(), cart(name="cart", delay=20 * MINUTE), nobody)
     for n, user in enumerate(("anna", "bob", "cleo")):
@@ -152,7 +152,7 @@ def test_one_wake_tells_each_of_its_timers(clinic: ClinicMaker, told: Told) -> N
 
 
 def test_one_batch_of_doorbells_tells_each_of_its_timers(clinic: ClinicMaker, told: Told) -> None:
-    """Three bells in one invocation, each with its own due time."""
+    """Three doorbells in one invocation, each with its own due time."""
     shop = clinic(cart())
     for n, user in enumerate(("anna", "bob", "cleo")):
         shop.track(n, user, "add")
@@ -161,7 +161,7 @@ def test_one_batch_of_doorbells_tells_each_of_its_timers(clinic: ClinicMaker, to
 
 
 def test_hundreds_of_timers_are_told_one_by_one(clinic: ClinicMaker, told: Told) -> None:
-    """CloudWatch takes a hundred values a line: there are more lines then, and no value is lost or told twice."""
+    """A line may hold 100 values. Further values go to further lines; none is lost or repeated."""
     shop = clinic()
     users = [f"user-{n}" for n in range(250)]
     for n, user in enumerate(users):
@@ -173,7 +173,7 @@ def test_hundreds_of_timers_are_told_one_by_one(clinic: ClinicMaker, told: Told)
 
 
 def test_who_waits_for_a_page_is_later_by_that(clinic: ClinicMaker, told: Told) -> None:
-    """Where handing over a page takes a second, the second page is seen to a second later than the first."""
+    """If handing over a page takes a second, the second page is handled a second after the first."""
     shop = clinic()
     for user in neighbours(3 * PAGE):
         shop.send(user, "add", 0)
@@ -185,7 +185,7 @@ def test_who_waits_for_a_page_is_later_by_that(clinic: ClinicMaker, told: Told) 
 
 
 def test_where_nothing_is_due_nothing_is_told(clinic: ClinicMaker, told: Told) -> None:
-    """No zeros, which would make everything else look better: not for a wake in vain, nor for events and matches."""
+    """Zeros would improve the average: a wake without timers, events and matches report none."""
     shop = clinic(left(), campaign(ADD, name="at-once"))
     shop.see_to(0)
     shop.track(0, "anna", "add")
@@ -196,7 +196,7 @@ def test_where_nothing_is_due_nothing_is_told(clinic: ClinicMaker, told: Told) -
 
 
 def test_what_an_event_resolves_is_no_timer(clinic: ClinicMaker, told: Told) -> None:
-    """An order an hour after the deadline fires the absence itself: no wake was waited for, then or later."""
+    """An order an hour after the deadline fires the absence itself, so no wake reports it, then or later."""
     shop = clinic()
     shop.track(0, "anna", "add")
     shop.track(WAIT + HOUR, "anna", "order")
@@ -206,12 +206,12 @@ def test_what_an_event_resolves_is_no_timer(clinic: ClinicMaker, told: Told) -> 
 
 
 def test_what_was_cancelled_is_no_timer(clinic: ClinicMaker, told: Told) -> None:
-    """Neither for its bell nor for the wake that hands over the record whose event could not."""
+    """Neither its doorbell nor the wake that hands over its record reports a lateness."""
     shop = clinic(cart())
     shop.track(0, "anna", "add")
     shop.post.broken = True
     with pytest.raises(Unavailable):
-        shop.track(WAIT - 30 * SECOND, "anna", "order")  # so that its record is to be handed over when it was due
+        shop.track(WAIT - 30 * SECOND, "anna", "order")  # its record is due when the activation was
     shop.post.broken = False
     shop.see_to(WAIT)
     shop.answer_doorbells(WAIT, "anna")
@@ -237,7 +237,7 @@ def test_what_is_reported_late_is_late_from_its_report(clinic: ClinicMaker, told
 
 
 def test_an_absence_with_a_delay_has_two_timers(clinic: ClinicMaker, told: Told) -> None:
-    """The wait, then the delay, each from its own due time."""
+    """The wait, then the delay: each counts from its own due time."""
     shop = clinic(left(delay=10 * MINUTE))
     shop.track(0, "anna", "add")
     shop.see_to(WAIT + GRACE + 10 * SECOND)
@@ -247,7 +247,7 @@ def test_an_absence_with_a_delay_has_two_timers(clinic: ClinicMaker, told: Told)
 
 
 def test_a_delay_within_the_grace_is_late_from_the_end_of_the_grace(clinic: ClinicMaker, told: Told) -> None:
-    """Two seconds after an absence that nobody can know of for five."""
+    """Two seconds into the five seconds of an absence's grace."""
     shop = clinic(left(delay=2 * SECOND))
     shop.track(0, "anna", "add")
     for now in (WAIT + GRACE, WAIT + GRACE + MINUTE):
@@ -257,7 +257,7 @@ def test_a_delay_within_the_grace_is_late_from_the_end_of_the_grace(clinic: Clin
 
 @pytest.mark.parametrize(("made", "due"), [(left, WAIT + GRACE), (cart, WAIT)])
 def test_a_timer_is_told_though_it_cannot_be_handed_over(clinic: ClinicMaker, told: Told, made: Any, due: int) -> None:
-    """The wake fails, and says how late it was; the hand-over that comes later is a repeated one, not another timer."""
+    """The wake fails, and reports its lateness. The later handover is a repetition, not another timer."""
     shop = clinic(made())
     shop.track(0, "anna", "add")
     shop.post.refused = 1
@@ -271,7 +271,7 @@ def test_a_timer_is_told_though_it_cannot_be_handed_over(clinic: ClinicMaker, to
 
 
 def test_a_delay_that_cannot_be_read_is_a_timer(clinic: ClinicMaker, told: Told) -> None:
-    """What is kept of its event is garbage: it is put off when it is handed over, and late from its due time."""
+    """Its note is garbage: handing it over fails, it is rescheduled, and its lateness counts from its due time."""
     shop = clinic(cart())
     shop.track(0, "anna", "add")
     place = keys.unacknowledged(keys.partition("demo", "anna"))
@@ -285,7 +285,7 @@ def test_a_delay_that_cannot_be_read_is_a_timer(clinic: ClinicMaker, told: Told)
 
 
 def test_a_match_that_was_never_delayed_is_no_timer(clinic: ClinicMaker, told: Told) -> None:
-    """Decided and not handed over: the wake repeats that, half a minute later."""
+    """It was decided but not handed over. The wake repeats that 30 seconds later."""
     shop = clinic(campaign())
     shop.post.refused = 1
     with pytest.raises(Unavailable):
@@ -296,7 +296,7 @@ def test_a_match_that_was_never_delayed_is_no_timer(clinic: ClinicMaker, told: T
 
 
 def test_a_delay_whose_state_was_lost_is_a_timer(clinic: ClinicMaker, told: Told, redis_client: Redis) -> None:
-    """Its bell sees to it all the same."""
+    """Its doorbell handles it all the same."""
     shop = clinic(cart())
     shop.track(0, "anna", "add")
     redis_client.flushall()
@@ -307,12 +307,12 @@ def test_a_delay_whose_state_was_lost_is_a_timer(clinic: ClinicMaker, told: Told
 
 
 def test_others_go_on_at_once_where_a_wake_has_no_time_for_all(clinic: ClinicMaker) -> None:
-    """Eight, with an eighth of the partitions each, and after each of them another, as long as something is left."""
+    """Eight invocations take an eighth of the partitions each. Another follows each while timers are left."""
     shop = clinic()
     users = [f"user-{n}" for n in range(1500)]
     for user in users:
         shop.track(0, user, "add")
-    shop.post.takes = 1500  # so a wake has time for two pages
+    shop.post.takes = 1500  # a wake has time for two pages
     shop.see_to(WAIT + GRACE)
     first = shop.handed.copy()
     assert len(shop.mails()) == 2 * PAGE
@@ -326,11 +326,11 @@ def test_others_go_on_at_once_where_a_wake_has_no_time_for_all(clinic: ClinicMak
         shop.handler(request, Context())
     assert sorted(shop.mails()) == sorted((user, WAIT) for user in users)
     assert hops.count(1) == hops.count(2) == 8
-    assert max(hops) <= 3  # the last ones find nothing: who used up the time cannot know
+    assert max(hops) <= 3  # the last ones find nothing: a wake without time cannot know that
 
 
 def test_a_chain_of_wakes_ends_before_the_next_minute(clinic: ClinicMaker) -> None:
-    """However much is left: then comes the wake of the schedule, and Lambda would end a longer chain."""
+    """However many timers are left: the scheduled wake follows, and Lambda would stop a longer chain."""
     shop = clinic()
     for user in neighbours(3 * PAGE):
         shop.track(0, user, "add")
@@ -342,7 +342,7 @@ def test_a_chain_of_wakes_ends_before_the_next_minute(clinic: ClinicMaker) -> No
 
 
 def test_a_bell_that_runs_into_a_bug_keeps_no_other(clinic: ClinicMaker, caplog: pytest.LogCaptureFixture) -> None:
-    """It alone comes again; the log says what and where, and not with whom."""
+    """Only that doorbell is redelivered. The log says what failed and where, and no user."""
 
     class Buggy(Post):
         def enqueue(self, activations: Sequence[Activation]) -> None:

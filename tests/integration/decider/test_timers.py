@@ -1,4 +1,4 @@
-"""The agenda says what a row is waiting for: written by the same script, and never anything else."""
+"""The timers are exactly what the row waits for: one script writes both."""
 
 from random import Random
 from typing import Any
@@ -27,7 +27,7 @@ def _make_shop(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> ShopMa
 
 
 def dues(shop: Shop, user: str) -> list[int]:
-    """Return when the absences of a user's agenda are due, in order."""
+    """Return when the absences of a user are due, in order."""
     return sorted(due for names, due in shop.timers(user).items() if names[0] == "absence")
 
 
@@ -37,7 +37,7 @@ def trigger(**changes: Any) -> dict[str, Any]:
 
 
 def test_the_entry_comes_with_the_event(make_shop: ShopMaker) -> None:
-    """One command writes progress and entry, due at the deadline and the grace; it names site, user, trigger."""
+    """One command writes progress and timer. It is due after deadline and grace."""
     shop = make_shop(campaign := compiled(LEFT, channel="email"))
     shop.send("bob", "add", 0)
     assert commands_of(shop, lambda: shop.send("anna", "add", 0)) == 1
@@ -48,7 +48,7 @@ def test_the_entry_comes_with_the_event(make_shop: ShopMaker) -> None:
 def test_the_entry_moves_with_the_last_anchor_and_stays_with_the_first(
     make_shop: ShopMaker, anchor: str, due: int
 ) -> None:
-    """A second add begins the wait anew, or does not; there is one entry either way."""
+    """A second add restarts the wait, or does not. Either way there is one timer."""
     unless = {**UNLESS, "anchor": anchor}
     shop = make_shop(compiled(trigger(unless=unless), channel="email"))
     shop.send("anna", "add", 0)
@@ -61,7 +61,7 @@ def test_the_entry_moves_with_the_last_anchor_and_stays_with_the_first(
 
 @pytest.mark.parametrize("event", ["order", "reset"])
 def test_the_entry_goes_with_what_ends_the_wait(make_shop: ShopMaker, event: str) -> None:
-    """A cancel or a reset removes it at once; the next add writes it again."""
+    """A cancel or a reset removes it immediately. The next add writes it again."""
     shop = make_shop(compiled(trigger(reset_on=[{"event": "reset"}]), channel="email"))
     shop.send("anna", "add", 0)
     shop.send("anna", event, MINUTE)
@@ -71,7 +71,7 @@ def test_the_entry_goes_with_what_ends_the_wait(make_shop: ShopMaker, event: str
 
 
 def test_a_late_cancel_counts_where_it_lies_in_the_wait(make_shop: ShopMaker) -> None:
-    """An order reported ten minutes late cancels the wait that it lies in, and none that began after it."""
+    """An order that is reported ten minutes late cancels the wait around its time, and no later one."""
     shop = make_shop(compiled(LEFT, channel="email"))
     for user, at in (("within", 2 * MINUTE), ("before", 0)):
         shop.send(user, "add", MINUTE)
@@ -80,7 +80,7 @@ def test_a_late_cancel_counts_where_it_lies_in_the_wait(make_shop: ShopMaker) ->
 
 
 def test_each_run_has_an_entry_and_an_evicted_run_has_none(make_shop: ShopMaker) -> None:
-    """Of twenty-one carts the oldest goes, with its entry; an order takes away that of its cart only."""
+    """Of 21 carts the oldest is evicted with its timer. An order removes the timer of its own cart only."""
     shop = make_shop(compiled(trigger(per="cart"), channel="email"))
     for n in range(21):
         shop.send("anna", "add", n, cart=f"c{n}")
@@ -94,7 +94,7 @@ def test_each_run_has_an_entry_and_an_evicted_run_has_none(make_shop: ShopMaker)
 
 
 def test_once_is_once(make_shop: ShopMaker) -> None:
-    """After the only fire there is nothing to wait for, whatever comes."""
+    """After the only firing, no event starts another wait."""
     shop = make_shop(compiled(trigger(after_match="once"), channel="email"))
     shop.send("anna", "add", 0)
     shop.wake(WAIT + GRACE)
@@ -104,7 +104,7 @@ def test_once_is_once(make_shop: ShopMaker) -> None:
 
 
 def test_history_makes_no_entry(make_shop: ShopMaker) -> None:
-    """Its clock is its own: no wake, only a later event of the user resolves it, and it is recorded as history."""
+    """History has its own clock: no wake, only a later event of the user resolves it. It is recorded as history."""
     shop = make_shop(compiled(LEFT, channel="email"))
     shop.send("anna", "add", 0, received=10**9, history=True)
     assert shop.timers("anna") == {}
@@ -115,7 +115,7 @@ def test_history_makes_no_entry(make_shop: ShopMaker) -> None:
 
 
 def test_an_entry_that_history_left_behind_moves_at_the_next_wake(make_shop: ShopMaker) -> None:
-    """Imported history has moved the deadline: the wake finds it not due yet, and comes back in time."""
+    """Imported history has moved the deadline. The wake finds it not due, and a later one handles it in time."""
     shop = make_shop(compiled(trigger(unless={**UNLESS, "anchor": "last"}), channel="email"))
     shop.send("anna", "add", 0)
     shop.send("anna", "add", 3 * SECOND, received=10**9, history=True)
@@ -128,7 +128,7 @@ def test_an_entry_that_history_left_behind_moves_at_the_next_wake(make_shop: Sho
 
 
 def test_names_come_back_as_they_went(make_shop: ShopMaker) -> None:
-    """Quotes, slashes, control characters: the entry is found, fired, handed over and acknowledged."""
+    """Quotes, slashes, control characters: the timer is found, fired, handed over and acknowledged."""
     shop = make_shop(compiled(trigger(per="cart"), channel="email"))
     for n, user in enumerate((SHOUTED, "ünï", "anon:1", " ")):
         shop.send(user, "add", n, cart=SHOUTED)
@@ -142,7 +142,7 @@ def test_names_come_back_as_they_went(make_shop: ShopMaker) -> None:
 
 
 def test_what_a_row_remembers_of_large_events_has_room(make_shop: ShopMaker) -> None:
-    """Five absences at once, each with an attribute of 30 kB: the event that resolves them is decided."""
+    """Five absences, each with an attribute of 30 kB, fall due together. The event that resolves them is decided."""
     campaigns = [compiled(LEFT, name=f"c{n}", channel="email") for n in range(5)]
     for campaign in campaigns:
         campaign.reads = ["text"]
@@ -156,7 +156,7 @@ def test_what_a_row_remembers_of_large_events_has_room(make_shop: ShopMaker) -> 
 
 
 def pending_of(shop: Shop, user: str) -> dict[tuple[str, ...], int]:
-    """Return the entries that a user's progress asks for, read from the row as it is stored."""
+    """Return the timers that a user's progress needs, read from the stored row."""
     wanted: dict[tuple[str, ...], int] = {}
     for field, packed in shop.row(user).items():
         if not field.startswith(b"t:"):
@@ -170,9 +170,9 @@ def pending_of(shop: Shop, user: str) -> dict[tuple[str, ...], int]:
 
 
 def test_random_absences_fire_as_the_definition_says(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> None:
-    """Twelve random triggers, 120 random users, wakes between the events: the oracle's fires, each once.
+    """Twelve random triggers, 120 random users, wakes between the events: each firing of the oracle comes once.
 
-    After every step the agenda holds what the rows are waiting for, and nothing else.
+    After every step the timers are exactly what the rows wait for.
     """
     rng = Random(7)
     pairs = [pair for pair in (random_pair(rng, features=ALL | {"unless"}) for _ in range(500)) if "unless" in pair[0]]
@@ -186,7 +186,7 @@ def test_random_absences_fire_as_the_definition_says(redis_client: Redis, mongod
         clock = 0
         for event in accepted:
             clock = max(clock, event.at)
-            if rng.random() < 0.3:  # nothing of what this wake fires is due after the event: the oracle's order
+            if rng.random() < 0.3:  # all that this wake fires is due before the event, as in the oracle
                 woken += shop.wake(clock + GRACE - T0, user=user).absences
             decided = _decide(shop, user, event)
             assert decided is not None

@@ -1,4 +1,4 @@
-"""What is stored of a user, read for people: on real servers, beside the very code that decides."""
+"""Inspect a user on real servers, beside the code that decides."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,7 +32,7 @@ def _house(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> HouseMaker
 
 
 def look(shop: Shop, user: str = "anna", site: str = "demo") -> UserSnapshot:
-    """Return what the Decider answers."""
+    """Return the Decider's snapshot of a user."""
     return msgspec.convert(user_admin.inspect(InspectUser(site, user), shop.deps), UserSnapshot)
 
 
@@ -61,7 +61,7 @@ SEQUENCES: list[tuple[dict[str, Any], list[tuple[str, int]], str]] = [
 def test_the_next_event_counts_until_the_time_that_is_told_and_not_then(
     trigger: dict[str, Any], events: list[tuple[str, int]], limit: str, house: HouseMaker
 ) -> None:
-    """The machine itself agrees: one millisecond before, the event leads further; at the time, it does not."""
+    """The machine agrees: one millisecond before that time the event counts, at that time it does not."""
     home = house(compiled(trigger, channel="email"))
     for user in ("early", "late"):
         for event, at in events:
@@ -83,7 +83,7 @@ def test_the_next_event_counts_until_the_time_that_is_told_and_not_then(
 
 
 def test_a_pending_absence_and_what_comes_but_once_are_told(house: HouseMaker) -> None:
-    """When it falls due, since when it waits; and that a campaign is done with a user."""
+    """The deadline and the anchor of an absence, and a campaign that is done with a user."""
     once = {"sequence": [{"event": "pay"}], "after_match": "once"}
     home = house(compiled(LEFT, channel="email", name="left"), compiled(once, channel="email", name="once"))
     home.send("anna", "add", 1000)
@@ -94,7 +94,7 @@ def test_a_pending_absence_and_what_comes_but_once_are_told(house: HouseMaker) -
 
 
 def test_runs_are_told_apart(house: HouseMaker) -> None:
-    """Two carts are two runs with progress of their own."""
+    """Two carts are two runs with separate progress."""
     home = house(compiled({"sequence": [{"event": "add", "times": 3}], "within": "1h", "per": ["cart"]}))
     for cart_id, at in (("x", 0), ("y", 1), ("x", 2)):
         home.send("anna", "add", at, cart=cart_id)
@@ -104,7 +104,7 @@ def test_runs_are_told_apart(house: HouseMaker) -> None:
 
 
 def test_what_is_counted_and_what_waits_are_told(house: HouseMaker) -> None:
-    """The times of the caps and of the campaign's own limit; the delayed activation, until it is cancelled."""
+    """The times of caps and of the campaign's own limit, and the delayed activation until it is cancelled."""
     home = house(cart(limits=Limits(again_after=HOUR)), email=Quota(2, HOUR))
     home.send("anna", "add", 5)
     row = look(home).row
@@ -123,7 +123,7 @@ def _make_targets(house: HouseMaker) -> HouseMaker:
 
 
 def test_targets_are_those_of_the_row_or_of_the_collection(make_targets: HouseMaker) -> None:
-    """Nothing stored: the collection. Stored for this generation: the row. Of an older one: the collection again."""
+    """Without targets in the row, or with those of an older generation: the collection. Otherwise: the row."""
     home = make_targets()
     home.target(1, anna=["three-wins"])
     assert (look(home).targets, look(home).row, look(home).known) == (["three-wins"], None, None)
@@ -137,7 +137,7 @@ def test_targets_are_those_of_the_row_or_of_the_collection(make_targets: HouseMa
 
 
 def test_looking_changes_nothing(house: HouseMaker, redis_client: Redis) -> None:
-    """The row is the same, byte for byte, and ends when it would have ended."""
+    """The row is the same, byte for byte, and expires when it would have."""
     home = house(cart(), compiled(LEFT, channel="email", name="left"), email=Quota(2, HOUR))
     home.send("anna", "add", 0)
     names: Any = redis_client.keys("*")
@@ -150,7 +150,7 @@ def test_looking_changes_nothing(house: HouseMaker, redis_client: Redis) -> None
 
 
 def test_nobody_and_nowhere(house: HouseMaker) -> None:
-    """A user without a row has none; an unknown site is an error with a code."""
+    """A user without a row has no snapshot of one. An unknown site is an error with a code."""
     home = house(campaign())
     assert look(home, "nobody").row is None
     with pytest.raises(InvalidRequest) as raised:
@@ -159,7 +159,7 @@ def test_nobody_and_nowhere(house: HouseMaker) -> None:
 
 
 def test_looking_works_in_a_cluster(cluster_url: str, mongodb: Database[dict[str, Any]]) -> None:
-    """One key, one slot: whichever node has it."""
+    """One key in one slot, on any node."""
     with RedisCluster.from_url(cluster_url) as cluster:
         home = House(cluster, mongodb, [campaign(LEFT)], {})
         for n in range(10):
@@ -173,7 +173,7 @@ def keys_of(campaigns: Sequence[Campaign]) -> dict[str, str]:
 
 
 def test_only_live_triggers_are_told(house: HouseMaker) -> None:
-    """RunProgress under a trigger that has ended is not told, though it still lies there."""
+    """Progress under a trigger that has ended is not reported, although it is still stored."""
     old, new = campaign(LEFT, name="old"), campaign(ADD, name="new", delay=HOUR, watchers=[Matcher(["x"], CANCEL)])
     home = house(old, new)
     home.send("anna", "add", 0)

@@ -29,7 +29,7 @@ def row_of(user: str) -> str:
 
 
 def wins(rows: UserStateStore, user: str, times: list[int], **changes: Any) -> list[list[int]]:
-    """Send wins at those seconds; return the times of the fires of each."""
+    """Send wins at *times* (s); return the times of the firings of each."""
     return [
         [firing.at for firing in rows.apply(call_for(WINS, user, f"{user}-{t}", at=T0 + t * 1000, **changes)).firings]
         for t in times
@@ -48,7 +48,7 @@ def test_window_is_half_open(rows: UserStateStore) -> None:
 
 
 def test_a_seen_message_returns_the_same_answer_and_changes_nothing(rows: UserStateStore, redis_client: Redis) -> None:
-    """The completing event sent again gives the stored fires, and the row stays as it is."""
+    """The completing event, sent again, returns the stored firings. The row does not change."""
     wins(rows, "twice", [0, 1])
     call = call_for(WINS, "twice", "third", at=T0 + 2000)
     first = rows.apply(call)
@@ -60,7 +60,7 @@ def test_a_seen_message_returns_the_same_answer_and_changes_nothing(rows: UserSt
 
 
 def test_sixteen_threads_send_the_same_message(rows: UserStateStore) -> None:
-    """One of them decides, fifteen get its answer; the match exists once."""
+    """One of them decides, fifteen get its result. The match exists once."""
     wins(rows, "crowd", [0, 1])
     answers = together(16, lambda _: rows.apply(call_for(WINS, "crowd", "third", at=T0 + 2000)))
     assert sorted(answer.code for answer in answers) == [Outcome.DECIDED] + [Outcome.SEEN] * 15
@@ -68,7 +68,7 @@ def test_sixteen_threads_send_the_same_message(rows: UserStateStore) -> None:
 
 
 def test_two_different_third_wins_at_once_give_one_match(rows: UserStateStore) -> None:
-    """Whoever comes first completes the match and uses the wins up; two hundred times."""
+    """The first one completes the match and uses the wins up; 200 rounds."""
     for n in range(200):
         user = f"race-{n}"
         wins(rows, user, [0, 1])
@@ -77,7 +77,7 @@ def test_two_different_third_wins_at_once_give_one_match(rows: UserStateStore) -
 
 
 def test_untargeted_user_costs_one_command_and_keeps_no_progress(rows: UserStateStore, redis_client: Redis) -> None:
-    """Once the row knows that the user is no target, one command answers, and only the targets are stored."""
+    """Once the row knows that the user is not a target, one command suffices, and only the targets are stored."""
     grouped = compiled(THREE_WINS, everyone=False)
     first = rows.apply(call_for(grouped, "bob", "1", at=T0))
     looked = rows.apply(call_for(grouped, "bob", "1", at=T0, targets=[], keep=[]))
@@ -93,7 +93,7 @@ def test_untargeted_user_costs_one_command_and_keeps_no_progress(rows: UserState
 def test_new_generation_asks_again_and_drops_what_is_no_longer_targeted(
     rows: UserStateStore, redis_client: Redis
 ) -> None:
-    """A user who falls out of a group loses his progress; one who stays keeps it."""
+    """A user who leaves a group loses the progress; one who stays keeps it."""
     grouped = compiled(THREE_WINS, everyone=False)
     key = grouped.trigger.key
     for user, targets in (("stays", [key]), ("falls", [])):
@@ -107,13 +107,13 @@ def test_new_generation_asks_again_and_drops_what_is_no_longer_targeted(
 
 
 def test_older_ruleset_is_told_to_reload(rows: UserStateStore) -> None:
-    """A function that has not seen the newest ruleset cannot undo what newer ones have stored."""
+    """A function with an older ruleset cannot undo what newer ones have stored."""
     rows.apply(call_for(WINS, "user", "1", at=T0, ruleset=7))
     assert rows.apply(call_for(WINS, "user", "2", at=T0, ruleset=6)).code is Outcome.RULESET_OUTDATED
 
 
 def test_history_before_the_last_event_is_refused(rows: UserStateStore, redis_client: Redis) -> None:
-    """History does not mix with what came later; nothing is written."""
+    """History does not mix with later events: nothing is written."""
     rows.apply(call_for(WINS, "mixed", "1", at=T0))
     before = redis_client.hgetall(row_of("mixed"))
     answer = rows.apply(call_for(WINS, "mixed", "2", at=T0 - 1, history=True))
@@ -122,7 +122,7 @@ def test_history_before_the_last_event_is_refused(rows: UserStateStore, redis_cl
 
 
 def test_late_event_cannot_advance(rows: UserStateStore) -> None:
-    """A win reported more than five minutes late is no third win."""
+    """A win that is reported more than five minutes late is not a third win."""
     three = compiled({"sequence": [{"event": "game_result", "where": WON, "times": 3}], "within": "10m"})
     for n in range(2):
         rows.apply(call_for(three, "late", f"m{n}", at=T0 + n))
@@ -133,7 +133,7 @@ def test_late_event_cannot_advance(rows: UserStateStore) -> None:
 
 
 def test_row_of_one_active_three_step_trigger_stays_small(rows: UserStateStore, redis_client: Redis) -> None:
-    """Two wins of three: under 256 bytes as the server counts them, key and overhead included."""
+    """Two wins of three take under 256 bytes on the server, with key and overhead."""
     wins(rows, "player-1234567890", [0, 200])
     used = redis_client.memory_usage(row_of("player-1234567890"), samples=0)
     assert used is not None
@@ -141,7 +141,7 @@ def test_row_of_one_active_three_step_trigger_stays_small(rows: UserStateStore, 
 
 
 def test_row_is_bounded_whatever_comes(rows: UserStateStore, redis_client: Redis) -> None:
-    """A thousand events leave 128 remembered ids, and results only for remembered ones."""
+    """1,000 events leave 128 remembered ids, and results of those only."""
     single = compiled({"sequence": [{"event": "x"}]})
     for n in range(1000):
         rows.apply(call_for(single, "busy", f"m{n}", at=T0 + n, event="x"))
@@ -153,13 +153,13 @@ def test_row_is_bounded_whatever_comes(rows: UserStateStore, redis_client: Redis
 
 
 def test_row_expires_after_its_longest_window(rows: UserStateStore, redis_client: Redis) -> None:
-    """The key's time to live is the one asked for."""
+    """The key has the requested time to live."""
     rows.apply(call_for(WINS, "user", "1", at=T0, ttl=172_800_000))
     assert 172_700_000 < redis_client.pttl(row_of("user")) <= 172_800_000
 
 
 def test_every_key_is_declared_and_in_one_slot(cluster_url: str) -> None:
-    """On three nodes the script runs for users of all partitions; an undeclared key would be refused."""
+    """On three nodes the script runs for users of all partitions. A node rejects an undeclared key."""
     client = connect(cluster_url, cluster=True)
     rows = UserStateStore(lambda: client)
     rng = random.Random(3)
@@ -176,7 +176,7 @@ def test_a_flushed_script_cache_is_filled_again(rows: UserStateStore, redis_clie
 
 
 def test_runs_of_different_values_are_apart_and_bounded(rows: UserStateStore, redis_client: Redis) -> None:
-    """Each cart has its own progress; of twenty-one carts the oldest goes."""
+    """Each cart has its own progress. Of 21 carts the oldest is evicted."""
     per_cart = compiled({"sequence": [{"event": "add", "times": 2}], "within": "1h", "per": "cart"})
     field = f"t:{per_cart.trigger.key}"
     for cart in range(21):
@@ -191,7 +191,7 @@ def test_runs_of_different_values_are_apart_and_bounded(rows: UserStateStore, re
 
 
 def test_trigger_call_defaults_are_what_the_script_reads() -> None:
-    """The wrapper sends every field that has no default: the script takes a missing one for nothing."""
+    """The wrapper sends every field without a default. The script reads a missing field as nil."""
     packed = msgspec.msgpack.decode(msgspec.msgpack.encode(call_for(WINS, "anna", "1", at=T0)))
     assert {
         "site",
@@ -209,7 +209,7 @@ def test_trigger_call_defaults_are_what_the_script_reads() -> None:
 
 
 def together(count: int, work: Any) -> list[Any]:
-    """Run *work* in *count* threads that start at the same moment; return the results."""
+    """Run *work* in *count* threads that start together; return the results."""
     barrier, results = threading.Barrier(count), [None] * count
 
     def start(n: int) -> None:

@@ -1,4 +1,4 @@
-"""A visitor becomes a user: what moves, what happens in between, and that it happens once. On real servers."""
+"""A visitor becomes a user: the parts that move, events in between, and that it happens once."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ WINS = "game_result"
 
 @contextmanager
 def broken_off(step: str, *, after: bool = False) -> Iterator[None]:
-    """Let whoever moves a visitor die before *step* or *after* it."""
+    """Make every move of a visitor die before *step* or *after* it."""
     original = getattr(visitors, step)
 
     def dies(*parts: Any) -> None:
@@ -49,22 +49,22 @@ class Club(House):
     """A published site whose visitors become users."""
 
     def become(self, visitor: str = VISITOR, user: str = "anna", *, at: int = 0, said: int | None = None) -> None:
-        """Introduce *visitor* as *user*, by ms since `T0`; *said*: when he said so."""
+        """Identify *visitor* as *user*, in ms since `T0`. *said*: the time of the identification itself."""
         introduction = Identification(user, T0 + at, visitor=visitor, at=T0 + (at if said is None else said))
         visitors.become_user("demo", introduction, self.deps)
 
     def detach(self, *who: str, at: int = 0) -> None:
-        """Introduce a visitor, and die after the first step."""
+        """Identify a visitor, and die after the first step."""
         with broken_off("_merge"), pytest.raises(Unavailable):
             self.become(*who, at=at)
 
     def merge(self, *who: str, at: int = 0) -> None:
-        """Introduce a visitor, and die after the second step."""
+        """Identify a visitor, and die after the second step."""
         with broken_off("_merge", after=True), pytest.raises(Unavailable):
             self.become(*who, at=at)
 
     def win(self, user: str, message_id: str, *, at: int = T0, **fields: Any) -> list[dict[str, Any]]:
-        """Decide one win, by ms since `T0`."""
+        """Decide one win, in ms since `T0`."""
         return super().win(user, message_id, at=T0 + at, **fields)
 
     def commands(self, work: Callable[[], Any]) -> int:
@@ -90,7 +90,7 @@ def _club(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> ClubMaker:
 
 
 def test_what_a_visitor_has_begun_goes_on_as_the_users_own(club: ClubMaker) -> None:
-    """Two wins before he logs in, one after: that is three."""
+    """Two wins before the login and one after it are three."""
     home = club()
     assert not home.win(VISITOR, "1", at=0)
     assert not home.win(VISITOR, "2", at=1)
@@ -101,7 +101,7 @@ def test_what_a_visitor_has_begun_goes_on_as_the_users_own(club: ClubMaker) -> N
 
 
 def test_from_then_on_the_users_row_counts(club: ClubMaker) -> None:
-    """Events that still say only the visitor's id are the user's, also those of another tab."""
+    """Events with only the visitor's id count for the user, those of another tab as well."""
     home = club()
     home.become()
     for n in range(3):
@@ -112,7 +112,7 @@ def test_from_then_on_the_users_row_counts(club: ClubMaker) -> None:
 
 
 def test_an_event_that_nobody_proves_never_reaches_the_user(club: ClubMaker) -> None:
-    """With `enforce` the visitor's events stay his own until somebody proves who he is, and then they move."""
+    """With `enforce` the visitor's events stay with the visitor until a proof comes. Then they move."""
     home = club()
     home.become()
     for n in range(2):
@@ -123,7 +123,7 @@ def test_an_event_that_nobody_proves_never_reaches_the_user(club: ClubMaker) -> 
 
 
 def test_progress_of_both_is_one_persons(club: ClubMaker) -> None:
-    """Step by step the newer counts, wherever it was: neither what was here nor what was there is lost."""
+    """The newer partial match of each step counts, whichever row it was in. Neither is lost."""
     home = club()
     home.win(VISITOR, "1", at=0)
     home.win(VISITOR, "2", at=1)
@@ -139,7 +139,7 @@ def test_progress_of_both_is_one_persons(club: ClubMaker) -> None:
 
 
 def test_a_window_is_not_longer_because_somebody_logs_in(club: ClubMaker) -> None:
-    """The first win counts from when it was."""
+    """The first win counts from its own time."""
     home = club()
     home.win(VISITOR, "1", at=0)
     home.win(VISITOR, "2", at=MINUTE)
@@ -149,7 +149,7 @@ def test_a_window_is_not_longer_because_somebody_logs_in(club: ClubMaker) -> Non
 
 
 def test_a_cart_of_a_visitor_is_the_users(club: ClubMaker) -> None:
-    """The absence falls due for the user, once, on time; and the user's order cancels it."""
+    """The absence falls due for the user, once and on time. An order of the user cancels it."""
     home = club(compiled(LEFT, channel="email"))
     home.send(VISITOR, "add", 0)
     home.send("anon:v2", "add", 0)
@@ -164,7 +164,7 @@ def test_a_cart_of_a_visitor_is_the_users(club: ClubMaker) -> None:
 
 
 def test_caps_count_what_the_visitor_got(club: ClubMaker) -> None:
-    """Nobody gets a popup more by logging in."""
+    """A login gives no user an extra popup."""
     home = club(campaign(channel="popup"), popup=Quota(2, DAY))
     assert home.send(VISITOR, "pay", 0)
     assert home.send("anna", "pay", 1)
@@ -174,7 +174,7 @@ def test_caps_count_what_the_visitor_got(club: ClubMaker) -> None:
 
 
 def test_a_message_counts_once_though_its_user_was_found_out_meanwhile(club: ClubMaker) -> None:
-    """A tracker sends it again, now with the user's id: it is no second win."""
+    """A tracker sends it again with the user's id: it is not a second win."""
     home = club()
     home.win(VISITOR, "1", at=0)
     home.win(VISITOR, "2", at=1)
@@ -185,7 +185,7 @@ def test_a_message_counts_once_though_its_user_was_found_out_meanwhile(club: Clu
 
 
 def test_what_it_costs(club: ClubMaker) -> None:
-    """Three commands where it is news, or something is to move; else one. An event that follows costs one more."""
+    """Three commands if it is news or parts have to move, else one. An event that follows the link costs one more."""
     home = club()
     assert home.commands(home.become) == 3
     assert home.commands(home.become) == 1
@@ -198,7 +198,7 @@ def test_what_it_costs(club: ClubMaker) -> None:
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_whoever_dies_in_between_has_lost_nothing(club: ClubMaker, steps: int) -> None:
-    """The next one to introduce the visitor finishes it, even as somebody else; nothing arrives twice.
+    """The next identification finishes the move, even one as another user. Nothing is merged twice.
 
     detach, dies      the parts wait in the visitor's row
     detach, merge, dies   they have arrived, and wait all the same: to arrive again changes nothing
@@ -210,7 +210,7 @@ def test_whoever_dies_in_between_has_lost_nothing(club: ClubMaker, steps: int) -
     if steps == 2:
         home.win("anna", "loss", at=2, attributes={"outcome": "loss"})
     looked = msgspec.convert(user_admin.inspect(InspectUser("demo", VISITOR), home.deps), UserSnapshot)
-    assert looked.row is not None  # what waits is no hindrance to looking
+    assert looked.row is not None  # waiting parts do not prevent it
     assert looked.row.lost == []
     home.become(user="berta")
     assert b"x" not in home.row(VISITOR)
@@ -219,7 +219,7 @@ def test_whoever_dies_in_between_has_lost_nothing(club: ClubMaker, steps: int) -
 
 
 def test_a_race_of_events_and_introductions_loses_and_doubles_nothing(club: ClubMaker) -> None:
-    """Wins and introductions of one visitor at once, sixty rounds: of six wins two popups come, whoever is first."""
+    """Concurrent wins and identifications of one visitor, 60 rounds: six wins give two popups in any order."""
     home = club(compiled(THREE_WINS | {"within": "1h"}))
     rng = random.Random(5)
     for n in range(60):
@@ -234,7 +234,7 @@ def test_a_race_of_events_and_introductions_loses_and_doubles_nothing(club: Club
         together(len(work), lambda m, work=work: work[m]())
         home.become(visitor, user)
         before = len(home.post.shown)
-        # Two of the three may have met at the same step: the newer stays. One more win or two complete it, never none.
+        # Two of the three may have reached the same step: the newer one stays. One or two more wins complete it.
         shown = [bool(home.win(user, f"{n} {more}", at=more)) for more in (3, 4)]
         assert any(shown) or any(each.user == user for each in home.post.shown[:before]), n
         assert sum(each.user == user for each in home.post.shown) == 1, n
@@ -242,7 +242,7 @@ def test_a_race_of_events_and_introductions_loses_and_doubles_nothing(club: Club
 
 
 def test_a_batch_is_taken_in_its_order(club: ClubMaker, mongodb: Database[dict[str, Any]]) -> None:
-    """Wins of the visitor, then who he is, then wins of the user: one request."""
+    """One request: wins of the visitor, the identification, wins of the user."""
     home = club()
     events = [
         Event(user, WINS, f"m{n}", T0 + n, T0 + n, WON) for n, user in enumerate([VISITOR, VISITOR, "anna", VISITOR])
@@ -262,7 +262,7 @@ def test_a_batch_is_taken_in_its_order(club: ClubMaker, mongodb: Database[dict[s
 def test_a_visitor_whose_row_cannot_be_read_keeps_no_event_from_being_decided(
     club: ClubMaker, mongodb: Database[dict[str, Any]]
 ) -> None:
-    """He is introduced between the events of two others: the request fails, and theirs have been decided."""
+    """The identification stands between events of two other users. The request fails, but theirs are decided."""
     home = club()
     home.redis.set(keys.row(keys.partition("demo", VISITOR), "demo", VISITOR), "a row of another type")
     events = [Event(user, WINS, f"m{n}", T0 + n, T0 + n, WON) for n, user in enumerate(["anna", "bob", "bob", "bob"])]
@@ -273,7 +273,7 @@ def test_a_visitor_whose_row_cannot_be_read_keeps_no_event_from_being_decided(
 
 
 def test_who_is_forgotten_is_forgotten_as_a_visitor_too(club: ClubMaker) -> None:
-    """The rows of the visitors he was name him: they go with his own, and a second pass finds nothing."""
+    """The rows of the user's visitors name the user: they are erased as well. A second pass finds nothing."""
     home = club(compiled(LEFT, channel="email"))
     home.send(VISITOR, "add", 0)
     home.become()
@@ -286,7 +286,7 @@ def test_who_is_forgotten_is_forgotten_as_a_visitor_too(club: ClubMaker) -> None
 
 
 def test_visitors_of_a_row_are_bounded(club: ClubMaker) -> None:
-    """Whoever changes browsers every day has a row that does not grow."""
+    """A user with a new browser every day has a row that does not grow."""
     home = club()
     for n in range(40):
         home.win(f"anon:{n}", f"{n}", at=n)
@@ -320,7 +320,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_a_login_in_the_middle_changes_no_match(club: ClubMaker, shape: dict[str, Any]) -> None:
-    """Whatever the trigger: one stream of events matches when it matches if one user had sent it all."""
+    """For any trigger, events under two ids match exactly when the same events of one user would."""
     home = club(compiled(shape, channel="email"))
     rng = random.Random(str(shape))
     for n in range(25):

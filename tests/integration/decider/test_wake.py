@@ -1,4 +1,4 @@
-"""Absences and unacknowledged matches fall due: by a clock that the tests set, on real servers."""
+"""A wake handles due absences and unacknowledged matches. The tests set the clock; the servers are real."""
 
 import random
 import threading
@@ -49,7 +49,7 @@ TWO_LEFT: dict[str, Any] = {"sequence": [{"event": "add", "times": 2}], "within"
 
 
 class Post(Outbox):
-    """A `Dispatch` whose queue can be out of order too: ``refused`` calls fail before one succeeds.
+    """An outbox with a queue that can fail: ``refused`` calls fail before one succeeds.
 
     ``spent``: ms that its calls have taken, ``takes`` each.
     """
@@ -71,7 +71,7 @@ class Post(Outbox):
 
 
 class Shop(DeciderHarness):
-    """A published site; times are ms since `T0`. ``late``: how late its timers were seen to."""
+    """A published site; times are ms since `T0`. ``late``: how late its timers were handled."""
 
     outbox: Post
 
@@ -124,11 +124,11 @@ class Shop(DeciderHarness):
         return wake(request, replace(deps or self.deps, clock=lambda: T0 + now), self.late.append)
 
     def mails(self, user: str | None = None) -> list[tuple[str, int]]:
-        """Return user and time (since `T0`) of each activation that went into the queue."""
+        """Return user and time (since `T0`) of each activation in the queue."""
         return [(each.user, each.at - T0) for each in self.post.queued if user in (None, each.user)]
 
     def timers(self, user: str) -> dict[tuple[str, ...], int]:
-        """Return a user's entries of the agenda: what they name, and when they are due (since `T0`)."""
+        """Return a user's timers: the names, and when each is due (since `T0`)."""
         entries: Any = self.redis.zrange(keys.timers(keys.partition("demo", user)), 0, -1, withscores=True)
         named = {tuple(msgspec.json.decode(member)): int(score) - T0 for member, score in entries}
         return {names: due for names, due in named.items() if user == _user_of(names)}
@@ -142,12 +142,12 @@ class Shop(DeciderHarness):
         return {field for field in self.row(user) if field.startswith(b"t:")}
 
     def unacknowledged(self, user: str) -> int:
-        """Return how many activations of a user nobody has acknowledged."""
+        """Return how many unacknowledged activations a user has."""
         activations = self.redis.hkeys(keys.unacknowledged(keys.partition("demo", user)))
         return sum(msgspec.json.decode(key)[1] == user for key in activations)
 
     def clean(self, user: str) -> bool:
-        """Tell whether nothing is left to do for a user."""
+        """Return whether nothing is left to do for a user."""
         return self.timers(user) == {} and self.unacknowledged(user) == 0
 
 
@@ -170,7 +170,7 @@ def _shop(make_shop: ShopMaker) -> Shop:
 
 
 def test_an_absence_falls_due_after_the_grace_and_not_before(shop: Shop) -> None:
-    """Thirty minutes and five seconds; it is dated to the thirty minutes; a second wake finds nothing."""
+    """It falls due after 30 minutes and 5 seconds, and is dated to the 30 minutes. A second wake finds nothing."""
     shop.send("anna", "add", 0)
     assert [shop.wake(now) for now in (0, WAIT, WAIT + GRACE - 1)] == [NOTHING] * 3
     assert shop.wake(WAIT + GRACE) == Woken(1, 0)
@@ -181,7 +181,7 @@ def test_an_absence_falls_due_after_the_grace_and_not_before(shop: Shop) -> None
 
 
 def test_a_late_wake_dates_the_absence_to_its_deadline(shop: Shop) -> None:
-    """A day later it is still the thirty minutes that count, and the event that they began with is told."""
+    """A day later it is still dated to the 30 minutes, and it names the event that began the wait."""
     shop.send("anna", "add", 0, message_id="m1")
     assert shop.wake(24 * 60 * MINUTE) == Woken(1, 0)
     (mail,) = shop.post.queued
@@ -189,7 +189,7 @@ def test_a_late_wake_dates_the_absence_to_its_deadline(shop: Shop) -> None:
 
 
 class Failing(MongoRulesets):
-    """A library whose rulesets cannot be read for a while."""
+    """A store with rulesets that cannot be read for a while."""
 
     broken = True
 
@@ -201,7 +201,7 @@ class Failing(MongoRulesets):
 
 
 def test_an_environment_that_could_not_read_the_rules_loses_nothing(shop: Shop) -> None:
-    """It has just been started and knows no rules of the site: absences wait, events come again, and both count."""
+    """A new environment cannot read the rules. Absences wait, events are sent again, and both count."""
     library = Failing(shop.database)
     pages: RefreshingCache[rulesets.Rulesets] = RefreshingCache(
         lambda present: rulesets.load(library, present, lambda _: None), every_s=10, clock=lambda: 0, on_error=print
@@ -222,7 +222,7 @@ def test_an_environment_that_could_not_read_the_rules_loses_nothing(shop: Shop) 
 
 
 def test_eight_wakes_at_once_fire_each_absence_once(shop: Shop) -> None:
-    """Three hundred users, eight wakes over all partitions: three hundred e-mails."""
+    """300 users, 8 wakes over all partitions: 300 e-mails."""
     users = [f"user-{n}" for n in range(300)]
     for user in users:
         shop.send(user, "add", 0)
@@ -233,7 +233,7 @@ def test_eight_wakes_at_once_fire_each_absence_once(shop: Shop) -> None:
 
 
 def test_an_event_before_the_deadline_cancels_and_one_at_it_is_too_late(shop: Shop) -> None:
-    """The wait is half-open; what was due is resolved before the event is applied."""
+    """The wait is half-open. A due absence is resolved before the event is applied."""
     for user, at in (("before", WAIT - 1), ("at", WAIT), ("after", WAIT + 1)):
         shop.send(user, "add", 0)
         shop.send(user, "order", at)
@@ -243,7 +243,7 @@ def test_an_event_before_the_deadline_cancels_and_one_at_it_is_too_late(shop: Sh
 
 
 def test_an_absence_is_resolved_before_the_event_that_begins_the_next(shop: Shop) -> None:
-    """An `add` at the deadline fires the old absence and begins a new one; both come, each once."""
+    """An `add` at the deadline fires the old absence and begins a new one. Each comes once."""
     shop.send("anna", "add", 0)
     shop.send("anna", "add", WAIT)
     assert shop.mails() == [("anna", WAIT)]
@@ -253,7 +253,7 @@ def test_an_absence_is_resolved_before_the_event_that_begins_the_next(shop: Shop
 
 
 def test_nothing_is_accepted_into_a_time_that_has_fired(shop: Shop) -> None:
-    """What comes in late begins at the deadline, so that no two absences of a user have the same one."""
+    """An event that arrives late begins at the deadline, so two absences of a user never share one."""
     shop.send("anna", "add", 0)
     shop.wake(WAIT + GRACE)
     shop.send("anna", "add", 0, received=MINUTE, message_id="late")
@@ -263,7 +263,7 @@ def test_nothing_is_accepted_into_a_time_that_has_fired(shop: Shop) -> None:
 
 
 def neighbours(count: int) -> list[str]:
-    """Return users whose partitions lie close together, so that a wake sees to them in the same pages."""
+    """Return users in neighbouring partitions, so that a wake handles them in the same pages."""
     return [user for user in (f"user-{n}" for n in range(50 * count)) if keys.partition("demo", user) < 60][:count]
 
 
@@ -282,11 +282,11 @@ def in_step(rounds: int, *works: Callable[[int], Any]) -> None:
 
 
 def test_cancelling_races_with_the_wake_and_one_of_them_wins(make_shop: ShopMaker) -> None:
-    """Two thousand orders just before the deadline, each beside a wake: fired or cancelled, never both or neither."""
+    """2,000 orders just before the deadline, each beside a wake: fired or cancelled, never both or neither."""
     shop = make_shop(compiled(TWO_LEFT, channel="email"))
     rng = random.Random(11)
     users = [f"user-{n}" for n in range(2000)]
-    pauses = [(rng.random() - 0.4) / 1000 for _ in users]  # who comes first; the wake needs two round trips
+    pauses = [(rng.random() - 0.4) / 1000 for _ in users]  # which comes first; the wake needs two round trips
     for user in users:
         shop.send(user, "add", 0)
         shop.send(user, "add", 1)
@@ -302,7 +302,7 @@ def test_cancelling_races_with_the_wake_and_one_of_them_wins(make_shop: ShopMake
     in_step(len(users), cancel, ring)
     fired = Counter(user for user, _ in shop.mails())
     assert set(fired.values()) == {1}
-    assert 100 < len(fired) < 1900  # both outcomes occur, often
+    assert 100 < len(fired) < 1900  # both outcomes are frequent
     assert all(shop.clean(user) for user in users)
     # What fired has used up both adds, what was cancelled has kept them: only there a third one completes two again.
     for user in users:
@@ -314,7 +314,7 @@ def test_cancelling_races_with_the_wake_and_one_of_them_wins(make_shop: ShopMake
 
 @pytest.mark.parametrize("event", ["order", "add"])
 def test_an_event_at_the_deadline_races_with_the_wake_and_the_absence_fires_once(shop: Shop, event: str) -> None:
-    """Whoever resolves it, it is the same activation, and the row is the same afterwards."""
+    """Wake or event: the activation is the same, and so is the row afterwards."""
     rng = random.Random(12)
     users = [f"user-{n}" for n in range(700)]
     pauses = [(rng.random() - 0.4) / 1000 for _ in users]
@@ -345,7 +345,7 @@ def test_an_event_at_the_deadline_races_with_the_wake_and_the_absence_fires_once
 
 
 def test_a_wake_that_cannot_hand_over_leaves_it_to_a_later_one(shop: Shop) -> None:
-    """Thirty seconds after it was decided, not earlier; acknowledged, it is gone from both places."""
+    """A wake hands it over 30 seconds after the decision, not earlier. Acknowledging removes it from both places."""
     shop.send("anna", "add", 0)
     shop.post.refused = 1
     with pytest.raises(Unavailable):
@@ -359,7 +359,7 @@ def test_a_wake_that_cannot_hand_over_leaves_it_to_a_later_one(shop: Shop) -> No
 
 
 def test_a_match_that_was_never_handed_over_is_found_by_the_wake(make_shop: ShopMaker) -> None:
-    """The repeated event, the wake, and the event once more: one activation id."""
+    """The repeated event, the wake, and the event once more give one activation id."""
     shop = make_shop(compiled({"sequence": [{"event": "pay"}]}, channel="email"))
     shop.post.refused = 1
     with pytest.raises(Unavailable):
@@ -367,14 +367,14 @@ def test_a_match_that_was_never_handed_over_is_found_by_the_wake(make_shop: Shop
     assert shop.wake(30 * SECOND - 1) == NOTHING
     assert shop.mails() == []
     assert shop.wake(30 * SECOND) == Woken(0, 1)
-    shop.send("anna", "pay", 0)  # seen before: its stored fire is handed over again, and acknowledged again
+    shop.send("anna", "pay", 0)  # seen before: its stored firing is handed over and acknowledged again
     assert len(shop.post.queued) == 2
     assert len({each.id for each in shop.post.queued}) == 1
     assert shop.clean("anna")
 
 
 def test_the_event_that_resolved_an_absence_can_be_repeated(shop: Shop) -> None:
-    """Between script and hand-over the function dies; event and wake then say the same activation."""
+    """The function dies between script and handover. The event and the wake then give the same activation."""
     shop.send("anna", "add", 0)
     shop.post.refused = 1
     with pytest.raises(Unavailable):
@@ -388,7 +388,7 @@ def test_the_event_that_resolved_an_absence_can_be_repeated(shop: Shop) -> None:
 
 
 def test_what_was_queued_is_acknowledged_though_the_rest_failed(make_shop: ShopMaker) -> None:
-    """An e-mail and a popup of one event: where the popup fails, the e-mail is not sent to the queue again."""
+    """An event fires an e-mail and a popup. If the popup fails, the e-mail is not queued again."""
     pay = {"sequence": [{"event": "pay"}]}
     shop = make_shop(compiled(pay, name="a", channel="email"), compiled(pay, name="b", channel="popup"))
     shop.post.broken = True
@@ -400,7 +400,7 @@ def test_what_was_queued_is_acknowledged_though_the_rest_failed(make_shop: ShopM
 
 
 def test_an_absence_is_never_a_popup_in_an_answer(make_shop: ShopMaker) -> None:
-    """Not by the wake, not by the event that resolves it: it is recorded as stale, once and again."""
+    """Neither the wake nor the event that resolves it shows the popup. It is recorded as stale each time."""
     shop = make_shop(msgspec.structs.replace(compiled(LEFT, channel="email"), channel="popup"))
     for user in ("woken", "resolved"):
         shop.send(user, "add", 0)
@@ -415,7 +415,7 @@ def test_an_absence_is_never_a_popup_in_an_answer(make_shop: ShopMaker) -> None:
 
 
 def test_a_popup_that_missed_its_answer_is_recorded_and_not_shown(make_shop: ShopMaker) -> None:
-    """The answer is gone when the wake finds it: unanswered, under the id that it would have had."""
+    """The response is gone when the wake finds it. It is recorded as unanswered, under the same id."""
     shop = make_shop(compiled({"sequence": [{"event": "pay"}]}))
     shop.post.broken = True
     with pytest.raises(Unavailable):
@@ -428,11 +428,11 @@ def test_a_popup_that_missed_its_answer_is_recorded_and_not_shown(make_shop: Sho
 
 
 def test_a_failing_page_does_not_stop_the_others(shop: Shop) -> None:
-    """While the queue is away a page waits, all others are made; what failed comes thirty seconds later."""
+    """While the queue fails, one page waits and the others go out. The failed page follows 30 seconds later."""
     users = [f"user-{n}" for n in range(3 * PAGE)]
     for user in users:
         shop.send(user, "add", 0)
-    shop.post.refused = 3  # the page, and two of its fires
+    shop.post.refused = 3  # the page, and two of its firings
     with pytest.raises(Unavailable):
         shop.wake(WAIT + GRACE)
     handed = len(shop.mails())
@@ -442,7 +442,7 @@ def test_a_failing_page_does_not_stop_the_others(shop: Shop) -> None:
 
 
 def test_one_that_cannot_be_handed_over_does_not_hold_up_its_page(shop: Shop) -> None:
-    """A page that fails is handed over one by one: only the bad one waits, and it goes behind the others."""
+    """A page that fails is handed over one by one. Only the bad one waits, and it goes behind the others."""
     users = neighbours(4)
     for user in users:
         shop.send(user, "add", 0)
@@ -455,7 +455,7 @@ def test_one_that_cannot_be_handed_over_does_not_hold_up_its_page(shop: Shop) ->
 
 
 def test_a_wake_ends_in_time_and_the_next_goes_on(shop: Shop) -> None:
-    """Where handing over a page takes a second, a wake makes three; none is lost, none comes twice."""
+    """If handing over a page takes a second, a wake handles three. None is lost, none comes twice."""
     users = neighbours(400)
     for user in users:
         shop.send(user, "add", 0)
@@ -471,7 +471,7 @@ def test_a_wake_ends_in_time_and_the_next_goes_on(shop: Shop) -> None:
 
 
 def test_an_environment_that_is_behind_strikes_nothing(shop: Shop) -> None:
-    """It does not know the trigger of an absence yet, or not even the site: it looks again before it acts."""
+    """It does not know the trigger of an absence yet, or not even the site. It reloads before it acts."""
     knows_nothing = shop.current_rulesets()
     other = compiled({"sequence": [{"event": "add"}], "unless": {"event": "order", "for": "1m"}}, channel="email")
     shop.publish([other], generation=1)
@@ -492,7 +492,7 @@ def test_an_environment_that_is_behind_strikes_nothing(shop: Shop) -> None:
 
 @pytest.mark.parametrize("ending", ["changed", "removed", "site"])
 def test_an_absence_of_a_trigger_that_is_no_more_is_struck(shop: Shop, ending: str) -> None:
-    """Changed or removed, by itself or with its site: nothing fires, at the next wake nothing is left of it."""
+    """Changed or removed, alone or with its site: nothing fires, and the next wake removes the timer."""
     shop.send("anna", "add", 0)
     changed = {"sequence": [{"event": "add"}], "unless": {"event": "order", "for": "20m"}}
     shop.publish([compiled(changed, channel="email", name="left")] if ending == "changed" else [], generation=1)
@@ -508,7 +508,7 @@ def test_an_absence_of_a_trigger_that_is_no_more_is_struck(shop: Shop, ending: s
 
 @pytest.mark.parametrize("resolver", ["wake", "event"])
 def test_changed_content_keeps_the_absence_and_its_id(shop: Shop, resolver: str) -> None:
-    """It is sent with the content that is live when it falls due, under the id that it had before."""
+    """It is sent with the content that is live when it falls due, under its earlier id."""
     shop.send("anna", "add", 0)
     (before,) = shop.rulesets.get()["demo"].index.ruleset.campaigns
     other = compiled(LEFT, channel="email", name="left")
@@ -526,7 +526,7 @@ def test_changed_content_keeps_the_absence_and_its_id(shop: Shop, resolver: str)
 
 
 def test_an_environment_that_is_behind_cannot_bring_the_old_content_back(shop: Shop) -> None:
-    """Once the row has seen a ruleset, an absence of it is never sent by an older one."""
+    """Once a row has seen a ruleset, no older ruleset sends an absence of it."""
     behind = shop.environment(shop.current_rulesets())
     other = compiled(LEFT, channel="email", name="left")
     other.version = "another"
@@ -538,7 +538,7 @@ def test_an_environment_that_is_behind_cannot_bring_the_old_content_back(shop: S
 
 
 def test_a_user_who_is_no_target_any_more_gets_nothing(make_shop: ShopMaker) -> None:
-    """Targets are asked when the absence falls due: who has left the group is struck, who stayed is sent to."""
+    """Targets are checked when the absence falls due. A user who has left the group gets nothing."""
     shop = make_shop(compiled(LEFT, everyone=False, channel="email", name="left"))
     shop.target(1, stays=["left"], leaves=["left"])
     shop.target(2, stays=["left"])
@@ -551,11 +551,11 @@ def test_a_user_who_is_no_target_any_more_gets_nothing(make_shop: ShopMaker) -> 
     assert shop.clean("leaves")
     assert shop.progress("leaves") == set()
     assert b"2:2:" not in shop.row("leaves")[b"g"]
-    assert shop.row("leaves")[b"g"].startswith(b"2:1:")  # the answer was kept: no further look
+    assert shop.row("leaves")[b"g"].startswith(b"2:1:")  # the targets are stored: no further lookup
 
 
 def test_an_absence_of_a_lost_row_is_missed_not_invented(shop: Shop) -> None:
-    """Without the row nobody knows whether an order came: the entry goes, and no row is made."""
+    """Without the row, it is unknown whether an order came. The timer is removed, and no row is created."""
     shop.send("anna", "add", 0)
     shop.redis.delete(keys.row(keys.partition("demo", "anna"), "demo", "anna"))
     assert shop.wake(WAIT + GRACE) == NOTHING
@@ -564,7 +564,7 @@ def test_an_absence_of_a_lost_row_is_missed_not_invented(shop: Shop) -> None:
 
 
 def test_a_database_that_goes_away_leaves_the_rest_due(make_shop: ShopMaker) -> None:
-    """Where targets cannot be looked up, what has fired before is handed over, and all else is left to a later wake."""
+    """If targets cannot be read, earlier firings are handed over, and the rest waits for a later wake."""
     shop = make_shop(compiled(LEFT, everyone=False, channel="email", name="left"))
     users = neighbours(10)
     for generation in (1, 2):
@@ -592,7 +592,7 @@ def test_a_database_that_goes_away_leaves_the_rest_due(make_shop: ShopMaker) -> 
 
 
 def test_what_cannot_be_read_of_one_user_holds_up_nobody_else(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
-    """Rows, matches and entries of garbage among the good ones of a partition: these are seen to, those put off."""
+    """Garbage rows, matches and timers in a partition are rescheduled. The good ones are handled."""
     number = keys.partition("demo", "anna")
     users = [user for user in (f"user-{n}" for n in range(12_000)) if keys.partition("demo", user) == number]
     for user in users:
@@ -614,7 +614,7 @@ def test_what_cannot_be_read_of_one_user_holds_up_nobody_else(shop: Shop, capsys
 
 
 def test_a_match_that_cannot_be_read_holds_up_nobody_else(make_shop: ShopMaker) -> None:
-    """What a good entry says of its event is garbage: the others of the page are handed over all the same."""
+    """The note of one match is garbage. The others of the page are handed over all the same."""
     shop = make_shop(compiled({"sequence": [{"event": "add"}]}, channel="email", name="left"))
     shop.post.refused = 3
     for user in ("anna", "bob", "cleo"):
@@ -631,7 +631,7 @@ def test_a_match_that_cannot_be_read_holds_up_nobody_else(make_shop: ShopMaker) 
 
 
 def test_a_wake_over_a_cluster(cluster_url: str, mongodb: Database[dict[str, Any]]) -> None:
-    """Three nodes, all partitions, the client that production has: all absences fall due, all orders cancel."""
+    """Three nodes, all partitions, the client of production: all absences fall due, all orders cancel."""
     client = connect(cluster_url, cluster=True)
     shop = Shop(client, mongodb, [compiled(LEFT, channel="email", name="left")])
     users = [f"user-{n}" for n in range(150)]
@@ -651,7 +651,7 @@ def test_a_wake_over_a_cluster(cluster_url: str, mongodb: Database[dict[str, Any
 
 
 def test_a_store_that_is_away_is_unavailable(shop: Shop) -> None:
-    """With one server or a cluster, a wake fails as one that can be repeated."""
+    """With one server or a cluster, the wake fails with a retryable error."""
     for cluster in (False, True):
         states = UserStateStore(partial(connect, "redis://127.0.0.1:1", cluster=cluster))
         with pytest.raises(Unavailable, match="state store"):

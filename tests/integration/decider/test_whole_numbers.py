@@ -1,4 +1,4 @@
-"""Numbers over 31 bits, which MongoDB's driver has a class of its own for: everything that is stored may hold them."""
+"""Numbers over 31 bits, which the MongoDB driver returns as a class of its own, may occur in all stored data."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ KEY = write_key("wk_public")
 
 
 def test_every_client_reads_them_as_any_other_number(mongodb_url: str, mongodb: Db) -> None:
-    """That of the functions and the command line, and the Refresher's own."""
+    """The client of functions and command line, and the Refresher's own."""
     mongodb.t.insert_one({"_id": 1, "deep": {"numbers": [BIG, 1]}})
     settings = Settings(REFRESHER, mongodb_url=mongodb_url, mongodb_database=mongodb.name)
     for database in (connect(mongodb_url, mongodb.name), wiring.build(settings).database):
@@ -33,13 +33,13 @@ def test_every_client_reads_them_as_any_other_number(mongodb_url: str, mongodb: 
 
 
 def test_a_window_of_ninety_days_is_decided(redis_client: Redis, mongodb: Db) -> None:
-    """Its length in ms is such a number, and goes from MongoDB to Redis."""
+    """Its length in ms is such a number, and travels from MongoDB to Redis."""
     town = DeciderHarness(redis_client, mongodb, [compiled(THREE_WINS | {"within": "90d"})])
     assert [len(town.win("anna", str(n), at=T0 + n * 20 * 86_400_000)) for n in range(3)] == [0, 0, 1]
 
 
 def test_a_rule_with_a_big_number_is_published_refreshed_and_rolled_back(mongodb: Db, tmp_path: Path) -> None:
-    """By the same definitions twice, too, which changes nothing."""
+    """Publishing the same definitions twice changes nothing either."""
     for edition, limit in (("first", 3_000_000_000), ("second", 4_000_000_000)):
         for name, text in {
             "site.yaml": "id: demo\nname: D\nkeys: [{kind: public, key: wk_public}]\n",

@@ -1,4 +1,4 @@
-"""Payloads carry the version of the contract, and a request is read as what it says it is."""
+"""Payloads carry the version of the contract, and their type decides how they are read."""
 
 from typing import Any, get_args
 
@@ -23,12 +23,12 @@ ITEMS: list[contracts.Item] = [
 
 @pytest.mark.parametrize("payload", [Decide("demo", [], NOW), ACTIVATION], ids=lambda payload: type(payload).__name__)
 def test_a_payload_says_its_version(payload: Any) -> None:
-    """Also where defaults are left out: a receiver of another version must see it."""
+    """A receiver of another version must see it, so it is sent although it is the default."""
     assert msgspec.json.decode(msgspec.json.encode(payload))["v"] == VERSION
 
 
 def test_items_keep_their_order_and_kind() -> None:
-    """What the Gateway sends is what the Decider reads, by way of Lambda's own JSON."""
+    """The Decider reads the items as the Gateway sent them."""
     sent = msgspec.json.decode(msgspec.json.encode(Decide("demo", ITEMS, NOW)))
     request = read(sent)
     assert isinstance(request, Decide)
@@ -37,20 +37,20 @@ def test_items_keep_their_order_and_kind() -> None:
 
 
 def test_every_request_has_a_type_of_its_own() -> None:
-    """They are read by it."""
+    """`read` looks them up by it."""
     tags = [each.__struct_config__.tag for each in get_args(DeciderRequest)]
     assert len(set(tags)) == len(tags)
 
 
 @pytest.mark.parametrize("type_", [None, "", "look", 7, ["decide"], {}])
 def test_another_type_is_refused(type_: Any) -> None:
-    """As an invalid request, whatever stands in its place."""
+    """An unknown or malformed type is an invalid request."""
     with pytest.raises(InvalidRequest, match="not a request to the Decider"):
         read({"type": type_, "site": "demo", "items": [], "deadline": NOW, "v": VERSION})
 
 
 def test_another_version_is_refused() -> None:
-    """Two halves of a rolling deploy never misread each other."""
+    """Two halves of a rolling deploy cannot misread each other."""
     with pytest.raises(InvalidRequest) as caught:
         read({"type": "wake", "v": VERSION - 1})
     assert caught.value.code == "unknown_version"

@@ -1,4 +1,4 @@
-"""Tokens for ElastiCache: what is signed, for whom, and for how long."""
+"""Tokens for ElastiCache: what they sign, for which user, and for how long."""
 
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,7 +13,7 @@ GROUP = "arn:aws:elasticache:eu-west-1:123456789012:replicationgroup:opportune-2
 
 
 class Time:
-    """A clock that is set by hand."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.ms = 1
@@ -37,7 +37,7 @@ def asked(arn: str) -> tuple[str, dict[str, list[str]]]:
 
 
 def test_a_token_asks_to_connect() -> None:
-    """It names the user and the kind of cache, is signed for ElastiCache in the cache's Region, and ends."""
+    """It names the user and the kind of cache, is signed for ElastiCache in the cache's Region, and expires."""
     user, query = asked(SERVERLESS)
     assert user == "opportune"
     assert (query["Action"], query["User"]) == (["connect"], ["opportune"])
@@ -49,14 +49,14 @@ def test_a_token_asks_to_connect() -> None:
 
 
 def test_a_replication_group_is_no_serverless_cache() -> None:
-    """Its tokens name no kind, and its own Region."""
+    """Its tokens name no kind, but its Region."""
     _, query = asked(GROUP)
     assert "ResourceType" not in query
     assert "/eu-west-1/" in query["X-Amz-Credential"][0]
 
 
 def test_a_token_is_used_again_while_it_has_time_left() -> None:
-    """Ten minutes long all connections get the same; then there is a new one."""
+    """For ten minutes all connections get the same token; then a new one is made."""
     clock, made = Time(), []
 
     def counted() -> botocore.session.Session:
@@ -75,13 +75,13 @@ def test_a_token_is_used_again_while_it_has_time_left() -> None:
 
 @pytest.mark.parametrize("arn", ["opportune", "arn:aws:elasticache:eu-central-1:123456789012:cluster:x", ""])
 def test_another_arn_is_refused(arn: str) -> None:
-    """What is no cache is named."""
+    """The error names an ARN that is not a cache's."""
     with pytest.raises(InvalidSettings, match="serverless cache"):
         read_arn(arn)
 
 
 def test_a_token_of_the_future_is_not_used_again() -> None:
-    """The clock was ahead when it was made, and ElastiCache does not take it."""
+    """The clock was ahead when the token was made, so ElastiCache rejects it."""
     clock, made = Time(), []
 
     def counted() -> botocore.session.Session:

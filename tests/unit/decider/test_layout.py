@@ -28,25 +28,25 @@ def test_limits_and_rules_have_the_order_of_the_policy() -> None:
 
 
 def test_lost_progress_is_listed_as_it_is_stored() -> None:
-    """`inspect-user-1.lua` puts the trigger before it."""
+    """`inspect-user-1.lua` returns them after the trigger."""
     assert LostProgress.__struct_fields__ == ("trigger", *PACKED["LOST"])
 
 
 def test_a_claimed_activation_is_what_the_header_says() -> None:
-    """The fields of the result, in their order."""
+    """The header lists the fields in the order of the struct."""
     returns = scripts.source("claim-activation-4.lua").split("Returns", 1)[1].split("Atomic", 1)[0]
     (fields,) = re.findall(r"MessagePack of \{([^}]+)\}", returns)
     assert tuple(each.split()[0] for each in fields.split(", ")) == ClaimedActivation.__struct_fields__
 
 
 def test_every_field_of_a_row_is_one_letter_and_its_own() -> None:
-    """Rows are small; progress has the key of its trigger behind the letter."""
+    """Rows stay small. Only progress has two characters, followed by the trigger's key."""
     assert sorted(map(len, ROW.values())) == [1] * (len(ROW) - 1) + [2]
     assert len({stored[0] for stored in ROW.values()}) == len(ROW)
 
 
 def test_every_name_is_used() -> None:
-    """A name that no script reads says nothing."""
+    """An unused name would be stale."""
     text = "".join(map(scripts.source, [*SCRIPTS, *(f"include/{module}.lua" for module in MODULES)]))
     used = set(re.findall(rf"\b({'|'.join(CONSTANTS)})\.(\w+)", text))
     assert {("OUTCOME", outcome.name) for outcome in Outcome} <= used
@@ -55,7 +55,7 @@ def test_every_name_is_used() -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_loaded_script_has_numbers_and_no_names(name: str) -> None:
-    """The names are replaced once, when a script is loaded: Redis never looks one up."""
+    """The names are replaced when a script is loaded, so Redis never looks one up."""
     code = re.sub(r"--\[\[.*?\]\]|--[^\n]*", "", scripts.Script(name).text, flags=re.DOTALL)
     assert not re.search(rf"\b({'|'.join(CONSTANTS)})\b", code)
 

@@ -1,4 +1,4 @@
-"""The Lua scripts and their Python wrapper say the same."""
+"""The Lua scripts agree with their Python wrapper."""
 
 import re
 
@@ -38,20 +38,20 @@ def test_the_name_carries_the_number_of_keys(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_header_says_what_returns_and_why_it_is_atomic(name: str) -> None:
-    """Sentence, keys, arguments, result, reason."""
+    """A header has a sentence, the keys, the arguments, the result, and the reason why it is atomic."""
     for word in ("KEYS[1]", "ARGV", "Returns", "Atomic"):
         assert word in header(name)
 
 
 def test_the_return_codes_are_those_of_the_wrapper() -> None:
-    """Each code in the header is a member of `Outcome`, and the other way round."""
+    """The codes in the header are exactly the members of `Outcome`."""
     returns = header("apply-event-5.lua").split("Returns", 1)[1].split("Atomic", 1)[0]
     codes = {int(code) for code in re.findall(r"(?:^|\s)(-?\d) [a-z]", returns)}
     assert codes == {member.value for member in Outcome}
 
 
 def test_the_arguments_are_those_of_the_wrapper() -> None:
-    """Each field that the wrapper sends is explained, and no other."""
+    """The header explains exactly the fields that the wrapper sends."""
     arguments = header("apply-event-5.lua").split("ARGV[1]", 1)[1].split("ARGV[2]", 1)[0]
     inner = re.search(r"list of \{([^}]+)\}", arguments)
     assert inner is not None
@@ -69,12 +69,12 @@ def test_the_composed_script_is_lua_5_1(name: str) -> None:
     known = {"redis", "cmsgpack", "cjson", "KEYS", "ARGV"}
     for each in MODULES:
         words = set(re.findall(r"\b(redis|cmsgpack|cjson|struct|bit|os|io)\b\.", scripts.module(each)))
-        assert words & known == set()  # modules are pure: they know nothing of Redis
+        assert words & known == set()  # modules are pure
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_includes_what_it_uses(name: str) -> None:
-    """A module that is missing fails only when its line runs; one too many costs time in every call."""
+    """A missing module fails only when its line runs. An unused one costs time in every call."""
     modules = scripts.included(name)
     uses = {
         each
@@ -92,7 +92,7 @@ def _uses(module: str, text: str) -> bool:
 
 
 def test_no_command_is_used_that_a_serverless_cache_refuses() -> None:
-    """No scanning, no waiting, no functions, no keyspace events."""
+    """No scan, no wait, no functions, no keyspace events."""
     for name in SCRIPTS:
         called = set(re.findall(r'redis\.call\("(\w+)"', scripts.source(name)))
         assert called <= SAFE
