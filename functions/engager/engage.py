@@ -13,6 +13,7 @@ from typing import Any
 
 from engager import gates
 from engager.channels import popup
+from engager.channels.channel import composing
 from engager.gates import GateInput, Hold, Stop
 from engager.ledger.states import (
     DeliveryResult,
@@ -71,7 +72,8 @@ def _deliver_popup(activation: Activation, ports: Ports) -> DeliveryResult:
     variant = variant_of(context.campaign, activation.site, activation.user)
     variant_id = variant.id if variant else None
     rendered = _render(activation, context, variant, customer, ports)
-    content = popup.compose(activation, rendered, variant_id, context.campaign.priority)
+    with composing():
+        content = popup.compose(activation, rendered, variant_id, context.campaign.priority)
     stored = ports.ledger.store_popup(activation, content, variant_id)
     return DeliveryResult(State.SENT if stored is content else None, content=stored)
 

@@ -4,12 +4,14 @@ prepare ── everything that can fail by itself: address, text, size, URL, cli
 └──▶ the ledger's claim ──▶ the prepared call: one request ──▶ DeliveryResult
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from engager.ledger.states import DeliveryResult, RenderedContent
+from engager.ledger.states import DeliveryResult, RenderedContent, Undeliverable
 from engager.rulesets import DeliveryContext
 from shared.contracts import Activation
+from shared.errors import OpportuneError
 
 # Makes the AWS client of a service, such as "sns".
 ClientFactory = Callable[[str], Any]
@@ -25,3 +27,19 @@ class OutboundChannel(NamedTuple):
 
     prepare: Prepare
     needs_customer: bool = True
+
+
+@contextmanager
+def composing() -> Generator[None, None, None]:
+    """Turn every unexpected error into `Undeliverable`, with code ``invalid_content``.
+
+    Composing a message needs nothing but its content. So it fails again in every retry, and a message that is handed
+    back would never end.
+    """
+    try:
+        yield
+    except OpportuneError:
+        raise
+    except Exception as error:
+        # Without the error's text, which may quote the customer.
+        raise Undeliverable(f"{type(error).__name__} in the content", code="invalid_content") from error

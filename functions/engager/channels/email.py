@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engager.channels.channel import ClientFactory, OutboundChannel, ProviderCall
+from engager.channels.channel import ClientFactory, OutboundChannel, ProviderCall, composing
 from engager.channels.mime import compose
 from engager.channels.ses import SesMailer
 from engager.channels.unsubscribe import unsubscribe_url
@@ -20,7 +20,8 @@ def channel(settings: Settings, client: ClientFactory) -> OutboundChannel:
         activation: Activation, context: DeliveryContext, customer: Mapping[str, Any], content: RenderedContent
     ) -> ProviderCall:
         url = unsubscribe_url(settings, activation.site, activation.user, activation.channel)
-        mail = compose(activation, context.sender, customer.get("email"), content, url)
+        with composing():
+            mail = compose(activation, context.sender, customer.get("email"), content, url)
         send = SesMailer(client("sesv2"), settings.ses_configuration_set)
         return lambda: send(mail)
 

@@ -6,36 +6,21 @@ The link is in the headers, which mail programs show as a button (RFC 8058), and
 import html
 import re
 from collections.abc import Mapping
-from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP, EmailPolicy
+from email.policy import SMTP
 from typing import Any, NamedTuple
 
+from engager.channels.headers import header, mailbox_words, one_line, text_words
 from engager.channels.plaintext import plaintext
 from engager.ledger.states import RenderedContent, Undeliverable
 from shared.contracts import Activation
 from shared.ruleset import Sender
 
-UNFOLDED = frozenset({"list-unsubscribe", "list-unsubscribe-post"})
 MAX_URL_LENGTH = 950  # a line of an e-mail has at most 998 bytes
-
-
-class _Policy(EmailPolicy):
-    """The SMTP policy, except that it never folds headers for machines: folding would encode a long URL."""
-
-    def fold(self, name: str, value: Any) -> str:
-        if name.lower() in UNFOLDED:
-            return f"{name}: {value}{self.linesep}"
-        folded: str = super().fold(name, value)
-        return folded
-
-    def fold_binary(self, name: str, value: Any) -> bytes:
-        return self.fold(name, value).encode("ascii", "surrogateescape")
-
-
+MAX_SUBJECT_LENGTH = 10_000
+URL = re.compile(r"[!-;=?-~]+")
 # 7bit, so that no relay has a reason to re-encode the message, which would break its DKIM signature.
-POLICY = _Policy(linesep=SMTP.linesep, cte_type="7bit")
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+POLICY = SMTP.clone(cte_type="7bit")
 ENDS = tuple(re.compile(rf"</{tag}\s*>", re.IGNORECASE) for tag in ("body", "html"))
 UNTAGGABLE = re.compile(r"[^A-Za-z0-9_-]")  # what SES refuses in the value of a tag
 LOCAL_PART = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
@@ -54,7 +39,8 @@ def compose(activation: Activation, sender: Sender | None, to: Any, content: Ren
     """Return the e-mail with *content*: ``subject``, and ``html``, ``text`` or both, rendered.
 
     *url*: to unsubscribe. A part that lacks it gets a line with it.
-    Raises `Undeliverable`: no_sender, no_address, invalid_address, invalid_sender, long_url, template_error.
+    Raises `Undeliverable`: no_sender, no_address, invalid_address, invalid_sender, long_url,
+    invalid_url, long_subject, template_error.
     """
     if sender is None:
         raise Undeliverable("the site has no sender", code="no_sender")
@@ -63,23 +49,48 @@ def compose(activation: Activation, sender: Sender | None, to: Any, content: Ren
     if len(url) > MAX_URL_LENGTH:
         raise Undeliverable("the user id is too long for the unsubscribe link in an e-mail header", code="long_url")
     recipient = _address(to, code="invalid_address")
-    message = EmailMessage(policy=POLICY)
-    message["From"] = _address(sender.address, name=_one_line(sender.name), code="invalid_sender")
-    message["To"] = recipient
-    message["Subject"] = _one_line(content.get("subject") or "")
-    message["List-Unsubscribe"] = f"<{url}>"
-    message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    headers = _headers(sender, recipient, one_line(content.get("subject") or ""), url)
+    mime = headers.encode("ascii") + _body(content, url)
+    tags = {"activation_id": activation.id, "campaign": activation.campaign, "site": activation.site}
+    return Mail(recipient, mime, {name: UNTAGGABLE.sub("_", value)[:256] for name, value in tags.items()})
+
+
+def _headers(sender: Sender, recipient: str, subject: str, url: str) -> str:
+    """Return the headers with outside text. Those of the MIME parts are constant."""
+    if not URL.fullmatch(url):
+        raise Undeliverable("the unsubscribe link is not a URL in ASCII", code="invalid_url")
+    if len(subject) > MAX_SUBJECT_LENGTH:
+        raise Undeliverable(f"the subject is longer than {MAX_SUBJECT_LENGTH} characters", code="long_subject")
+    from_address = _address(sender.address, code="invalid_sender")
+    try:
+        from_words = mailbox_words(one_line(sender.name), from_address)
+    except UnicodeEncodeError as error:
+        raise Undeliverable("the sender's name is not valid Unicode", code="invalid_sender") from error
+    try:
+        subject_words = text_words(subject)
+    except UnicodeEncodeError as error:
+        raise Undeliverable("the subject is not valid Unicode", code="template_error") from error
+    return (
+        header("From", from_words)
+        + header("To", mailbox_words("", recipient))
+        + header("Subject", subject_words)
+        + header("List-Unsubscribe", [f"<{url}>"])
+        + header("List-Unsubscribe-Post", ["List-Unsubscribe=One-Click"])
+    )
+
+
+def _body(content: RenderedContent, url: str) -> bytes:
+    """Return the headers of the MIME parts, an empty line, and the parts."""
     page = _html_with_link(content.get("html") or "", url)
     text = _text_with_link(content.get("text") or plaintext(page), url)
+    message = EmailMessage(policy=POLICY)
     try:
         message.set_content(text, cte="quoted-printable")
         if page:
             message.add_alternative(page, subtype="html", cte="quoted-printable")
-        mime = message.as_bytes()
+        return message.as_bytes()
     except UnicodeEncodeError as error:
         raise Undeliverable("the content is not valid Unicode", code="template_error") from error
-    tags = {"activation_id": activation.id, "campaign": activation.campaign, "site": activation.site}
-    return Mail(recipient.addr_spec, mime, {name: UNTAGGABLE.sub("_", value)[:256] for name, value in tags.items()})
 
 
 def _html_with_link(page: str, url: str) -> str:
@@ -96,13 +107,8 @@ def _text_with_link(text: str, url: str) -> str:
     return text if url in text else f"{text.rstrip()}\n\nUnsubscribe: {url}\n"
 
 
-def _one_line(text: str) -> str:
-    """Return *text* for a header: every run of control characters and line breaks becomes one space."""
-    return CONTROL.sub(" ", text).strip()
-
-
-def _address(text: Any, *, name: str = "", code: str) -> Address:
-    """Return *text* as one address; raise `Undeliverable` with *code* if it is not exactly one."""
+def _address(text: Any, *, code: str) -> str:
+    """Return *text* as one address in ASCII; raise `Undeliverable` with *code* if it is not exactly one."""
     local, _, domain = text.strip().rpartition("@") if isinstance(text, str) else ("", "", "")
     try:
         host = domain.encode("idna").decode() if domain else ""
@@ -110,4 +116,4 @@ def _address(text: Any, *, name: str = "", code: str) -> Address:
         host = ""
     if not LOCAL_PART.fullmatch(local) or not DOMAIN.fullmatch(host):
         raise Undeliverable("expected exactly one e-mail address", code=code)
-    return Address(display_name=name, username=local, domain=host)
+    return f"{local}@{host}"

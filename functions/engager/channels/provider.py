@@ -83,7 +83,7 @@ def attempt(call: Callable[[], Any], *, ambiguous: State = State.UNKNOWN) -> Del
         return _refusal(error, ambiguous)
     except never_left as error:
         return DeliveryResult(State.FAILED_RETRYABLE, type(error).__name__)
-    except exceptions.ParamValidationError:
+    except (exceptions.ParamValidationError, UnicodeError):  # the request could not be written, so nothing was sent
         return DeliveryResult(State.FAILED_FINAL, "invalid_message")
     except exceptions.BotoCoreError as error:
         return DeliveryResult(ambiguous, type(error).__name__)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from engager.channels import sns
-from engager.channels.channel import ClientFactory, OutboundChannel, ProviderCall
+from engager.channels.channel import ClientFactory, OutboundChannel, ProviderCall, composing
 from engager.channels.provider import attempt
 from engager.ledger.states import DeliveryResult, RenderedContent, State, Undeliverable
 from engager.rulesets import DeliveryContext
@@ -39,7 +39,8 @@ def channel(client: ClientFactory) -> OutboundChannel:
         customer: Mapping[str, Any],
         content: RenderedContent,
     ) -> ProviderCall:
-        push = compose(activation, customer.get("push_endpoint"), content)
+        with composing():
+            push = compose(activation, customer.get("push_endpoint"), content)
         send = SnsPusher(client("sns"))
         return lambda: send(push)
 

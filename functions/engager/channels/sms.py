@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from engager.channels import sns
-from engager.channels.channel import ClientFactory, OutboundChannel, ProviderCall
+from engager.channels.channel import ClientFactory, OutboundChannel, ProviderCall, composing
 from engager.channels.provider import attempt
 from engager.ledger.states import DeliveryResult, RenderedContent, State, Undeliverable
 from engager.rulesets import DeliveryContext
@@ -43,7 +43,8 @@ def channel(client: ClientFactory) -> OutboundChannel:
         customer: Mapping[str, Any],
         content: RenderedContent,
     ) -> ProviderCall:
-        sms = compose(customer.get("phone"), content)
+        with composing():
+            sms = compose(customer.get("phone"), content)
         send = SnsTexter(client("sns"))
         return lambda: send(sms)
 

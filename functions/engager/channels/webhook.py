@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from engager.channels.channel import OutboundChannel, ProviderCall
+from engager.channels.channel import OutboundChannel, ProviderCall, composing
 from engager.channels.webhook_address import Target, parse_target
 from engager.channels.webhook_wire import Post, PostFailed, https_post, sink_post
 from engager.ledger.states import DeliveryResult, RenderedContent, State, Undeliverable
@@ -50,7 +50,8 @@ def channel(settings: Settings, post: Post | None = None) -> OutboundChannel:
         content: RenderedContent,
     ) -> ProviderCall:
         key = webhook_key(settings.signing_secret, activation.site)
-        webhook = compose(activation, context.webhook_hosts, content, key)
+        with composing():
+            webhook = compose(activation, context.webhook_hosts, content, key)
         send = sender()
         return lambda: send(webhook)
 

@@ -174,6 +174,7 @@ def test_an_ambiguous_send_is_not_an_error_and_not_retried() -> None:
         ("gone", "ada", {}, "no_campaign"),
         ("push", "ada", {}, "no_channel"),
         ("unsafe", "ada", {"attributes": {"link": "javascript:x"}}, "unsafe_url"),
+        ("unsafe", "ada", {"attributes": {"link": "&#" + "9" * 5000 + ";"}}, "invalid_content"),
     ],
 )
 def test_an_undeliverable_activation_is_final(name: str, user: str, changes: dict[str, Any], reason: str) -> None:
