@@ -19,7 +19,7 @@ MINUTE = 60_000
 GROUP = "opportune"
 
 
-class Hall:
+class Adapter:
     """A queue, a group of schedules, and the adapter that uses them."""
 
     def __init__(self, aws: Aws) -> None:
@@ -36,12 +36,12 @@ class Hall:
         return [self.scheduler.get_schedule(Name=name, GroupName=GROUP) for name in names]
 
 
-@pytest.fixture(name="hall")
-def _hall(aws: Aws) -> Hall:
-    return Hall(aws)
+@pytest.fixture(name="adapter")
+def _adapter(aws: Aws) -> Adapter:
+    return Adapter(aws)
 
 
-def a_ring(wait_ms: int) -> Doorbell:
+def a_doorbell(wait_ms: int) -> Doorbell:
     """Return a doorbell for an activation that is due in *wait_ms*."""
     lost = Activation(
         "id", "demo", "anna", "cart", 1, "email", NOW, "add", "m\uffff", suppressed="state_lost", due=NOW + wait_ms
@@ -49,22 +49,22 @@ def a_ring(wait_ms: int) -> Doorbell:
     return Doorbell(key='["demo","anna","key","","ab"]', state_epoch=str(NOW), lost=lost)
 
 
-def test_a_short_delay_is_one_hop_through_the_queue(hall: Hall) -> None:
+def test_a_short_delay_is_one_hop_through_the_queue(adapter: Adapter) -> None:
     """Up to 15 minutes: a message with the delay in seconds, rounded up, and no schedule."""
-    hall.doorbells.schedule_doorbell(a_ring(1), NOW)
-    waiting = hall.sqs.get_queue_attributes(QueueUrl=hall.url, AttributeNames=["All"])["Attributes"]
-    assert (waiting["ApproximateNumberOfMessagesDelayed"], hall.schedules()) == ("1", [])
-    hall.doorbells.schedule_doorbell(a_ring(0), NOW)
-    (message,) = hall.sqs.receive_message(QueueUrl=hall.url)["Messages"]
-    assert msgspec.json.decode(message["Body"], type=Doorbell) == a_ring(0)
+    adapter.doorbells.schedule_doorbell(a_doorbell(1), NOW)
+    waiting = adapter.sqs.get_queue_attributes(QueueUrl=adapter.url, AttributeNames=["All"])["Attributes"]
+    assert (waiting["ApproximateNumberOfMessagesDelayed"], adapter.schedules()) == ("1", [])
+    adapter.doorbells.schedule_doorbell(a_doorbell(0), NOW)
+    (message,) = adapter.sqs.receive_message(QueueUrl=adapter.url)["Messages"]
+    assert msgspec.json.decode(message["Body"], type=Doorbell) == a_doorbell(0)
 
 
-def test_a_long_delay_is_a_schedule_that_hangs_once(hall: Hall) -> None:
+def test_a_long_delay_is_one_schedule(adapter: Adapter) -> None:
     """Over 15 minutes: a schedule for the second after it is due, deleted afterwards. Creating it twice makes one."""
-    ring = a_ring(15 * MINUTE + 1)
+    ring = a_doorbell(15 * MINUTE + 1)
     for _ in range(2):
-        hall.doorbells.schedule_doorbell(ring, NOW)
-    (schedule,) = hall.schedules()
+        adapter.doorbells.schedule_doorbell(ring, NOW)
+    (schedule,) = adapter.schedules()
     due = datetime.fromtimestamp((NOW + 15 * MINUTE + 1000) / 1000, UTC)
     assert schedule["ScheduleExpression"] == f"at({due:%Y-%m-%dT%H:%M:%S})"
     assert schedule["ActionAfterCompletion"] == "DELETE"
@@ -73,13 +73,13 @@ def test_a_long_delay_is_a_schedule_that_hangs_once(hall: Hall) -> None:
     assert msgspec.json.decode(schedule["Target"]["Input"], type=Doorbell) == ring
 
 
-def test_silence_takes_it_down_and_does_not_mind_if_there_is_none(hall: Hall) -> None:
+def test_cancelling_deletes_the_schedule_if_there_is_one(adapter: Adapter) -> None:
     """A cancelled activation leaves no schedule. The second time there is nothing to delete."""
-    ring = a_ring(60 * MINUTE)
-    hall.doorbells.schedule_doorbell(ring, NOW)
+    ring = a_doorbell(60 * MINUTE)
+    adapter.doorbells.schedule_doorbell(ring, NOW)
     for _ in range(2):
-        hall.doorbells.cancel_doorbell(ring.key)
-    assert hall.schedules() == []
+        adapter.doorbells.cancel_doorbell(ring.key)
+    assert adapter.schedules() == []
 
 
 def test_names_are_what_the_scheduler_takes() -> None:
@@ -91,7 +91,7 @@ def test_names_are_what_the_scheduler_takes() -> None:
 
 
 @pytest.mark.parametrize("wait_ms", [MINUTE, 60 * MINUTE])
-def test_where_it_cannot_be_hung_that_is_said(hall: Hall, wait_ms: int) -> None:
+def test_a_doorbell_that_cannot_be_scheduled_is_an_error(adapter: Adapter, wait_ms: int) -> None:
     """Neither queue nor scheduler responds: one `Unavailable`, without retries."""
     once = Config(connect_timeout=0.1, read_timeout=0.1, retries={"total_max_attempts": 1})
     session = botocore.session.get_session()
@@ -100,18 +100,18 @@ def test_where_it_cannot_be_hung_that_is_said(hall: Hall, wait_ms: int) -> None:
     gone = AwsDoorbells(
         session.create_client("sqs", **nowhere, **keys),
         lambda: session.create_client("scheduler", **nowhere, **keys),
-        DoorbellTargets(hall.url, "arn:aws:sqs:eu-central-1:123456789012:doorbells", GROUP, "r" * 30, "d" * 30),
+        DoorbellTargets(adapter.url, "arn:aws:sqs:eu-central-1:123456789012:doorbells", GROUP, "r" * 30, "d" * 30),
     )
     with pytest.raises(Unavailable) as caught:
-        gone.schedule_doorbell(a_ring(wait_ms), NOW)
+        gone.schedule_doorbell(a_doorbell(wait_ms), NOW)
     assert caught.value.code == "doorbell_unavailable"
     gone.cancel_doorbell("key")
 
 
-def test_a_missing_group_is_an_error_and_not_a_conflict(hall: Hall) -> None:
+def test_a_missing_group_is_an_error_and_not_a_conflict(adapter: Adapter) -> None:
     """Only an existing schedule counts as created."""
-    hall.scheduler.delete_schedule_group(Name=GROUP)
+    adapter.scheduler.delete_schedule_group(Name=GROUP)
     with pytest.raises(ClientError):
-        hall.scheduler.get_schedule_group(Name=GROUP)
+        adapter.scheduler.get_schedule_group(Name=GROUP)
     with pytest.raises(Unavailable):
-        hall.doorbells.schedule_doorbell(a_ring(60 * MINUTE), NOW)
+        adapter.doorbells.schedule_doorbell(a_doorbell(60 * MINUTE), NOW)

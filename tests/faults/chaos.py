@@ -1,7 +1,7 @@
-"""A randomised run: steady traffic, random faults, then calm, and the check of all that happened.
+"""A randomised run: steady traffic, random faults, a calm phase, then the check of the whole history.
 
-``python -m tests.faults.chaos [--minutes 10] [--seed N]``. The seed decides the traffic and the faults; what meets
-what is up to the machine. The history is kept where something is amiss.
+``python -m tests.faults.chaos [--minutes 10] [--seed N]``. The seed decides the traffic and the faults, but not
+their exact timing. If an invariant is violated, the history is kept.
 """
 
 import argparse
@@ -52,7 +52,7 @@ WITHIN_MS = 3 * 60 * 60_000  # the longest delay is two hours
 
 
 class Lane:
-    """Posts one event after the other, for one user at a time, each until it is taken."""
+    """Posts one event after another, for one user at a time; repeats each until it is accepted."""
 
     def __init__(self, trial: Trial, seed: int, events: list[str]) -> None:
         self._trial = trial
@@ -63,11 +63,11 @@ class Lane:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Begin to post."""
+        """Start posting."""
         self._thread.start()
 
     def join(self) -> None:
-        """Stop, and wait until the event in hand is taken; raise what went wrong."""
+        """Stop, and wait until the current event is accepted; raise the error of the thread, if any."""
         self.stop.set()
         self._thread.join()
         if self.failure is not None:
@@ -89,7 +89,7 @@ class Lane:
 
 
 class Nemesis:
-    """Does random faults; ``counts``: how many of each."""
+    """Injects random faults; ``counts``: how many of each kind."""
 
     def __init__(self, lab: Lab, trial: Trial, seed: int) -> None:
         self._lab = lab
@@ -99,7 +99,7 @@ class Nemesis:
         self._faults: list[Callable[[], str]] = [self._kill, self._kill_at, self._freeze, self._provider, self._time]
 
     def rage(self, until: float) -> None:
-        """Do faults until the monotonic clock says *until*."""
+        """Inject faults until the monotonic clock reaches *until*."""
         while time.monotonic() < until:
             self.counts[self._random.choice(self._faults)()] += 1
             time.sleep(self._random.uniform(0.2, 2.0))
@@ -134,7 +134,7 @@ class Nemesis:
 
 
 def run(folder: Path, *, minutes: float, seed: int, events: list[str]) -> bool:
-    """Run in *folder*; print what happened, and return whether all invariants hold."""
+    """Run in *folder*; print a summary, and return whether all invariants hold."""
     print(f"seed {seed}, {minutes:g} minutes, events: {', '.join(events)}", flush=True)
     with Lab(folder) as lab, lab.receives(RECEIVES, VISIBILITY_S):
         trial = lab.begin()
@@ -169,7 +169,7 @@ def _tell(trial: Trial, counts: Counter[str], seconds: float) -> None:
 
 
 def main() -> None:
-    """Read the options, run, and keep the history where something is amiss."""
+    """Read the options, run, and keep the history if an invariant is violated."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--minutes", type=float, default=10)
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))

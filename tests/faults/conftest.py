@@ -9,6 +9,6 @@ from tests.support.faults.system import Lab
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Return the running system that faults are done to."""
+    """Return the running system that the tests inject faults into."""
     with Lab(tmp_path_factory.mktemp("lab")) as running:
         yield running

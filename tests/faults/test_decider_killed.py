@@ -1,4 +1,4 @@
-"""F16, F17: the Decider or the Gateway dies, and each match is decided once and delivered once."""
+"""F16, F17: the Decider or the Gateway dies. Each match is decided once and delivered once."""
 
 import pytest
 
@@ -11,7 +11,7 @@ POPUP_POINTS = ["before_apply", "after_apply", "before_engage", "after_engage", 
 
 @pytest.mark.parametrize("point", EMAIL_POINTS)
 def test_f16_an_email_and_the_caller_repeats(lab: Lab, point: str) -> None:
-    """The first call fails clearly, the repetition succeeds, one e-mail is sent."""
+    """The first call fails with a clear error, the retry succeeds, and one e-mail is sent."""
     with lab.trial() as trial:
         user = trial.user()
         trial.arm(f"decider.{point}")
@@ -24,7 +24,7 @@ def test_f16_an_email_and_the_caller_repeats(lab: Lab, point: str) -> None:
 
 @pytest.mark.parametrize("point", EMAIL_POINTS[1:])
 def test_f16_an_email_and_nobody_repeats(lab: Lab, point: str) -> None:
-    """What was decided is handed over by a wake, thirty seconds later, and sent once."""
+    """A wake hands over the decision 30 seconds later, and it is sent once."""
     with lab.trial() as trial:
         user = trial.user()
         trial.arm(f"decider.{point}")
@@ -36,7 +36,7 @@ def test_f16_an_email_and_nobody_repeats(lab: Lab, point: str) -> None:
 
 @pytest.mark.parametrize("point", POPUP_POINTS)
 def test_f16_a_popup_and_the_caller_repeats(lab: Lab, point: str) -> None:
-    """The repetition shows the popup; a third call shows the very same one."""
+    """The retry shows the popup; a third call shows the same one."""
     with lab.trial() as trial:
         user = trial.user()
         trial.arm(f"decider.{point}")
@@ -50,7 +50,7 @@ def test_f16_a_popup_and_the_caller_repeats(lab: Lab, point: str) -> None:
 
 
 def test_f16_a_popup_and_nobody_repeats(lab: Lab) -> None:
-    """There is no answer for it to come back in: it is recorded as unanswered."""
+    """There is no response to show it in, so it is recorded as unanswered."""
     with lab.trial() as trial:
         trial.arm("decider.after_apply")
         assert trial.post(trial.user(), "greet", matches=["popup"])["status"] == 503
@@ -59,7 +59,7 @@ def test_f16_a_popup_and_nobody_repeats(lab: Lab) -> None:
 
 
 def test_f16_killed_in_the_middle_of_a_count(lab: Lab) -> None:
-    """Each of six wins is lost or repeated by a death, and counts once: two e-mails."""
+    """The process dies at each of six wins, before or after the effect. Each counts once: two e-mails."""
     with lab.trial() as trial:
         user = trial.user()
         for n in range(1, 7):
@@ -70,7 +70,7 @@ def test_f16_killed_in_the_middle_of_a_count(lab: Lab) -> None:
 
 
 def test_f16_killed_while_a_wake_hands_over(lab: Lab) -> None:
-    """An absence fires, and the Decider dies before anybody is told: the next wake but one tells it, once."""
+    """An absence fires, and the Decider dies before the handover. The wake after next delivers it, once."""
     with lab.trial() as trial:
         user = trial.user()
         trial.insist(user, "add", matches=["left"])
@@ -82,7 +82,7 @@ def test_f16_killed_while_a_wake_hands_over(lab: Lab) -> None:
 
 
 def test_f17_the_gateway_dies_after_the_decision(lab: Lab) -> None:
-    """Five repetitions: one decision, and the same answer each time."""
+    """Five retries: one decision, and the same response each time."""
     with lab.trial() as trial:
         user, name = trial.user(), trial.message_id()
         trial.arm("gateway.before_reply")

@@ -1,4 +1,4 @@
-"""F20 to F23: doorbells that ring late, early, twice or never, cancelling, and clocks that jump."""
+"""F20 to F23: late, early, double and lost doorbells, cancellations, and clocks that jump."""
 
 import threading
 import time
@@ -17,12 +17,12 @@ NEARLY = site.LONG_DELAY_MS - MINUTE
 
 
 def ring(lab: Lab) -> int:
-    """Fire all one-time schedules, into the queue of doorbells; return how many messages that were."""
+    """Fire all one-time schedules into the queue of doorbells; return how many messages they sent."""
     return lab.scheduler.fire(lambda body: lab.sqs.send_message(QueueUrl=lab.stack.doorbells_url, MessageBody=body))
 
 
 def delayed(lab: Lab, trial: Trial, count: int, event: str = "trial", campaign: str = "late") -> list[str]:
-    """Return users with a delayed activation each."""
+    """Return users, each with a delayed activation."""
     users = trial.users(count)
     for user in users:
         assert trial.post(user, event, matches=[campaign])["status"] == 200
@@ -43,7 +43,7 @@ def test_f21_a_schedule_fires(lab: Lab, mode: Mode) -> None:
 
 
 def test_f21_a_schedule_fires_too_early(lab: Lab) -> None:
-    """Five minutes before the time nothing happens; at the time it is sent."""
+    """Five minutes early nothing happens; on time it is sent."""
     with lab.trial() as trial:
         delayed(lab, trial, 1)
         lab.move_on(site.LONG_DELAY_MS - 5 * MINUTE)
@@ -60,7 +60,7 @@ def test_f21_a_schedule_fires_too_early(lab: Lab) -> None:
     [(59_000, ("sent", "")), (2 * HOUR, ("dropped_late", "")), (24 * HOUR, ("dropped_late", ""))],
 )
 def test_f21_everything_is_late(lab: Lab, late_ms: int, ends: tuple[str, str]) -> None:
-    """What is less late than `max_lateness` is sent, all else is dropped with a record."""
+    """Messages within `max_lateness` are sent, all others are dropped and recorded."""
     with lab.trial() as trial:
         delayed(lab, trial, 3)
         lab.move_on(site.LONG_DELAY_MS + late_ms)
@@ -71,7 +71,7 @@ def test_f21_everything_is_late(lab: Lab, late_ms: int, ends: tuple[str, str]) -
 
 
 def test_f21_the_other_delay_needs_no_bell(lab: Lab) -> None:
-    """A short delay rings by a queue; where that is slow, the wake sends it a moment after it is due."""
+    """A short delay uses a queue. If the queue is slow, the wake sends it shortly after it is due."""
     with lab.trial() as trial:
         delayed(lab, trial, 2, "cart", "delayed")
         lab.move_on(site.DELAY_MS - MINUTE)
@@ -82,7 +82,7 @@ def test_f21_the_other_delay_needs_no_bell(lab: Lab) -> None:
 
 
 def test_f22_cancelled_before_it_fires(lab: Lab) -> None:
-    """The schedule cannot be deleted and fires all the same: nothing is sent."""
+    """The schedule cannot be deleted and fires anyway: nothing is sent."""
     with lab.trial() as trial:
         users = delayed(lab, trial, 3)
         lab.move_on(NEARLY)
@@ -99,7 +99,7 @@ def test_f22_cancelled_before_it_fires(lab: Lab) -> None:
 
 
 def test_f22_the_scheduler_does_not_delete(lab: Lab) -> None:
-    """An error of DeleteSchedule changes nothing for the caller, and nothing is sent."""
+    """An error of DeleteSchedule does not reach the caller, and nothing is sent."""
     with lab.trial() as trial:
         (user,) = delayed(lab, trial, 1)
         lab.scheduler.mode = "error"
@@ -112,7 +112,7 @@ def test_f22_the_scheduler_does_not_delete(lab: Lab) -> None:
 
 
 def test_f22_cancelling_races_with_firing(lab: Lab) -> None:
-    """Forty orders in the very moment it falls due: each activation is sent or cancelled, never both."""
+    """40 orders at the moment of the due time: each activation is sent or cancelled, never both."""
     with lab.trial() as trial:
         users = delayed(lab, trial, 40)
         lab.move_on(site.LONG_DELAY_MS - 300)
@@ -133,7 +133,7 @@ def test_f22_cancelling_races_with_firing(lab: Lab) -> None:
 
 @pytest.mark.parametrize("mode", ["throttle", "error", "reset", "accept_then_timeout", "accept_then_reset"])
 def test_f23_a_schedule_cannot_be_made(lab: Lab, mode: Mode) -> None:
-    """The event is taken all the same; whatever became of the schedule, the activation is sent once."""
+    """The event is accepted all the same. With or without its schedule, the activation is sent once."""
     with lab.trial() as trial:
         lab.scheduler.will(mode)
         delayed(lab, trial, 1)
@@ -144,7 +144,7 @@ def test_f23_a_schedule_cannot_be_made(lab: Lab, mode: Mode) -> None:
 
 
 def test_f23_a_schedule_that_hangs_already(lab: Lab) -> None:
-    """The repeated event finds its schedule there: one schedule, one e-mail."""
+    """The repeated event finds its schedule: one schedule, one e-mail."""
     with lab.trial() as trial:
         user, name = trial.user(), trial.message_id()
         lab.scheduler.will("accept_then_reset")
@@ -162,7 +162,7 @@ def test_f23_a_schedule_that_hangs_already(lab: Lab) -> None:
     [("trial", "late", ("suppressed", "state_lost")), ("wish", "lost", ("sent", ""))],
 )
 def test_f1_the_state_of_a_delayed_one_is_lost(lab: Lab, event: str, campaign: str, ends: tuple[str, str]) -> None:
-    """The doorbell finds an empty store: the campaign's policy is carried out, once, though it rings twice."""
+    """The doorbell finds an empty store and comes twice. The campaign's policy applies once."""
     with lab.trial() as trial:
         lab.scheduler.mode = "duplicate"
         delayed(lab, trial, 2, event, campaign)
@@ -177,7 +177,7 @@ def test_f1_the_state_of_a_delayed_one_is_lost(lab: Lab, event: str, campaign: s
 @pytest.mark.parametrize("hours", [-24, -1, 1, 24])
 @pytest.mark.parametrize("function", [DECIDER, ENGAGER])
 def test_f20_the_clock_of_one_host_jumps(lab: Lab, function: str, hours: int) -> None:
-    """Whatever one host takes for the time, each match is decided once, and nothing is sent twice."""
+    """Whatever time one host believes it is, each match is decided once, and nothing is sent twice."""
     with lab.trial() as trial:
         users = trial.users(4)
         for user in users[:2]:
@@ -185,7 +185,7 @@ def test_f20_the_clock_of_one_host_jumps(lab: Lab, function: str, hours: int) ->
         points.move(lab.points, hours * HOUR, function)
         for user in users[2:]:
             trial.insist(user, "pay", matches=["mail"])
-            # An Engager whose clock is ahead takes the deadline for passed, and says so.
+            # An Engager with a clock that is ahead reports that the deadline has passed.
             assert trial.post(user, "greet", matches=["popup"])["status"] in (200, 503)
         time.sleep(1)
     assert {row.state for row in trial.rows() if row.channel == "email"} <= {"sent", "dropped_late"}

@@ -1,4 +1,4 @@
-"""What docs/faults.md promises has its tests, and each test stands there."""
+"""docs/faults.md names a test for each promise, and every test is named there."""
 
 import ast
 import re
@@ -18,14 +18,14 @@ def known() -> set[str]:
 
 
 def test_every_named_test_exists() -> None:
-    """A table that names tests which are gone would promise nothing."""
+    """Every test that the table names exists."""
     named = set(re.findall(r"`(test_\w+)`", DOCUMENT.read_text(encoding="utf-8")))
     assert named
     assert named <= known()
 
 
 def test_every_fault_test_is_named() -> None:
-    """A test that does a fault stands in the table, in the row of its fault."""
+    """A test that injects a fault is named in the row of its fault."""
     rows = [line.split("|") for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if line.startswith("| F")]
     table = {cells[1].strip().lower(): set(re.findall(r"`(test_\w+)`", cells[-2])) for cells in rows}
     for name in known():

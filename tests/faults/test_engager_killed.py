@@ -1,4 +1,4 @@
-"""F15, F24, F25: the Engager dies, or is handed nonsense, and nothing is sent twice or lost."""
+"""F15, F24, F25: the Engager dies or gets nonsense. Nothing is sent twice or lost."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.support.faults.history import Dead
 from tests.support.faults.system import Lab
 
 CAMPAIGN = ["mail"]
-# Where the Engager is killed, and what becomes of the e-mail it had in hand.
+# Where the Engager is killed, and the final state of the e-mail it was sending.
 POINTS = [
     ("before_claim", "sent"),
     ("after_claim", "unknown"),
@@ -29,7 +29,7 @@ POISON = [
 
 @pytest.mark.parametrize(("point", "state"), POINTS)
 def test_f15_killed_at_a_point(lab: Lab, point: str, state: str) -> None:
-    """Of six e-mails in hand, the one that was worked on is sent or unknown, the others are sent, all at most once."""
+    """Of six e-mails in a batch, the current one is sent or unknown, the others are sent, all at most once."""
     with lab.trial() as trial:
         users = trial.users(6)
         trial.arm(f"engager.{point}")
@@ -41,7 +41,7 @@ def test_f15_killed_at_a_point(lab: Lab, point: str, state: str) -> None:
 
 
 def test_f15_killed_while_the_provider_answers(lab: Lab) -> None:
-    """SES has accepted, and the Engager dies before it hears so: unknown, and not sent again."""
+    """SES has accepted, and the Engager dies before the response: unknown, and not sent again."""
     with lab.trial() as trial:
         lab.ses.will("accept_then_timeout")
         trial.insist(trial.user(), "pay", matches=CAMPAIGN)
@@ -52,7 +52,7 @@ def test_f15_killed_while_the_provider_answers(lab: Lab) -> None:
 
 
 def test_f15_killed_while_a_popup_is_kept(lab: Lab) -> None:
-    """The event is answered with 503, its repetition with the popup, which is one in the ledger."""
+    """The event gets 503, its retry the popup. The ledger has one row."""
     for point in ("before_store_popup", "after_store_popup"):
         with lab.trial() as trial:
             user = trial.user()
@@ -65,7 +65,7 @@ def test_f15_killed_while_a_popup_is_kept(lab: Lab) -> None:
 
 @pytest.mark.parametrize("reply", ["failing_reply", "spoiled_reply"])
 def test_f25_a_batch_that_comes_again_as_a_whole(lab: Lab, reply: str) -> None:
-    """All ten were sent, and the queue never hears it: they come again, and none is sent twice."""
+    """All ten were sent, but never deleted from the queue. They come again, and none is sent twice."""
     with lab.trial() as trial:
         trial.arm(f"engager.{reply}")
         for user in trial.users(10):
@@ -75,7 +75,7 @@ def test_f25_a_batch_that_comes_again_as_a_whole(lab: Lab, reply: str) -> None:
 
 
 def test_f24_poison_among_good_messages(lab: Lab) -> None:
-    """What can never be read ends in the dead-letter queue; what came with it is sent, once."""
+    """An unreadable message ends in the dead-letter queue. The others of its batch are sent, once."""
     with lab.trial() as trial, lab.receives(2):
         for body in POISON:
             lab.sqs.send_message(QueueUrl=lab.stack.queue_url, MessageBody=body or " ")
@@ -87,7 +87,7 @@ def test_f24_poison_among_good_messages(lab: Lab) -> None:
 
 
 def test_f24_one_customer_whose_message_cannot_be_made(lab: Lab) -> None:
-    """His activation fails for good, with a reason; the others of the batch are sent."""
+    """That user's activation fails finally, with a reason. The others of the batch are sent."""
     with lab.trial() as trial:
         odd, *others = trial.users(5)
         lab.database.customers.update_one({"user": odd}, {"$set": {"attributes.email": "a@b.c, d@e.f"}})

@@ -1,4 +1,4 @@
-"""The checker finds what it is there for: each case takes one good history and breaks one thing."""
+"""The checker finds violations: each case takes a good history and breaks one thing."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def instead(old: Record, *new: Record) -> list[Record]:
 
 
 def many(count: int, apart: int, state: str = "sent") -> list[Record]:
-    """Return the history of *count* activations of one user, *apart* ms from each other."""
+    """Return the history of *count* activations of one user, *apart* ms apart."""
     records: list[Record] = [DONE]
     for n in range(count):
         records += [
@@ -89,7 +89,7 @@ BROKEN: dict[str, tuple[str, list[Record]]] = {
     "no answer": ("I5", [MATCH, replace(REFUSED, status=0), DONE]),
     "refused without a code": ("I5", [MATCH, replace(REFUSED, code=""), DONE]),
     "answered too late": ("I5", instead(TAKEN, replace(TAKEN, elapsed_s=31))),
-    "nobody looked": ("I6", GOOD[:-1]),
+    "no check": ("I6", GOOD[:-1]),
     **{f"left: {n}": ("I6", instead(DONE, Backlog(*(int(n == k) for k in range(5))))) for n in range(5)},
     "once too often": ("I7", [TWICE, *many(3, 1)]),
     "once too often, at the very end": ("I7", [TWICE, *many(3, 499)]),
@@ -101,16 +101,16 @@ BROKEN: dict[str, tuple[str, list[Record]]] = {
 
 @pytest.mark.parametrize("records", CLEAN.values(), ids=CLEAN)
 def test_what_is_right_passes(records: list[Record]) -> None:
-    """No violation in what is promised."""
+    """A good history has no violation."""
     assert check(records) == []
 
 
 @pytest.mark.parametrize(("invariant", "records"), BROKEN.values(), ids=BROKEN)
 def test_what_is_wrong_is_found(invariant: str, records: list[Record]) -> None:
-    """The invariant that was broken is named."""
+    """The checker names the broken invariant."""
     assert invariant in {violation.invariant for violation in check(records)}
 
 
 def test_every_invariant_can_fail() -> None:
-    """There is a broken history for each of the seven."""
+    """Each of the seven invariants has a broken history."""
     assert {invariant for invariant, _ in BROKEN.values()} == {f"I{n}" for n in range(1, 8)}

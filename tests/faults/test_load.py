@@ -1,4 +1,4 @@
-"""F26, F27: a burst, and one user who never stops."""
+"""F26, F27: a burst, and one user with a flood of events."""
 
 import threading
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from tests.support.faults.trial import Trial
 
 
 def post_all(trial: Trial, work: Sequence[tuple[str, str, str]], lanes: int = 8) -> None:
-    """Post (user, event, campaign) from *lanes* threads at once, each until it is taken."""
+    """Post (user, event, campaign) from *lanes* threads; repeat each until it is accepted."""
 
     def lane(mine: Sequence[tuple[str, str, str]]) -> None:
         for user, event, campaign in mine:
@@ -22,7 +22,7 @@ def post_all(trial: Trial, work: Sequence[tuple[str, str, str]], lanes: int = 8)
 
 
 def test_f26_a_burst(lab: Lab) -> None:
-    """A hundred e-mails and a hundred popups as fast as it goes: all are decided, and the queue drains in time."""
+    """100 e-mails and 100 popups at full speed: all are decided, and the queue drains in time."""
     with lab.trial() as trial:
         users = trial.users(100)
         post_all(trial, [(user, *what) for user in users for what in (("pay", "mail"), ("greet", "popup"))])
@@ -31,7 +31,7 @@ def test_f26_a_burst(lab: Lab) -> None:
 
 
 def test_f27_one_user_who_never_stops(lab: Lab) -> None:
-    """Of a hundred matches of one user at once exactly two pass his limit; the others' e-mails are sent."""
+    """Of 100 concurrent matches of one user exactly two pass the limit. The e-mails of other users are sent."""
     with lab.trial() as trial:
         hot, *others = trial.users(6)
         work = [(hot, "often", "limited")] * 100

@@ -1,4 +1,4 @@
-"""F9, F33: the ledger's database is killed, frozen, or takes no writes."""
+"""F9, F33: the ledger's database is killed, frozen, or rejects writes."""
 
 import threading
 import time
@@ -17,10 +17,10 @@ from tests.support.faults.system import Lab
 
 
 def test_f9_no_ledger_no_send(lab: Lab) -> None:
-    """While it is down e-mails are decided and none is sent; afterwards each is, once."""
+    """While it is down, e-mails are decided but not sent. Afterwards each is sent, once."""
     with lab.trial() as trial:
         users = trial.users(5)
-        trial.insist(users[0], "look around")  # a Decider that has never seen the rules can decide nothing
+        trial.insist(users[0], "look around")  # without rulesets in memory, a Decider cannot decide
         lab.mongod.kill()
         for user in users:
             trial.insist(user, "pay", matches=["mail"])
@@ -32,7 +32,7 @@ def test_f9_no_ledger_no_send(lab: Lab) -> None:
 
 
 def test_f9_what_was_written_survives_a_kill(lab: Lab) -> None:
-    """Killed between claims and settling: rows that were written are there afterwards, and nothing is sent twice."""
+    """Killed between claim and result: written rows survive, and nothing is sent twice."""
     with lab.trial() as trial:
         lab.ses.mode = "slow"
         for user in trial.users(6):
@@ -45,7 +45,7 @@ def test_f9_what_was_written_survives_a_kill(lab: Lab) -> None:
 
 
 def test_f9_a_popup_without_the_ledger(lab: Lab) -> None:
-    """It is not shown: 503, and the repetition shows it when the database is back."""
+    """It is not shown: 503. The retry shows it once the database is back."""
     with lab.trial() as trial:
         user, name = trial.user(), trial.message_id()
         lab.mongod.kill()
@@ -59,7 +59,7 @@ def test_f9_a_popup_without_the_ledger(lab: Lab) -> None:
 
 
 def test_f10_frozen_for_a_while(lab: Lab) -> None:
-    """Four seconds without an answer: what is in hand waits or comes again, and is sent once."""
+    """Four seconds without a response: current activations wait or come again, and are sent once."""
     with lab.trial() as trial:
         users = trial.users(5)
         lab.mongod.freeze()
@@ -73,7 +73,7 @@ def test_f10_frozen_for_a_while(lab: Lab) -> None:
 
 
 def test_f10_what_cannot_be_stored_is_refused_in_time(lab: Lab) -> None:
-    """A frozen database holds a Decider no longer than its caller waits: killed over it, he decides nothing else."""
+    """A frozen database blocks a Decider no longer than its caller waits; otherwise Lambda would kill it."""
     with lab.trial() as trial:
         user = trial.user()
         trial.insist(user, "look around")
@@ -90,7 +90,7 @@ def test_f10_what_cannot_be_stored_is_refused_in_time(lab: Lab) -> None:
 
 
 def test_f33_no_room_for_the_ledger(lab: Lab) -> None:
-    """A database that reads but takes no writes, as with a full disk: nothing is sent until it does again."""
+    """A database that rejects writes, as with a full disk: nothing is sent until it accepts them again."""
     with lab.trial() as trial:
         users = trial.users(3)
         _writable(lab, "fail")
@@ -106,7 +106,7 @@ def test_f33_no_room_for_the_ledger(lab: Lab) -> None:
 
 
 def _writable(lab: Lab, how: str) -> None:
-    """Let MongoDB take writes to the ledger, or refuse them: through a validator that nothing passes."""
+    """Make MongoDB accept writes to the ledger, or reject them by a validator that nothing passes."""
     rule = {} if how == "ok" else {"never": {"$exists": True}}
     try:
         lab.database.command("collMod", "activations", validator=rule)

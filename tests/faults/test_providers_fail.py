@@ -1,4 +1,4 @@
-"""F11, F12, F13: the provider is slow, breaks off, or takes nothing for a while."""
+"""F11, F12, F13: the provider is slow, breaks the connection, or rejects everything for a while."""
 
 import random
 
@@ -18,7 +18,7 @@ UNCLEAR: list[tuple[Mode, int]] = [
 
 @pytest.mark.parametrize(("mode", "accepted"), UNCLEAR)
 def test_f11_f12_an_unclear_answer_is_unknown(lab: Lab, mode: Mode, accepted: int) -> None:
-    """One request, whatever became of it; the ledger says that nobody knows, and nothing is sent again."""
+    """One request with an unknown outcome: the ledger says so, and nothing is sent again."""
     with lab.trial() as trial:
         lab.ses.will(mode)
         trial.insist(trial.user(), "pay", matches=["mail"])
@@ -28,7 +28,7 @@ def test_f11_f12_an_unclear_answer_is_unknown(lab: Lab, mode: Mode, accepted: in
 
 
 def test_f11_one_slow_answer_does_not_hold_up_the_others(lab: Lab) -> None:
-    """Eight e-mails at a provider that takes a second each: all are sent, once."""
+    """Eight e-mails, a second each at the provider: all are sent, once."""
     with lab.trial() as trial:
         lab.ses.mode = "slow"
         for user in trial.users(8):
@@ -38,7 +38,7 @@ def test_f11_one_slow_answer_does_not_hold_up_the_others(lab: Lab) -> None:
 
 
 def test_f13_a_provider_that_refuses_most(lab: Lab) -> None:
-    """Nine of ten calls are refused for a while; afterwards each of twenty e-mails has been sent once."""
+    """Nine of ten calls are rejected for a while. Afterwards each of 20 e-mails was sent once."""
     rng = random.Random(13)
     with lab.trial() as trial:
         lab.ses.choose = lambda: "throttle" if rng.random() < 0.9 else "ok"

@@ -1,4 +1,4 @@
-"""F32, F34: nothing is sent to whoever opted out or is forgotten, and what was held is released once."""
+"""F32, F34: users who opted out or were forgotten get nothing, and held messages are released once."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ MINUTE = site.MINUTE_MS
 
 
 def test_nothing_after_an_opt_out(lab: Lab) -> None:
-    """Whoever opts out while his e-mail is delayed does not get it; text messages are another channel."""
+    """A user who opts out while an e-mail is delayed does not get it. Text messages are another channel."""
     with lab.trial() as trial:
         users = trial.users(2)
         for user in users:
@@ -38,10 +38,10 @@ def test_nothing_after_an_opt_out(lab: Lab) -> None:
 
 
 def test_what_is_paused_waits_and_is_sent_once(lab: Lab) -> None:
-    """A paused channel holds ten e-mails through three minutes of sweeps; resumed, each is sent once."""
+    """A paused channel holds ten e-mails through three minutes of sweeps. After it resumes, each is sent once."""
     with lab.trial() as trial:
         lab.pause("channel:email")
-        lab.move_on(10_000)  # until everybody has heard of it
+        lab.move_on(10_000)  # until all environments have read it
         for user in trial.users(10):
             trial.insist(user, "pay", matches=["mail"])
         trial.wait_row("held", 10)
@@ -54,7 +54,7 @@ def test_what_is_paused_waits_and_is_sent_once(lab: Lab) -> None:
 
 
 def test_messages_beyond_the_rate_limit_wait_for_a_later_minute(lab: Lab) -> None:
-    """Seventy text messages at thirty a minute: no minute has more, and all are sent once."""
+    """70 text messages at 30 a minute: no minute has more, and all are sent once."""
     with lab.trial(within_ms=600_000) as trial:
         for user in trial.users(70):
             trial.insist(user, "text", matches=["sms"])
@@ -66,7 +66,7 @@ def test_messages_beyond_the_rate_limit_wait_for_a_later_minute(lab: Lab) -> Non
 
 
 def test_f32_many_sweeps_while_sending_is_slow(lab: Lab) -> None:
-    """Five sweeps at once over twelve held e-mails, at a provider that takes a second each: each is sent once."""
+    """Five concurrent sweeps over twelve held e-mails, a second each at the provider: each is sent once."""
     with lab.trial() as trial:
         lab.pause("*")
         lab.move_on(10_000)
@@ -82,12 +82,12 @@ def test_f32_many_sweeps_while_sending_is_slow(lab: Lab) -> None:
         for sweep in sweeps:
             sweep.join()
         trial.wait_row("sent", 12)
-        time.sleep(1.5 * SLOW_S)  # for calls that should never have been made
+        time.sleep(1.5 * SLOW_S)  # time for calls that should not happen
     assert len(trial.accepted("ses")) == 12
 
 
 def test_f32_killed_while_it_releases(lab: Lab) -> None:
-    """The sweep dies with up to eight e-mails between claim and settling: unknown. The others are sent; each once."""
+    """The sweep dies with up to eight e-mails between claim and result: unknown. The others are sent, once each."""
     with lab.trial() as trial:
         lab.pause("*")
         lab.move_on(10_000)
@@ -105,7 +105,7 @@ def test_f32_killed_while_it_releases(lab: Lab) -> None:
 
 
 def test_an_order_calls_back_what_is_held(lab: Lab) -> None:
-    """Due, and held by a pause: the order comes before the pause ends, and only the others are sent."""
+    """Due, but held by a pause: the order comes before the pause ends, so only the others are sent."""
     with lab.trial() as trial:
         users = trial.users(3)
         for user in users:
@@ -122,7 +122,7 @@ def test_an_order_calls_back_what_is_held(lab: Lab) -> None:
 
 
 def test_f34_forgotten_with_all_that_waits(lab: Lab) -> None:
-    """Sent, held, delayed and dead-lettered ones: nothing is sent any more, and no store and no log has the name."""
+    """Sent, held, delayed and dead-lettered activations: nothing more is sent, and no store or log has the name."""
     with lab.trial() as trial, lab.receives(2):
         user = trial.user()
         trial.insist(user, "pay", matches=["mail"])
@@ -151,10 +151,10 @@ def test_f34_forgotten_with_all_that_waits(lab: Lab) -> None:
         lab.pause()
         lab.move_on(site.LONG_DELAY_MS)
         wait_for(lambda: trial.backlog().queued == 0, 20)
-        trial.post(user, "pay", matches=["mail"])  # his browser does not know
+        trial.post(user, "pay", matches=["mail"])  # the browser does not know
     assert len(trial.accepted("ses")) == 1
     assert trial.accepted("sms") == []
-    # What his later event left goes with the next pass.
+    # The next pass erases what the later event left.
     forget.erase_once(site.SITE, user, reach, ())
     assert user not in mongodb_text(lab)
     assert user not in redis_text(lab)
@@ -163,13 +163,13 @@ def test_f34_forgotten_with_all_that_waits(lab: Lab) -> None:
 
 
 def mongodb_text(lab: Lab) -> str:
-    """Return all that MongoDB holds."""
+    """Return all data in MongoDB."""
     names = lab.database.list_collection_names()
     return "".join(repr(row) for name in names for row in lab.database[name].find({}))
 
 
 def redis_text(lab: Lab) -> str:
-    """Return all that Valkey holds."""
+    """Return all data in Valkey."""
     client: Any = lab.valkey.client
     read = {b"hash": client.hgetall, b"zset": lambda key: client.zrange(key, 0, -1), b"string": client.get}
     return "".join(repr((key, read[client.type(key)](key))) for key in client.scan_iter())

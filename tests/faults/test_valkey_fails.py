@@ -1,4 +1,4 @@
-"""F1, F3, F6, F7: the state store is killed, frozen, full or forgets its scripts."""
+"""F1, F3, F6, F7: the state store is killed, frozen, full, or loses its scripts."""
 
 import threading
 import time
@@ -17,13 +17,13 @@ FREEZES = [0.2, 2.0, 6.0]
 
 
 def win_thrice(trial: Trial, user: str) -> None:
-    """Post three wins of *user*, each until it is taken."""
+    """Post three wins of *user*; repeat each until it is accepted."""
     for n in range(3):
         trial.insist(user, "win", matches=["wins"] if n == 2 else [], tries=100)
 
 
 def test_f1_killed_under_load_and_empty_afterwards(lab: Lab) -> None:
-    """503 while it is down; what was decided before is not sent again when its events are repeated."""
+    """503 while it is down. Earlier decisions are not sent again when their events are repeated."""
     with lab.trial() as trial:
         before = trial.users(5)
         for user in before:
@@ -43,7 +43,7 @@ def test_f1_killed_under_load_and_empty_afterwards(lab: Lab) -> None:
 
 @pytest.mark.parametrize("seconds", FREEZES)
 def test_f3_frozen_and_going_on(lab: Lab, seconds: float) -> None:
-    """Each win counts once, though calls timed out that were carried out later: one e-mail per user."""
+    """Each win counts once, although some calls timed out and ran later: one e-mail per user."""
     with lab.trial() as trial:
         users = trial.users(4)
         threads = [threading.Thread(target=win_thrice, args=(trial, user)) for user in users]
@@ -58,7 +58,7 @@ def test_f3_frozen_and_going_on(lab: Lab, seconds: float) -> None:
 
 
 def test_f6_a_row_that_was_evicted(lab: Lab) -> None:
-    """Without his row a user's repeated event is decided again: it is the same activation, and it is not sent."""
+    """Without the row, a repeated event is decided again. It is the same activation, so it is not sent."""
     with lab.trial() as trial:
         user, name = trial.user(), trial.message_id()
         trial.post(user, "pay", message_id=name, matches=["mail"])
@@ -70,7 +70,7 @@ def test_f6_a_row_that_was_evicted(lab: Lab) -> None:
 
 
 def test_f6_out_of_memory(lab: Lab) -> None:
-    """503, and nothing half-written: afterwards three wins are three wins."""
+    """503, and nothing is written in part: afterwards three wins are three wins."""
     with lab.trial() as trial:
         user = trial.user()
         trial.insist(user, "win")
@@ -89,7 +89,7 @@ def test_f6_out_of_memory(lab: Lab) -> None:
 
 
 def test_f7_the_scripts_are_gone(lab: Lab) -> None:
-    """They are sent along: no event is refused."""
+    """The scripts are sent again, so no event is refused."""
     with lab.trial() as trial:
         user = trial.user()
         for n in range(6):
@@ -99,7 +99,7 @@ def test_f7_the_scripts_are_gone(lab: Lab) -> None:
 
 
 def test_f7_busy_with_another_script(lab: Lab) -> None:
-    """503 while it answers nobody, and right again when that script was killed."""
+    """503 while the server is busy, and correct again once that script was killed."""
     with lab.trial() as trial:
         user = trial.user()
         trial.insist(user, "win")

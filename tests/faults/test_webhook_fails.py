@@ -1,4 +1,4 @@
-"""F30, and F11 to F13 for webhooks: a receiver that is slow, endless, elsewhere or undecided."""
+"""F30, and F11 to F13 for webhooks: a receiver that is slow, endless, elsewhere or failing."""
 
 import socket
 import time
@@ -23,14 +23,14 @@ ELSEWHERE = [
 
 
 def drip(connection: socket.socket) -> None:
-    """Answer a byte at a time, without an end."""
+    """Respond a byte at a time, without an end."""
     for byte in b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 1000:
         connection.sendall(bytes([byte]))
         time.sleep(0.1)
 
 
 def flood(connection: socket.socket) -> None:
-    """Answer with ten gigabytes."""
+    """Respond with ten gigabytes."""
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
     for _ in range(150_000):
         connection.sendall(b"x" * 65536)
@@ -38,7 +38,7 @@ def flood(connection: socket.socket) -> None:
 
 @pytest.mark.parametrize("mode", ["throttle", "error", "reset", "accept_then_timeout", "accept_then_reset"])
 def test_f12_a_webhook_is_repeated_under_one_key(lab: Lab, mode: Mode) -> None:
-    """Whatever is no clear answer is asked again; the receiver, who looks at the key, acts once."""
+    """Every unclear outcome is retried. The receiver deduplicates by the key and acts once."""
     with lab.receives(8, PATIENT_S), lab.trial() as trial:
         lab.webhook.will(mode)
         trial.insist(trial.user(), "hook", matches=["webhook"])
@@ -48,7 +48,7 @@ def test_f12_a_webhook_is_repeated_under_one_key(lab: Lab, mode: Mode) -> None:
 
 
 def test_f12_a_copy_comes_while_the_first_is_on_its_way(lab: Lab) -> None:
-    """The queue delivers a message again before its first copy has been refused: it is sent all the same."""
+    """The queue delivers a message again before its first copy is rejected: it is sent all the same."""
     with lab.trial() as trial:
         lab.webhook.will("accept_then_timeout")
         trial.insist(trial.user(), "hook", matches=["webhook"])
@@ -56,7 +56,7 @@ def test_f12_a_copy_comes_while_the_first_is_on_its_way(lab: Lab) -> None:
 
 
 def test_f30_an_answer_that_drips(lab: Lab) -> None:
-    """It is cut off after three seconds, and asked again when the receiver is well."""
+    """The call times out after three seconds, and is retried once the receiver is healthy."""
     with lab.receives(8, PATIENT_S), lab.trial() as trial:
         lab.webhook.raw = drip
         trial.insist(trial.user(), "hook", matches=["webhook"])
@@ -66,7 +66,7 @@ def test_f30_an_answer_that_drips(lab: Lab) -> None:
 
 
 def test_f30_an_answer_without_an_end(lab: Lab) -> None:
-    """The status is all that is wanted of it: it is taken for sent, and the rest is not read."""
+    """Only the status is read: it counts as sent."""
     with lab.trial() as trial:
         lab.webhook.raw = flood
         began = time.monotonic()
@@ -76,7 +76,7 @@ def test_f30_an_answer_without_an_end(lab: Lab) -> None:
 
 
 def test_f30_a_redirect_is_not_followed(lab: Lab) -> None:
-    """It is a failure for good, and nobody else is called."""
+    """It fails finally, and no other host is called."""
     with lab.trial() as trial:
         where = (("Location", "http://169.254.169.254/latest/meta-data"),)
         lab.webhook.instead = Reply(302, b"", where)
@@ -87,7 +87,7 @@ def test_f30_a_redirect_is_not_followed(lab: Lab) -> None:
 
 @pytest.mark.parametrize("url", ELSEWHERE)
 def test_f30_a_place_where_no_webhook_may_go(lab: Lab, url: str) -> None:
-    """A URL from an event that leads anywhere but to the site's hosts is final, and nothing is called."""
+    """A URL from an event that leads to a host outside the allow-list fails finally, without a call."""
     with lab.trial() as trial:
         trial.post(trial.user(), "hook anywhere", matches=["anywhere"], url=url)
         trial.wait_row("failed_final")

@@ -1,7 +1,7 @@
 """A proxy that forgets: it drops idle connections without notice.
 
-So do load balancers and NAT gateways, and so does a server while a Lambda function sleeps. Whoever sends the next byte
-is told by a reset; nothing of what was sent arrives.
+Load balancers and NAT gateways do that, and so does a server while a Lambda function is frozen. The next sender gets a
+reset, and the bytes do not arrive.
 """
 
 import socket

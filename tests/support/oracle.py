@@ -1,8 +1,8 @@
 """A brute-force oracle of the trigger language: finds when a trigger fires, from the definition alone.
 
-A match is a tuple of event positions that meets every constraint of the trigger. The oracle looks for such
-tuples by trying positions; it keeps no progress between events, so it shares no idea with ``machine.lua``.
-Windows, guards and strict steps only cut branches of the search that could not give a valid tuple.
+A match is a tuple of event positions that meets every constraint of the trigger. The oracle tries positions to find
+such tuples. It keeps no progress between events, so it shares no idea with ``machine.lua``. Windows, guards and strict
+steps only prune branches that cannot give a valid tuple.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """Random pairs of a trigger and one user's events, small enough for the oracle and rich in ties.
 
-Plain ``random.Random`` and not hypothesis: tens of thousands of pairs are wanted in seconds, and a seed says
-which pair failed. Times and windows are whole seconds between 0 and a few, so exact boundaries are common.
+This uses ``random.Random`` instead of hypothesis: it makes tens of thousands of pairs in seconds, and a seed identifies
+the pair that failed. Times and windows are small whole seconds, so exact boundaries are common.
 """
 
 from collections.abc import Collection

@@ -128,7 +128,7 @@ def test_a_popup_for_an_event_that_is_not_fresh_is_recorded_as_stale(town: Decid
 
 
 @pytest.mark.parametrize("gate", ["gpc", "unanswered"])
-def test_a_mute_event_counts_but_shows_no_popup(town: DeciderHarness, gate: str) -> None:
+def test_an_event_that_blocks_popups_counts_but_shows_none(town: DeciderHarness, gate: str) -> None:
     """Two wins and one that blocks popups complete the match: the gate stops it, and no cap counts it."""
     for n in range(2):
         town.win("anna", f"m{n}", at=T0 + n)

@@ -15,6 +15,7 @@ from redis import Redis
 
 from decider import keys
 from decider.activations import activation_id
+from decider.ports import Deps
 from decider.stats import Stats
 from decider.user_state import Batch, UserStateStore
 from decider.wake import answer_doorbell
@@ -250,8 +251,8 @@ def test_cancelling_is_per_run(house: HouseMaker) -> None:
 def test_a_cancellation_always_reaches_the_ledger(house: HouseMaker, valkey_url: str) -> None:
     """2,000 times an order beside a doorbell: every order leaves a record, and the ledger decides.
 
-    cancel, take   the taken fire says cancelled: nothing is sent
-    take, cancel   it is on its way to the ledger, the record too: whichever comes first has the row
+    cancel, claim   the claimed firing says cancelled: nothing is sent
+    claim, cancel   both the activation and the record go to the ledger: the first one gets the row
     """
     home = house(cart())
     users = [f"user-{n}" for n in range(2000)]
@@ -262,21 +263,23 @@ def test_a_cancellation_always_reaches_the_ledger(house: HouseMaker, valkey_url:
     outcomes: Counter[str] = Counter()
     for start in range(0, len(users), 50):
         group = users[start : start + 50]
-        rings = {each.lost.user: each for each in home.post.doorbells if each.lost.user in set(group)}
+        doorbells = {each.lost.user: each for each in home.post.doorbells if each.lost.user in set(group)}
         other = replace(home.environment(home.current_rulesets()), states=rows, clock=lambda: T0 + 30 * MINUTE)
 
-        def ring(
-            order: Sequence[str] = rng.sample(group, 50), bells: dict[str, Doorbell] = rings, by: Any = other
+        def answer(
+            order: Sequence[str] = rng.sample(group, 50),
+            doorbells: dict[str, Doorbell] = doorbells,
+            deps: Deps = other,
         ) -> None:
             for user in order:
-                answer_doorbell(bells[user], by, home.late.append)
+                answer_doorbell(doorbells[user], deps, home.late.append)
 
-        thread = threading.Thread(target=ring)
+        thread = threading.Thread(target=answer)
         thread.start()
         for user in rng.sample(group, 50):
             home.send(user, "order", 30 * MINUTE - 1)
         thread.join()
-        queued = Counter(each.user for each in home.post.queued if each.user in rings)
+        queued = Counter(each.user for each in home.post.queued if each.user in doorbells)
         assert set(queued.values()) <= {1}
         outcomes.update(both=len(queued), cancelled=50 - len(queued))
         assert all(home.clean(user) for user in group)
@@ -322,7 +325,7 @@ def test_what_could_not_be_handed_over_can_still_be_cancelled(house: HouseMaker,
 def test_a_late_acknowledgement_leaves_a_cancellation(house: HouseMaker) -> None:
     """Claimed, then cancelled by a caller that dies, then acknowledged: the record is still written.
 
-    wake   take ─────────────────────────▶ queue ─▶ acknowledge
+    wake   claim ────────────────────────▶ queue ─▶ acknowledge
     event          cancel ─▶ (dies)                                    a later wake finds the record
     """
     home = house(cart())
@@ -375,7 +378,7 @@ def test_a_goal_reached_meanwhile_cancels_the_delay(house: HouseMaker) -> None:
         home.database.rulesets.delete_many({})
 
 
-def test_an_order_cancels_also_for_somebody_who_is_no_target_any_more(house: HouseMaker) -> None:
+def test_an_order_also_cancels_for_a_user_who_is_no_longer_a_target(house: HouseMaker) -> None:
     """The user has left the group meanwhile. An order still cancels what waits."""
     home = house(cart(everyone=False, groups=["vip"]))
     home.target(1, anna=["vip"])
@@ -458,7 +461,7 @@ def test_what_happened_is_counted_per_day(
     assert redis_client.keys("*:n:drained") == []
 
 
-def test_counts_whose_arrival_nobody_knows_arrive_once(house: HouseMaker, mongodb: Database[dict[str, Any]]) -> None:
+def test_counts_that_were_never_confirmed_count_once(house: HouseMaker, mongodb: Database[dict[str, Any]]) -> None:
     """A batch was written but never confirmed: it is written again, and counts once. Later counts follow."""
     home = house(campaign())
     rows, clock = UserStateStore(lambda: home.redis), iter(range(100_000, 10**9, 100_000))
@@ -532,7 +535,7 @@ def test_an_activation_has_the_id_of_its_match_and_run() -> None:
     )
 
 
-def test_delays_survive_a_refusing_doorbell(house: HouseMaker) -> None:
+def test_delays_survive_a_doorbell_that_cannot_be_scheduled(house: HouseMaker) -> None:
     """If neither queue nor scheduler takes the doorbell, the wake finds what is due."""
     home = house(cart())
 

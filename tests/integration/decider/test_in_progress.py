@@ -113,8 +113,8 @@ def test_a_visitor_who_becomes_a_user_is_counted_once(shop: ShopMaker) -> None:
     town.send("anon:v1", "a", 0)
     town.send("bob", "a", MINUTE)
     for visitor, user in (("anon:v1", "anna"), ("anon:v2", "bob")):
-        introduction = Identification(user, received=T0 + MINUTE, visitor=visitor)
-        become_user("demo", introduction, town.deps)
+        identification = Identification(user, received=T0 + MINUTE, visitor=visitor)
+        become_user("demo", identification, town.deps)
     assert counted(town, MINUTE) == {campaign.trigger.key: 2}
     assert counted(town, 10 * MINUTE) == {campaign.trigger.key: 1}
     town.send("anna", "b", MINUTE)

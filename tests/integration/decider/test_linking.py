@@ -69,7 +69,7 @@ def test_the_visitors_next_event_brings_what_is_left_half_way(club: ClubMaker) -
 
 
 @pytest.mark.parametrize("dies", ["detach", "merge"])
-def test_caps_hold_whoever_dies(club: ClubMaker, dies: str) -> None:
+def test_caps_hold_whichever_step_dies(club: ClubMaker, dies: str) -> None:
     """One popup a day: the visitor has had it, and gets none while logging in."""
     home = club(campaign(channel="popup"), popup=Quota(1, DAY))
     assert home.send(VISITOR, "pay", 0)
@@ -79,7 +79,7 @@ def test_caps_hold_whoever_dies(club: ClubMaker, dies: str) -> None:
     assert home.send("anna", "pay", DAY)
 
 
-def test_a_move_that_cannot_arrive_holds_up_nobody_else(club: ClubMaker) -> None:
+def test_a_move_that_cannot_finish_blocks_no_other_timer(club: ClubMaker) -> None:
     """The user's partition is away: the move is rescheduled, and a reminder of the visitor's partition still comes."""
     home = club(compiled(LEFT, channel="email"))
     number = keys.partition("demo", VISITOR)
@@ -121,10 +121,10 @@ def test_who_is_forgotten_in_the_middle_leaves_no_appointment(club: ClubMaker) -
 # ── Identification ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_who_says_later_who_he_is_is_right_whoever_comes_first(club: ClubMaker) -> None:
+def test_the_latest_identification_counts_in_any_order(club: ClubMaker) -> None:
     """Anna's login is sent again after berta's: the visitor stays berta.
 
-    anna says so    berta says so, and it arrives    anna's arrives
+    anna logs in    berta logs in, and it arrives    anna's login arrives
     """
     home = club()
     home.become(user="anna", said=0, at=0)
@@ -193,7 +193,7 @@ def test_two_devices_log_in_at_once(club: ClubMaker) -> None:
         assert [bool(home.send(f"user-{n}", "pay", 10 + more)) for more in range(2)] == [True, False]
 
 
-def test_whoever_comes_back_every_day_stays_who_he_is(club: ClubMaker) -> None:
+def test_a_visitor_who_returns_every_day_stays_linked(club: ClubMaker) -> None:
     """An event with only the visitor's id extends the life of the link."""
     home = club()
     home.become()
@@ -217,10 +217,10 @@ def test_a_login_shortens_no_life(club: ClubMaker) -> None:
 
 
 @pytest.mark.parametrize("order", [["order", "login"], ["login", "order"], ["detach", "order", "login"]])
-def test_an_order_ends_the_cart_of_the_visitor_whoever_comes_first(club: ClubMaker, order: list[str]) -> None:
+def test_an_order_ends_the_cart_of_the_visitor_in_any_order(club: ClubMaker, order: list[str]) -> None:
     """A guest pays and logs in on the same page, by two concurrent calls: no reminder, in either order.
 
-    visitor   add            │  anna: order │ login │ and all other ways round
+    visitor   add            │  anna: order │ login │ and every other order
     """
     home = club(compiled(LEFT, channel="email"))
     home.send(VISITOR, "add", 0)
@@ -311,9 +311,7 @@ def test_what_comes_once_comes_once_to_both(club: ClubMaker) -> None:
     assert home.mails() == [(VISITOR, WAIT)]
 
 
-def test_the_latest_runs_stay_and_whoever_loses_one_is_told(
-    club: ClubMaker, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_latest_runs_stay_and_an_eviction_is_logged(club: ClubMaker, capsys: pytest.CaptureFixture[str]) -> None:
     """20 old carts of the user and two new ones of the visitor: the two oldest are evicted."""
     home = club(compiled(CARTS, channel="email"))
     for n in range(20):
@@ -404,7 +402,7 @@ def test_a_popup_of_the_visitor_reaches_its_goal_through_the_user(club: ClubMake
     assert b"p" not in home.row(VISITOR)
 
 
-def test_what_nobody_has_proven_reaches_its_goal_with_the_next_login(club: ClubMaker) -> None:
+def test_an_unproven_activation_converts_after_the_next_login(club: ClubMaker) -> None:
     """With `enforce` the user is known already, and the popup was the visitor's: it alone moves."""
     home = club(buys())
     home.become()
@@ -415,7 +413,7 @@ def test_what_nobody_has_proven_reaches_its_goal_with_the_next_login(club: ClubM
     assert [each.id for each in home.post.converted] == [shown["id"]]
 
 
-def test_a_goal_is_told_again_until_somebody_has_heard_it(club: ClubMaker) -> None:
+def test_a_goal_is_reported_again_until_it_is_acknowledged(club: ClubMaker) -> None:
     """The Engager is away: a wake reports the conversion of the same activation."""
     home = club(buys())
     (shown,) = home.send(VISITOR, "pay", 0)
@@ -471,7 +469,7 @@ def test_a_trigger_that_is_newer_than_the_caller_loses_nothing(club: ClubMaker) 
 def test_a_login_and_a_completing_event_at_once(club: ClubMaker) -> None:
     """60 rounds: two wins of the visitor, then a third by either id, beside the login: one popup, never two.
 
-    The third win may come before the parts do and meet nothing: then the next one completes it.
+    If the third win comes before the parts do, the next one completes the match.
     """
     home = club(compiled(THREE_WINS | {"within": "1h"}))
     rng = random.Random(7)

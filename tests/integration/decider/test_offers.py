@@ -274,7 +274,7 @@ def test_the_limit_takes_no_command_of_its_own_and_a_bounded_place(fair: FairMak
     home.decide("pay", 0)
     before = home.redis_requests()
     home.decide("other", 1)
-    assert home.redis_requests()[0] == before[0], "an event of no trigger asks nobody"
+    assert home.redis_requests()[0] == before[0], "an event without a trigger costs no command"
     for n in range(30):
         home.decide("pay", n * MINUTE)
     assert len(home.row("anna")[b"e"]) == 60

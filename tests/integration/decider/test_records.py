@@ -146,7 +146,7 @@ def test_calls_at_once_end_as_in_order(mongodb: Database[dict[str, Any]]) -> Non
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "$x", "a\0b"])
-def test_nothing_under_a_name_that_is_none_stops_nobody(
+def test_null_under_an_invalid_name_blocks_no_other_trait(
     mongodb: Database[dict[str, Any]], write: Write, name: str
 ) -> None:
     """The same for `null`: it is named and left out, and does not fail for ever."""
@@ -177,7 +177,7 @@ def test_text_that_means_something_to_the_database_is_text(mongodb: Database[dic
     assert (mongodb.customers.find_one({}) or {})["user"] == "$attributes.secret"
 
 
-def test_a_customer_who_would_be_too_large_stops_nobody(mongodb: Database[dict[str, Any]]) -> None:
+def test_a_customer_who_would_be_too_large_blocks_no_other(mongodb: Database[dict[str, Any]]) -> None:
     """A document may have 16 MB. The traits that do not fit are named, the others are stored, nothing is retried."""
     mongodb.customers.insert_one({"_id": "shop:anna", "attributes": {"long": "x" * (16 * 2**20 - 1000)}})
     batch = [said(1, essay="y" * 2000), said(1, "bob", essay="short")]

@@ -64,7 +64,7 @@ def test_a_user_who_may_not_run_scripts(user: str) -> None:
 
 
 @IN_CLUSTER
-def test_a_certificate_that_nobody_vouches_for(front: TlsFront, clustered: bool) -> None:
+def test_an_untrusted_certificate(front: TlsFront, clustered: bool) -> None:
     """The client never falls back to TLS without verification."""
     said = refusal(f"rediss://{HOST}:{front.port}/0", clustered=clustered)
     assert said == "its certificate is not trusted: self-signed certificate"
@@ -95,13 +95,13 @@ def test_a_setting_that_says_cluster_mode_in_vain(valkey_url: str) -> None:
 
 
 @IN_CLUSTER
-def test_nobody_is_there(clustered: bool) -> None:
+def test_no_server_is_there(clustered: bool) -> None:
     """The reason is the operating system's message."""
     assert refusal(f"redis://{HOST}:{free_port()}/0", clustered=clustered) == "no connection: Connection refused"
 
 
 @IN_CLUSTER
-def test_nobody_answers(clustered: bool) -> None:
+def test_no_server_responds(clustered: bool) -> None:
     """The server accepts the connection, and never responds."""
     with socket.create_server((HOST, 0)) as silent:
         url = f"redis://{HOST}:{silent.getsockname()[1]}/0"

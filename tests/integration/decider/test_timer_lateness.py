@@ -222,9 +222,9 @@ def test_what_was_cancelled_is_no_timer(clinic: ClinicMaker, told: Told) -> None
 
 @pytest.mark.parametrize("waiting", ["absence", "delay"])
 def test_what_is_reported_late_is_late_from_its_report(clinic: ClinicMaker, told: Told, waiting: str) -> None:
-    """A telephone was offline for hours: its wait is over when we hear of it, and nobody could have seen to it before.
+    """A phone was offline for hours: its wait has ended when the event arrives, so it could not be handled before.
 
-    Where the clock that stamped the event is ahead of ours, that is no negative lateness.
+    A clock ahead of ours on that phone does not make the lateness negative.
     """
     patient = {"max_backdate": "6h"}
     shop = clinic(left(LEFT | patient) if waiting == "absence" else cart(trigger_source=ADD | patient))
@@ -341,7 +341,7 @@ def test_a_chain_of_wakes_ends_before_the_next_minute(clinic: ClinicMaker) -> No
     assert [each["hop"] for each in shop.handed] == [12]
 
 
-def test_a_bell_that_runs_into_a_bug_keeps_no_other(clinic: ClinicMaker, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_doorbell_that_runs_into_a_bug_blocks_no_other(clinic: ClinicMaker, caplog: pytest.LogCaptureFixture) -> None:
     """Only that doorbell is redelivered. The log says what failed and where, and no user."""
 
     class Buggy(Post):

@@ -149,7 +149,7 @@ def test_looking_changes_nothing(house: HouseMaker, redis_client: Redis) -> None
     assert 0 < redis_client.pttl(row) <= 60_000
 
 
-def test_nobody_and_nowhere(house: HouseMaker) -> None:
+def test_an_unknown_user_and_an_unknown_site(house: HouseMaker) -> None:
     """A user without a row has no snapshot of one. An unknown site is an error with a code."""
     home = house(campaign())
     assert look(home, "nobody").row is None

@@ -50,8 +50,8 @@ class Club(House):
 
     def become(self, visitor: str = VISITOR, user: str = "anna", *, at: int = 0, said: int | None = None) -> None:
         """Identify *visitor* as *user*, in ms since `T0`. *said*: the time of the identification itself."""
-        introduction = Identification(user, T0 + at, visitor=visitor, at=T0 + (at if said is None else said))
-        visitors.become_user("demo", introduction, self.deps)
+        identification = Identification(user, T0 + at, visitor=visitor, at=T0 + (at if said is None else said))
+        visitors.become_user("demo", identification, self.deps)
 
     def detach(self, *who: str, at: int = 0) -> None:
         """Identify a visitor, and die after the first step."""
@@ -111,7 +111,7 @@ def test_from_then_on_the_users_row_counts(club: ClubMaker) -> None:
     assert home.progress(VISITOR) == set()
 
 
-def test_an_event_that_nobody_proves_never_reaches_the_user(club: ClubMaker) -> None:
+def test_an_unproven_event_never_reaches_the_user(club: ClubMaker) -> None:
     """With `enforce` the visitor's events stay with the visitor until a proof comes. Then they move."""
     home = club()
     home.become()
@@ -138,7 +138,7 @@ def test_progress_of_both_is_one_persons(club: ClubMaker) -> None:
     assert home.win("berta", "4", at=3)
 
 
-def test_a_window_is_not_longer_because_somebody_logs_in(club: ClubMaker) -> None:
+def test_a_login_does_not_lengthen_a_window(club: ClubMaker) -> None:
     """The first win counts from its own time."""
     home = club()
     home.win(VISITOR, "1", at=0)
@@ -197,11 +197,11 @@ def test_what_it_costs(club: ClubMaker) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_whoever_dies_in_between_has_lost_nothing(club: ClubMaker, steps: int) -> None:
+def test_a_call_that_dies_in_between_loses_nothing(club: ClubMaker, steps: int) -> None:
     """The next identification finishes the move, even one as another user. Nothing is merged twice.
 
     detach, dies      the parts wait in the visitor's row
-    detach, merge, dies   they have arrived, and wait all the same: to arrive again changes nothing
+    detach, merge, dies   they are merged, but still wait there: merging them again changes nothing
     """
     home = club()
     home.win(VISITOR, "1", at=0)

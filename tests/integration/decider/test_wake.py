@@ -470,7 +470,7 @@ def test_a_wake_ends_in_time_and_the_next_goes_on(shop: Shop) -> None:
     assert sorted(shop.mails()) == sorted((user, WAIT) for user in users)
 
 
-def test_an_environment_that_is_behind_strikes_nothing(shop: Shop) -> None:
+def test_an_environment_that_is_behind_removes_nothing(shop: Shop) -> None:
     """It does not know the trigger of an absence yet, or not even the site. It reloads before it acts."""
     knows_nothing = shop.current_rulesets()
     other = compiled({"sequence": [{"event": "add"}], "unless": {"event": "order", "for": "1m"}}, channel="email")
@@ -491,7 +491,7 @@ def test_an_environment_that_is_behind_strikes_nothing(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("ending", ["changed", "removed", "site"])
-def test_an_absence_of_a_trigger_that_is_no_more_is_struck(shop: Shop, ending: str) -> None:
+def test_an_absence_of_a_trigger_that_has_ended_is_removed(shop: Shop, ending: str) -> None:
     """Changed or removed, alone or with its site: nothing fires, and the next wake removes the timer."""
     shop.send("anna", "add", 0)
     changed = {"sequence": [{"event": "add"}], "unless": {"event": "order", "for": "20m"}}
@@ -591,7 +591,7 @@ def test_a_database_that_goes_away_leaves_the_rest_due(make_shop: ShopMaker) -> 
     assert sorted(shop.mails()) == sorted((user, WAIT) for user in users)
 
 
-def test_what_cannot_be_read_of_one_user_holds_up_nobody_else(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_data_of_one_user_blocks_no_other(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     """Garbage rows, matches and timers in a partition are rescheduled. The good ones are handled."""
     number = keys.partition("demo", "anna")
     users = [user for user in (f"user-{n}" for n in range(12_000)) if keys.partition("demo", user) == number]
@@ -613,7 +613,7 @@ def test_what_cannot_be_read_of_one_user_holds_up_nobody_else(shop: Shop, capsys
     assert len(left) == 6
 
 
-def test_a_match_that_cannot_be_read_holds_up_nobody_else(make_shop: ShopMaker) -> None:
+def test_an_unreadable_match_blocks_no_other(make_shop: ShopMaker) -> None:
     """The note of one match is garbage. The others of the page are handed over all the same."""
     shop = make_shop(compiled({"sequence": [{"event": "add"}]}, channel="email", name="left"))
     shop.post.refused = 3

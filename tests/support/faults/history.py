@@ -1,4 +1,4 @@
-"""What happened in a trial, as records: the checker knows nothing else."""
+"""The records of a trial: the checker reads nothing else."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Expected:
-    """The workload's own knowledge: this message completes a match of *campaign*."""
+    """The workload knows that this message completes a match of *campaign*."""
 
     message_id: str
     user: str
@@ -20,7 +20,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Posted:
-    """One request with one event, answered with *status* (0: no answer) after *elapsed_s*; ``popups``: activations."""
+    """A request with one event and its *status* (0: no response) after *elapsed_s*; ``popups``: activations."""
 
     message_id: str
     user: str
@@ -48,7 +48,7 @@ class Called:
 
 @dataclass(frozen=True)
 class Revoked:
-    """From second *at* on it is committed that *user* gets no more: of *activation*, on *channel*, or at all."""
+    """From second *at* on, *user* must get nothing more: of *activation*, on *channel*, or at all."""
 
     what: str
     user: str
@@ -73,7 +73,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Dead:
-    """A message in a dead-letter queue; ids are empty where it cannot be read."""
+    """A message in a dead-letter queue; its ids are empty if it cannot be read."""
 
     queue: str
     activation: str = ""
@@ -91,9 +91,9 @@ class Killed:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What was still to be done when the stated time after the last fault had passed."""
+    """The work that was left when the stated time after the last fault had passed."""
 
-    agenda: int
+    timers: int
     unacknowledged: int
     queued: int
     held: int
@@ -115,7 +115,7 @@ Record = Expected | Posted | Called | Revoked | Row | Dead | Killed | Backlog | 
 
 @dataclass
 class History:
-    """All records of a trial, in memory and as NDJSON in *path*; written to by any thread."""
+    """All records of a trial, in memory and as NDJSON in *path*. Any thread may write."""
 
     path: Path
     records: list[Record] = field(default_factory=list)

@@ -1,6 +1,6 @@
 """The invariants that hold under every fault, checked over the whole history of a trial.
 
-Pure: records in, violations out. What is promised in words stands in docs/faults.md.
+Pure: records in, violations out. docs/faults.md states the promises in words.
 """
 
 from collections import Counter, defaultdict
@@ -17,14 +17,14 @@ DELIVERED = frozenset({"sent", "unknown"})
 AMBIGUOUS = frozenset({"error", "reset", "accept_then_timeout", "accept_then_reset"})
 NAMELESS = "forgotten:"
 DEDUPLICATING = frozenset({"webhook", "push"})
-# What a caller may be told besides success: try later. 4xx is the caller's own fault and has no decision.
+# The only failure that a caller may get is a retryable one. A 4xx has no decision.
 LATER = frozenset({429, 503})
 LONGEST_ANSWER_S = 30.0
 
 
 @dataclass(frozen=True)
 class Violation:
-    """An invariant that does not hold, and of what."""
+    """A violated invariant, and what violates it."""
 
     invariant: str
     what: str
@@ -73,7 +73,7 @@ def _decided_once(records: Sequence[Record]) -> Iterator[Violation]:
     for user, campaign, message_id in expected:
         count = decisions[user, campaign, message_id]
         if user in forgotten:
-            continue  # the ledger must not tell any more
+            continue  # the ledger has a pseudonym
         if message_id in taken and not count and (campaign, message_id) not in lost:
             yield Violation("I2", f"{message_id} was taken, but {campaign} has no decision for {user}")
     for decision, count in decisions.items():
@@ -101,7 +101,7 @@ def _nothing_after_revocation(records: Sequence[Record]) -> Iterator[Violation]:
                 if revoked.activation
                 else row is not None and _is_of(row, revoked) and revoked.channel in ("", row.channel)
             )
-            # A request that was on its way when it was revoked could not be called back.
+            # A request that was in transit at that time could not be called back.
             if concerns and call.began > revoked.at:
                 yield Violation("I3", f"{call.provider} accepted {call.activation} after the {revoked.what}")
 
@@ -117,7 +117,7 @@ def _ambiguous_is_unknown(records: Sequence[Record]) -> Iterator[Violation]:
         calls[call.activation].append(call)
     for activation, made in calls.items():
         row = rows.get(activation)
-        # A receiver that deduplicates may be asked until it has said yes.
+        # A receiver that deduplicates may be called until it accepts.
         accepted = any(call.accepted and not (call.key and call.mode in AMBIGUOUS) for call in made)
         if row is None:
             if accepted:
@@ -135,7 +135,7 @@ def _ambiguous_is_unknown(records: Sequence[Record]) -> Iterator[Violation]:
 
 
 def _clear_answers(records: Sequence[Record]) -> Iterator[Violation]:
-    # Where the Gateway itself dies, API Gateway answers for it, with no code of ours.
+    # If the Gateway dies, API Gateway responds, without one of our error codes.
     anothers = {500, 503} if any(kill.function == "gateway" for kill in _of(records, Killed)) else set()
     allowed = LATER | anothers
     for post in _of(records, Posted):
@@ -149,7 +149,7 @@ def _clear_answers(records: Sequence[Record]) -> Iterator[Violation]:
 
 def _drained(backlogs: Sequence[Backlog]) -> Iterator[Violation]:
     if not backlogs:
-        yield Violation("I6", "nobody looked whether anything is left to do")
+        yield Violation("I6", "no check whether work is left")
     for backlog in backlogs:
         if backlog != Backlog(0, 0, 0, 0, 0):
             yield Violation("I6", f"still to be done: {backlog}")

@@ -1,4 +1,4 @@
-"""What the functions under test have besides: points where they can be killed, and a clock that can be moved.
+"""Instruments of the functions under test: points where they can be killed, and a clock that can be moved.
 
 Both are files in a folder, so that a test can reach into another process.
 """
@@ -17,19 +17,19 @@ Handler = Callable[[dict[str, Any], Any], Any]
 
 
 class Points:
-    """The points of one *function*. An armed one kills the process that reaches it, once."""
+    """The points of one *function*. An armed point kills the first process that reaches it."""
 
     def __init__(self, folder: Path, function: str) -> None:
         self._folder = folder
         self._function = function
 
     def reach(self, name: str) -> None:
-        """Die here if the point is armed; of several processes that come, one does."""
-        if self.take(name):
+        """Die here if the point is armed. Of several processes, only one dies."""
+        if self.claim(name):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def take(self, name: str) -> bool:
-        """Return whether the point is armed, for whoever asks first."""
+    def claim(self, name: str) -> bool:
+        """Return whether the point is armed, and disarm it."""
         point = f"{self._function}.{name}"
         try:
             (self._folder / point).unlink()
@@ -40,9 +40,9 @@ class Points:
         return True
 
     def around(self, handler: Handler, concerns: Callable[[dict[str, Any]], bool]) -> Handler:
-        """Return *handler* with points after its work, for the requests that *concerns* wants.
+        """Return *handler* with points after its work, for the requests that *concerns* accepts.
 
-        ``before_reply`` kills, ``failing_reply`` raises, ``spoiled_reply`` answers what no queue understands.
+        ``before_reply`` kills, ``failing_reply`` raises, ``spoiled_reply`` returns what no queue can read.
         """
 
         def handle(event: dict[str, Any], context: Any) -> Any:
@@ -50,15 +50,15 @@ class Points:
             if not concerns(event):
                 return answer
             self.reach("before_reply")
-            if self.take("failing_reply"):
-                raise RuntimeError("the work is done, and nobody is told")
-            return {"batchItemFailures": [{"itemIdentifier": ""}]} if self.take("spoiled_reply") else answer
+            if self.claim("failing_reply"):
+                raise RuntimeError("the work is done, but the caller gets no response")
+            return {"batchItemFailures": [{"itemIdentifier": ""}]} if self.claim("spoiled_reply") else answer
 
         return handle
 
 
 class Tripwire:
-    """Stands before *inner*: calls of the named methods pass ``before_<method>`` and ``after_<method>``."""
+    """Wraps *inner*: calls of the named methods pass ``before_<method>`` and ``after_<method>``."""
 
     def __init__(self, inner: Any, points: Points, *methods: str) -> None:
         self._inner = inner
@@ -80,25 +80,25 @@ class Tripwire:
 
 
 def arm(folder: Path, point: str) -> None:
-    """Have the next process that reaches *point* (``function.name``) die there."""
+    """Kill the next process that reaches *point* (``function.name``)."""
     (folder / point).touch()
 
 
 def disarm(folder: Path) -> None:
-    """Take all points back that nobody has reached."""
+    """Disarm all points that no process has reached."""
     for file in folder.iterdir():
         if file.name.partition(".")[0] not in (REACHED, CLOCK):
             file.unlink(missing_ok=True)
 
 
 def reached(folder: Path) -> list[str]:
-    """Return the points that somebody has died at, in order."""
+    """Return the points at which a process has died, in order."""
     file = folder / REACHED
     return file.read_text(encoding="utf-8").split() if file.exists() else []
 
 
 def move(folder: Path, ms: int, function: str = "") -> None:
-    """Set how far the clocks are ahead: all of them, or additionally that of one function's host."""
+    """Move the clocks ahead: all of them, or in addition that of one function's host."""
     name = f"{CLOCK}.{function}" if function else CLOCK
     fresh = folder / f"{CLOCK}-new"
     fresh.write_text(str(ms), encoding="utf-8")
@@ -120,5 +120,5 @@ def moved_clock(folder: Path, function: str) -> Callable[[], int]:
 
 
 def folder_of(env: Mapping[str, str]) -> Path:
-    """Return the folder that the test has named."""
+    """Return the folder that the test has set."""
     return Path(env[FOLDER])

@@ -1,15 +1,15 @@
-"""A fake provider on 127.0.0.1 that fails in every known way, and writes down what it accepted.
+"""A fake provider on 127.0.0.1 that fails in every known way, and records what it accepted.
 
-A call is answered in the next of the modes that were ordered with `Provider.will`, else in `Provider.mode`:
+It handles a call in the next mode of `Provider.will`, or else in `Provider.mode`:
 
-ok, slow             accepted and answered, at once or after `SLOW_S`
-throttle             refused: too many requests
+ok, slow             accepts and responds, immediately or after `SLOW_S`
+throttle             rejects: too many requests
 error                500, not accepted
-reset                the connection is cut, not accepted
-accept_then_timeout  accepted, never answered
-accept_then_reset    accepted, then the connection is cut
-duplicate            accepted and answered; a scheduler fires twice
-drop                 accepted and answered; a scheduler never fires
+reset                breaks the connection, not accepted
+accept_then_timeout  accepts and never responds
+accept_then_reset    accepts, then breaks the connection
+duplicate            accepts and responds; a scheduler fires twice
+drop                 accepts and responds; a scheduler never fires
 """
 
 import socket
@@ -49,7 +49,7 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What is answered: a status, a body, headers."""
+    """A response: status, body, headers."""
 
     status: int
     body: bytes = b"{}"
@@ -57,7 +57,7 @@ class Reply(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What a request is about: an activation, at which provider, under which idempotency key, if any."""
+    """The subject of a request: provider, activation, and the idempotency key, if any."""
 
     provider: str
     activation: str
@@ -65,9 +65,9 @@ class Call(NamedTuple):
 
 
 class Provider:
-    """One provider. Subclasses say what a request is about, and how it is answered.
+    """One provider. Subclasses define the subject of a request, and its response.
 
-    ``history``: where calls are written to, of the trial that runs; None: nowhere.
+    ``history``: the history of the current trial, if any; calls are written to it.
     """
 
     delivers = True
@@ -75,7 +75,7 @@ class Provider:
     broken = Reply(500, b'{"message": "oops"}', (("x-amzn-ErrorType", "InternalServiceErrorException"),))
 
     def __init__(self) -> None:
-        self.mode: Mode = "ok"  # of all calls for which nothing else is ordered
+        self.mode: Mode = "ok"  # the mode of all other calls
         self.history: History | None = None
         self.choose: Callable[[], Mode | None] = lambda: None
         self.accepted = 0
@@ -87,19 +87,19 @@ class Provider:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def will(self, *modes: Mode) -> None:
-        """Answer the next calls in these modes."""
+        """Handle the next calls in these modes."""
         with self._lock:
             self._ordered.extend(modes)
 
     def mend(self) -> None:
-        """Be well again."""
+        """Recover."""
         with self._lock:
             self._ordered.clear()
             self.mode = "ok"
             self.choose = lambda: None
 
     def reset(self, history: History | None) -> None:
-        """Be well again, and write to *history* from now on."""
+        """Recover, and write to *history* from now on."""
         self.mend()
         with self._lock:
             self.history, self.accepted = history, 0
@@ -110,23 +110,23 @@ class Provider:
             assert self._changed.wait_for(lambda: self.accepted >= count, timeout_s), f"{self.accepted} of {count}"
 
     def call(self, request: Request) -> Call:
-        """Return what *request* is about."""
+        """Return the subject of *request*."""
         raise NotImplementedError
 
     def agrees(self) -> bool:
-        """Return whether its answer is a yes."""
+        """Return whether its response means acceptance."""
         return True
 
     def question(self, request: Request) -> Reply | None:  # noqa: ARG002 - most have none
-        """Return the answer to a request that only asks, and can always be answered."""
+        """Return the response to a query without effect, which never fails."""
         return None
 
     def reply(self, request: Request, mode: Mode) -> Reply:
-        """Return the answer to an accepted request."""
+        """Return the response to an accepted request."""
         raise NotImplementedError
 
     def answer(self, request: Request, connection: socket.socket) -> Reply | None:
-        """Handle one request; None: the connection is to be cut."""
+        """Handle one request; return ``None`` to break the connection."""
         began = time.time()
         if (told := self.question(request)) is not None:
             return told
@@ -183,7 +183,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that was killed is no news."""
+        """Ignore callers that were killed."""
 
 
 class _Connection(BaseHTTPRequestHandler):
@@ -213,4 +213,4 @@ class _Connection(BaseHTTPRequestHandler):
     do_POST = do_DELETE = do_PUT = _answer  # noqa: N815 - the names that the base class looks for
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name in the base class
-        """Say nothing."""
+        """Log nothing."""

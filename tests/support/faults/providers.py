@@ -29,7 +29,7 @@ class Ses(Provider):
 
 
 class Sns(Provider):
-    """SNS: Publish. A text message has no place for an activation: its text is, after `TEXT`, a message id."""
+    """SNS: Publish. A text message cannot carry an activation: its text is `TEXT` and a message id."""
 
     throttled = Reply(
         400,
@@ -38,11 +38,11 @@ class Sns(Provider):
     )
 
     def agrees(self) -> bool:
-        """Return whether its answer is a yes."""
+        """Return whether its response means acceptance."""
         return True
 
     def question(self, request: Request) -> Reply | None:
-        """Nobody has opted out."""
+        """No number has opted out."""
         if b"Action=CheckIfPhoneNumberIsOptedOut" not in request.body:
             return None
         return _told("CheckIfPhoneNumberIsOptedOut", "<isOptedOut>false</isOptedOut>")
@@ -67,9 +67,9 @@ def _told(action: str, result: str) -> Reply:
 
 
 class Receiver(Provider):
-    """A receiver of webhooks that deduplicates by ``Idempotency-Key``; ``seen``: what had an effect.
+    """A receiver of webhooks that deduplicates by ``Idempotency-Key``; ``seen``: the effects.
 
-    ``instead``: what it answers to accepted ones, in place of 204; ``raw``: writes its answer itself.
+    ``instead``: the response to accepted requests instead of 204. ``raw``: a function that writes its own response.
     """
 
     throttled = Reply(429, b"")
@@ -82,7 +82,7 @@ class Receiver(Provider):
         self.raw: Callable[[socket.socket], None] | None = None
 
     def mend(self) -> None:
-        """Be well again."""
+        """Recover."""
         super().mend()
         self.instead = self.raw = None
 
@@ -96,7 +96,7 @@ class Receiver(Provider):
         return None
 
     def agrees(self) -> bool:
-        """Return whether its answer is a yes."""
+        """Return whether its response means acceptance."""
         return self.instead is None or self.instead.status < 300
 
     def call(self, request: Request) -> Call:
@@ -119,7 +119,7 @@ class Scheduled(NamedTuple):
 
 
 class Scheduler(Provider):
-    """EventBridge Scheduler; it fires when the test says so, see `fire`."""
+    """EventBridge Scheduler; the test fires it by `fire`."""
 
     delivers = False
     throttled = Reply(429, b'{"Message": "slow"}', (("x-amzn-ErrorType", "ThrottlingException"),))
@@ -129,7 +129,7 @@ class Scheduler(Provider):
         self.schedules: dict[str, Scheduled] = {}
 
     def reset(self, history: History | None) -> None:
-        """Be well again, without any schedule."""
+        """Recover, without any schedule."""
         super().reset(history)
         self.schedules = {}
 

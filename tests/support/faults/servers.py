@@ -38,7 +38,7 @@ class Server:
         return self._child
 
     def start(self, *options: str) -> None:
-        """Start it with *options* more, and wait until it answers."""
+        """Start it with further *options*, and wait until it responds."""
         self._child = self._subprocesses.start(self.name, [*self.command(), *options], disposable=True)
         self._child.wait_ready(self.answers, READY_S)
 
@@ -51,7 +51,7 @@ class Server:
         os.kill(self.child.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen one go on."""
+        """Thaw it."""
         if self.child.alive():
             os.kill(self.child.pid, signal.SIGCONT)
 
@@ -60,12 +60,12 @@ class Server:
         raise NotImplementedError
 
     def answers(self) -> bool:
-        """Say whether it takes requests."""
+        """Return whether it accepts requests."""
         raise NotImplementedError
 
 
 class Valkey(Server):
-    """Valkey without persistence: killed, it is empty."""
+    """Valkey without persistence: after a kill it is empty."""
 
     def __init__(self, subprocesses: Subprocesses) -> None:
         super().__init__(subprocesses, "valkey")
@@ -78,14 +78,14 @@ class Valkey(Server):
         return [str(valkey.find_server()), *options, "--appendonly", "no"]
 
     def answers(self) -> bool:
-        """Say whether it answers."""
+        """Return whether it responds."""
         with suppress(redis.RedisError):
             return bool(self.client.ping())
         return False
 
 
 class Mongod(Server):
-    """A replica set of one whose majority writes survive a kill: they wait for the journal."""
+    """A replica set of one. Majority writes survive a kill, because they wait for the journal."""
 
     def __init__(self, subprocesses: Subprocesses) -> None:
         super().__init__(subprocesses, "mongod")
@@ -105,14 +105,14 @@ class Mongod(Server):
         self.wait_primary()
 
     def wait_primary(self) -> None:
-        """Wait until it takes writes."""
+        """Wait until it accepts writes."""
         deadline = time.monotonic() + READY_S
         while not self._is_primary():
             assert time.monotonic() < deadline, self.child.last_lines()
             time.sleep(0.05)
 
     def answers(self) -> bool:
-        """Say whether it answers."""
+        """Return whether it responds."""
         with suppress(PyMongoError), self._client() as client:
             return bool(client.admin.command("ping"))
         return False
@@ -127,5 +127,5 @@ class Mongod(Server):
 
 
 def logs(folder: Path) -> str:
-    """Return all that the processes with logs in *folder* have written."""
+    """Return the logs of all processes in *folder*."""
     return "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in sorted(folder.glob("*.log")))

@@ -1,4 +1,4 @@
-"""The site of the trials: campaigns of all channels, whose matches a workload can foretell."""
+"""The site of the trials: campaigns of all channels with matches that a workload can predict."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def once(event: str, name: str, channel: str, **changes: Any) -> Campaign:
 
 
 def campaigns() -> list[Campaign]:
-    """Return all campaigns, by what the trials want of them."""
+    """Return all campaigns, grouped by their purpose."""
     wins = {"sequence": [{"event": "win", "times": 3}], "within": "1h"}
     left: dict[str, Any] = {"sequence": [{"event": "add"}], "unless": {"event": "order", "for": "30m"}}
     delayed = {"delay": DELAY_MS, "watchers": on("order")}

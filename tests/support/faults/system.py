@@ -1,4 +1,4 @@
-"""The real system, on stores and providers that fail as they are told, and trials on it that end in a check."""
+"""The real system on stores and providers that fail on command, and trials that end with a check."""
 
 import itertools
 import json
@@ -31,12 +31,12 @@ from tests.support.faults.trial import STEP_S, Trial
 from tests.support.paths import ROOT
 
 APPS = {name: f"tests.support.faults.apps.{name}.handler" for name in (GATEWAY, DECIDER, ENGAGER)}
-VISIBILITY_S = 2  # what a dead Engager has taken comes back after that; on AWS three minutes
+VISIBILITY_S = 2  # messages of a dead Engager come back after that; on AWS after three minutes
 RECEIVES = 8
 
 
 class Lab:
-    """A running system. Use as a context manager; trials on it come one after the other."""
+    """A running system; a context manager. Trials run one after another."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -104,7 +104,7 @@ class Lab:
             redrive = {**json.loads(found["RedrivePolicy"]), "maxReceiveCount": receives}
             attributes = {"VisibilityTimeout": str(visibility_s), "RedrivePolicy": json.dumps(redrive)}
             self.sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
-        time.sleep(1.2)  # a poll that has begun keeps to the attributes of before
+        time.sleep(1.2)  # a poll that has begun keeps the earlier attributes
 
     @contextmanager
     def receives(self, count: int, visibility_s: int = VISIBILITY_S) -> Iterator[None]:
@@ -117,7 +117,7 @@ class Lab:
 
     @contextmanager
     def trial(self, within_ms: int = 150_000) -> Iterator[Trial]:
-        """Run a trial; after it all is made well again, time goes on by *within_ms*, and nothing may be amiss."""
+        """Run a trial; then end all faults, advance time by *within_ms* at most, and check all invariants."""
         trial = self.begin()
         try:
             yield trial
@@ -128,7 +128,7 @@ class Lab:
                 provider.reset(None)
 
     def begin(self) -> Trial:
-        """Begin a trial that its caller finishes."""
+        """Begin a trial; the caller finishes it."""
         number = next(self._trials)
         trial = Trial(self, f"faults-{number}", History(self.folder / f"trial-{number}.ndjson"))
         for provider in self.providers:
@@ -141,7 +141,7 @@ class Lab:
         return (self.stack.dead_letter_url, self.stack.dead_doorbells_url, self.stack.dead_schedules_url)
 
     def mend(self) -> None:
-        """End all faults: stores run, providers are well, nobody waits to be killed."""
+        """End all faults: stores run, providers are healthy, no point is armed."""
         for store in (self.valkey, self.mongod):
             store.thaw()
             if not store.child.alive():
@@ -158,7 +158,7 @@ class Lab:
         return [each for each in found if each.name == f"function {function}" and each.alive()]
 
     def function(self, name: str) -> LambdaInvoke:
-        """Return how to call function *name*."""
+        """Return a function that invokes *name*."""
         return LambdaInvoke(aws.client("lambda", self.stack.lambda_url, read_timeout_s=35), name)
 
     def pause(self, *what: str) -> None:
@@ -166,7 +166,7 @@ class Lab:
         self.database.control.update_one({"_id": site.SITE}, {"$set": {"paused": list(what)}})
 
     def move_on(self, ms: int) -> None:
-        """Let *ms* pass by the functions' clocks."""
+        """Advance the functions' clocks by *ms*."""
         points.move(self.points, points.ahead(self.points) + ms)
 
     def now(self) -> int:
@@ -175,7 +175,7 @@ class Lab:
 
 
 def functions() -> dict[str, Function]:
-    """Return the functions of the stack, those of `APPS` in their killable form, few of each."""
+    """Return the functions of the stack, those of `APPS` in their killable form, with few processes each."""
     known = {name: replace(function, warm=0, max_environments=1) for name, function in FUNCTIONS.items()}
     killable = {name: replace(known[name], handler=APPS[name], warm=1, max_environments=2) for name in APPS}
     return {**known, **killable}

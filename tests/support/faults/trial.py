@@ -1,4 +1,4 @@
-"""One trial on the running system: its users, what is posted for them, what came of it, and the check in the end."""
+"""One trial on the running system: users, posted events, results, and the final check."""
 
 import itertools
 import json
@@ -30,7 +30,7 @@ PATIENCE_S = 8
 
 
 class Trial:
-    """One trial: its users, what is posted for them, and what came of it."""
+    """One trial: its users, the posted events, and the results."""
 
     def __init__(self, lab: "Lab", name: str, history: History) -> None:
         self.lab = lab
@@ -51,13 +51,13 @@ class Trial:
         return made
 
     def user(self) -> str:
-        """Make one more customer and return him."""
+        """Make one more customer and return the user id."""
         return self.users(1)[0]
 
     def post(
         self, user: str, event: str, *, message_id: str = "", matches: Sequence[str] = (), **properties: str
     ) -> dict[str, Any]:
-        """Post an event once; *matches*: the campaigns whose match it completes. Return the answer."""
+        """Post an event once; return the response. *matches*: the campaigns that it completes a match of."""
         name = message_id or self.message_id()
         for campaign in matches:
             if (name, campaign) not in self._expected:
@@ -79,7 +79,7 @@ class Trial:
         return {"status": status, **answer}
 
     def insist(self, user: str, event: str, *, matches: Sequence[str] = (), tries: int = 40) -> dict[str, Any]:
-        """Post an event as trackers do: again, with the same message id, until it is taken."""
+        """Post an event as trackers do: repeat it with the same message id until it is accepted."""
         name = self.message_id()
         for _ in range(tries):
             answer = self.post(user, event, message_id=name, matches=matches)
@@ -102,11 +102,11 @@ class Trial:
         return response.status, answer
 
     def arm(self, point: str) -> None:
-        """Have the next process that reaches *point* die there."""
+        """Kill the next process that reaches *point*."""
         points.arm(self.lab.points, point)
 
     def wait_killed(self, count: int = 1, timeout_s: float = 20) -> None:
-        """Wait until *count* processes of this trial have died at their points; note them."""
+        """Wait until *count* processes of this trial have died at their points; record them."""
         wait_for(lambda: len(points.reached(self.lab.points)) >= self._noted + count, timeout_s)
         self._note_killed()
 
@@ -132,7 +132,7 @@ class Trial:
         return [call.activation for call in self.history.of(Called) if call.provider == provider and call.accepted]
 
     def revoked(self, what: str, user: str, *, channel: str = "", activation: str = "", slack_s: float = 0) -> None:
-        """Note that from now on (and *slack_s*) *user* gets nothing more of it."""
+        """Record that from now on (plus *slack_s*) *user* must get nothing more of it."""
         self.history.add(Revoked(what, user, time.time() + slack_s, channel, activation))
 
     def rows(self) -> list[Row]:
@@ -162,11 +162,11 @@ class Trial:
         wait_for(lambda: sum(row.state == state for row in self.rows()) >= count, timeout_s)
 
     def backlog(self) -> Backlog:
-        """Return what is still to be done for this trial's users, and in the queues."""
-        agenda, unacknowledged = self._waiting()
+        """Return the work that is left for this trial's users, and in the queues."""
+        timers, unacknowledged = self._waiting()
         count = self.lab.database.activations.count_documents
         return Backlog(
-            agenda=agenda,
+            timers=timers,
             unacknowledged=unacknowledged,
             queued=sum(self._queued(url) for url in (self.lab.stack.queue_url, self.lab.stack.doorbells_url)),
             held=count({**self._mine, "state": "held"}),
@@ -174,7 +174,7 @@ class Trial:
         )
 
     def _waiting(self) -> tuple[int, int]:
-        """Return how many appointments of the agendas, and how many unacknowledged activations, name our users."""
+        """Return how many timers, and how many unacknowledged activations, name users of this trial."""
         numbers = sorted({keys.partition(site.SITE, user) for user in self._users})
         pipeline = self.lab.valkey.client.pipeline(transaction=False)
         for number in numbers:
@@ -183,8 +183,8 @@ class Trial:
             pipeline.hkeys(keys.unacknowledged(number))
         found = pipeline.execute()
         mine = f"{self.name}-".encode()
-        agenda = sum(mine in member for members in found[: len(numbers)] for member in members)
-        return agenda, sum(mine in member for members in found[len(numbers) :] for member in members)
+        timers = sum(mine in member for members in found[: len(numbers)] for member in members)
+        return timers, sum(mine in member for members in found[len(numbers) :] for member in members)
 
     def _queued(self, url: str) -> int:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
@@ -192,7 +192,7 @@ class Trial:
         return sum(int(counts[name]) for name in names)
 
     def dead_letters(self) -> Iterator[Dead]:
-        """Take what lies in the dead-letter queues."""
+        """Receive the messages of the dead-letter queues."""
         sqs = self.lab.sqs
         for url in self.lab.dead_letter_urls():
             while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
@@ -201,7 +201,7 @@ class Trial:
                     yield dead_letter(url, message["Body"])
 
     def close(self, within_ms: int) -> None:
-        """End the faults, let time go on by *within_ms* at most, and check all that happened."""
+        """End the faults, advance time by *within_ms* at most, and check the history."""
         violations = self.finish(within_ms)
         assert not violations, "\n".join(
             [f"{each.invariant}: {each.what}" for each in violations] + [f"history: {self.history.path}"]
@@ -220,14 +220,14 @@ class Trial:
         return check([*map(self._named, self.history.records)])
 
     def _named(self, record: Record) -> Record:
-        """Return *record*, with its activation where a provider could only see the message."""
+        """Return *record* with its activation, if the provider only saw the message."""
         if not isinstance(record, Called) or not record.activation.startswith(TEXT):
             return record
         found = [row.activation for row in self.rows() if TEXT + row.message_id == record.activation]
         return replace(record, activation=found[0] if found else record.activation)
 
     def drain(self, within_ms: int) -> int:
-        """Let time go on, at most by *within_ms*, until nothing is left to do; return how long it took, in ms."""
+        """Advance time, at most by *within_ms*, until no work is left; return the time it took, in ms."""
         nothing = Backlog(0, 0, 0, 0, 0)
         step = max(STEP_MS, within_ms // MOST_STEPS)
         for passed in range(0, within_ms, step):
@@ -238,7 +238,7 @@ class Trial:
         return within_ms
 
     def _settled(self, nothing: Backlog) -> bool:
-        """Give the functions a moment; say whether nothing is left to do.
+        """Give the functions a moment; return whether no work is left.
 
         A message on its way back into its queue is in neither count for an instant, so one look is not enough.
         """
@@ -251,7 +251,7 @@ class Trial:
 
 
 def dead_letter(url: str, text: str) -> Dead:
-    """Return what is known of a message with *text* in the dead-letter queue *url*."""
+    """Return the record of a message with *text* in the dead-letter queue *url*."""
     body: dict[str, Any] = {}
     with suppress(ValueError, RecursionError):
         read = json.loads(text)
@@ -266,7 +266,7 @@ def dead_letter(url: str, text: str) -> Dead:
 
 
 def wait_for(happened: Callable[[], bool], timeout_s: float, *, patient: bool = False) -> None:
-    """Wait until *happened*; fail after *timeout_s*, unless *patient*."""
+    """Wait until *happened* is true; fail after *timeout_s*, unless *patient*."""
     deadline = time.monotonic() + timeout_s
     while not happened():
         if time.monotonic() > deadline:

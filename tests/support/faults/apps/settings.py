@@ -1,4 +1,4 @@
-"""The settings of a function under test: its own, with a clock that the test can move."""
+"""The settings of a function under test, with a clock that the test can move."""
 
 import os
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 from shared.settings import Settings
 from tests.support.faults.points import folder_of, moved_clock
 
-# What a stack that does not know these settings yet leaves out.
+# Settings that an older stack does not set.
 DEFAULTS = {
     "OPPORTUNE_DOORBELLS_QUEUE_URL": "http://127.0.0.1:9/doorbells",
     "OPPORTUNE_DOORBELLS_QUEUE_ARN": "arn:aws:sqs:eu-central-1:123456789012:doorbells",
