@@ -26,8 +26,7 @@ from definitions.compiler.ruleset import compile_campaign
 from definitions.model.campaign import Campaign
 from gateway import body, tracking
 from opportune.authoring import publishing
-from opportune.dev import import_bench as customers_bench
-from opportune.dev import targets_bench
+from opportune.dev import customers_bench, targets_bench
 from opportune.dev.figures import Figure
 from opportune.events import streams
 from opportune.events.send import Endpoint

@@ -1,5 +1,7 @@
-"""A measurement and its floor."""
+"""A measurement and its floor, and how to time work."""
 
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -16,3 +18,10 @@ class Figure(NamedTuple):
     def ratio(self) -> float:
         """The measurement divided by its floor."""
         return self.value / self.floor
+
+
+def time_seconds(work: Callable[[], None]) -> float:
+    """Return how long *work* takes, in seconds of real time."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

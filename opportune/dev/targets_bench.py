@@ -1,7 +1,6 @@
-"""Measure a refresh of targets beside the obvious pipelines: one `$merge` per group."""
+"""Measure a refresh of targets beside the obvious solution: one `$merge` pipeline per group."""
 
 import statistics
-import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,7 @@ from typing import Any
 import msgspec
 from pymongo.database import Database
 
-from opportune.dev.figures import Figure
+from opportune.dev.figures import Figure, time_seconds
 from opportune.local import mongod
 from opportune.system.subprocesses import Subprocesses
 from refresher.plan import ALL
@@ -27,8 +26,8 @@ NOW = datetime(2026, 11, 25, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
 CAMPAIGNS = 20
 ROUNDS = 3
-MANY = 500_000  # from this many customers on, one round is enough: the floor takes minutes
-SMALL = 10  # the memory is compared with that for a tenth of the customers
+ONE_ROUND_FROM = 500_000  # customers; the floor takes minutes
+MEMORY_SHARE = 10  # memory is compared with that of a tenth of the customers
 RULES: dict[str, dict[str, Any]] = {
     "vip": {"tier": "vip"},
     "gold": {"tier": {"in": ["vip", "gold"]}},
@@ -41,7 +40,7 @@ RULES: dict[str, dict[str, Any]] = {
     "often": {"visits": {"gte": 400}},
     "sevens": {"email": {"ends_with": "7@mail.example"}},
 }
-CYCLES: dict[str, list[Any]] = {  # the lengths have no common factor, so every combination occurs
+CYCLES: dict[str, list[Any]] = {  # lengths without a common factor, so that every combination occurs
     "tier": ["vip", "gold", "silver", "basic", "basic"],
     "country": ["AT", "DE", "CH", "US", "GB", "FR", "IT"],
     "age": [*range(18, 89, 5), 90, 91],
@@ -54,23 +53,23 @@ CYCLES: dict[str, list[Any]] = {  # the lengths have no common factor, so every 
 
 
 def measure(subprocesses: Subprocesses, customers: int) -> list[Figure]:
-    """Refresh the targets of *customers* customers, 20 campaigns and 10 groups, in turn with the floor."""
+    """Refresh the targets of *customers* customers with 20 campaigns and 10 groups, in turn with the floor."""
     database = mongodb.database(mongod.start(subprocesses), "bench", answer_ms=3_600_000)
     _publish(database)
     memory = []
-    for number in (customers // SMALL, customers):
+    for number in (customers // MEMORY_SHARE, customers):
         _load(database, number)
         memory.append(_peak_mb(lambda: _refresh(database)))
     ours, floor = [], []
-    for _ in range(ROUNDS if customers < MANY else 1):
-        ours.append(_seconds(lambda: _refresh(database)))
-        floor.append(_seconds(lambda: _merge_per_group(database)))
-    _compare(database)
+    for _ in range(ROUNDS if customers < ONE_ROUND_FROM else 1):
+        ours.append(time_seconds(lambda: _refresh(database)))
+        floor.append(time_seconds(lambda: _merge_per_group(database)))
+    _check_results(database)
     database.client.close()
     name = f"targets of {customers:,} customers"
     return [
         Figure(name, statistics.median(ours), "one $merge per group", statistics.median(floor), "s"),
-        Figure("its memory in Python", memory[1], f"of {customers // SMALL:,} customers", memory[0], "MB"),
+        Figure("its memory in Python", memory[1], f"of {customers // MEMORY_SHARE:,} customers", memory[0], "MB"),
     ]
 
 
@@ -90,8 +89,8 @@ def _publish(database: Database[Document]) -> None:
 def _load(database: Database[Document], number: int) -> None:
     database.customers.drop()
     database.customers.create_index([("site", 1), ("user", 1)])
-    rest = _customers(number)
-    while batch := list(islice(rest, 5000)):
+    customers = _customers(number)
+    while batch := list(islice(customers, 5000)):
         database.customers.insert_many(batch, ordered=False)
 
 
@@ -108,7 +107,7 @@ def _refresh(database: Database[Document]) -> None:
 
 
 def _merge_per_group(database: Database[Document]) -> None:
-    """Write the same rows with one pipeline per group, each merged into those before it: the floor."""
+    """Write the same rows with one pipeline per group, each merged into the earlier rows. This is the floor."""
     database.floor.drop()
     both = {"$setUnion": ["$groups", "$$new.groups"]}
     for name, rule in RULES.items():
@@ -124,8 +123,8 @@ def _merge_per_group(database: Database[Document]) -> None:
         )
 
 
-def _compare(database: Database[Document]) -> None:
-    """Check that both have the same result: a wrong one is always faster."""
+def _check_results(database: Database[Document]) -> None:
+    """Check that both have the same result, because a wrong result is easily fast."""
     generation = mongodb.read_pointers(database)[SITE].generation
     by_groups: list[Document] = [
         {"$group": {"_id": {"$sortArray": {"input": "$groups", "sortBy": 1}}, "users": {"$sum": 1}}},
@@ -143,9 +142,3 @@ def _peak_mb(work: Callable[[], None]) -> float:
         return tracemalloc.get_traced_memory()[1] / 1e6
     finally:
         tracemalloc.stop()
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started

@@ -1,8 +1,7 @@
-"""Measure the import of customers beside a program that only writes the same documents."""
+"""Measure the import of customers beside a bare write of the same documents."""
 
 import statistics
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,7 +13,7 @@ from pymongo.database import Database
 from opportune.audiences.customers.importing import BULK, import_customers
 from opportune.audiences.customers.pinpoint.export import open_export
 from opportune.audiences.customers.rows import open_rows
-from opportune.dev.figures import Figure
+from opportune.dev.figures import Figure, time_seconds
 from opportune.local import mongod
 from opportune.system.subprocesses import Subprocesses
 from shared import mongodb
@@ -25,20 +24,20 @@ TIERS = ("vip", "basic", "basic", "basic")
 
 
 def measure(subprocesses: Subprocesses, folder: Path, rows: int) -> list[Figure]:
-    """Import *rows* customers with seven attributes, and twice as many endpoints, in turn with the floor."""
+    """Import *rows* customers with seven attributes, and twice as many Pinpoint endpoints, in turn with the floor."""
     database = mongodb.database(mongod.start(subprocesses), "bench")
     players, export = folder / "players.csv", folder / "export.json"
-    _write(players, export, rows)
+    _write_files(players, export, rows)
     times: dict[str, list[float]] = {"new": [], "floor": [], "again": [], "floor again": [], "export": []}
     for _ in range(ROUNDS):
         database.client.drop_database(database)
-        times["new"].append(_seconds(lambda: _import(players, database)))
+        times["new"].append(time_seconds(lambda: _import(players, database)))
         documents = list(database.customers.find())
-        times["again"].append(_seconds(lambda: _import(players, database)))
+        times["again"].append(time_seconds(lambda: _import(players, database)))
         for name in ("floor", "floor again"):
-            times[name].append(_seconds(partial(_bare, documents, database)))
+            times[name].append(time_seconds(partial(_write_bare, documents, database)))
         database.customers.drop()
-        times["export"].append(_seconds(lambda: _import_export(export, database)))
+        times["export"].append(time_seconds(lambda: _import_export(export, database)))
     database.client.close()
     median = {name: statistics.median(each) / rows * 1e6 for name, each in times.items()}
     return [
@@ -50,40 +49,34 @@ def measure(subprocesses: Subprocesses, folder: Path, rows: int) -> list[Figure]
 
 def _import(path: Path, database: Database[Document]) -> None:
     with open_rows(path, "user_id") as rows:
-        import_customers(rows, database, "bench", on_reject=_fail)
+        import_customers(rows, database, "bench", on_reject=_raise)
 
 
 def _import_export(path: Path, database: Database[Document]) -> None:
     with open_export(path, endpoint_ids=False, progress=lambda _: None) as rows:
-        import_customers(rows, database, "bench", on_reject=_fail)
+        import_customers(rows, database, "bench", on_reject=_raise)
 
 
-def _fail(reject: object) -> None:
+def _raise(reject: object) -> None:
     raise AssertionError(reject)
 
 
-def _bare(documents: Iterable[Document], database: Database[Document]) -> None:
-    """Write *documents*, ready in memory, to a collection of their own: the floor."""
+def _write_bare(documents: Iterable[Document], database: Database[Document]) -> None:
+    """Write *documents* from memory to another collection. This is the floor."""
     into = database.floor
     into.create_index("site")
-    rest = iter(documents)
-    while bulk := list(islice(rest, BULK)):
+    remaining = iter(documents)
+    while bulk := list(islice(remaining, BULK)):
         into.bulk_write([_upsert(each) for each in bulk], ordered=False)
 
 
 def _upsert(document: Document) -> UpdateOne:
     changes = {f"attributes.{name}": value for name, value in document["attributes"].items()}
-    first = {"site": document["site"], "user": document["user"]}
-    return UpdateOne({"_id": document["_id"]}, {"$set": changes, "$setOnInsert": first}, upsert=True)
+    if_new = {"site": document["site"], "user": document["user"]}
+    return UpdateOne({"_id": document["_id"]}, {"$set": changes, "$setOnInsert": if_new}, upsert=True)
 
 
-def _seconds(work: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def _write(players: Path, export: Path, rows: int) -> None:
+def _write_files(players: Path, export: Path, rows: int) -> None:
     with players.open("w") as csv, export.open("wb") as endpoints:
         csv.write("user_id,first_name,email,tier,lifetime_value,last_login,visits,newsletter\n")
         for n in range(rows):
