@@ -56,7 +56,8 @@ bench: .venv ## Measure, each figure beside its floor; writes benchmarks/results
 test-artefact: .venv .venv-sam .runtime ## Test what `make build` makes in Lambda's emulator; prints sizes, starts, memory
 	$(VENV_PYTHON) -m pytest tests/artefact $(ARGS)
 
-test-deep: .venv ## Compare a million random patterns with the oracle (PAIRS=n)
+test-deep: .venv ## Compare a million random patterns with the oracle (PAIRS=n); search the larger models of delivery
+	$(VENV_PYTHON) -m tests.model
 	$(VENV_PYTHON) -m pytest -n $(WORKERS) tests/property --timeout 0 --pairs $(or $(PAIRS),1000000)
 
 test-chaos: .venv ## Inject random faults under traffic, then check the invariants (MINUTES=10, SEED=n)

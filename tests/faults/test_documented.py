@@ -12,8 +12,9 @@ FAULT = re.compile(r"test_((?:f[0-9]+_)+)")
 
 
 def known() -> set[str]:
-    """Return the names of all tests beside this one."""
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in HERE.glob("test_*.py")]
+    """Return the names of all tests in this folder and of the model check."""
+    paths = [*HERE.glob("test_*.py"), *(ROOT / "tests" / "model").glob("test_*.py")]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in paths]
     return {node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
