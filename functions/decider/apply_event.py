@@ -17,6 +17,7 @@ from decider.visitors import finish_move
 from shared import groups
 from shared.contracts import Event
 from shared.errors import Unavailable
+from shared.targets import GenerationDropped
 
 MAX_ATTEMPTS = 4
 
@@ -40,18 +41,23 @@ def apply_event(site: str, event: Event, deps: Deps) -> ApplyResult | None:
             for campaign in result.evicted:
                 deps.log_warning("a run was evicted: the user has too many", extra={"campaign": campaign})
             return result
-    raise Unavailable("the ruleset changed too often meanwhile", code="ruleset_changing")
+    raise Unavailable("the rules or targets changed too often meanwhile", code="ruleset_changing")
 
 
 def apply_to_row(call: ApplyEvent, rules: SiteRules, deps: Deps) -> ApplyResult | None:
     """Make *call*, and repeat it with the user's targets if the row does not know them.
 
-    Returns ``None`` if the row has seen a newer ruleset than *rules*. That ruleset is loaded then: call again.
+    Returns ``None`` if *rules* are outdated: the row has seen a newer ruleset, or their targets were dropped. The
+    current rules are loaded then: call again.
     """
     result = deps.states.apply(call)
     if result.code is Outcome.TARGETS_UNKNOWN:
         index = rules.index
-        found = deps.targets.groups(call.site, rules.generation, call.user) if index.has_groups else []
+        try:
+            found = deps.targets.groups(call.site, rules.generation, call.user) if index.has_groups else []
+        except GenerationDropped:
+            deps.rulesets.reload()
+            return None
         live = index.ruleset.campaigns
         call.targets = [each.trigger.key for each in live if not each.everyone and groups.is_target(each, found)]
         call.keep = call.targets + [each.trigger.key for each in live if each.everyone]

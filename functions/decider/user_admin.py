@@ -13,6 +13,7 @@ from decider.scripts import Script
 from shared import groups
 from shared.contracts import ForgetUser, InspectUser
 from shared.errors import InvalidRequest
+from shared.targets import GenerationDropped
 
 INSPECT = Script("inspect-user-1.lua")
 ERASE = Script("erase-user-5.lua")
@@ -118,7 +119,12 @@ def inspect(request: InspectUser, deps: Deps) -> UserSnapshot:
             live = rules.index.by_trigger
             targets = [live[name].id for name in names.split(",") if name in live and not live[name].everyone]
     if targets is None:
-        found = deps.targets.groups(request.site, rules.generation, request.user)
+        try:
+            found = deps.targets.groups(request.site, rules.generation, request.user)
+        except GenerationDropped:
+            deps.rulesets.reload()
+            rules = _rules(request.site, deps)
+            found = deps.targets.groups(request.site, rules.generation, request.user)
         campaigns = rules.index.ruleset.campaigns
         targets = [each.id for each in campaigns if not each.everyone and groups.is_target(each, found)]
     return UserSnapshot(rules.index.ruleset.version, rules.generation, targets, known, row)

@@ -49,6 +49,10 @@ class Controls:
         """Return the controls of *site*; raises `Unavailable` if none were ever read."""
         return self._cache.get().get(site, Control())
 
+    def reload(self, site: str) -> Control:
+        """Read the controls again and return those of *site*; raises `Unavailable`."""
+        return self._cache.reload().get(site, Control())
+
 
 def load_controls(database: Database[Document]) -> dict[str, Control]:
     """Read the controls of every site; raises `Unavailable`."""

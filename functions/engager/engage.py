@@ -14,6 +14,7 @@ from typing import Any
 from engager import gates
 from engager.channels import popup
 from engager.channels.channel import composing
+from engager.controls import Control
 from engager.gates import GateInput, Hold, Stop
 from engager.ledger.states import (
     DeliveryResult,
@@ -31,6 +32,7 @@ from engager.variants import variant_of, with_content
 from shared.contracts import Activation
 from shared.errors import Unavailable
 from shared.ruleset import Campaign, Variant
+from shared.targets import GenerationDropped
 
 POPUP = "popup"
 RETRY_MS = 60_000
@@ -147,7 +149,7 @@ def _gate_input(
     control = ports.controls.of(site)
     is_target = True
     if due_at(activation) > activation.at and not live.everyone:
-        is_target = ports.targets.is_target(site, control.generation, user, live)
+        is_target = _is_target(activation, live, control, ports)
     return GateInput(
         now=ports.clock(),
         activation=activation,
@@ -159,6 +161,14 @@ def _gate_input(
         consent=context.consent,
         is_target=is_target,
     )
+
+
+def _is_target(activation: Activation, live: Campaign, control: Control, ports: Ports) -> bool:
+    site, user = activation.site, activation.user
+    try:
+        return ports.targets.is_target(site, control.generation, user, live)
+    except GenerationDropped:
+        return ports.targets.is_target(site, ports.controls.reload(site).generation, user, live)
 
 
 def _stop(activation: Activation, stop: Stop, ports: Ports, held: HeldActivation | None = None) -> DeliveryResult:

@@ -56,6 +56,7 @@ class Controls(Protocol):
     """The pauses of a site, and its live ruleset and targets."""
 
     def of(self, site: str) -> Control: ...
+    def reload(self, site: str) -> Control: ...
 
 
 class OptOuts(Protocol):

@@ -16,6 +16,8 @@ the collection to it:
 collection and before it recorded that; the newest one that exists is valid.
 ``last_user``, ``users_done``, ``users_total``: the progress.
 
+Beside it stands ``retired: [{generation, at}]``: when each generation stopped being the current one.
+
 Requests are stored before anyone tries to acquire the lease:
 
     A has token 7                               B stores its request
@@ -63,16 +65,25 @@ class Lease(NamedTuple):
         changed = {f"refresh.{name}": {"$literal": value} for name, value in changes.items()}
         self._update([{"$set": {**changed, **_expiry()}}])
 
-    def switch(self, holds: Mapping[str, str]) -> None:
-        """Point readers to the new generation and release the lease in one step; raise `LeaseLost`.
+    def switch(self, holds: Mapping[str, str]) -> Mapping[str, Any]:
+        """Point readers to the new generation and release the lease in one step; return the site's row after it.
 
         holds: the fingerprint of each target group in the generation.
+
+        Raises `LeaseLost`.
         """
         before = {"generation": "$generation", "holds": {"$ifNull": ["$holds", {}]}}
-        self._update(
+        retired = [{"generation": "$generation", "at": "$$NOW"}]
+        return self._update(
             [
                 {
                     "$set": {
+                        "retired": {
+                            "$concatArrays": [
+                                {"$ifNull": ["$retired", []]},
+                                {"$cond": [{"$gt": ["$generation", 0]}, retired, []]},
+                            ]
+                        },
                         "previous": {"$cond": [{"$gt": ["$generation", 0]}, before, "$$REMOVE"]},
                         "generation": self.fencing_token,
                         "holds": {"$literal": dict(holds)},
@@ -91,10 +102,12 @@ class Lease(NamedTuple):
         """Let the next owner continue this refresh immediately; raise `LeaseLost`."""
         self._update([{"$set": {"refresh.expires": "$$NOW"}}])
 
-    def _update(self, pipeline: list[Document]) -> None:
+    def _update(self, pipeline: list[Document]) -> Mapping[str, Any]:
         own = {"_id": self.site, "refresh.fencing_token": self.fencing_token}
-        if not self.database.control.update_one(own, pipeline).matched_count:
+        control = self.database.control.find_one_and_update(own, pipeline, return_document=ReturnDocument.AFTER)
+        if control is None:
             raise LeaseLost(f"another process took over the refresh of {self.site}")
+        return control
 
 
 def request_refresh(database: Database[Document], site: str, *requested: str) -> None:

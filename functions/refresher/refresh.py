@@ -2,16 +2,18 @@
 
     store the request ─▶ acquire lease n ─▶ plan ─▶ write targets_<site>_<n> in parts ─▶ control: generation → n
 
-Readers follow the pointer in ``control``, so they never see half a list. The previous generation remains: a reader that
-has just read the pointer still finds its collection, and a rollback is possible. An owner that dies or runs out of time
-leaves a lease that expires and a record of its progress, from which the next owner continues.
+Readers follow the pointer in ``control``, so they never see half a list. The previous generation remains for a
+rollback. Older ones remain for `KEPT`, because readers use a pointer for up to about 30 seconds after they read it. An
+owner that dies or runs out of time leaves a lease that expires and a record of its progress, from which the next owner
+continues.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from pymongo.database import Database
@@ -27,8 +29,10 @@ from shared.clock import Clock
 from shared.errors import InvalidDefinition, OpportuneError
 from shared.mongodb import Document, targets_collection, translate_errors
 from shared.ruleset import TargetGroup
+from shared.targets import ONLY_USERS, create_generation
 
 STALE_MS = 6 * 3_600_000
+KEPT = timedelta(minutes=10)
 OnProgress = Callable[[int, int], None]
 
 
@@ -121,9 +125,9 @@ def _run(lease: Lease, options: RefreshOptions) -> tuple[bool, Refreshed | None]
     if not _write_parts(lease, sources, into, after, options):
         lease.expire()
         return False, None
-    users = lease.database[into].count_documents({})
-    lease.switch({**plan.keep, **plan.find})
-    _drop_older(lease)
+    users = lease.database[into].count_documents(ONLY_USERS)
+    control = lease.switch({**plan.keep, **plan.find})
+    _drop_older(lease, control)
     return True, Refreshed(lease.fencing_token, users, tuple(plan.find), tuple(plan.keep))
 
 
@@ -138,8 +142,7 @@ def _load_plan(lease: Lease, now: int) -> tuple[Plan | None, dict[str, TargetGro
 
 
 def _start(lease: Lease, plan: Plan, into: str) -> None:
-    lease.database.drop_collection(into)
-    lease.database.create_collection(into)
+    create_generation(lease.database, into)
     lease.record(plan=msgspec.to_builtins(plan), tokens=[lease.fencing_token], last_user=None, users_done=0)
 
 
@@ -186,12 +189,20 @@ def _try_to_expire(lease: Lease) -> None:
         lease.expire()
 
 
-def _drop_older(lease: Lease) -> None:
-    """Drop all generations before the previous one, including those of refreshes that died."""
-    recent = (lease.control.get("generation") or 0, lease.fencing_token)
+def _drop_older(lease: Lease, control: Mapping[str, Any]) -> None:
+    """Drop generations that stopped being current longer than `KEPT` ago, and those of refreshes that died.
+
+    control: the site's row after the switch.
+    """
+    retired = {each["generation"]: each["at"] for each in control.get("retired", [])}
+    in_use = {control["generation"], (control.get("previous") or {}).get("generation")}
+    expired = [number for number, at in retired.items() if at <= control["refreshed"] - KEPT and number not in in_use]
+    kept = in_use | retired.keys() - set(expired)
     pattern = re.compile(rf"targets_{re.escape(lease.site)}_(\d+)")
     names = lease.database.list_collection_names(filter={"name": {"$regex": f"^{pattern.pattern}$"}})
     for name in names:
         found = pattern.fullmatch(name)
-        if found and int(found[1]) not in recent and int(found[1]) < lease.fencing_token:
+        if found and int(found[1]) not in kept and int(found[1]) < lease.fencing_token:
             lease.database.drop_collection(name)
+    if expired:
+        lease.database.control.update_one({"_id": lease.site}, {"$pull": {"retired": {"generation": {"$in": expired}}}})

@@ -19,6 +19,7 @@ from shared.clock import Clock
 from shared.errors import InvalidRequest
 from shared.mongodb import Document, targets_collection, translate_errors
 from shared.ruleset import Campaign, Compound, TargetGroup
+from shared.targets import ONLY_USERS
 
 SAMPLE_USERS = 5
 
@@ -173,12 +174,12 @@ class _LiveSite:
         if not self.generation:
             return None
         with translate_errors():
-            rows = list(self._targets.aggregate([{"$group": {"_id": "$groups", "users": {"$sum": 1}}}]))
+            rows = list(self._targets.aggregate([{"$match": ONLY_USERS}, {"$group": {"_id": "$groups", "users": {"$sum": 1}}}]))
         return [(row["_id"], row["users"]) for row in rows]
 
     def members(self, group: str) -> tuple[int, list[str]]:
         """Return the number of users of *group* in the current targets, and a sample."""
-        pipeline = [{"$match": {"$expr": groups.membership_expression(group, self.compounds)}}]
+        pipeline = [{"$match": {**ONLY_USERS, "$expr": groups.membership_expression(group, self.compounds)}}]
         with translate_errors():
             return _count_and_sample(self._targets, pipeline, {"$project": {"_id": 1}})
 

@@ -128,5 +128,6 @@ def _refresh(database: Database[Document], site: str, requested: Sequence[str], 
 
 def _current(database: Database[Document], site: str) -> Refreshed:
     generation = mongodb.read_pointers(database)[site].generation
-    users = database[mongodb.targets_collection(site, generation)].estimated_document_count() if generation else 0
+    collection = database[mongodb.targets_collection(site, generation)]
+    users = collection.estimated_document_count() - 1 if generation else 0  # without the marker
     return Refreshed(generation, users, ())

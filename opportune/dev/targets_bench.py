@@ -20,6 +20,7 @@ from shared.conditions.mongodb import compile_filter
 from shared.conditions.parsing import parse_condition
 from shared.mongodb import Document, targets_collection
 from shared.ruleset import Campaign, Ruleset, TargetGroup, Trigger
+from shared.targets import ONLY_USERS
 
 SITE = "bench"
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -127,6 +128,7 @@ def _check_results(database: Database[Document]) -> None:
     """Check that both have the same result, because a wrong result is easily fast."""
     generation = mongodb.read_pointers(database)[SITE].generation
     by_groups: list[Document] = [
+        {"$match": ONLY_USERS},
         {"$group": {"_id": {"$sortArray": {"input": "$groups", "sortBy": 1}}, "users": {"$sum": 1}}},
         {"$sort": {"_id": 1}},
     ]

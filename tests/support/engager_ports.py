@@ -125,6 +125,10 @@ class World:
         """Return the site's controls."""
         return self.control
 
+    def reload(self, site: str) -> Control:
+        """Return the site's controls, read again."""
+        return self.of(site)
+
     def has(self, site: str, user: str, channel: str) -> bool:  # noqa: ARG002 - one site
         """Return whether a user has opted out."""
         return (user, channel) in self.opted_out

@@ -10,6 +10,7 @@ from definitions.publishing import lists
 from refresher.plan import ALL
 from refresher.refresh import Refreshed, RefreshOptions, RefreshResult, refresh
 from shared.ruleset import Campaign, Compound, Ruleset, TargetGroup, Trigger
+from shared.targets import ONLY_USERS
 
 NOW = 1_790_000_000_000  # 2026-09-21
 Db = Database[dict[str, Any]]
@@ -92,7 +93,7 @@ def one(database: Db, *requested: str, **options: Any) -> Refreshed:
 def targets(database: Db, generation: int | None = None, site: str = "demo") -> dict[str, list[str]]:
     """Return the users of one generation with their groups; by default of the current one."""
     number = control(database, site)["generation"] if generation is None else generation
-    return {row["_id"]: sorted(row["groups"]) for row in database[f"targets_{site}_{number}"].find()}
+    return {row["_id"]: sorted(row["groups"]) for row in database[f"targets_{site}_{number}"].find(ONLY_USERS)}
 
 
 def control(database: Db, site: str = "demo") -> dict[str, Any]:
@@ -111,3 +112,10 @@ def expire(database: Db, sites: Iterable[str] = ("demo",)) -> None:
     """Expire the leases of all refreshes."""
     for site in sites:
         database.control.update_one({"_id": site, "refresh": {"$ne": None}}, [{"$set": {"refresh.expires": "$$NOW"}}])
+
+
+def retire(database: Db, *, minutes: int) -> None:
+    """Let all generations have been retired *minutes* ago."""
+    at = {"$dateSubtract": {"startDate": "$$NOW", "unit": "minute", "amount": minutes}}
+    each = {"$mergeObjects": ["$$this", {"at": at}]}
+    database.control.update_one({}, [{"$set": {"retired": {"$map": {"input": "$retired", "in": each}}}}])

@@ -26,6 +26,7 @@ from shared.observability import observe
 from shared.optouts import OptOuts
 from shared.ruleset import Campaign, Goal, QuietHours, Ruleset, Sender, Trigger
 from shared.settings import ENGAGER, Settings
+from shared.targets import create_generation
 from tests.integration.decider.test_user_state import together
 from tests.support.lambdas import Context
 
@@ -360,8 +361,9 @@ def test_a_delayed_activation_is_checked_against_the_current_targets(home: Home)
     """The generation is the one that is live at the delivery."""
     home.database.control.insert_one({"_id": "demo", "generation": 2})
     for generation, groups in ((1, ["few"]), (2, ["others"])):
-        rows = home.database[targets_collection("demo", generation)]
-        rows.insert_one({"_id": "ada", "groups": groups})
+        name = targets_collection("demo", generation)
+        create_generation(home.database, name)
+        home.database[name].insert_one({"_id": "ada", "groups": groups})
     home.deliver(activation("a1", "groups", at=NOW - HOUR))
     assert home.state() == ("suppressed", "recheck")
     home.deliver(activation("a2", "groups"))
@@ -369,6 +371,22 @@ def test_a_delayed_activation_is_checked_against_the_current_targets(home: Home)
     home.database[targets_collection("demo", 2)].update_one({"_id": "ada"}, {"$push": {"groups": "few"}})
     home.deliver(activation("a3", "groups", at=NOW - HOUR))
     assert home.state("a3") == ("sent", None)
+
+
+def test_a_dropped_generation_says_nothing_about_a_user(home: Home) -> None:
+    """The Engager holds an old pointer. It looks up the current one, and otherwise leaves the message in the queue."""
+    home.database.control.insert_one({"_id": "demo", "generation": 1})
+    create_generation(home.database, targets_collection("demo", 1))
+    home.deliver(activation("a0", "groups", at=NOW - HOUR))
+    assert home.state("a0") == ("suppressed", "recheck"), "not a target of this generation"
+    home.database.drop_collection(targets_collection("demo", 1))
+    assert home.deliver(activation("a1", "groups", at=NOW - HOUR)) == ["a1"], "back to the queue"
+    assert home.database.activations.find_one({"_id": "a1"}) is None
+    create_generation(home.database, targets_collection("demo", 2))
+    home.database[targets_collection("demo", 2)].insert_one({"_id": "ada", "groups": ["few"]})
+    home.database.control.update_one({"_id": "demo"}, {"$set": {"generation": 2}})
+    assert home.deliver(activation("a1", "groups", at=NOW - HOUR)) == []
+    assert home.state("a1") == ("sent", None)
 
 
 def test_all_engagers_keep_the_rate_limit_together(home: Home) -> None:

@@ -23,6 +23,7 @@ from tests.support.sites import (
     listed,
     one,
     publish,
+    retire,
     rule,
     run,
     targets,
@@ -77,9 +78,14 @@ def test_a_refresh_may_die_at_any_write_and_so_may_the_next_one(site: Db, after:
         refresh(site, "demo", [], _options("third"))
         assert targets(site) == new or (step == 1 and not after), f"died at write {step}"
         assert not {"refresh", "requested"} & control(site).keys()
-        assert len(collections(site)) <= 2
+        row = control(site)
+        known = [row["generation"], row["previous"]["generation"], *(each["generation"] for each in row["retired"])]
+        assert set(collections(site)) <= {f"targets_demo_{number}" for number in known}, "abandoned ones are dropped"
         old = targets(site)
     assert deaths > 20
+    retire(site, minutes=10)
+    one(site)
+    assert len(collections(site)) == 2
 
 
 def _dying(database: Db, step: int, *, after: bool) -> Any:
@@ -144,7 +150,7 @@ def test_a_refresh_that_wakes_up_too_late_changes_nothing(site: Db) -> None:
     assert (control(site)["generation"], targets(site)) == (made.generation, expected)
     one(site)
     one(site)
-    assert collections(site) == [f"targets_demo_{made.generation + n}" for n in (1, 2)], "the late writes are gone"
+    assert collections(site) == [f"targets_demo_{made.generation + n}" for n in (0, 1, 2)], "the late writes are gone"
 
 
 def test_a_refresh_that_wakes_up_during_another_one_changes_nothing(site: Db) -> None:

@@ -33,7 +33,7 @@ from shared.optouts import OptOuts
 from shared.settings import DECIDER, ENGAGER, PREFERENCES, REFRESHER
 from tests.integration.engager.test_ledger_later import activation
 from tests.support.secured_mongod import SecuredMongod, role_arn
-from tests.support.sites import NOW, Db, collections, control, crowd, listed, publish, rule, targets
+from tests.support.sites import NOW, Db, collections, control, crowd, listed, publish, retire, rule, targets
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -129,8 +129,10 @@ def test_a_refresh_is_taken_over_and_ends(of: Callable[[str], Db], everything: D
             ends.append(refresh(database, "demo", [], hurried).end)
         assert len(ends) > 2
     assert len(targets(everything)) == 19
-    assert len(collections(everything)) == 2
     assert control(everything)["generation"] > 3
+    retire(everything, minutes=10)
+    assert refresh(database, "demo", [ALL], RefreshOptions("unhurried", lambda: NOW)).end is End.DONE
+    assert len(collections(everything)) == 2
 
 
 def test_preferences_writes_opt_outs_of_those_who_are_not_forgotten(of: Callable[[str], Db], everything: Db) -> None:
