@@ -174,7 +174,9 @@ class _LiveSite:
         if not self.generation:
             return None
         with translate_errors():
-            rows = list(self._targets.aggregate([{"$match": ONLY_USERS}, {"$group": {"_id": "$groups", "users": {"$sum": 1}}}]))
+            rows = list(
+                self._targets.aggregate([{"$match": ONLY_USERS}, {"$group": {"_id": "$groups", "users": {"$sum": 1}}}])
+            )
         return [(row["_id"], row["users"]) for row in rows]
 
     def members(self, group: str) -> tuple[int, list[str]]:

@@ -20,7 +20,7 @@ from shared.errors import Unavailable
 from shared.observability import observe
 from shared.refreshing_cache import RefreshingCache
 from shared.ruleset import Ruleset
-from shared.targets import MongoTargets
+from shared.targets import MongoTargets, create_generation
 from tests.support.builders import log_warning
 
 T0 = 1_790_000_000_000
@@ -118,7 +118,8 @@ class DeciderHarness:
         self.deps = decider_deps(self.rulesets, redis, database, self.outbox)
 
     def publish(self, campaigns: Sequence[Any], *, generation: int) -> None:
-        """Make *campaigns* the current ruleset."""
+        """Make *campaigns* the current ruleset, and *generation* the current targets."""
+        self._create(generation)
         self.version += 1
         ruleset = Ruleset(site="demo", version=self.version, keys=[], campaigns=list(campaigns))
         row = {"_id": f"demo:{self.version}", "ruleset": msgspec.to_builtins(ruleset)}
@@ -128,9 +129,14 @@ class DeciderHarness:
 
     def target(self, generation: int, **users: list[str]) -> None:
         """Write a generation of targets."""
+        self._create(generation)
         self.database[f"targets_demo_{generation}"].insert_many(
             [{"_id": user, "groups": groups} for user, groups in users.items()]
         )
+
+    def _create(self, generation: int) -> None:
+        if f"targets_demo_{generation}" not in self.database.list_collection_names():
+            create_generation(self.database, f"targets_demo_{generation}")
 
     def ingest(self, request: Decide) -> Decided:
         """Ingest *request*."""

@@ -1,5 +1,7 @@
 """From a customer's attributes to a popup: how a refresh affects users with progress."""
 
+import random
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -9,12 +11,14 @@ from redis import Redis
 
 from decider import user_admin
 from decider.user_admin import UserSnapshot
+from refresher.plan import ALL, CHANGED, ROLLBACK
 from shared.contracts import InspectUser
-from shared.ruleset import Compound, TargetGroup
+from shared.errors import Unavailable
+from shared.ruleset import Compound, Ruleset, TargetGroup
 from tests.integration.decider.test_decider import commands_of
 from tests.support.builders import THREE_WINS, compiled
 from tests.support.decider_harness import T0, DeciderHarness
-from tests.support.sites import customers, one, rule
+from tests.support.sites import collections, customers, listed, one, retire, rule, run
 
 MINUTE = 60_000
 
@@ -27,6 +31,15 @@ class Casino(DeciderHarness):
         self.database.rulesets.update_one(
             {"_id": f"demo:{self.version}"}, {"$set": {"groups": msgspec.to_builtins(list(groups))}}
         )
+
+    def publish_over(self, campaigns: Sequence[Any]) -> None:
+        """Publish a new version beside the present targets and groups."""
+        self.version += 1
+        before = self.database.rulesets.find_one({"_id": f"demo:{self.version - 1}"}) or {}
+        ruleset = Ruleset(site="demo", version=self.version, keys=[], campaigns=list(campaigns))
+        row = {**before, "_id": f"demo:{self.version}", "ruleset": msgspec.to_builtins(ruleset)}
+        self.database.rulesets.insert_one(row)
+        self.database.control.update_one({"_id": "demo"}, {"$set": {"ruleset": self.version}})
 
     def refresh(self) -> int:
         """Refresh the targets, reload the Decider, and return the generation."""
@@ -122,6 +135,59 @@ def test_a_campaign_for_another_group_needs_no_refresh(casino: Casino) -> None:
     casino.rulesets.reload()
     popups = {user: [casino.win(user, f"{user} {n}", at=T0 + n) for n in range(3)] for user in ("anna", "bob")}
     assert [len(popups["anna"][-1]), len(popups["bob"][-1])] == [0, 1]
+
+
+def test_a_decider_with_an_old_pointer_finds_the_targets_of_then(casino: Casino) -> None:
+    """Two refreshes in quick succession do not turn customers into strangers: nothing is dropped under a reader."""
+    for _ in range(2):
+        one(casino.database)
+    popups = [casino.win("anna", f"{n}", at=T0 + n) for n in range(3)]
+    assert [len(popup) for popup in popups] == [0, 0, 1]
+
+
+def test_a_decider_whose_generation_was_dropped_looks_up_the_current_one(casino: Casino) -> None:
+    """An hour asleep: the generation is gone. Its absence says nothing about a user."""
+    for _ in range(3):
+        one(casino.database)
+        retire(casino.database, minutes=60)
+    assert "targets_demo_2" not in collections(casino.database), "the generation that the Decider knows"
+    assert casino.look().targets == ["vips"]
+    popups = [casino.win("anna", f"{n}", at=T0 + n) for n in range(3)]
+    assert [len(popup) for popup in popups] == [0, 0, 1]
+
+
+def test_without_any_generation_an_event_is_refused_and_counts_later(casino: Casino) -> None:
+    """The pointer names a collection that is missing. The request fails, and its repetition counts once."""
+    casino.database.drop_collection("targets_demo_2")
+    with pytest.raises(Unavailable):
+        casino.win("anna", "0", at=T0)
+    one(casino.database)
+    popups = [casino.win("anna", f"{n}", at=T0 + n) for n in range(3)]
+    assert [len(popup) for popup in popups] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_event_is_lost_in_a_storm_of_refreshes(casino: Casino, seed: int) -> None:
+    """Publishing, rolling back, uploading and refreshing in any order, time passing, a Decider that is always late."""
+    rng = random.Random(seed)
+    campaign = compiled(THREE_WINS, everyone=False, name="vips")
+    shown = 0
+    for step in range(40):
+        change = rng.choice(["refresh", "rollback", "publish", "upload", "time", "reload"])
+        if change in ("refresh", "rollback"):
+            run(casino.database, ALL if change == "refresh" else ROLLBACK)
+        elif change == "publish":
+            casino.publish_over([campaign])
+            run(casino.database, CHANGED)
+        elif change == "upload":
+            casino.define(rule("vips", tier="vip"), listed(casino.database, "few", f"u{step}"))
+            run(casino.database, CHANGED)
+        elif change == "time":
+            retire(casino.database, minutes=rng.choice([1, 9, 60]))
+        else:
+            casino.rulesets.reload()
+        shown += len(casino.win("anna", f"{step}", at=T0 + step))
+    assert shown == 40 // 3, "every third win in a row shows a popup"
 
 
 def _counted(casino: Casino) -> list[Any]:
