@@ -127,6 +127,11 @@ class DeciderHarness:
         pointer = {"_id": "demo", "ruleset": self.version, "generation": generation}
         self.database.control.replace_one({"_id": "demo"}, pointer, upsert=True)
 
+    def publish_targets(self, generation: int) -> None:
+        """Make *generation* the current targets."""
+        self._create(generation)
+        self.database.control.update_one({"_id": "demo"}, {"$set": {"generation": generation}})
+
     def target(self, generation: int, **users: list[str]) -> None:
         """Write a generation of targets."""
         self._create(generation)

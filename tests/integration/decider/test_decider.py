@@ -58,7 +58,7 @@ def test_a_user_is_looked_up_once_per_generation(town: DeciderHarness) -> None:
     town.win("bob", "1")
     looks = town.mongo_calls() - mongo
     town.target(2, bob=["three-wins"])
-    town.database.control.update_one({"_id": "demo"}, {"$set": {"generation": 2}})
+    town.publish_targets(2)
     town.rulesets.reload()
     mongo = town.mongo_calls()
     popups = [town.win("bob", f"g{n}", at=T0 + n) for n in range(3)]

@@ -383,7 +383,7 @@ def test_an_order_also_cancels_for_a_user_who_is_no_longer_a_target(house: House
     home = house(cart(everyone=False, groups=["vip"]))
     home.target(1, anna=["vip"])
     home.send("anna", "add", 0)
-    home.database.control.update_one({"_id": "demo"}, {"$set": {"generation": 2}})
+    home.publish_targets(2)
     home.rulesets.reload()
     home.send("anna", "order", MINUTE)
     home.wake(HOUR)

@@ -131,7 +131,7 @@ def test_targets_are_those_of_the_row_or_of_the_collection(make_targets: HouseMa
     home.database.targets_demo_1.delete_many({})
     assert (look(home).targets, look(home).known) == (["three-wins"], (1, 1))
     home.target(2, bob=["three-wins"])
-    home.database.control.update_one({"_id": "demo"}, {"$set": {"generation": 2}})
+    home.publish_targets(2)
     home.rulesets.reload()
     assert (look(home).generation, look(home).targets, look(home).known) == (2, [], (1, 1))
 

@@ -544,7 +544,7 @@ def test_a_user_who_is_no_target_any_more_gets_nothing(make_shop: ShopMaker) -> 
     shop.target(2, stays=["left"])
     for user in ("stays", "leaves"):
         shop.send(user, "add", 0)
-    shop.database.control.update_one({"_id": "demo"}, {"$set": {"generation": 2}})
+    shop.publish_targets(2)
     shop.rulesets.reload()
     assert shop.wake(WAIT + GRACE) == Woken(1, 0)
     assert shop.mails() == [("stays", WAIT)]
@@ -571,7 +571,7 @@ def test_a_database_that_goes_away_leaves_the_rest_due(make_shop: ShopMaker) -> 
         shop.target(generation, **{user: ["left"] for user in users})
     for user in users:
         shop.send(user, "add", 0)
-    shop.database.control.update_one({"_id": "demo"}, {"$set": {"generation": 2}})
+    shop.publish_targets(2)
     shop.rulesets.reload()
 
     class GoingAway(MongoTargets):
