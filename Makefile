@@ -11,6 +11,8 @@ RUNTIME_FOLDERS := decider engager gateway preferences refresher shared
 CONSOLE_FOLDERS := definitions shared
 # Lambda's Python has these packages. pymongo requires them for IAM, and they would be most of the artefact.
 IN_LAMBDA := boto3 botocore s3transfer urllib3
+# The console runs no campaign.
+NOT_IN_CONSOLE := nh3 pyjwt redis
 export SAM_CLI_TELEMETRY := 0
 # The tests start hundreds of processes. Compiled modules save each of them up to a second.
 unexport PYTHONDONTWRITEBYTECODE
@@ -79,7 +81,7 @@ build-runtime: .venv .venv-sam
 	@folder="$$($(MAKE) -s python3.13)" && PATH="$$folder:$$PATH" && export PATH PIP_NO_DEPS=1 && \
 	$(SAM) build --base-dir $(BUILD_DIR)-source --build-dir $(BUILD_DIR) --cache-dir $(BUILD_DIR)-cache \
 		$(if $(ARCHITECTURE),--parameter-overrides Architecture=$(ARCHITECTURE)) && \
-	cd $(BUILD_DIR) && set -- */ && $(call compile_modules,$$1) && first="$$1" && shift && \
+	cd $(BUILD_DIR) && set -- */ && first="$${1%/}" && shift && $(call compile_modules,$$first) && \
 	for other; do (cd "$$first" && find . -name '*.pyc' | tar cf - -T -) | tar xf - -C "$$other"; done && \
 	$(call print_size,runtime functions,$$first)
 
@@ -115,7 +117,7 @@ lock: ## Write the lock files again (UPGRADE=1: with newer versions)
 		pyproject.toml "$$@"; }; \
 	compile --python-version 3.11 --extra console --group local --group dev pyproject.toml -o requirements/local.txt; \
 	deployed -o requirements/runtime.txt; \
-	deployed --extra console -o requirements/console.txt; \
+	deployed --extra console $(addprefix --no-emit-package ,$(NOT_IN_CONSOLE)) -o requirements/console.txt; \
 	printf 'awslambdaric>=4.2,<5\nboto3>=1.44,<2\n' | compile --python-version 3.13 - -o requirements/lambda.txt; \
 	echo 'checkov>=3.3,<4' | compile --python-version 3.11 - -o requirements/checkov.txt; \
 	echo 'aws-sam-cli>=1.170,<2' | compile --python-version 3.11 - -o requirements/sam.txt

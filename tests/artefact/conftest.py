@@ -1,4 +1,4 @@
-"""The whole system on built functions: stores as ElastiCache and Atlas have them, the demo's definitions published."""
+"""The whole system on built functions, with stores like ElastiCache and Atlas, and the demo's definitions."""
 
 import os
 import secrets
@@ -41,7 +41,7 @@ READY_S = 20.0
 
 @dataclass(frozen=True)
 class Artefacts:
-    """A running system of built functions."""
+    """A running system of built functions, and clients for it."""
 
     stack: Stack
     database: Database[dict[str, Any]]
@@ -52,16 +52,16 @@ class Artefacts:
 
 @pytest.fixture(scope="session")
 def runtime(built: Path) -> Runtime:
-    """Return what runs the built functions."""
+    """Return the programs that run the built functions."""
     return find_runtime(built)
 
 
 @pytest.fixture(name="elasticache", scope="session")
 def _elasticache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the URL of a cluster of three behind TLS that lets in the user of the template, and nobody else.
+    """Yield the URL of a cluster of three nodes behind TLS that accepts only the template's user.
 
-    That user has no password here: the tokens that he brings in its place are checked by ElastiCache alone. What he
-    may do is what the template says.
+    The user has the rights in the template. It has no password here, because only ElastiCache can check the IAM tokens
+    that take its place.
     """
     folder = tmp_path_factory.mktemp("elasticache")
     pair = certificate(folder)
@@ -75,16 +75,16 @@ def _elasticache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             node.execute_command("ACL SETUSER", USER, "reset", "on", "nopass", *access().split())
         url = f"rediss://{HOST}:{fronts[0].port}/0?ssl_ca_certs={pair[0]}"
         deadline = time.monotonic() + READY_S
-        while not all(_told(node) == {front.port for front in fronts} for node in nodes):
-            assert time.monotonic() < deadline, "the nodes do not tell each other their TLS ports"
+        while not all(_known_ports(node) == {front.port for front in fronts} for node in nodes):
+            assert time.monotonic() < deadline, "the nodes have not learned each other's TLS ports"
             time.sleep(0.1)
         for node in nodes:
             node.execute_command("ACL SETUSER", "default", "-@all", "+ping")
         yield url
 
 
-def _told(node: redis.Redis) -> set[int]:
-    """Return the ports at which *node* says that the cluster's nodes are."""
+def _known_ports(node: redis.Redis) -> set[int]:
+    """Return the ports of the cluster's nodes, as *node* announces them."""
     slots: Any = node.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
     if isinstance(slots, dict):
         return {int(each["primary"][1]) for each in slots.values()}
@@ -93,16 +93,21 @@ def _told(node: redis.Redis) -> set[int]:
 
 @dataclass(frozen=True)
 class Cluster:
-    """MongoDB: the address for a marketer, and who has come in to it; ``functions`` come in by themselves."""
+    """A running MongoDB.
+
+    ``url``: for the database user of a marketer.
+    ``functions``: the functions with their URLs and credentials.
+    ``authenticated``: the roles that have authenticated.
+    """
 
     url: str
     functions: Mapping[str, Function]
-    entered: list[str]
+    authenticated: list[str]
 
 
 @pytest.fixture(name="atlas", scope="session")
 def _atlas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Yield a cluster behind TLS that functions enter by IAM, each as its role, with the rights of docs/deploy.md."""
+    """Yield a cluster behind TLS. Functions authenticate with IAM, and each role has its rights in docs/deploy.md."""
     folder = tmp_path_factory.mktemp("atlas")
     pair, sts = certificate(folder), Sts()
     with (
@@ -122,7 +127,7 @@ def _atlas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def artefacts(
     runtime: Runtime, elasticache: str, atlas: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Artefacts]:
-    """Yield the system on built functions, its stores behind TLS and entered by IAM, the state store a cluster."""
+    """Yield the system on built functions, with TLS and IAM to both stores, and a cluster as the state store."""
     arn = f"arn:aws:elasticache:{REGION}:{ACCOUNT}:serverlesscache:opportune"
     extra = {"OPPORTUNE_REDIS_CLUSTER": "true", "OPPORTUNE_REDIS_CACHE_ARN": arn, "OPPORTUNE_REDIS_USER": USER}
     folder = tmp_path_factory.mktemp("artefacts")
@@ -143,7 +148,7 @@ def running(
     folder: Path, environments: StartEnvironment, *, functions: Mapping[str, Function] = FUNCTIONS, **options: Any
 ) -> Iterator[Artefacts]:
     """Run the system on *environments*; *options* go to the stack."""
-    # As read-only as on Lambda: nothing that a start compiles is there at the next one.
+    # Lambda cannot write compiled modules, so a start here must not leave them for the next one.
     extra = {"PYTHONDONTWRITEBYTECODE": "1", **options.pop("extra_env", {})}
     token = secrets.token_hex(2)
     with (
@@ -168,7 +173,7 @@ def running(
 
 
 def _start(browser: Endpoint) -> None:
-    """Send a first event until it is taken, as trackers do: with all other processors busy, starts take long."""
+    """Retry a first event until it is accepted, as trackers do: on a busy machine the functions start slowly."""
     deadline = time.monotonic() + READY_S
     while True:
         try:

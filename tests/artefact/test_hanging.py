@@ -1,4 +1,4 @@
-"""A part that hangs costs the event nothing but time: each hop gives up before the one that waits for it."""
+"""A function that hangs delays an event but does not lose it: each hop times out before its caller does."""
 
 import time
 from dataclasses import replace
@@ -14,30 +14,30 @@ from shared.settings import DECIDER, ENGAGER, GATEWAY
 from tests.artefact.conftest import running
 from tests.support.emulator import Runtime
 
-API_GATEWAY_S = 30  # what an HTTP API waits, and no longer
+API_GATEWAY_S = 30  # the longest time that an HTTP API waits
 HANGS = """
 import sys, time
 from pathlib import Path
 
 sys.path.insert(0, {built!r})
-from engager.app import handler as well
+from engager.app import handler as real_handler
 
 
 def handler(event, context):
     while Path({while_there!r}).exists():
         time.sleep(0.05)
-    return well(event, context)
+    return real_handler(event, context)
 """
 
 
 def test_timeouts_nest() -> None:
-    """Decider gives up the Engager, Gateway the Decider and API Gateway the Gateway, each before its own end."""
+    """The call to the Engager times out before the call to the Decider, and each before its caller's own timeout."""
     engager_s, decider_s = wiring.ENGAGER_TIMEOUT_S, GATEWAY_TIMEOUT_MS / 1000
     assert engager_s < decider_s < FUNCTIONS[DECIDER].timeout_s < FUNCTIONS[GATEWAY].timeout_s < API_GATEWAY_S
 
 
-def test_an_engager_that_hangs_does_not_take_the_event_down(runtime: Runtime, tmp_path: Path) -> None:
-    """A match gets 503 within the Gateway's time, all else is answered as ever; repeated later, it gets its popup."""
+def test_an_engager_that_hangs_loses_no_event(runtime: Runtime, tmp_path: Path) -> None:
+    """A match gets 503 within the Gateway's timeout, and its popup when it is retried. Other events are not slower."""
     hanging, code = tmp_path / "hanging", tmp_path / "code"
     hanging.touch()
     code.mkdir()

@@ -1,4 +1,4 @@
-"""A real browser for the tests of this folder."""
+"""Chromium, and the sites that its tests visit."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.support.tag_site import Edge, Site
 def _browser() -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
     if program is None:
-        pytest.skip("there is no Chromium on PATH; install one (Debian: apt-get install chromium)")
+        pytest.skip("Chromium is not on PATH: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=program,

@@ -1,16 +1,15 @@
 """CloudFront's edge function, run by another JavaScript engine."""
 
 from playwright.sync_api import BrowserContext
-from ruamel.yaml import YAML
 
-from tests.support.paths import ROOT
+from tests.support.template_source import template_source
 
 HEADERS = {"host": {"value": "events.shop.example"}, "accept": {"value": "*/*"}}
 
 
 def test_the_host_that_was_asked_is_told_whatever_somebody_says(context: BrowserContext) -> None:
     """The request gets one more header, which replaces the client's own."""
-    template = YAML().load((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    template = template_source()
     code = template["Resources"]["ForwardHost"]["Properties"]["FunctionCode"]
     page = context.new_page()
     for spoofed in ({}, {"x-opportune-host": {"value": "evil.example"}}):

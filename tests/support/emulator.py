@@ -1,7 +1,7 @@
-"""AWS Lambda's Runtime Interface Emulator around a built function: one execution environment of the local stack.
+"""AWS Lambda's Runtime Interface Emulator with a built function: one execution environment of the local stack.
 
-The emulator comes with the SAM CLI. It runs the folder that `sam build` made with Lambda's own runtime client on a
-Python 3.13 that has, besides the folder, only what Lambda's Python has: no repository, no virtual environment.
+The SAM CLI brings the emulator. It runs the folder that `sam build` filled, with Lambda's runtime client, on a Python
+3.13 that has only the packages of Lambda's Python: neither the repository nor a virtual environment is on its path.
 """
 
 import json
@@ -26,18 +26,21 @@ from opportune.system.processes import start_time
 from opportune.system.subprocesses import Subprocess, Subprocesses
 from tests.support.paths import ROOT
 
-RUNTIME = ROOT / ".runtime"  # what Lambda's Python has besides the standard library
+RUNTIME = ROOT / ".runtime"  # the packages of Lambda's Python
 READY_S = 20.0
-ANSWER_S = 60.0  # the emulator itself keeps the function's timeout; this is for an emulator that hangs
+ANSWER_S = 60.0  # for an emulator that hangs; the emulator itself applies the function's timeout
 CLOSE = {"Connection": "close"}
 SHOWN = re.compile(r"INIT REPORT\(durationMs: ([0-9.]+)\)")
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """The programs: a Python 3.13, the emulator, and the folder of what was built.
+    """The programs that run built functions.
 
-    ``instead``: folders of other code for some functions.
+    ``python``: the path of a Python 3.13.
+    ``emulator``: the path of the emulator.
+    ``built``: the folder that `make build` filled.
+    ``instead``: other folders for some functions, by name.
     """
 
     python: str
@@ -53,9 +56,9 @@ class Runtime:
         function: Function,
         subprocesses: Subprocesses,
         env: Mapping[str, str],
-        cwd: Path,  # noqa: ARG002 - what is built lies elsewhere
+        cwd: Path,  # noqa: ARG002 - the built folder is used instead
     ) -> "Emulated":
-        """Start an environment of function *name*; it imports its handler at the first invocation."""
+        """Start an environment of function *name*. It imports the handler at the first invocation."""
         folder = self.instead.get(name, self.built / f"{name.title()}Function")
         ports = [f"{HOST}:{port}" for port in self._two_ports()]
         command = [self.emulator, "--log-level", "info"]
@@ -77,9 +80,10 @@ class Runtime:
         return environment
 
     def _two_ports(self) -> list[int]:
-        """Return two free ports that nobody got before: an emulator needs a moment to bind its own.
+        """Return two free ports that were not returned before.
 
-        Of two that start at the same time, the second would otherwise end, and its calls go to the first.
+        An emulator takes a moment to bind its ports. If two of them got the same port, the second would exit and its
+        calls would go to the first.
         """
         ports: list[int] = []
         with self._lock:
@@ -92,7 +96,7 @@ class Runtime:
 
 
 class Emulated:
-    """A running emulator. `serve` is called by one thread at a time."""
+    """A running emulator. Only one thread at a time may call `serve`."""
 
     def __init__(self, child: Subprocess, address: str) -> None:
         self._child = child
@@ -101,22 +105,22 @@ class Emulated:
 
     @property
     def log(self) -> str:
-        """What the emulator and the runtime have written."""
+        """The output of the emulator and the runtime."""
         return self._child.log.read_text(encoding="utf-8", errors="replace")
 
     def listens(self) -> bool:
-        """Say whether the emulator takes connections; nothing is invoked."""
+        """Return whether the emulator accepts connections; invokes nothing."""
         with suppress(HTTPError):
             self._http.request("GET", self._url.rpartition("/2015")[0], headers=CLOSE)
             return self.alive()
         return False
 
     def alive(self) -> bool:
-        """Say whether the emulator still runs."""
+        """Return whether the emulator still runs."""
         return self._child.alive()
 
     def serve(self, payload: bytes) -> tuple[InvocationResult, bool]:
-        """Serve one invocation; after a timeout or a crash the emulator itself starts the runtime anew."""
+        """Serve one invocation. After a timeout or a crash, the emulator itself restarts the runtime."""
         try:
             response = self._http.request("POST", self._url, body=payload, headers=CLOSE)
         except HTTPError as error:
@@ -129,14 +133,14 @@ class Emulated:
         ), True
 
     def stop(self) -> None:
-        """End the emulator, which ends its runtime."""
+        """Stop the emulator, which stops its runtime."""
         self._child.process.terminate()
         if not self._child.wait(3.0):
             self._child.kill()
 
 
 def failed(status: int, body: bytes) -> bool:
-    """Say whether an answer of the emulator is a failure: it has no header for that, as Lambda has."""
+    """Return whether the function failed. Lambda has a header for that, and the emulator does not."""
     try:
         answer = json.loads(body)
     except ValueError:
@@ -145,12 +149,12 @@ def failed(status: int, body: bytes) -> bool:
 
 
 def starts_ms(log: str) -> list[float]:
-    """Return how long each start of the runtime took, as the emulator's *log* says it."""
+    """Return how long each start of the runtime took, in ms, from the emulator's *log*."""
     return [float(found) for found in SHOWN.findall(log)]
 
 
 def peak_mb(emulator: int) -> float:
-    """Return the most memory that the runtime below process *emulator* has used, in MB."""
+    """Return the peak memory of the runtime, a child of the process *emulator*, in MB."""
     peaks = [0.0]
     for status in Path("/proc").glob("[0-9]*/status"):
         with suppress(OSError):
@@ -161,7 +165,7 @@ def peak_mb(emulator: int) -> float:
 
 
 def find_runtime(built: Path) -> Runtime:
-    """Return the programs that run what was *built*; skips where one is missing."""
+    """Return the programs that run the functions in *built*. Skip the test if one is missing."""
     if not (RUNTIME / "awslambdaric").is_dir():
         pytest.skip("Lambda's runtime client is not installed: make .runtime")
     found = subprocess.run(["make", "-s", "python3.13"], cwd=ROOT, capture_output=True, text=True, check=True)

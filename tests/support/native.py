@@ -1,4 +1,4 @@
-"""Redis as a company may have its own: TLS without anything in front of it, and a user with a password."""
+"""A Redis that a customer runs: it speaks TLS itself and has a user with a password."""
 
 import os
 from collections.abc import Iterator
@@ -9,21 +9,24 @@ from typing import Any
 from urllib.parse import quote
 
 import redis
-from ruamel.yaml import YAML
 
 from opportune.system.ports import HOST, free_port
 from opportune.system.subprocesses import Subprocesses
-from tests.support.paths import ROOT
+from tests.support.template_source import template_source
 from tests.support.tls import certificate
 
 READY_S = 15.0
 USER = "opportune"
-KEEPER = "keeper"  # who may do anything, and is none of ours
+KEEPER = "keeper"  # the administrator, which the functions never use
 
 
 @dataclass(frozen=True)
 class NativeRedis:
-    """A running server. ``pair``: its certificate, which vouches for itself, and the key."""
+    """A running server.
+
+    ``pair``: the paths of its self-signed certificate and of the key.
+    ``keeper``: a client with all rights.
+    """
 
     port: int
     password: str
@@ -32,21 +35,21 @@ class NativeRedis:
 
     @property
     def url(self) -> str:
-        """The address as a secret holds it: with the password, and with what vouches for the server."""
+        """The URL as a secret holds it, with the password and the certificate."""
         return f"rediss://{USER}:{quote(self.password, safe='')}@{HOST}:{self.port}/0?ssl_ca_certs={self.pair[0]}"
 
     def set_password(self, password: str) -> None:
-        """Let the user in with *password* alone, and break off who is in."""
+        """Accept only *password* from the user, and close the user's connections."""
         self._execute("ACL SETUSER", USER, "resetpass", f">{password}")
         self._execute("CLIENT KILL USER", USER)
 
     def show(self, certificate_path: Path, key_path: Path) -> None:
-        """Present another certificate from now on, and break off who has seen the last one."""
+        """Present another certificate from now on, and close the user's connections."""
         self._execute("CONFIG SET", "tls-cert-file", str(certificate_path), "tls-key-file", str(key_path))
         self._execute("CLIENT KILL USER", USER)
 
     def users(self) -> set[str]:
-        """Return as whom clients are connected, the keeper aside."""
+        """Return the users of the connected clients, without the keeper."""
         return {client["user"] for client in self.keeper.client_list()} - {KEEPER}
 
     def _execute(self, *command: str) -> Any:
@@ -54,15 +57,14 @@ class NativeRedis:
 
 
 def access() -> str:
-    """Return what the template's user of the state store may do."""
-    template = YAML().load((ROOT / "template.yaml").read_text(encoding="utf-8"))
-    rules: str = template["Resources"]["StateStoreUser"]["Properties"]["AccessString"]
+    """Return the rights of the template's user of the state store, as an ACL string."""
+    rules: str = template_source()["Resources"]["StateStoreUser"]["Properties"]["AccessString"]
     return rules.removeprefix("on ")
 
 
 @contextmanager
 def native_redis(server: Path, folder: Path, password: str) -> Iterator[NativeRedis]:
-    """Run *server* in *folder*: no port without TLS, no user without a password, no right beyond the template's."""
+    """Run *server* in *folder*, with TLS only, a password for every user and the template's rights."""
     pair, port = certificate(folder), free_port()
     users = [
         "user default off",

@@ -111,15 +111,17 @@ class Stack:
 
     def broken_rules(self) -> list[str]:
         """Return the messages of the rules that these parameters break. CloudFormation then creates nothing."""
-        broken = []
-        for rule in self._translated.get("Rules", {}).values():
-            if self.value(rule.get("RuleCondition", True)):
-                broken += [each["AssertDescription"] for each in rule["Assertions"] if not self.value(each["Assert"])]
-        return broken
+        return [message for rule in self._translated.get("Rules", {}).values() for message in self.broken(rule)]
+
+    def broken(self, rule: Node) -> list[str]:
+        """Return the messages of the assertions of *rule* that these parameters break."""
+        if not self.value(rule.get("RuleCondition", True)):
+            return []
+        return [each["AssertDescription"] for each in rule["Assertions"] if not self.value(each["Assert"])]
 
     def value(self, node: Any) -> Any:
         """Return *node* computed; raises `Missing`."""
-        if isinstance(node, Mapping):
+        if isinstance(node, dict):
             if len(node) == 1:
                 ((name, argument),) = node.items()
                 if name in self._functions:
@@ -207,7 +209,7 @@ def values_of(template: Template, parameter: str) -> tuple[str, ...]:
 
 def refs(node: Any) -> Iterator[str]:
     """Yield the names to which a Ref in *node* refers."""
-    if isinstance(node, Mapping):
+    if isinstance(node, dict):
         for name, argument in node.items():
             yield from [argument] if name == "Ref" else refs(argument)
     elif isinstance(node, list):
@@ -219,13 +221,23 @@ def stacks(template: Template) -> list[Stack]:
     """Return one stack for each possible combination of conditions."""
     translated = template.translated
     names = sorted({*refs(translated["Conditions"]), *refs(translated.get("Rules", {}))} - DEPENDENT.keys())
+    given = required(template)
+    rules = {name: (rule, sorted(set(refs(rule)))) for name, rule in translated.get("Rules", {}).items()}
+    # Few parameters decide a rule, so most combinations have been judged before.
+    verdicts: dict[tuple[str, ...], bool] = {}
     found: dict[tuple[tuple[str, bool], ...], Stack] = {}
     for values in itertools.product(*(values_of(template, name) for name in names)):
         parameters = dict(zip(names, values, strict=True))
-        for name, (other, given) in DEPENDENT.items():
-            parameters[name] = given.get(parameters[other], "")
-        stack = Stack(template, {**required(template), **parameters})
-        if not stack.broken_rules():
+        for name, (other, dependent) in DEPENDENT.items():
+            parameters[name] = dependent.get(parameters[other], "")
+        stack = Stack(template, {**given, **parameters})
+        for name, (rule, used) in rules.items():
+            key = (name, *(stack.parameters[each] for each in used))
+            if key not in verdicts:
+                verdicts[key] = not stack.broken(rule)
+            if not verdicts[key]:
+                break
+        else:
             found.setdefault(stack.conditions, stack)
     return list(found.values())
 

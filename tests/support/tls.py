@@ -1,4 +1,4 @@
-"""TLS in front of a store, as ElastiCache and Atlas have it: the Valkey in the wheel speaks none."""
+"""A TLS proxy in front of a store, because ElastiCache and Atlas require TLS and the Valkey wheel lacks it."""
 
 import ipaddress
 import socket
@@ -18,7 +18,7 @@ from tests.support.relay import hang_up, pass_on
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a certificate for 127.0.0.1 that vouches for itself, and its key; return both paths."""
+    """Write a self-signed certificate for 127.0.0.1 and its key; return both paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stores of the tests")])
     now = datetime.now(UTC)
@@ -43,7 +43,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 class TlsFront:
-    """Takes TLS connections on a port of the system's choice and passes their bytes on to *port*."""
+    """Accepts TLS connections on a free port and forwards their bytes to *port*."""
 
     def __init__(self, port: int, certificate_path: Path, key_path: Path) -> None:
         self._target = (HOST, port)
@@ -55,7 +55,7 @@ class TlsFront:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def stop(self) -> None:
-        """Take no more connections, and break off those that there are."""
+        """Accept no more connections, and close the open ones."""
         self._listener.close()
         for end in tuple(self._open):
             hang_up(end)

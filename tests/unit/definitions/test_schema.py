@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,14 @@ def _bounded(word: str, size: float, wanted: float) -> bool:
     return size >= wanted if word.startswith("min") else size <= wanted
 
 
+@cache
+def _file_schema(kind: schema.Kind) -> dict[str, Any]:
+    return schema.file_schema(kind)
+
+
 def accepts(kind: schema.Kind, value: Any) -> bool:
     """Return whether the schema of this kind of file accepts *value*."""
-    whole = schema.file_schema(kind)
+    whole = _file_schema(kind)
     return fits(value, whole, whole)
 
 
@@ -303,7 +309,7 @@ def test_groups_and_sites() -> None:
 @pytest.mark.parametrize("kind", schema.KINDS)
 def test_every_field_is_explained(kind: schema.Kind) -> None:
     """Each definition and each field has a description; maps are closed."""
-    whole = schema.file_schema(kind)
+    whole = _file_schema(kind)
     assert whole["$schema"] == DIALECT
     for part in (whole, *whole.get("$defs", {}).values()):
         assert part.get("description"), f"no description of {part['title']}"

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from ruamel.yaml import YAML
 
 from opportune.dev import cost
-from tests.support.paths import ROOT
+from tests.support.template_source import template_source
 
 WEB_ACL = "infrastructure/web-acl.yaml"
 DISTRIBUTION = ("HasDistribution", "RefusesDirectRequests")
@@ -18,7 +17,7 @@ DISTRIBUTION = ("HasDistribution", "RefusesDirectRequests")
 
 def resources(file: str) -> list[Any]:
     """Return the resources of a template."""
-    return list(YAML().load((ROOT / file).read_text(encoding="utf-8"))["Resources"].values())
+    return list(template_source(file)["Resources"].values())
 
 
 def counted(included: Callable[[str], bool]) -> Counter[str]:

@@ -5,6 +5,7 @@ import json
 import time
 import tracemalloc
 import zlib
+from functools import cache
 from typing import Any
 
 import pytest
@@ -107,6 +108,7 @@ def test_depth_does_not_exhaust_the_stack(depth: int) -> None:
             body.check(body.parse(opening * depth + b"1" + closing * depth).value, "it", 9, may_have_nul=False)
 
 
+@cache
 def bombs() -> dict[str, bytes]:
     """Return small bodies that decompress to 100 MiB and more."""
     one = gzip.compress(b" " * (100 * MIB), 9)
@@ -120,18 +122,16 @@ def bombs() -> dict[str, bytes]:
     }
 
 
-BOMBS = bombs()
-
-
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("name", ["one", "twice packed", "many members", "cut"])
 @pytest.mark.parametrize("encoding", ["gzip", ""])
 def test_a_zip_bomb_is_refused_in_flat_memory(site: Site, name: str, encoding: str) -> None:
     """Decompression stops at the limit, in less than 4 MiB and one second."""
+    bomb = bombs()[name]
     site.post("/v1/batch", {"batch": []})
     tracemalloc.start()
     started = time.perf_counter()
     try:
-        status, answer = site.post("/v1/batch", BOMBS[name], headers={"content-encoding": encoding})
+        status, answer = site.post("/v1/batch", bomb, headers={"content-encoding": encoding})
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -4,11 +4,11 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from shared.errors import InvalidSettings
 from shared.settings import DECIDER, EVERY_FUNCTION, GATEWAY, SETTINGS, Setting, Settings
 from tests.support.paths import ROOT
+from tests.support.template_source import template_source
 
 PAGE = ROOT / "docs" / "settings.md"
 COMPLETE = {
@@ -29,7 +29,7 @@ COMPLETE = {
 
 def environment(function: str) -> dict[str, Any]:
     """Return a function's variables as the template merges them."""
-    template = YAML().load((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    template = template_source()
     own = template["Resources"][f"{function.title()}Function"]["Properties"]["Environment"]["Variables"]
     return {**template["Globals"]["Function"]["Environment"]["Variables"], **own}
 
