@@ -129,7 +129,7 @@ def test_a_zip_bomb_is_refused_in_flat_memory(site: Site, name: str, encoding: s
     bomb = bombs()[name]
     site.post("/v1/batch", {"batch": []})
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         status, answer = site.post("/v1/batch", bomb, headers={"content-encoding": encoding})
         _, peak = tracemalloc.get_traced_memory()
@@ -137,7 +137,7 @@ def test_a_zip_bomb_is_refused_in_flat_memory(site: Site, name: str, encoding: s
         tracemalloc.stop()
     assert (status, answer["code"]) in ((413, "too_large"), (400, "malformed_json"))
     assert peak < 4 * MIB
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_the_worst_body_is_looked_over_in_flat_memory(site: Site) -> None:
@@ -151,7 +151,7 @@ def test_the_worst_body_is_looked_over_in_flat_memory(site: Site) -> None:
     for content in worst:
         assert len(content) < body.MAX_BATCH_BYTES
         tracemalloc.start()
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             status, _ = site.post("/v1/batch", content, key="secret")
             _, peak = tracemalloc.get_traced_memory()
@@ -159,7 +159,7 @@ def test_the_worst_body_is_looked_over_in_flat_memory(site: Site) -> None:
             tracemalloc.stop()
         assert status in (200, 400, 413)
         assert peak < 60 * MIB
-        assert time.perf_counter() - started < 5
+        assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize(
