@@ -42,7 +42,7 @@ def replay(
     Example: opportune replay --campaign campaigns/demo --events yesterday.ndjson --html report.html
     """
     from opportune.replay import backtest, summary
-    from opportune.replay.explain.table import print_stories
+    from opportune.replay.explain.table import print_explanations
     from opportune.replay.recording import InvalidReplay, Recording
 
     if html is not None and user is not None:
@@ -69,7 +69,7 @@ def replay(
     elif as_json:
         print_json(explained)
     else:
-        print_stories(user, explained.campaigns, out)
+        print_explanations(user, explained.campaigns, out)
 
 
 def _print_match(match: "Match", gate: str | None) -> None:

@@ -73,20 +73,22 @@ class Gates:
             self._gates.count(self._limits[match.campaign], counted, match.at, MAX_LIMIT_MS, is_held_out)
 
 
-def judge(user: str, stories: Sequence[Explained], campaigns: Sequence[LiveCampaign]) -> None:
+def judge(user: str, explanations: Sequence[Explained], campaigns: Sequence[LiveCampaign]) -> None:
     """Add to one user's explanations the gate that would stop each match, and the totals to their verdicts."""
     matches: dict[int, tuple[ExplainedMatch, Match]] = {}
-    for story in stories:
-        for match in (entry.fired for entry in story.events if entry.fired):
-            replayed = Match(user, story.campaign, match.per, match.at, match.message_ids, match.reason, match.since)
+    for explained in explanations:
+        for match in (entry.fired for entry in explained.events if entry.fired):
+            replayed = Match(
+                user, explained.campaign, match.per, match.at, match.message_ids, match.reason, match.since
+            )
             matches[id(replayed)] = match, replayed
     in_order = sorted((replayed for _, replayed in matches.values()), key=lambda each: each.at)
     for replayed, gate in Gates(campaigns).judge(in_order):
         matches[id(replayed)][0].gate = gate
-    for story in stories:
-        stopped = Counter(entry.fired.gate for entry in story.events if entry.fired and entry.fired.gate)
+    for explained in explanations:
+        stopped = Counter(entry.fired.gate for entry in explained.events if entry.fired and entry.fired.gate)
         if stopped:
-            story.verdict += f"; live, gates would stop {sum(stopped.values())}: {count_by_gate(stopped)}"
+            explained.verdict += f"; live, gates would stop {sum(stopped.values())}: {count_by_gate(stopped)}"
 
 
 def count_by_gate(stopped: Mapping[str, int]) -> str:

@@ -38,7 +38,7 @@ def _system(
 
 
 @pytest.mark.timeout(600)  # includes the build
-def test_the_story_passes(system: Artefacts, store: NativeRedis) -> None:
+def test_the_demo_passes(system: Artefacts, store: NativeRedis) -> None:
     """Every case of the demo scenario passes, and only the template's user connects to the store."""
     assert failed_cases(system) == []
     assert store.users() == {USER}

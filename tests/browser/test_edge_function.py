@@ -7,7 +7,7 @@ from tests.support.template_source import template_source
 HEADERS = {"host": {"value": "events.shop.example"}, "accept": {"value": "*/*"}}
 
 
-def test_the_host_that_was_asked_is_told_whatever_somebody_says(context: BrowserContext) -> None:
+def test_the_requested_host_is_forwarded_whatever_a_client_claims(context: BrowserContext) -> None:
     """The request gets one more header, which replaces the client's own."""
     template = template_source()
     code = template["Resources"]["ForwardHost"]["Properties"]["FunctionCode"]

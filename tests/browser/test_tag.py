@@ -326,7 +326,7 @@ def test_without_consent_to_marketing_there_are_events_and_no_popups(open_page: 
     assert edge.named("won")[0]["context"]["consent"] == {"analytics": True, "marketing": False}
 
 
-def test_global_privacy_control_is_a_refusal_until_somebody_says_otherwise(
+def test_global_privacy_control_is_a_refusal_until_the_visitor_consents(
     context: BrowserContext, open_page: Open, edge: Edge
 ) -> None:
     """The browser's signal counts as a refusal; explicit consent on this site overrides it."""

@@ -173,7 +173,7 @@ def test_what_expires_while_it_waits_replaces_nothing(there: Visit) -> None:
 
 
 @pytest.mark.parametrize("layout", ["modal", "banner_top", "banner_bottom", "slide_in"])
-def test_nothing_moves_for_whoever_asked_for_less_motion(visit: Go, layout: str) -> None:
+def test_nothing_moves_under_reduced_motion(visit: Go, layout: str) -> None:
     """With reduced motion nothing moves, neither on appearing nor under the pointer."""
     there = visit()
     moves = "element => [element, ...element.querySelectorAll('a,.close')].map(each => getComputedStyle(each))"

@@ -112,7 +112,7 @@ def _apply(
         yield from _cancel(state, task, scenario, store._replace(targets=targets))
         return
     if targets < 0:
-        missed = state._replace(missed=put(state.missed, number, True))
+        missed = state._replace(missed=put(state.missed, number, value=True))
         yield from _writes(
             Outcome(f"{name}: the user is not a target; answered 200", missed), store._replace(targets=targets)
         )

@@ -4,7 +4,7 @@
 const log = document.getElementById("log");
 const state = document.getElementById("state");
 const standing = document.getElementById("standing");
-const MOST_SHOWN = 60;
+const MAX_SHOWN = 60;
 let who = document.getElementById("user").value;
 let asked = 0;
 
@@ -19,7 +19,7 @@ function add(kind, time, title, text, note = "") {
   const line = element("li", kind, "");
   line.append(element("time", "", time.toTimeString().slice(0, 8)), element("b", "", title), element("em", "", note), element("span", "", text));
   log.prepend(line);
-  while (log.children.length > MOST_SHOWN) log.lastChild.remove();
+  while (log.children.length > MAX_SHOWN) log.lastChild.remove();
   document.getElementById("empty").hidden = true;
 }
 

@@ -11,16 +11,16 @@ from opportune.replay.explain.model import Entry, Explained
 from opportune.replay.explain.words import day, duration, stamp
 
 
-def print_stories(user: str, stories: Sequence[Explained], console: Console) -> None:
+def print_explanations(user: str, explanations: Sequence[Explained], console: Console) -> None:
     """Print one table per campaign, with its outcome below."""
-    for story in stories:
-        heading = Text(story.campaign, style="bold cyan")
-        heading.append(f"  {story.name}", style="not bold default")
-        heading.append(f"\n{story.trigger}", style="not bold default dim")
+    for explained in explanations:
+        heading = Text(explained.campaign, style="bold cyan")
+        heading.append(f"  {explained.name}", style="not bold default")
+        heading.append(f"\n{explained.trigger}", style="not bold default dim")
         console.print(heading)
-        console.print(_table(story.events))
+        console.print(_table(explained.events))
         verdict = Text(f"{user}: ", style="bold")
-        verdict.append(story.verdict, style="green" if story.matches else "yellow")
+        verdict.append(explained.verdict, style="green" if explained.matches else "yellow")
         console.print(verdict)
         console.print()
 

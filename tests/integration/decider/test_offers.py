@@ -110,7 +110,7 @@ def test_an_offer_ends_by_itself(fair: FairMaker) -> None:
         home.database.control.drop()
 
 
-def test_it_is_not_offered_while_its_impression_is_under_way(fair: FairMaker) -> None:
+def test_it_is_not_offered_while_its_impression_is_in_progress(fair: FairMaker) -> None:
     """For ten seconds after a response has it, no other response does: the tag needs time to report it."""
     home = fair(popup(), campaign(ADD, name="b"))
     (first,) = home.ids("pay", 0)

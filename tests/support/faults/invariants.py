@@ -19,7 +19,7 @@ NAMELESS = "forgotten:"
 DEDUPLICATING = frozenset({"webhook", "push"})
 # The only failure that a caller may get is a retryable one. A 4xx has no decision.
 LATER = frozenset({429, 503})
-LONGEST_ANSWER_S = 30.0
+MAX_RESPONSE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _clear_answers(records: Sequence[Record]) -> Iterator[Violation]:
     anothers = {500, 503} if any(kill.function == "gateway" for kill in _of(records, Killed)) else set()
     allowed = LATER | anothers
     for post in _of(records, Posted):
-        if post.elapsed_s > LONGEST_ANSWER_S:
+        if post.elapsed_s > MAX_RESPONSE_S:
             yield Violation("I5", f"{post.message_id} was answered after {post.elapsed_s:.1f} s")
         if not 200 <= post.status < 300 and not 400 <= post.status < 500 and post.status not in allowed:
             yield Violation("I5", f"{post.message_id} was answered with {post.status} {post.code!r}")

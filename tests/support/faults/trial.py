@@ -25,8 +25,8 @@ STEP_MS = 10_000
 STEP_S = 0.4
 PAUSE_S = 0.2
 LOOKS = 4
-MOST_STEPS = 60
-PATIENCE_S = 8
+MAX_STEPS = 60
+SETTLE_TIMEOUT_S = 8
 
 
 class Trial:
@@ -229,12 +229,12 @@ class Trial:
     def drain(self, within_ms: int) -> int:
         """Advance time, at most by *within_ms*, until no work is left; return the time it took, in ms."""
         nothing = Backlog(0, 0, 0, 0, 0)
-        step = max(STEP_MS, within_ms // MOST_STEPS)
+        step = max(STEP_MS, within_ms // MAX_STEPS)
         for passed in range(0, within_ms, step):
             if self._settled(nothing):
                 return passed
             self.lab.move_on(step)
-        wait_for(lambda: self._settled(nothing), PATIENCE_S, patient=True)
+        wait_for(lambda: self._settled(nothing), SETTLE_TIMEOUT_S, patient=True)
         return within_ms
 
     def _settled(self, nothing: Backlog) -> bool:

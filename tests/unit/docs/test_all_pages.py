@@ -74,7 +74,7 @@ def test_public_addresses_exist() -> None:
 
 
 def test_no_document_knows_a_machine() -> None:
-    """No document names a folder of somebody's machine."""
+    """No document names a folder of a developer's machine."""
     for path in DOCUMENTS:
         assert not re.search(r"/(?:home|Users|root)/\w", text(path)), path.name
 

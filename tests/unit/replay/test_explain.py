@@ -344,7 +344,7 @@ def test_the_table_is_readable(path: Path) -> None:
     trigger = {"sequence": [{"event": "[red]a", "times": 2}], "within": "2d"}
     told = story(path, trigger, [(0, "[red]a"), (1, "x"), (2, "y"), (24 * 60, "[red]a")])
     console = Console(width=100, record=True, file=path.with_suffix(".txt").open("w"))
-    table.print_stories("u", [told], console)
+    table.print_explanations("u", [told], console)
     text = console.export_text()
     for part in ("2 × x, y", "2026-01-01", "2026-01-02", "1 of 2 [red]a", "FIRES (match), 1d after its first event"):
         assert part in text

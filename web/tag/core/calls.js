@@ -1,6 +1,6 @@
 // The calls that a site makes, with the signatures of analytics.js.
 
-const MOST_UNDECIDED = 100;
+const MAX_UNDECIDED = 100;
 const isObject = (value) => value && typeof value === "object";
 const undecided = [];
 let consent = null; // unknown: calls are held, and nothing is sent or stored
@@ -97,7 +97,7 @@ function perform(call) {
   call.when ??= new Date();
   call.page ??= [location.href, document.title];
   if (name !== "consent" && name !== "reset") {
-    if (!consent && undecided.length < MOST_UNDECIDED) return new Promise((done) => undecided.push(Object.assign(call, { done })));
+    if (!consent && undecided.length < MAX_UNDECIDED) return new Promise((done) => undecided.push(Object.assign(call, { done })));
     if (!consent?.analytics) return call.done?.([]), Promise.resolve([]);
   }
   const isCallback = (each) => typeof each === "function";

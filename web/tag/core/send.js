@@ -8,9 +8,9 @@
 // by time, and its text at the time of the call.
 
 const ENDPOINT = new URL("../../v1/batch", import.meta.url).href;
-const MOST_KEPT = 100;
-const MOST_KEPT_CHARS = 2e5;
-const MOST_BODY = 5e4; // browsers let 64 KiB outlive the page
+const MAX_KEPT = 100;
+const MAX_KEPT_CHARS = 2e5;
+const MAX_BODY = 5e4; // browsers let 64 KiB outlive the page
 const KEPT_FOR = 864e5; // a day
 const waiting = [];
 let isSending = false;
@@ -41,7 +41,7 @@ async function pump() {
 /** Remove and return the items at the front of `list` that fit into one request. */
 function take(list) {
   let size = 0;
-  const end = list.findIndex(({ text }) => (size += text.length) > MOST_BODY);
+  const end = list.findIndex(({ text }) => (size += text.length) > MAX_BODY);
   return list.splice(0, end < 0 ? list.length : end || 1);
 }
 
@@ -79,11 +79,11 @@ async function post(batch) {
 /** Store an item until it can be sent; drop the oldest ones if there are too many. */
 function keep({ name, text }) {
   write(name, text);
-  let room = MOST_KEPT_CHARS;
+  let room = MAX_KEPT_CHARS;
   const newest = names("kept:").reverse();
   newest.forEach((each, place) => {
     room -= read(each)?.length;
-    if (place >= MOST_KEPT || room < 0) remove(each);
+    if (place >= MAX_KEPT || room < 0) remove(each);
   });
   later();
 }

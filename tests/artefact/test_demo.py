@@ -20,7 +20,7 @@ from tests.support.secured_mongod import role_arn
 
 
 @pytest.mark.timeout(300)
-def test_the_story_passes(artefacts: Artefacts, show: Show) -> None:
+def test_the_demo_passes(artefacts: Artefacts, show: Show) -> None:
     """Every case of the demo scenario passes; the figures show each function's starts and memory."""
     assert failed_cases(artefacts) == []
     used = _figures(artefacts.stack.logs_dir, artefacts.stack.run_dir)
