@@ -10,31 +10,22 @@ from functools import cache
 from typing import Annotated, Any
 
 import liquid
-from liquid.exceptions import LiquidError
+from liquid.exceptions import LiquidError, ResourceLimitError
 from liquid.static_analysis import TemplateAnalysis
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from definitions.model.field_errors import FieldErrors, join, suggestion
 from definitions.model.urls import check_link, check_webhook_url
+from shared.templates import RENDER_ERRORS, Budget, Environment, Template
 
 ROOTS = ("customer", "event", "site", "campaign")
 _Errors = Iterator[tuple[int, str]]  # indexes in a text, and messages
 _UrlCheck = Callable[[str, liquid.BoundTemplate, TemplateAnalysis], _Errors]
 
 
-class _Environment(liquid.Environment):
-    block_nesting_limit = 20
-
-    def __init__(self) -> None:
-        super().__init__(autoescape=True)
-        del self.filters["safe"]
-        for tag in ("include", "render"):
-            del self.tags[tag]
-
-
 @cache
-def _environment() -> liquid.Environment:
-    return _Environment()
+def _environment() -> Environment:
+    return Environment(autoescape=True)
 
 
 def errors(text: str, check_url: _UrlCheck | None = None) -> list[str]:
@@ -50,7 +41,7 @@ def errors(text: str, check_url: _UrlCheck | None = None) -> list[str]:
 def variables(content: BaseModel) -> Iterator[tuple[str, str, str]]:
     """Yield the field, the root (one of `ROOTS`) and the name of each variable in the texts of *content*."""
     for field, text in _texts(content.model_dump(mode="json")):
-        template = _environment().from_string(text)
+        template = _environment().parse_template(text)
         for root, used in template.analyze(include_partials=False).globals.items():
             for name in dict.fromkeys(str(each.segments[1]) for each in used if len(each.segments) > 1):
                 yield field, str(root), name
@@ -74,7 +65,7 @@ def _texts(value: Any, field: str = "") -> Iterator[tuple[str, str]]:
 
 def _errors(text: str, check_url: _UrlCheck | None) -> _Errors:
     try:
-        template = _environment().from_string(text)
+        template = _environment().parse_template(text)
         analysis = template.analyze(include_partials=False)
     except LiquidError as error:
         yield _about_syntax(error, text)
@@ -82,9 +73,23 @@ def _errors(text: str, check_url: _UrlCheck | None) -> _Errors:
     except RecursionError:
         yield 0, "this Liquid is nested too deeply"
         return
-    yield from _name_errors(analysis)
+    names = list(_name_errors(analysis))
+    yield from names
+    if not names:
+        yield from _limit_errors(template)
     if check_url is not None:
         yield from check_url(text, template, analysis)
+
+
+def _limit_errors(template: Template) -> _Errors:
+    """Yield the limit that *template* exceeds for everyone: rendered without a customer and an event."""
+    try:
+        template.render_within({}, Budget())
+    except ResourceLimitError as error:
+        index = error.token.start_index if error.token is not None else 0
+        yield max(index, 0), f"this Liquid takes too much time or memory: {error.message}"
+    except RENDER_ERRORS:
+        return  # the values of a customer may make it right
 
 
 def _about_syntax(error: LiquidError, text: str) -> tuple[int, str]:

@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterator
 
 import liquid
-from liquid.exceptions import LiquidError
 from liquid.static_analysis import TemplateAnalysis
+
+from shared.templates import RENDER_ERRORS
 
 URL_SCHEMES = frozenset({"http", "https", "mailto", "tel"})
 HOST = re.compile(r"(?=.{4,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
@@ -15,7 +16,6 @@ _IGNORED_IN_URL = re.compile(r"[\x00-\x20\x7f]+")
 _SCHEME = re.compile(r"([^/?#:]*):")
 _LIQUID = re.compile(r"\{[{%]")
 _WHOLE_LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
-_RENDER_ERRORS = (LiquidError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
 
 
 def check_link(text: str, template: liquid.BoundTemplate, analysis: TemplateAnalysis) -> Iterator[tuple[int, str]]:
@@ -25,7 +25,7 @@ def check_link(text: str, template: liquid.BoundTemplate, analysis: TemplateAnal
     if not analysis.globals and not analysis.tags and ".." not in text:
         try:
             start = template.render()
-        except _RENDER_ERRORS:
+        except RENDER_ERRORS:
             yield 0, "this URL cannot be rendered: check its Liquid"
             return
     scheme = _SCHEME.match(_IGNORED_IN_URL.sub("", html.unescape(start)))

@@ -344,6 +344,15 @@ def test_mistakes_in_campaigns(change: dict[str, Any], field: str, message: str)
         ("{{ event[0] }}", 1, 4, "write event.name"),
         ("{{ customer[event.x] }}", 1, 4, "write customer.name"),
         ("{% if true %}" * 100, 1, 277, "nesting limit"),
+        ("a\n{% for i in (1..1000000000) reversed %}x{% endfor %}", 2, 4, "a range has more than 10000 numbers"),
+        ("{% if (1..100000000) contains 'a' %}x{% endif %}", 1, 4, "a range has more than 10000 numbers"),
+        ("{% assign a = 'xxxxxxxxx' %}" + "{% assign a = a | replace: 'x', a %}" * 9, 1, 104, "longer than 262144"),
+        ("{% assign n = 99999999 %}" + "{% assign n = n | times: n %}" * 40, 1, 87, "more than 128 bits"),
+        ("{% for i in (1..9999) %}" + "{% if 1 == 2 %}{% endif %}" * 3000 + "{% endfor %}", 1, 4, "longer than 1 s"),
+        ("{{" * 20_000, 1, 40_001, "not Liquid"),
+        ("{%" * 20_000, 1, 40_001, "not Liquid"),
+        ("{{" + " " * 20_000, 1, 20_003, "not Liquid"),
+        ("{% raw %}" * 5000, 1, 45_001, "not Liquid"),
     ],
 )
 def test_liquid_is_checked_with_line_and_column(text: str, line: int, column: int, message: str) -> None:

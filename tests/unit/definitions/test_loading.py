@@ -268,6 +268,15 @@ def test_liquid_without_quotes_is_told_from_a_map(tmp_path: Path) -> None:
     assert problem.message == "the name of a field must be text; put text with {{ … }} in quotes"
 
 
+def test_liquid_over_a_limit_has_its_place(tmp_path: Path) -> None:
+    """A template that is too much for everyone is a problem at file, line and field, in no time."""
+    title = "\"{% assign a = 'xxxxxxxxx' %}" + "{% assign a = a | replace: 'x', a %}" * 30 + '"'
+    (problem,) = problems(folder(tmp_path, {C: CAMPAIGN.replace("title: Hi", f"title: {title}")}))
+    assert (problem.file, problem.field) == (C, "content.title")
+    assert problem.line == 1 + CAMPAIGN[: CAMPAIGN.index("title: Hi")].count("\n")
+    assert problem.message.startswith("this Liquid takes too much time or memory: a value is longer than 262144")
+
+
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [(b"u1\nu2,VIP\n", 2, "several columns"), (b"\n\n", 1, "contains no user id"), (b"u1\n\xff\n", 2, "not UTF-8")],
