@@ -70,10 +70,12 @@ def test_the_console_publishes_with_its_artefact_alone(
 
 @pytest.mark.timeout(600)
 def test_everything_is_compiled(built: Path, built_console: Path) -> None:
-    """Lambda cannot write compiled modules, so each module has one from the build."""
+    """Lambda cannot write compiled modules, so each module has one from the build, with its path on Lambda."""
     for folder in (built / "GatewayFunction", built_console):
         for path in folder.rglob("*.py"):
-            assert list((path.parent / "__pycache__").glob(f"{path.stem}.cpython-313.pyc")), path
+            assert (path.parent / "__pycache__" / f"{path.stem}.cpython-313.pyc").exists(), path
+    compiled = built / "GatewayFunction" / "gateway" / "__pycache__" / "handler.cpython-313.pyc"
+    assert b"/var/task/gateway/handler.py" in compiled.read_bytes()
 
 
 @pytest.mark.timeout(600)

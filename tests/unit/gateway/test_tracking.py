@@ -177,4 +177,4 @@ def test_a_clock_of_the_year_9999_makes_no_time_that_nobody_can_write() -> None:
 def test_a_time_may_be_a_number_of_ms() -> None:
     """It may be text too. Years outside 1 to 9999 and booleans are not times."""
     assert (parse_ms(NOW), parse_ms(str(NOW))) == (NOW, NOW)
-    assert (parse_ms(10**18), parse_ms(True), parse_ms(1.5)) == (None, None, None)  # noqa: FBT003
+    assert (parse_ms(10**18), parse_ms(True), parse_ms(1.5)) == (None, None, None)

@@ -14,7 +14,7 @@ LAMBDAS = [folder for folder in FOLDERS if (ROOT / "functions" / folder / "app.p
 LIBRARIES = {"definitions", "shared"}
 # What a folder imports besides itself and `shared`.
 ALSO_IMPORTS = {"console": {"definitions"}}
-OURS = {*FOLDERS, "opportune", "tests", "benchmarks"}
+OURS = {*FOLDERS, "opportune", "tests"}
 BANNED = {"utils", "util", "helpers", "helper", "manager", "managers", "base", "common", "misc"}
 MAX_LINES = 300
 MAX_APP_LINES = 25
