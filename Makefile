@@ -24,7 +24,7 @@ usable = $(shell test "$$(cat $(1)/.installed 2>/dev/null)" = "$(CURDIR)" && $(1
 .DEFAULT_GOAL := help
 .PHONY: help run test check lint format types bench test-artefact test-deep test-chaos verify-live build deploy checkov cost lock clean
 # Parts of the commands above; `make help` leaves them out.
-.PHONY: quick build-runtime build-console .venv .venv-sam .runtime python3.13
+.PHONY: collect quick build-runtime build-console .venv .venv-sam .runtime python3.13
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,11 +32,16 @@ help: ## List the commands
 run: .venv ## Start the whole system and play the demo (ONCE=1: then stop; PORT=n; SPEED=n: a clock n times as fast)
 	@$(VENV_PYTHON) -m opportune run $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(SPEED),--speed $(SPEED))
 
-test: .venv .venv-sam .runtime lint types ## Run lint, types and all tests (ARGS="-k word": for pytest; WORKERS=n)
+test: .venv .venv-sam .runtime ## Run lint, types and all tests (ARGS="-k word": for pytest; WORKERS=n)
+	+@$(MAKE) --no-print-directory -j 3 lint types collect
 	$(VENV_PYTHON) -m pytest -n $(WORKERS) $(ARGS)
 
 check: .venv ## Run lint, types, unit and property tests, for the inner loop
 	+@$(MAKE) --no-print-directory -j 3 lint types quick
+
+# Importing the tests once compiles them; otherwise each worker would do that for itself.
+collect: .venv
+	@found="$$($(VENV_PYTHON) -m pytest --collect-only -qq)" || { echo "$$found"; exit 1; }
 
 quick: .venv
 	$(VENV_PYTHON) -m pytest -n $(WORKERS) tests/unit tests/property $(ARGS)
