@@ -32,6 +32,9 @@ pytest_plugins = [
 ]
 
 OLDEST_REDIS = 7
+# Workers of pytest-xdist get a terminal size, and a Console that is created under one keeps it.
+for _size in ("COLUMNS", "LINES"):
+    os.environ.pop(_size, None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
