@@ -101,7 +101,8 @@ build-console:
 # $(1): folders of functions/; $(2): a folder that is made anew with copies of them
 stage = rm -rf $(2) && mkdir -p $(2) && (cd functions && tar cf - --exclude __pycache__ $(1)) | tar xf - -C $(2)
 compile_modules = python3.13 -m compileall -q --invalidation-mode unchecked-hash -s "$(1)" -p /var/task "$(1)"
-print_size = du -sk "$(2)" | awk '{ printf "%s: %.1f MB unpacked\n", "$(1)", $$1 / 1024 }'
+SIZE := import pathlib, sys; print(sum(path.stat().st_size for path in pathlib.Path(sys.argv[1]).rglob("*") if path.is_file()) // 10**6)
+print_size = echo "$(1): $$(python3.13 -c '$(SIZE)' "$(2)") MB unpacked"
 
 deploy: build-runtime ## Deploy to your AWS account; asks for what it needs
 	$(SAM) deploy --guided

@@ -17,17 +17,20 @@ SYSTEMS = {
     "tests/browser/test_demo_site.py": "system",
     "tests/faults/test_invariants.py": "tests/faults/test_invariants.py",
     "tests/faults/": "faults",
+    "tests/template/": "template",
 }
 # These tests compare durations: other work on the same processors would spoil them.
 TIMED = (
     "tests/artefact/test_cold_start.py",
+    "tests/artefact/test_hanging.py",
     "tests/browser/test_tag_speed.py",
+    "tests/unit/engager/test_webhook_wire.py",
 )
 TIMED_SCOPE = "timed"
 # Each of these tests computes for long and shares nothing.
 SPLIT = ("tests/property/",)
 # Longest first. What is not named here comes after it, and unit tests fill the gaps at the end.
-ORDER = ("faults", "system", "tests/artefact/", "tests/browser/", "tests/integration/", "tests/property/")
+ORDER = ("faults", "system", "tests/artefact/", "tests/browser/", "tests/integration/", "template", "tests/property/")
 LAST = ("tests/unit/", TIMED_SCOPE)
 
 
