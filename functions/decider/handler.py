@@ -30,6 +30,7 @@ from shared.observability import log_failure, log_redelivery
 
 MAX_CATALOGUE_AGE_MS = 1000
 MIN_DEADLINE_MS = 1000  # also if the caller's clock is behind ours
+MAX_DEADLINE_MS = 60_000  # MongoDB refuses a limit of more than 24 days
 MAX_STATS_MS = 4_000  # after that, no further daily figures are moved
 
 Handler = Callable[[Any, Any, Deps], Any]  # request, Lambda context, dependencies
@@ -83,7 +84,8 @@ def answer_doorbells(records: list[dict[str, Any]], deps: Deps) -> dict[str, Any
 def _decide(request: Decide, _: Any, deps: Deps) -> Decided:
     _count("Events", len(request.events), deps)
     # Bound MongoDB by the caller's deadline; otherwise Lambda kills the function mid-request.
-    with deps.db_deadline(max(request.deadline - deps.clock(), MIN_DEADLINE_MS) / 1000):
+    left_ms = min(max(request.deadline - deps.clock(), MIN_DEADLINE_MS), MAX_DEADLINE_MS)
+    with deps.db_deadline(left_ms / 1000):
         return ingest(request, deps)
 
 

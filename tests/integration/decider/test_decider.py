@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from pymongo.database import Database
 from redis import Redis
 
 from decider import keys, rulesets
+from decider.handler import create_handler
 from decider.ingest import ingest
 from decider.store import Unreadable
 from decider.wiring import MongoRulesets
@@ -14,6 +16,7 @@ from shared.contracts import Decide, Event, Item
 from shared.errors import Unavailable
 from tests.support.builders import THREE_WINS, compiled
 from tests.support.decider_harness import T0, DeciderHarness, decider_deps, live_rulesets
+from tests.support.lambdas import Context
 
 
 @pytest.fixture(name="town")
@@ -41,6 +44,16 @@ def test_a_decided_event_is_one_redis_command_and_no_mongo_call(town: DeciderHar
     mongo = town.mongo_calls()
     assert commands_of(town, lambda: [town.win("anna", f"m{n}", at=T0 + n, attributes=loss) for n in range(50)]) == 50
     assert town.mongo_calls() == mongo
+
+
+@pytest.mark.parametrize("deadline", [1, T0 - 1, T0 + 2000, 4_102_444_800_000, 2**53])
+def test_any_deadline_leaves_mongodb_a_usable_limit(town: DeciderHarness, deadline: int) -> None:
+    """A deadline that has passed, one far ahead, and one that no clock reaches: the user's targets are read."""
+    handler = create_handler(town.deps)
+    for n in range(3):
+        event = Event("anna", "game_result", f"m{n}", at=T0, received=T0, attributes={"outcome": "win"})
+        answer = handler(msgspec.to_builtins(Decide("demo", [event], deadline=deadline)), Context())
+    assert len(answer["decisions"][0]["messages"]) == 1
 
 
 def test_a_user_who_is_no_target_is_one_redis_command(town: DeciderHarness) -> None:
