@@ -43,8 +43,9 @@ check: .venv ## Run lint, types, unit and property tests, for the inner loop
 collect: .venv
 	@found="$$($(VENV_PYTHON) -m pytest --collect-only -qq)" || { echo "$$found"; exit 1; }
 
+# These tests compute and do not wait, so each core gets one worker.
 quick: .venv
-	$(VENV_PYTHON) -m pytest -n $(WORKERS) tests/unit tests/property $(ARGS)
+	$(VENV_PYTHON) -m pytest -n auto tests/unit tests/property $(ARGS)
 
 lint: .venv ## Check style and formatting
 	$(VENV_PYTHON) -m ruff check
