@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 SAM := .venv-sam/bin/sam
-# Most tests wait for a server or a clock, so two cores keep four workers busy.
-WORKERS ?= 4
+# A worker starts several servers and functions, which share its core. With more workers than cores, tests that wait
+# for a start or for a fresh popup time out.
+WORKERS ?= 2
 BUILD_DIR ?= .aws-sam/build
 # Two artefacts: the functions that handle events, and what the console needs to read and publish definitions.
 RUNTIME_FOLDERS := decider engager gateway preferences refresher shared
