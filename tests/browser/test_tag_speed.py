@@ -8,7 +8,13 @@ from tests.support.tag_site import Edge, Site, page
 
 ROUNDS = 9
 MAX_FRAMES = 2
-MAX_BLOCKED_MS = 10
+BARE = "<!doctype html><html lang='en'><title>A page</title></html>"
+# Functions that the browser compiles and calls once, as it does with a script that has just been loaded.
+LIBRARY = "".join(
+    f"function f{n}(x) {{ const o = {{}}; for (let i = 0; i < 20; i++) o['k' + i] = JSON.stringify([x, i, {n}]);"
+    f"return Object.keys(o).map((k) => o[k]) }}; f{n}({n});"
+    for n in range(200)
+)
 # Frames are counted from reading the response to the first one with the popup. `count` is requested before the callback
 # that records the paint, so it has already counted that frame.
 WATCH = """
@@ -49,13 +55,14 @@ def test_a_popup_is_painted_within_two_frames_of_its_answer(browser: Browser, ed
     assert statistics.median(frames) <= MAX_FRAMES
 
 
-def test_loading_the_tag_blocks_the_page_for_less_than_ten_milliseconds(
+def test_loading_the_tag_blocks_the_page_less_than_a_small_library_would(
     browser: Browser, edge: Edge, site: Site
 ) -> None:
-    """The median CPU time of all scripts of a page with only the tag, minus that of an empty page."""
+    """The least CPU time of all scripts on a page with only the tag, beside that of `LIBRARY` in the same browser."""
     site.pages["/"] = (page(edge), {})
-    site.pages["/bare"] = ("<!doctype html><html lang='en'><title>A page</title></html>", {})
-    spent: dict[str, list[float]] = {"/": [], "/bare": []}
+    site.pages["/bare"] = (BARE, {})
+    site.pages["/library"] = (f"{BARE}<script>{LIBRARY}</script>", {})
+    spent: dict[str, list[float]] = {path: [] for path in site.pages}
     for _ in range(ROUNDS):
         for path, times in spent.items():
             context = browser.new_context()
@@ -63,13 +70,11 @@ def test_loading_the_tag_blocks_the_page_for_less_than_ten_milliseconds(
             session = context.new_cdp_session(there)
             session.send("Performance.enable", {"timeDomain": "threadTicks"})
             there.goto(site.url + path)
-            there.wait_for_timeout(700)  # no call to the page meanwhile, because it would be measured too
+            there.wait_for_timeout(500)  # no call to the page meanwhile, because it would be measured too
             metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
             times.append(metrics["ScriptDuration"] * 1000)
             assert there.evaluate("!!window.opportune?.anonymousId") == (path == "/")
             context.close()
-    ours = statistics.median(spent["/"]) - statistics.median(spent["/bare"])
-    print(
-        f"scripts: {statistics.median(spent['/']):.1f} ms, without the tag {statistics.median(spent['/bare']):.1f} ms"
-    )
-    assert ours < MAX_BLOCKED_MS
+    tag, bare, library = (min(spent[path]) for path in ("/", "/bare", "/library"))
+    print(f"scripts: {tag:.1f} ms, a small library {library:.1f} ms, an empty page {bare:.1f} ms")
+    assert tag - bare < library - bare

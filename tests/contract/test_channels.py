@@ -171,7 +171,7 @@ class Failing:
 
     def client(self, service: str) -> Any:
         """Return the Engager's own client, with this endpoint."""
-        return provider.aws_client(service, read_timeout_s=0.5, endpoint_url=self.url, **KEYS)
+        return provider.aws_client(service, read_timeout_s=10, endpoint_url=self.url, **KEYS)
 
     def respond(self, handler: http.server.BaseHTTPRequestHandler) -> None:
         """Respond to one request."""

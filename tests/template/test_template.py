@@ -388,7 +388,7 @@ def test_the_built_functions_are_complete(built: Path) -> None:
     """`make build` creates a folder per function with code, Lua and libraries, without what Lambda provides."""
     for name in FUNCTIONS:
         folder = built / f"{name.title()}Function"
-        for part in (f"{name}/app.py", "shared/settings.py", "decider/lua/machine.lua", "pymongo", "msgspec"):
+        for part in (f"{name}/app.py", "shared/settings.py", "decider/lua/include/machine.lua", "pymongo", "msgspec"):
             assert (folder / part).exists(), part
         assert (folder / "pymongo_auth_aws").exists(), "the functions could not authenticate to MongoDB with IAM"
         for part in ("boto3", "botocore", "s3transfer", "urllib3", "opportune"):
