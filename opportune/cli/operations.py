@@ -8,10 +8,11 @@ import typer
 
 from opportune.cli.options import Json, MongoUrl, Site, SiteArgument, User
 from opportune.cli.output import command, err, out, print_json
+from shared.channels import CHANNELS
 
 app = typer.Typer()
 
-Channel = Annotated[str | None, typer.Option(help="Only this channel: popup, email, sms, push or webhook.")]
+Channel = Annotated[str | None, typer.Option(help=f"Only this channel: {', '.join(CHANNELS[:-1])} or {CHANNELS[-1]}.")]
 Campaign = Annotated[str | None, typer.Option("--campaign", help="Only this campaign.")]
 
 

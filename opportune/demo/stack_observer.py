@@ -4,8 +4,8 @@ from typing import Any
 
 from pymongo.database import Database
 
-from opportune.local.accepted import Channel
 from opportune.local.stack import Stack
+from shared.channels import Outbound
 from shared.mongodb import Document
 
 
@@ -21,7 +21,7 @@ class StackObserver:
         """Return the ledger's rows of *user* and *campaign*."""
         return list(self._database.activations.find({"user": user, "campaign": campaign}))
 
-    def arrived(self, channel: Channel, to: str) -> int:
+    def arrived(self, channel: Outbound, to: str) -> int:
         """Return how many messages of *channel* have *to* as recipient or in their text."""
         return sum(any(to in text for text in (*each.to, each.text)) for each in self._stack.accepted(channel))
 

@@ -4,16 +4,16 @@ import http.client
 import re
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from opportune.system.errors import LocalStackError
 from opportune.system.ports import HOST
+from shared.channels import Outbound
 
 PATH = "/opportune/accepted"
-Channel = Literal["email", "sms", "push", "webhook"]
 # The headers and attributes in which the Engager sends the activation's id.
 _ACTIVATION = re.compile(r"idempotency-key|aws\.sns\.mobile\.apns\.collapse_id|activation", re.IGNORECASE)
 
@@ -32,7 +32,7 @@ class Accepted(msgspec.Struct, omit_defaults=True):
     """
 
     at: int
-    channel: Channel
+    channel: Outbound
     to: list[str]
     id: str = ""
     activation: str = ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from opportune.local import accepted, aws, decision_feed, mongod, outbox_page, valkey
-from opportune.local.accepted import Accepted, Channel
+from opportune.local.accepted import Accepted
 from opportune.local.api_gateway import ApiGateway
 from opportune.local.environments import Function, Pool, StartEnvironment, WorkerEnvironment
 from opportune.local.event_sources import EventSources
@@ -25,6 +25,7 @@ from opportune.system.signals import sigterm_as_exit
 from opportune.system.state_file import StackUrls
 from opportune.system.subprocesses import Subprocesses, sweep_dead_runs
 from shared import clock
+from shared.channels import Outbound
 from shared.settings import GATEWAY, PREFERENCES
 
 State = Literal["starting", "ready", "failed", "cleaned up", "stopped"]
@@ -146,7 +147,7 @@ class Stack(StackUrls):
         """Return the e-mails that SES accepted; see `opportune.local.aws.outbox`."""
         return aws.outbox(self.aws_url)
 
-    def accepted(self, channel: Channel | None = None) -> list[Accepted]:
+    def accepted(self, channel: Outbound | None = None) -> list[Accepted]:
         """Return the accepted messages of all channels, or of one, oldest first; of webhooks only the last 200."""
         sink = self._sink.accepted() if self._sink is not None else []
         found = [each for each in (*accepted.fetch(self.aws_url), *sink) if channel in (None, each.channel)]

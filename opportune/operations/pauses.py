@@ -9,10 +9,10 @@ from pymongo.database import Database
 from pymongo.write_concern import WriteConcern
 
 from opportune.system import sites
+from shared.channels import CHANNELS
 from shared.errors import InvalidRequest
 from shared.mongodb import Document, translate_errors
 
-CHANNELS = ("popup", "email", "sms", "push", "webhook")
 EVERYTHING = "*"
 WHEN = "It takes effect within OPPORTUNE_POLL_SECONDS (10 s by default)."
 

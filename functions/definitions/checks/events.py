@@ -14,9 +14,10 @@ from definitions.model.field_errors import choices
 from definitions.model.liquid import variables
 from definitions.model.site import Site
 from definitions.model.trigger import Matcher
+from shared.channels import ADDRESSES
 
 # Attributes that channels use, so every site has them.
-CHANNEL_ATTRIBUTES = frozenset({"id", "email", "phone", "timezone"})
+CHANNEL_ATTRIBUTES = frozenset({"id", "timezone", *ADDRESSES.values()})
 
 A_CUSTOMER = "a customer"
 

@@ -33,6 +33,7 @@ from definitions.model.fields import REFERENCE, Definition, Duration, Identifier
 from definitions.model.popup import PopupContent
 from definitions.model.times import QuietHours, Schedule
 from definitions.model.trigger import Matcher, Trigger, never_fires
+from shared.channels import Channel
 
 _LIMIT = "it is a limit: indent it below 'limits:'"
 
@@ -120,9 +121,7 @@ class Campaign(Definition):
         examples=["everyone", ["vip-players"]],
     )
     trigger: Trigger = Field(description="The pattern of events that starts the campaign.")
-    channel: Literal["popup", "email", "sms", "push", "webhook"] = Field(
-        description="How the content reaches the customer."
-    )
+    channel: Channel = Field(description="How the content reaches the customer.")
     content: PopupContent | EmailContent | SmsContent | PushContent | WebhookContent | None = Field(
         default=None, description="What the customer gets; its fields depend on the channel."
     )

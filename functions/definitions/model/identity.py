@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, StrictInt, field_validator, model_va
 
 from definitions.model.field_errors import FieldErrors
 from definitions.model.fields import Definition, Duration, Identifier, Name
+from shared.channels import CHANNELS
 
 DAY_MS = 86_400_000
 MAX_EVENTS = 1000  # the state store remembers that many times per user
@@ -127,7 +128,7 @@ class SiteLimits(Definition):
 
     example = "events_per_user: {max: 120, per: 1m}"
     unsupported_fields: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("again_after", "max", "popup", "email", "sms", "push", "webhook", "total"),
+        ("again_after", "max", *CHANNELS, "total"),
         "write the limits of a campaign into the campaign, and those of all campaigns together into 'caps'",
     )
 

@@ -12,6 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 
 from definitions.model.field_errors import FieldErrors, suggestion
 from definitions.model.fields import ONE_OR_MORE, Definition, one_or_more
+from shared.channels import POPUP, QUIET, Channel
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = get_args(Day)
@@ -218,22 +219,22 @@ class SiteQuietHours(QuietHours):
             "allOf": [
                 _FALLBACK_RULE,
                 {
-                    "if": {"properties": {"channels": {"contains": {"const": "popup"}}}, "required": ["channels"]},
+                    "if": {"properties": {"channels": {"contains": {"const": POPUP}}}, "required": ["channels"]},
                     "then": {"properties": {"then": {"const": "drop"}}, "required": ["then"]},
                 },
             ]
         }
     )
 
-    channels: Annotated[tuple[Literal["popup", "email", "sms", "push", "webhook"], ...], Field(min_length=1)] = Field(
-        default=("email", "sms", "push"),
+    channels: Annotated[tuple[Channel, ...], Field(min_length=1)] = Field(
+        default=QUIET,
         description="Channels that have quiet hours; popups only with `then: drop`.",
         examples=[["email", "sms"]],
     )
 
     @model_validator(mode="after")
     def _check_popup(self) -> Self:
-        if "popup" in self.channels and self.then == "hold":
+        if POPUP in self.channels and self.then == "hold":
             message = "a popup cannot be held, because no later response could carry it: write 'then: drop'"
             raise FieldErrors(("then", message))
         return self

@@ -10,12 +10,12 @@ import msgspec
 
 from opportune.audiences.customers.lines import InvalidRecord, Lines, Record, open_lines, require_utf8
 from opportune.audiences.customers.values import parse_date
+from shared.channels import OUTBOUND
 from shared.contracts import ANONYMOUS_PREFIX
 from shared.errors import InvalidRequest
 
 T = TypeVar("T")
 R = TypeVar("R")
-CHANNELS = ("email", "sms", "push", "webhook")
 MAX_NESTING = 32  # of objects and lists; MongoDB allows 100
 REJECT_FIELDS = ("_line", "_reason")  # that a rejects file adds to each row
 
@@ -200,8 +200,8 @@ FORMATS: dict[str, Callable[[Lines, str, str], RowSource]] = {
 
 
 def _parse_channels(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or any(each not in CHANNELS for each in value):
-        raise InvalidRecord(f"opted_out: expected a list of channels: {', '.join(CHANNELS)}")
+    if not isinstance(value, list) or any(each not in OUTBOUND for each in value):
+        raise InvalidRecord(f"opted_out: expected a list of channels: {', '.join(OUTBOUND)}")
     return tuple(value)
 
 

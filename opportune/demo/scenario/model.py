@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from opportune.events.send import Endpoint
-from opportune.local.accepted import Channel
+from shared.channels import Outbound
 
 MINUTE = 60.0
 LEDGER_WAIT_S = 20.0
@@ -20,7 +20,7 @@ class Observer(Protocol):
     speed: float  # how many times as fast as the wall clock the functions' clock runs
 
     def matches(self, user: str, campaign: str) -> list[dict[str, Any]]: ...
-    def arrived(self, channel: Channel, to: str) -> int: ...
+    def arrived(self, channel: Outbound, to: str) -> int: ...
     def settle(self) -> None: ...
 
 

@@ -9,11 +9,12 @@ from opportune.operations.why.model import LimitUse, Stage
 from opportune.operations.why.snapshot import Snapshot
 from opportune.operations.why.stages import when
 from opportune.replay.explain import words
+from shared.channels import ADDRESSES
 from shared.contracts import ANONYMOUS_PREFIX
 from shared.hours import is_open
 from shared.ruleset import Campaign
 
-ADDRESSES = {"email": ("email", "no_address"), "sms": ("phone", "no_phone"), "push": ("push_endpoint", "no_endpoint")}
+MISSING = {"email": "no_address", "phone": "no_phone", "push_endpoint": "no_endpoint"}
 
 
 class ClosedGate(NamedTuple):
@@ -124,7 +125,7 @@ def _limits(view: GateInput) -> Iterator[ClosedGate]:
 
 def _reachable(view: GateInput) -> Iterator[ClosedGate]:
     snapshot, channel = view.snapshot, view.campaign.channel
-    if channel in ("popup", "webhook"):  # need no address of the customer
+    if channel not in ADDRESSES:
         return
     if snapshot.customer is None:
         yield ClosedGate(
@@ -133,9 +134,9 @@ def _reachable(view: GateInput) -> Iterator[ClosedGate]:
             delivery=True,
         )
         return
-    attribute, code = ADDRESSES.get(channel, ("", ""))
-    if attribute and not snapshot.customer.get(attribute):
-        yield ClosedGate(code, f"the customer has no attribute {attribute}", delivery=True)
+    attribute = ADDRESSES[channel]
+    if not snapshot.customer.get(attribute):
+        yield ClosedGate(MISSING[attribute], f"the customer has no attribute {attribute}", delivery=True)
 
 
 def _permitted(view: GateInput) -> Iterator[ClosedGate]:

@@ -13,6 +13,7 @@ from opportune.operations import deliveries, pauses
 from opportune.operations.deliveries import Query
 from opportune.system import sites
 from opportune.system.sites import UnknownSite
+from shared.channels import CHANNELS
 from shared.errors import InvalidRequest
 from shared.ruleset import Ruleset
 from tests.integration.decider.test_user_state import together
@@ -185,9 +186,9 @@ def test_pauses_are_independent(site: Db) -> None:
 
 def test_parallel_pauses_do_not_undo_each_other(site: Db) -> None:
     """Five channels are paused at the same time, and then resumed at the same time."""
-    together(5, lambda n: pauses.pause(site, "demo", channel=pauses.CHANNELS[n]))
-    assert sorted(pauses.paused(site, "demo")) == sorted(f"channel:{name}" for name in pauses.CHANNELS)
-    together(5, lambda n: pauses.resume(site, "demo", channel=pauses.CHANNELS[n]))
+    together(5, lambda n: pauses.pause(site, "demo", channel=CHANNELS[n]))
+    assert sorted(pauses.paused(site, "demo")) == sorted(f"channel:{name}" for name in CHANNELS)
+    together(5, lambda n: pauses.resume(site, "demo", channel=CHANNELS[n]))
     assert pauses.paused(site, "demo") == []
 
 
