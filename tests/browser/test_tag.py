@@ -1,6 +1,7 @@
 """The site tag in a real browser: what it sends and when, without losing or duplicating anything."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -217,8 +218,11 @@ def test_whatever_a_server_in_trouble_says_is_a_wait(open_page: Open, edge: Edge
         route.fulfill(status=503, headers=headers)
 
     opened.route(f"{edge.url}/v1/**", refuse)
+    opened.clock.install()
+    opened.clock.pause_at(datetime.now(tz=UTC) + timedelta(seconds=1))
     opened.evaluate("opportune.track('x')")
-    opened.wait_for_timeout(900)  # the first wait is a second at least
+    opened.clock.run_for(990)  # the first wait is a second at least
+    opened.wait_for_timeout(100)
     assert len(asked) == 1
 
 

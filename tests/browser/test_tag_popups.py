@@ -1,6 +1,7 @@
 """Popups in a real browser: rendered, accessible, closed and reported once, without disturbing the page."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ class Visit:
         self.edge, self.site = edge, site
         self.page = context.new_page()
         self.failures: list[str] = []
+        self.paused = False
         self.page.on("pageerror", lambda error: self.failures.append(str(error)))
         self.page.on("console", lambda said: self.failures.append(said.text) if said.type == "error" else None)
         headers = more.pop("headers", {})
@@ -53,6 +55,21 @@ class Visit:
         """The popup's box."""
         return self.page.locator("opportune-popup")
 
+    def rendering(self) -> None:
+        """Wait until the page has loaded the renderer."""
+        loaded = "performance.getEntriesByType('resource').some(({name}) => name.endsWith('/render.js'))"
+        self.page.wait_for_function(f"() => {loaded}")
+
+    def pause(self) -> None:
+        """Stop the page's clock, so that no time passes on a busy machine but what `run` lets pass."""
+        self.paused = True
+        self.page.clock.install()
+        self.page.clock.pause_at(datetime.now(tz=UTC) + timedelta(seconds=1))
+
+    def run(self, ms: int) -> None:
+        """Let *ms* pass on the page's stopped clock."""
+        self.page.clock.run_for(ms)
+
     def go(self, **more: Any) -> Locator:
         """Trigger a popup and return its box."""
         self.edge.popups["go"] = popup(**more)
@@ -62,11 +79,16 @@ class Visit:
         return box
 
     def reported(self, kind: str, count: int = 1) -> dict[str, Any]:
-        """Wait for *count* reports of *kind*, and return the last one."""
-        eventually(lambda: len(self.edge.named(f"Opportune {kind}")) >= count, self.page)
-        found = self.edge.named(f"Opportune {kind}")
-        assert len(found) == count
-        return found[-1]
+        """Wait for *count* reports of *kind*, and return the last one. A stopped clock moves on by little."""
+
+        def found() -> list[dict[str, Any]]:
+            if self.paused:
+                self.run(10)
+            return self.edge.named(f"Opportune {kind}")
+
+        eventually(lambda: len(found()) >= count, self.page)
+        assert len(found()) == count
+        return found()[-1]
 
 
 Go = Callable[..., Visit]
@@ -257,11 +279,15 @@ def test_a_popup_waits_for_its_delay_and_not_beyond_its_time(visit: Go) -> None:
 def test_a_popup_goes_by_itself_but_not_while_it_is_read(visit: Go) -> None:
     """The time stops while the pointer or the focus is on it."""
     there = visit()
-    box = there.go(layout="slide_in", dismiss_after=3000)  # enough time, even on a busy machine
+    there.pause()
+    box = there.go(layout="slide_in", dismiss_after=3000)
     box.hover()
-    there.page.wait_for_timeout(4000)
+    there.run(10_000)
     expect(box).to_be_visible()
     there.page.mouse.move(0, 0)
+    there.run(2_000)
+    expect(box).to_be_visible()
+    there.run(2_000)
     expect(there.host).to_have_count(0)
     assert there.reported("Dismiss")["properties"]["reason"] == "auto"
 
@@ -269,13 +295,17 @@ def test_a_popup_goes_by_itself_but_not_while_it_is_read(visit: Go) -> None:
 def test_a_modal_does_not_interrupt_typing(visit: Go) -> None:
     """A modal waits until the visitor pauses typing."""
     there = visit()
-    there.page.wait_for_timeout(300)  # the renderer is there
+    there.rendering()
+    there.pause()
     there.page.focus("#field")
     there.page.keyboard.type("ab")
     there.page.evaluate("opportune.track('go')")
-    there.page.wait_for_timeout(500)
+    there.run(1_000)
     expect(there.host).to_have_count(0)
     there.page.keyboard.type("c")
+    there.run(1_000)
+    expect(there.host).to_have_count(0)
+    there.run(1_000)
     expect(there.host.get_by_role("dialog")).to_be_visible()
     expect(there.page.locator("#field")).to_have_value("abc")
 
@@ -308,8 +338,10 @@ def test_two_tabs_show_a_popup_once(visit: Go, context: BrowserContext, edge: Ed
     first.page.evaluate(call)
     second.page.evaluate(call)
     eventually(lambda: len(edge.named("go")) == 2, first.page)
-    first.page.wait_for_timeout(800)
+    eventually(lambda: first.host.count() + second.host.count() == 1, first.page)
+    first.page.wait_for_timeout(500)
     assert first.host.count() + second.host.count() == 1
+    eventually(lambda: bool(edge.named("Opportune Impression")), first.page)
     shown = first if first.host.count() else second
     shown.page.keyboard.press("Escape")
     expect(shown.host).to_have_count(0)

@@ -36,7 +36,7 @@ def reasons(edge: Edge) -> dict[str, str]:
 @pytest.fixture(name="there")
 def _there(visit: Go) -> Visit:
     there = visit()
-    there.page.wait_for_timeout(300)  # the renderer is there
+    there.rendering()
     return there
 
 
@@ -87,88 +87,88 @@ def is_reported(there: Visit, message_id: str) -> bool:
 
 def test_a_banner_that_was_in_sight_gives_way_to_the_next(there: Visit) -> None:
     """It stays until another popup waits and it has been in view for eight seconds; then it is dismissed."""
-    there.page.clock.install()
+    there.pause()
     send(there, {"id": "first", "layout": "banner_top"})
     expect(heading(there, "first")).to_be_visible()
-    there.page.clock.run_for(60 * READ_MS)
+    there.run(60 * READ_MS)
     send(there, {"id": "second", "layout": "slide_in"})
-    there.page.clock.run_for(1_000)
+    there.run(1_000)
     expect(heading(there, "second")).to_be_visible()
     expect(there.host).to_have_count(1)
     send(there, {"id": "third", "layout": "banner_top"})
-    there.page.clock.run_for(READ_MS - 2_000)
+    there.run(READ_MS - 2_000)
     expect(heading(there, "second")).to_be_visible()
-    there.page.clock.run_for(3_000)
+    there.run(3_000)
     expect(heading(there, "third")).to_be_visible()
-    there.page.clock.run_for(1_000)
+    there.run(1_000)
     eventually(lambda: len(reasons(there.edge)) == 2, there.page)
     assert reasons(there.edge) == {"first": "replaced", "second": "replaced"}
 
 
 def test_a_banner_gives_way_to_nothing_less_important(there: Visit) -> None:
     """It stays until it is closed."""
-    there.page.clock.install()
+    there.pause()
     send(there, {"id": "first", "layout": "banner_top", "priority": 1})
     expect(heading(there, "first")).to_be_visible()
     send(there, {"id": "second", "layout": "slide_in"})
-    there.page.clock.run_for(10 * READ_MS)
+    there.run(10 * READ_MS)
     expect(heading(there, "first")).to_be_visible()
     there.host.get_by_role("button", name="Close").click()
-    there.page.clock.run_for(1_000)
+    there.run(1_000)
     expect(heading(there, "second")).to_be_visible()
 
 
 def test_a_banner_gives_not_way_while_it_is_read(there: Visit) -> None:
     """It stays while the pointer is on it."""
-    there.page.clock.install()
+    there.pause()
     send(there, {"id": "first", "layout": "slide_in"})
     heading(there, "first").hover()
     send(there, {"id": "second", "layout": "slide_in"})
-    there.page.clock.run_for(2 * READ_MS)
+    there.run(2 * READ_MS)
     expect(heading(there, "first")).to_be_visible()
     there.page.mouse.move(0, 0)
-    there.page.clock.run_for(1_000)
+    there.run(1_000)
     expect(heading(there, "second")).to_be_visible()
 
 
 def test_time_under_a_modal_is_no_time_in_sight(there: Visit) -> None:
     """Neither its viewing time nor its dismissal time passes."""
-    there.page.clock.install()
+    there.pause()
     send(there, {"id": "first", "layout": "slide_in", "dismiss_after": 4_000})
     expect(heading(there, "first")).to_be_visible()
     send(there, {"id": "modal"}, {"id": "second", "layout": "slide_in"})
     expect(heading(there, "modal")).to_be_visible()
-    there.page.clock.run_for(2 * READ_MS)
+    there.run(2 * READ_MS)
     there.reported("Impression", 2)
     there.page.keyboard.press("Escape")
-    there.page.clock.run_for(2_000)
+    there.run(2_000)
     expect(heading(there, "first")).to_be_visible()
-    there.page.clock.run_for(4_000)
+    there.run(4_000)
     expect(heading(there, "second")).to_be_visible()
     assert reasons(there.edge) == {"modal": "esc", "first": "auto"}
 
 
 def test_what_is_offered_again_while_it_is_open_changes_nothing(there: Visit) -> None:
     """A popup that is offered until seen is in later responses too. It does not replace itself."""
-    there.page.clock.install()
+    there.pause()
     send(there, {"id": "offer", "layout": "banner_top"})
     expect(heading(there, "offer")).to_be_visible()
     send(there, {"id": "offer", "layout": "banner_top"}, {"id": "offer", "layout": "banner_top"})
-    there.page.clock.run_for(3 * READ_MS)
+    there.run(3 * READ_MS)
     expect(heading(there, "offer")).to_be_visible()
     expect(there.host).to_have_count(1)
     there.host.get_by_role("button", name="Close").click()
-    there.page.clock.run_for(1_000)
+    there.run(1_000)
     expect(there.host).to_have_count(0)
 
 
 def test_what_expires_while_it_waits_replaces_nothing(there: Visit) -> None:
     """The waiting popup has expired, so the banner stays."""
-    there.page.clock.install()
+    there.pause()
     send(there, {"id": "first", "layout": "banner_top"})
     expect(heading(there, "first")).to_be_visible()
     send(there, {"id": "late", "layout": "banner_top", "at": 0, "expires": READ_MS // 2})
-    there.page.clock.run_for(3 * READ_MS)
+    there.run(3 * READ_MS)
     expect(heading(there, "first")).to_be_visible()
 
 

@@ -23,7 +23,7 @@ SYSTEMS = {
 TIMED = (
     "tests/artefact/test_cold_start.py",
     "tests/artefact/test_hanging.py",
-    "tests/browser/test_tag",  # popups live and leave by the browser's clock
+    "tests/browser/test_tag_speed.py",
     "tests/unit/engager/test_webhook_wire.py",
 )
 TIMED_SCOPE = "timed"
