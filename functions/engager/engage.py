@@ -125,16 +125,14 @@ def _goal_reached(activation: Activation, live: Campaign, ports: Ports, held: He
 def _settle(
     activation: Activation, result: DeliveryResult, ports: Ports, held: HeldActivation | None
 ) -> DeliveryResult:
-    if result.state is not State.FAILED_RETRYABLE:
-        ports.ledger.settle(activation.id, result)
-        return result
-    if held is None:
-        ports.ledger.settle(activation.id, result)
+    if result.state is State.FAILED_RETRYABLE and held is not None:
+        # The queue has no message for a held activation, so the ledger holds it until the retry.
+        reason = result.reason or "provider_throttled"
+        return ports.ledger.hold_claimed(held._replace(until=ports.clock() + RETRY_MS, failing_since=0), reason)
+    settled = ports.ledger.settle(activation.id, result)
+    if settled.state is State.FAILED_RETRYABLE:
         raise Unavailable("the provider refused the message for now", code="provider_throttled")
-    # The queue has no message for a held activation, so the ledger holds it until the retry.
-    reason = result.reason or "provider_throttled"
-    ports.ledger.hold_claimed(held._replace(until=ports.clock() + RETRY_MS, failing_since=0), reason)
-    return DeliveryResult(State.HELD, reason)
+    return settled
 
 
 def _gate_input(

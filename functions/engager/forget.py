@@ -11,21 +11,20 @@ pass, some seconds later, finds it.
 """
 
 import re
-from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.write_concern import WriteConcern
 
-from engager.ledger.states import NOT_YET_SENT, State
+from engager.ledger.recalls import recall
 from shared.mongodb import Document, translate_errors
 from shared.signing import FORGOTTEN, pseudonym
 
 # The fields that a forgotten user's ledger rows keep. All others are dropped, so a field added later is dropped too.
 KEPT = (
     *("site", "user", "campaign", "ruleset", "channel", "variant", "event"),
-    *("state", "reason", "attempts", "at", "due", "created", "updated"),
+    *("state", "reason", "recalled", "attempts", "at", "due", "created", "updated"),
     *("converted", "delivered", "bounced", "complained", "rejected"),
     *("seen", "clicked", "dismissed", "failed"),
 )
@@ -70,14 +69,8 @@ def _delete_list_members(database: Database[Document], site: str, user: str) -> 
 
 def _pseudonymise_ledger(ledger: Collection[Document], site: str, user: str, name: str) -> int:
     ledger.create_indexes([BY_USER])
-    is_pending: Any = {"$in": ["$state", [state.value for state in NOT_YET_SENT]]}
-    changes: Document = {
-        "user": name,
-        "state": {"$cond": [is_pending, State.SUPPRESSED.value, "$state"]},
-        "reason": {"$cond": [is_pending, FORGOTTEN, "$reason"]},
-    }
     # Include rows that have the pseudonym: a delivery in progress may have added the provider's answer to one.
     return ledger.update_many(
         {"site": site, "user": {"$in": [user, name]}},
-        [{"$set": changes}, {"$project": dict.fromkeys(KEPT, 1)}],
+        [{"$set": {"user": name, **recall(FORGOTTEN, "$$NOW")}}, {"$project": dict.fromkeys(KEPT, 1)}],
     ).modified_count

@@ -18,7 +18,8 @@ from pymongo import ReturnDocument
 from pymongo.collection import Collection
 from pymongo.write_concern import WriteConcern
 
-from engager.ledger.ledger import UNSET_HELD, to_datetime
+from engager.ledger.ledger import to_datetime
+from engager.ledger.recalls import UNSET_OPEN
 from engager.ledger.states import State
 from shared.clock import Clock
 from shared.errors import InvalidRequest
@@ -125,7 +126,7 @@ class MailEventRecorder:
             if found is not None:
                 before, after = _transition(detail.event_type)
                 if found["state"] in before:
-                    settled: Document = {"$set": after | {"updated": now}, "$unset": dict(UNSET_HELD)}
+                    settled: Document = {"$set": after | {"updated": now}, "$unset": dict(UNSET_OPEN)}
                     if "reason" not in after:
                         settled["$unset"]["reason"] = ""
                     self._rows.update_one({**row, "state": {"$in": before}}, settled)

@@ -5,8 +5,7 @@ from tests.model.state import CANCEL, DELAYED, IMMEDIATE, Budget, Rules, Scenari
 ORDER = (DELAYED, CANCEL)
 TWO_AND_CANCEL = (IMMEDIATE, DELAYED, CANCEL)
 
-# Both rules are proposals that docs/faults.md lists as limits of today's design.
-MARKING = Rules(cancel_marks_sending=True)
+# A proposal that docs/faults.md lists as a limit of today's design.
 DOORBELL_FIRST = Rules(doorbell_before_answer=True)
 
 # Seconds each.
@@ -15,7 +14,7 @@ QUICK = {
         TWO_AND_CANCEL, Budget(faults=1), in_order=True
     ),
     "a message delivered twice": Scenario(ORDER, Budget(copies=1)),
-    "a message delivered twice, and a refusal": Scenario(ORDER, Budget(copies=1, refusals=1), MARKING),
+    "a message delivered twice, and a refusal": Scenario(ORDER, Budget(copies=1, refusals=1)),
     "the store loses its tail": Scenario(ORDER, Budget(losses=1)),
     "the store loses its tail, and the campaign sends": Scenario(ORDER, Budget(losses=1), Rules(send_if_lost=True)),
     "the store is emptied": Scenario(ORDER, Budget(wipes=1)),
@@ -34,10 +33,8 @@ DEEP = {
     ),
     "two deaths or failed calls": Scenario(ORDER, Budget(faults=2)),
     "a death or failed call, and a message delivered twice": Scenario(ORDER, Budget(faults=1, copies=1)),
-    "a death or failed call, and a refusal": Scenario(ORDER, Budget(faults=1, refusals=1), MARKING),
-    "a lost tail, a message delivered twice, and a refusal": Scenario(
-        ORDER, Budget(losses=1, copies=1, refusals=1), MARKING
-    ),
+    "a death or failed call, and a refusal": Scenario(ORDER, Budget(faults=1, refusals=1)),
+    "a lost tail, a message delivered twice, and a refusal": Scenario(ORDER, Budget(losses=1, copies=1, refusals=1)),
     "a lost tail, a death or failed call, and a cancellation": Scenario(
         ORDER, Budget(faults=1, losses=1), DOORBELL_FIRST
     ),

@@ -46,7 +46,7 @@ class Rules(NamedTuple):
     send_if_lost: bool = False
     copy_replaces_lost: bool = True
     cancel_replaces_lost: bool = True
-    cancel_marks_sending: bool = False
+    cancel_marks_sending: bool = True
     doorbell_before_answer: bool = False
     ledger_first: bool = True
     insert_if_absent: bool = True

@@ -9,7 +9,7 @@ import pytest
 
 from tests.model.explorer import Found, explore
 from tests.model.promises import CANCELLED, COUNTED, ENDS, KEPT, ONCE, RECHECKED
-from tests.model.scenarios import MARKING, ORDER, QUICK
+from tests.model.scenarios import ORDER, QUICK
 from tests.model.state import DELAYED, IMMEDIATE, Budget, Rules, Scenario
 
 LATE_COPY = (
@@ -127,7 +127,8 @@ def test_a_failed_doorbell_and_a_lost_tail_lose_an_activation() -> None:
 
 
 def test_a_refused_call_is_retried_although_it_was_cancelled() -> None:
-    """A limit: a cancellation during a provider call leaves no mark; if the provider refuses, the retry is sent."""
+    """Without its mark, a cancellation during a provider call is lost; if the provider refuses, the retry is sent."""
     steps = ("inserts the row 'sending'", "refuses for now", "records 'cancelled'", "row 'retryable' ─▶", "accepts")
-    assert_breaks(explore(Scenario(ORDER, Budget(refusals=1))), CANCELLED, steps)
-    assert explore(Scenario(ORDER, Budget(refusals=1), MARKING)).broken is None
+    found = explore(Scenario(ORDER, Budget(refusals=1), Rules(cancel_marks_sending=False)))
+    assert_breaks(found, CANCELLED, steps)
+    assert explore(Scenario(ORDER, Budget(refusals=1))).broken is None

@@ -26,6 +26,7 @@ class FakeLedger:
     """A ledger in dicts by activation id.
 
     ``rows``: state and reason. ``bulks``: the sizes of bulk writes. ``in_progress``: another Engager is sending these.
+    ``recalled``: these were recalled while they were being sent, and why.
     """
 
     rows: dict[str, tuple[State, str | None]] = field(default_factory=dict)
@@ -35,6 +36,7 @@ class FakeLedger:
     users: dict[str, str] = field(default_factory=dict)
     bulks: list[int] = field(default_factory=list)
     in_progress: set[str] = field(default_factory=set)
+    recalled: dict[str, str] = field(default_factory=dict)
 
     def claim(
         self,
@@ -62,15 +64,18 @@ class FakeLedger:
         self.hold_claimed(held, reason)
         return True
 
-    def hold_claimed(self, held: HeldActivation, reason: str) -> None:
+    def hold_claimed(self, held: HeldActivation, reason: str) -> DeliveryResult:
         """Hold an activation in any state."""
-        self.rows[held.activation.id] = (State.HELD, reason)
         self.held[held.activation.id] = held
+        return self.settle(held.activation.id, DeliveryResult(State.HELD, reason))
 
-    def settle(self, activation_id: str, result: DeliveryResult) -> None:
-        """Record the result."""
+    def settle(self, activation_id: str, result: DeliveryResult) -> DeliveryResult:
+        """Record the result, or the recall of what was refused."""
+        if result.state in (State.HELD, State.FAILED_RETRYABLE) and activation_id in self.recalled:
+            result = DeliveryResult(State.SUPPRESSED, self.recalled[activation_id])
         assert result.state is not None
         self.rows[activation_id] = (result.state, result.reason)
+        return result
 
     def store_popup(
         self, activation: Activation, content: RenderedContent, variant: str | None = None

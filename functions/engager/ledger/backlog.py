@@ -9,7 +9,8 @@ import msgspec
 from pymongo.collection import Collection
 from pymongo.write_concern import WriteConcern
 
-from engager.ledger.ledger import UNSET_HELD, interrupted_update, stale_filter, to_datetime
+from engager.ledger.ledger import interrupted_update, stale_filter, to_datetime
+from engager.ledger.recalls import UNSET_HELD
 from engager.ledger.states import HeldActivation, State
 from shared.clock import Clock
 from shared.contracts import Activation

@@ -7,8 +7,9 @@ a week.
     mark ── row exists ──▶ `converted`
          ── no row ──────▶ conversions ──(sweep)──▶ `converted`
 
-The same step recalls a message that is held or waits for a retry, unless its campaign says otherwise: the customer has
-already done what it would ask for. The Engager looks up the goal of a queued message just before it sends it.
+The same step recalls a message that is held, waits for a retry or is being sent, unless its campaign says otherwise:
+the customer has already done what it would ask for. The Engager looks up the goal of a queued message just before it
+sends it.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,8 @@ from pymongo import UpdateOne
 from pymongo.collection import Collection
 from pymongo.write_concern import WriteConcern
 
-from engager.ledger.ledger import UNSET_HELD, to_datetime
-from engager.ledger.states import NOT_YET_SENT, State
+from engager.ledger.ledger import to_datetime
+from engager.ledger.recalls import recall
 from shared.clock import Clock
 from shared.contracts import Conversion
 from shared.mongodb import Document, translate_errors
@@ -88,9 +89,4 @@ class Conversions:
 def _marked(at: datetime, now: datetime, calls_back: bool) -> list[Document]:
     """Return the update of a row whose goal was reached at *at*."""
     changes: Document = {"converted": {"$min": ["$converted", at]}}
-    if calls_back:
-        is_pending = {"$in": ["$state", [state.value for state in NOT_YET_SENT]]}
-        suppressed = {"state": State.SUPPRESSED.value, "reason": "goal", "updated": now}
-        changes |= {name: {"$cond": [is_pending, value, f"${name}"]} for name, value in suppressed.items()}
-        changes |= {name: {"$cond": [is_pending, "$$REMOVE", f"${name}"]} for name in UNSET_HELD}
-    return [{"$set": changes}]
+    return [{"$set": changes | (recall("goal", now) if calls_back else {})}]

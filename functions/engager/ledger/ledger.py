@@ -7,6 +7,8 @@ If A dies, its row stays `sending`, and the provider may have accepted the messa
 the row becomes `unknown`, never "not sent". Only `failed_retryable`, a definite refusal, may become `sending` again. A
 compare-and-set lets one Engager do that.
 
+    cancellation ──▶ `sending` gets the mark ``recalled`` ──▶ provider accepts: `sent` | refuses for now: `suppressed`
+
     hold ──▶ `held` ──(sweep: compare-and-set on `until`)──▶ `sending` | `suppressed` | `dropped_late` | `held`
 
 Only sweeps claim a held row. It keeps the whole activation in ``held`` until it is settled. A copy of its message from
@@ -22,8 +24,8 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
+from engager.ledger.recalls import UNSET_HELD, UNSET_OPEN, UNSETTLED, recall, recalled_update
 from engager.ledger.states import (
-    NOT_YET_SENT,
     DeliveryResult,
     HeldActivation,
     RenderedContent,
@@ -41,8 +43,6 @@ STALE_AFTER = 2 * ENGAGER_TIMEOUT
 DUPLICATE_KEY = 11000
 # Reasons that can follow a match: they recall an activation that was not sent yet.
 RECALLING_REASONS = frozenset({"cancelled", "goal"})
-UNSET_HELD = {"held": "", "until": ""}
-UNSETTLED = [State.SENDING.value, State.UNKNOWN.value]
 
 
 class MongoLedger:
@@ -103,30 +103,33 @@ class MongoLedger:
                 self._rows.update_one(self._claimable(held.activation.id, found), {"$set": changes}).modified_count
             )
 
-    def hold_claimed(self, held: HeldActivation, reason: str) -> None:
-        """Hold an activation again that this Engager claimed and the provider refused for now."""
-        with translate_errors():
-            self._rows.update_one(
-                {"_id": held.activation.id, "state": {"$in": UNSETTLED}}, {"$set": self._held(held, reason)}
-            )
+    def hold_claimed(self, held: HeldActivation, reason: str) -> DeliveryResult:
+        """Hold an activation again that this Engager claimed and the provider refused for now.
 
-    def settle(self, activation_id: str, result: DeliveryResult) -> None:
+        Return what the row says now: `suppressed` if the activation was recalled during the call.
+        """
+        refused = DeliveryResult(State.HELD, reason)
+        return self._refuse(held.activation.id, {"$set": self._held(held, reason)}, refused)
+
+    def settle(self, activation_id: str, result: DeliveryResult) -> DeliveryResult:
         """Record the *result* of a claimed activation.
 
+        Return what the row says now: `suppressed` if the provider refused an activation that was recalled meanwhile.
         The row may be `unknown` by now, if a sweep took this Engager for dead. The result corrects it.
         """
         if result.state is None:
-            return
+            return result
         changes: Document = {"state": result.state.value, "updated": self._now()}
         if result.provider_id is not None:
             changes["provider_id"] = result.provider_id
         if result.reason is not None:
             changes["reason"] = result.reason
-        unset = UNSET_HELD | ({} if result.reason else {"reason": ""})
+        unset = UNSET_OPEN | ({} if result.reason else {"reason": ""})
+        if result.state is State.FAILED_RETRYABLE:
+            return self._refuse(activation_id, {"$set": changes, "$unset": unset}, result)
         with translate_errors():
-            self._rows.update_one(
-                {"_id": activation_id, "state": {"$in": UNSETTLED}}, {"$set": changes, "$unset": unset}
-            )
+            self._rows.update_one(_unsettled(activation_id), {"$set": changes, "$unset": unset})
+        return result
 
     def store_popup(
         self, activation: Activation, content: RenderedContent, variant: str | None = None
@@ -144,28 +147,36 @@ class MongoLedger:
     def record_suppressed(self, activations: Sequence[Activation]) -> None:
         """Record *activations* that a gate stopped, all in one write. Repeats change nothing.
 
-        If a cancellation or a goal finds a row that was not sent yet, it suppresses that row. Rows in any other state
-        stay as they are.
+        If a cancellation or a goal finds a row that was not sent yet, it suppresses that row. If an Engager is sending
+        it, the row gets a mark: then a refusal ends it. Rows in any other state stay as they are.
         """
         if not activations:
             return
         now = self._now()
-        values = {
+        values: dict[str, Document] = {
             each.id: {"state": suppressed_state(each).value, "reason": each.suppressed, "updated": now}
             for each in activations
         }
         with translate_errors():
             existing = self._insert_many([self._row(each, values[each.id]) for each in activations])
             recalls = [
-                UpdateOne(
-                    {"_id": name, "state": {"$in": [state.value for state in NOT_YET_SENT]}},
-                    {"$set": values[name], "$unset": UNSET_HELD},
-                )
+                UpdateOne({"_id": name}, [{"$set": recall(values[name]["reason"], now)}])
                 for name in existing
                 if values[name]["reason"] in RECALLING_REASONS
             ]
             if recalls:
                 self._rows.bulk_write(recalls, ordered=False)
+
+    def _refuse(self, activation_id: str, update: Document, refused: DeliveryResult) -> DeliveryResult:
+        """Apply *update* to a claimed row whose message the provider *refused*, unless it was recalled: then end it."""
+        claimed = _unsettled(activation_id)
+        with translate_errors():
+            if self._rows.update_one({**claimed, "recalled": {"$exists": False}}, update).matched_count:
+                return refused
+            ended = self._rows.find_one_and_update(
+                {**claimed, "recalled": {"$exists": True}}, recalled_update(self._now()), {"recalled": 1}
+            )
+        return DeliveryResult(State.SUPPRESSED, ended["recalled"]) if ended else refused
 
     def _insert_many(self, rows: list[Document]) -> set[str]:
         """Insert *rows* and return the ids of those that existed already."""
@@ -224,6 +235,10 @@ class MongoLedger:
 
     def _now(self) -> datetime:
         return to_datetime(self._clock())
+
+
+def _unsettled(activation_id: str) -> Document:
+    return {"_id": activation_id, "state": {"$in": UNSETTLED}}
 
 
 def stale_filter(now: datetime) -> Document:
