@@ -25,6 +25,7 @@ from shared.clock import Clock
 from shared.errors import InvalidRequest
 from shared.mongodb import Document, translate_errors
 from shared.signing import FORGOTTEN
+from shared.text import is_storable
 
 SOURCE = "aws.ses"
 TAG = "activation_id"
@@ -99,8 +100,10 @@ class MailEventRecorder:
         except msgspec.ValidationError as error:
             # Without the error's text, which may quote an address.
             raise InvalidRequest("not an event of SES", code="invalid_mail_event") from error
+        if not is_storable(detail.mail.message_id):
+            raise InvalidRequest("not an event of SES: its message id is not text", code="invalid_mail_event")
         ids = detail.mail.tags.get(TAG)
-        if not ids or detail.event_type not in TIME_FIELDS:
+        if not ids or detail.event_type not in TIME_FIELDS or not is_storable(ids[0]):
             return RecordedMailEvent(detail.event_type, known=False)
         row = self._update_row(ids[0], detail)
         if row is None:

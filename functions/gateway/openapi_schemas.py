@@ -3,8 +3,9 @@
 from typing import Any
 
 from gateway.body import MAX_DEPTH
-from gateway.tracking import MAX_BATCH_EVENTS, MAX_ID_LENGTH, MAX_MESSAGE_ID_LENGTH
+from gateway.tracking import MAX_BATCH_EVENTS, MAX_MESSAGE_ID_LENGTH
 from shared.contracts import ANONYMOUS_PREFIX
+from shared.user_ids import INVISIBLE, MAX_ID_LENGTH, PLACEHOLDERS
 
 Schema = dict[str, Any]
 
@@ -12,9 +13,20 @@ Schema = dict[str, Any]
 _NO_NUL = r"^[^\u0000]*$"
 
 
-def _text(max_length: int, *, unless: str = "", min_length: int = 0) -> Schema:
-    start = f"(?!{unless})" if unless else ""
-    return {"type": "string", "minLength": min_length, "maxLength": max_length, "pattern": f"^{start}{_NO_NUL[1:]}"}
+def _text(max_length: int, *, min_length: int = 0) -> Schema:
+    return {"type": "string", "minLength": min_length, "maxLength": max_length, "pattern": _NO_NUL}
+
+
+def _id(*, unless: str = "") -> Schema:
+    """Return the schema of an id that names one person, or one visitor."""
+    end = f"[^{INVISIBLE}\\s{{}}$%<>\u200c\u200d\u2800\ufe0e\ufe0f]"
+    return {
+        "type": "string",
+        "maxLength": MAX_ID_LENGTH,
+        "pattern": f"^{f'(?!{unless})' if unless else ''}{end}([^{INVISIBLE}{{}}$%<>]*{end})?$",
+        "not": {"enum": sorted(PLACEHOLDERS)},
+        "description": "Not the text of a missing value, such as 'undefined', and without invisible characters.",
+    }
 
 
 def _or_null(*schemas: Schema) -> Schema:
@@ -44,8 +56,9 @@ _TIME: Schema = {
     "pattern": _NO_NUL,
     "description": "ISO-8601. An invalid time is not an error; it counts as now.",
 }
-_USER = _text(MAX_ID_LENGTH, unless=ANONYMOUS_PREFIX)
-_USER_REQUIRED: Schema = {"anyOf": [{**_USER, "minLength": 1}, _INTEGER]}
+_NUMBER: Schema = {**_INTEGER, "minimum": 1}
+_USER_REQUIRED: Schema = {"anyOf": [_id(unless=ANONYMOUS_PREFIX), _NUMBER]}
+_VISITOR_REQUIRED: Schema = {"anyOf": [_id(), _NUMBER]}
 _REQUIRED: Schema = {"anyOf": [_text(MAX_ID_LENGTH, min_length=1), _INTEGER]}
 _NAME = _or_null(_text(MAX_ID_LENGTH))
 _CONTEXT: Schema = {"type": "object", **_more("Scalar")}
@@ -59,8 +72,8 @@ _COMMON: dict[str, Schema] = {
         **_or_null(_text(MAX_MESSAGE_ID_LENGTH)),
         "description": "An event repeated with the same id counts once.",
     },
-    "userId": _or_null(_USER, _INTEGER),
-    "anonymousId": _or_null(_text(MAX_ID_LENGTH), _INTEGER),
+    "userId": _or_null(_USER_REQUIRED, {"const": ""}),
+    "anonymousId": _or_null(_VISITOR_REQUIRED, {"const": ""}),
     "timestamp": _TIME,
     "originalTimestamp": _TIME,
     "sentAt": _TIME,
@@ -75,7 +88,9 @@ def schemas() -> Schema:
 
 
 def _calls() -> Schema:
-    sender = {"anyOf": [_object("userId", userId=_USER_REQUIRED), _object("anonymousId", anonymousId=_REQUIRED)]}
+    sender = {
+        "anyOf": [_object("userId", userId=_USER_REQUIRED), _object("anonymousId", anonymousId=_VISITOR_REQUIRED)]
+    }
     view = _call(name=_NAME, category=_NAME, properties=_FIELDS)
     calls: dict[str, Schema] = {
         "Track": {**_call("event", event=_text(MAX_ID_LENGTH, min_length=1), properties=_FIELDS), **sender},

@@ -10,6 +10,7 @@ from gateway.body import Body, decompress, parse
 from gateway.trusted_proxy import Client
 from gateway.write_keys import read_write_key
 from shared.errors import InvalidRequest
+from shared.text import is_encodable
 
 JSON = "application/json"
 
@@ -62,14 +63,17 @@ def decode(event: Mapping[str, Any], client: Client) -> Request:
         path = path.removeprefix(f"/{stage}")
     text = event.get("body") or ""
     try:
-        body = base64.b64decode(text) if event.get("isBase64Encoded") else text.encode()
+        body = base64.b64decode(text, validate=True) if event.get("isBase64Encoded") else text.encode()
     except ValueError as error:  # a lone surrogate, or invalid base64
         raise InvalidRequest("the body is not valid text or base64", code="malformed_body") from error
+    query = event.get("queryStringParameters") or {}
+    if not is_encodable("".join((path, *query, *query.values()))):
+        raise InvalidRequest("the address contains half of a surrogate pair", code="invalid_character")
     return Request(
         method=http["method"],
         path=path.rstrip("/") or "/",
         headers=event.get("headers") or {},
-        query=event.get("queryStringParameters") or {},
+        query=query,
         body=body,
         client=client,
     )

@@ -13,9 +13,9 @@ from gateway.body import MAX_DEPTH, MAX_EVENT_BYTES, Body, check, check_shape
 from gateway.times import correct_clock, parse_ms
 from shared.contracts import ANONYMOUS_PREFIX, PAGE_VIEWED, SCREEN_VIEWED, Alias, Event, Group, Identify, Message
 from shared.errors import InvalidRequest, TooLarge
+from shared.user_ids import MAX_ID_LENGTH, read_id, read_user_id
 
 MAX_BATCH_EVENTS = 2500
-MAX_ID_LENGTH = 256
 MAX_MESSAGE_ID_LENGTH = 100
 # Fields may have MAX_DEPTH levels. The event around them adds one level, and a batch adds two more.
 MAX_EVENT_DEPTH = MAX_DEPTH + 1
@@ -160,10 +160,10 @@ def _parse_group(item: Mapping[str, Any], _: Mapping[str, Any], common: dict[str
 
 
 def _parse_alias(item: Mapping[str, Any], _: Mapping[str, Any], common: dict[str, Any]) -> Alias:
-    user, previous = _get_text(item, "userId", MAX_ID_LENGTH), _get_text(item, "previousId", MAX_ID_LENGTH)
+    user, previous = read_user_id(item.get("userId"), "userId"), read_user_id(item.get("previousId"), "previousId")
     if not user or not previous:
         raise InvalidRequest("an alias call needs 'userId' and 'previousId'", code="no_user_previous_id")
-    return Alias(user=_check_user_id(user), previous=_check_user_id(previous), **common)
+    return Alias(user=user, previous=previous, **common)
 
 
 _PARSERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], dict[str, Any]], Message]] = {
@@ -178,22 +178,15 @@ TYPES = frozenset(_PARSERS)
 
 
 def _get_user(item: Mapping[str, Any]) -> str:
-    user_id = _get_text(item, "userId", MAX_ID_LENGTH)
-    user = _check_user_id(user_id) if user_id else _get_visitor(item)
+    user = read_user_id(item.get("userId"), "userId") or _get_visitor(item)
     if not user:
         raise InvalidRequest("an event needs 'userId' or 'anonymousId'", code="no_user_anon_id")
     return user
 
 
-def _check_user_id(user: str) -> str:
-    if user.startswith(ANONYMOUS_PREFIX):
-        raise InvalidRequest(f"a user id must not begin with '{ANONYMOUS_PREFIX}'", code="reserved_user_id")
-    return user
-
-
 def _get_visitor(item: Mapping[str, Any]) -> str:
     """Return the anonymous id with its prefix; empty if there is none."""
-    anonymous = _get_text(item, "anonymousId", MAX_ID_LENGTH)
+    anonymous = read_id(item.get("anonymousId"), "anonymousId")
     return ANONYMOUS_PREFIX + anonymous if anonymous else ""
 
 

@@ -1,7 +1,7 @@
 """How commands are registered, how they print, and how they report errors."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar
@@ -20,7 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from shared.errors import OpportuneError
+from shared.errors import InvalidRequest, OpportuneError
+from shared.text import is_storable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,6 +36,7 @@ def command(group: typer.Typer, name: str) -> Callable[[F], F]:
         @wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
             try:
+                _check_text(kwargs)
                 return function(*args, **kwargs)
             except OpportuneError as error:
                 err.print(f"[red]error[/red] [bold]{error.code}[/bold]: ", end="")
@@ -49,6 +51,13 @@ def command(group: typer.Typer, name: str) -> Callable[[F], F]:
         return function
 
     return register
+
+
+def _check_text(arguments: Mapping[str, Any]) -> None:
+    """Raise `InvalidRequest` for an argument that is not UTF-8; Python reads its bytes as halves of surrogates."""
+    for name, value in arguments.items():
+        if isinstance(value, str) and not is_storable(value):
+            raise InvalidRequest(f"{name}: the argument is not UTF-8: type it again in a UTF-8 terminal")
 
 
 def progress_bar() -> Progress:

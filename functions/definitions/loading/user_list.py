@@ -6,9 +6,10 @@ from pathlib import Path
 
 from definitions.loading.problems import InvalidFiles, Problem
 from definitions.loading.yaml_source import read_text
+from shared.errors import InvalidRequest
+from shared.user_ids import read_user_id
 
 MAX_BYTES = 500_000_000
-MAX_ID_LENGTH = 256
 HEADERS = frozenset({"user_id", "User.UserId"})  # headers in exports, ours and Pinpoint's
 
 
@@ -29,8 +30,11 @@ def _lines(file: Path) -> Iterator[str]:
         message = ""
         if re.search(r"[,;\t]", user):
             message = "has several columns: write one user id per line"
-        elif len(user) > MAX_ID_LENGTH:
-            message = f"the user id is too long: it may have at most {MAX_ID_LENGTH} characters"
+        elif user:
+            try:
+                read_user_id(user, "user id")
+            except InvalidRequest as error:
+                message = error.message
         if message:
             raise InvalidFiles([Problem(str(file), number, 1, "", message)])
         if user and not (number == 1 and user in HEADERS):

@@ -11,8 +11,8 @@ import msgspec
 from opportune.audiences.customers.lines import InvalidRecord, Lines, Record, open_lines, require_utf8
 from opportune.audiences.customers.values import parse_date
 from shared.channels import OUTBOUND
-from shared.contracts import ANONYMOUS_PREFIX
 from shared.errors import InvalidRequest
+from shared.user_ids import read_user_id
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -107,13 +107,12 @@ def read_header(cells: Iterator[list[str]], name: str) -> list[str]:
 
 def parse_user_id(value: Any, field: str) -> str:
     """Return the user id in *field*; raise `InvalidRecord` if *value* is not one."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    user = value.strip() if isinstance(value, str) else ""
+    try:
+        user = read_user_id(value.strip() if isinstance(value, str) else value, field)
+    except InvalidRequest as error:
+        raise InvalidRecord(error.message) from error
     if not user:
         raise InvalidRecord(f"no {field}")
-    if user.startswith(ANONYMOUS_PREFIX):
-        raise InvalidRecord(f"{field}: {ANONYMOUS_PREFIX!r} is reserved for anonymous visitors: use another user id")
     return user
 
 

@@ -95,7 +95,7 @@ def test_an_uploaded_list_replaces_the_previous_one(shop: Db, tmp_path: Path) ->
         ("", ":1:1: contains no user id"),
         ("user_id\n", ":1:1: contains no user id"),
         ("u1\nu2,x\n", ":2:1: has several columns"),
-        (f"ok\n{'x' * 257}\n", ":2:1: the user id is too long: it may have at most 256"),
+        (f"ok\n{'x' * 257}\n", ":2:1: 'user id' is longer than 256 characters"),
         ("\n \n", "no user id"),
     ],
 )

@@ -13,7 +13,8 @@ from tests.support.paths import ROOT
 
 TEXT = (ROOT / "docs" / "edge.md").read_text(encoding="utf-8")
 # Raised below the handler, where the Gateway calls others.
-SOURCES = [*(ROOT / "functions" / "gateway").glob("*.py"), ROOT / "functions" / "shared" / "invoke.py"]
+SHARED = ROOT / "functions" / "shared"
+SOURCES = [*(ROOT / "functions" / "gateway").glob("*.py"), SHARED / "invoke.py", SHARED / "user_ids.py"]
 ERRORS = {
     name: each for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, OpportuneError)
 }

@@ -257,6 +257,58 @@ def test_claims_that_only_look_right_prove_nothing(claims: Any) -> None:
     assert check(jose({"alg": "HS256", "kid": "spring"}, claims, SHARED_KEY)).__class__ is Unverified
 
 
+HALF, NUL = "\\ud800", "\\u0000"
+
+
+@pytest.mark.parametrize(
+    "traits",
+    [
+        f'{{"name": "{HALF}"}}',
+        '{"name": "a\\udc00b"}',
+        f'{{"name": "\\udc00{HALF}"}}',
+        f'{{"{HALF}": 1}}',
+        f'{{"a": [{{"b": "{HALF}"}}]}}',
+        f'{{"name": "{NUL}"}}',
+        f'{{"a{NUL}b": 1}}',
+        f'{{"a": ["x", {{"b": "x{NUL}"}}]}}',
+        '{"n": NaN}',
+        '{"n": -Infinity}',
+        '{"n": 1e999}',
+        '{"n": 9223372036854775808}',
+        '{"n": [[-9223372036854775809]]}',
+        '{"n": 1, "n": 2}',
+        '{"a": {"n": 1, "n": 2}}',
+    ],
+)
+@pytest.mark.parametrize("algorithm", ["HS256", "ES256"])
+def test_a_token_follows_the_text_rules_of_bodies(traits: str, algorithm: str) -> None:
+    """A JSON library reads each of these, but no store takes it: the request would fail on every retry.
+
+    The class: values of a signed token that the rules for bodies refuse. The same rules read both.
+    """
+    payload = f'{{"sub": "anna", "aud": "{WRITE_KEY}", "exp": {NOW_S + HOUR_S}, "traits": {traits}}}'
+    key = SHARED_KEY if algorithm == "HS256" else _private(EC_KEY)
+    signed = jwt.PyJWS().encode(payload.encode(), key, algorithm=algorithm)
+    assert check(signed) == Unverified("malformed")
+
+
+def test_text_that_only_looks_odd_is_a_trait() -> None:
+    """A whole surrogate pair is one character, and an escaped backslash is not U+0000."""
+    traits = r'{"a": "\ud83d\ude00\\u0000"}'
+    payload = f'{{"sub": "anna", "aud": "{WRITE_KEY}", "exp": {NOW_S + HOUR_S}, "traits": {traits}}}'
+    signed = jwt.PyJWS().encode(payload.encode(), SHARED_KEY, algorithm="HS256")
+    assert check(signed) == Verified({"a": "\U0001f600\\u0000"})
+
+
+@pytest.mark.parametrize("claim", ["iss", "jti", "sub", "extra"])
+def test_half_a_surrogate_outside_the_traits_is_no_proof_and_no_error(claim: str) -> None:
+    """Every claim of a token is text, used or not."""
+    others = "" if claim == "sub" else '"sub": "anna", '
+    payload = f'{{{others}"{claim}": "{HALF}", "aud": "{WRITE_KEY}", "exp": {NOW_S + HOUR_S}}}'
+    signed = jwt.PyJWS().encode(payload.encode(), SHARED_KEY, algorithm="HS256")
+    assert check(signed).__class__ is Unverified
+
+
 def test_names_that_look_the_same_are_two() -> None:
     """é as one character and as two are different ids, because ids are not normalised."""
     one, two = "ren\u00e9", "rene\u0301"
