@@ -21,8 +21,15 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 VALUE = re.compile(r"[ -~]*")
 ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
 UNENCODED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")  # also valid in names
+PART = re.compile(r"[^ ]+ ?| ")
 JOINER = "\u200d"
+VIRAMA = 9  # the combining class of the sign that joins consonants of Indic scripts
+JOINERS_AND_VOWELS = frozenset("\u200c\u200d\u0e33\u0eb3")  # the vowels are the AM of Thai and of Lao
 SKIN_TONES = range(0x1F3FB, 0x1F400)
+FLAG_TAGS = range(0xE0020, 0xE0080)  # of regions, such as Scotland
+FLAG_LETTERS = range(0x1F1E6, 0x1F200)  # two of them are a flag
+LEADS, VOWELS, TRAILS = range(0x1100, 0x1160), range(0x1160, 0x11A8), range(0x11A8, 0x1200)  # parts of Korean syllables
+SYLLABLES = range(0xAC00, 0xD7A4)
 
 
 def one_line(text: str) -> str:
@@ -79,42 +86,57 @@ def _is_plain(text: str, words: Words) -> bool:
 
 
 def _encoded_words(text: str) -> Iterator[str]:
-    """Yield *text* as encoded words, in the shorter of both encodings, cut between letters."""
+    """Yield *text* as encoded words, in the shorter of both encodings, cut between words or else between letters."""
     data = text.encode()
     as_q = sum(1 if byte in UNENCODED or byte == 0x20 else 3 for byte in data) <= (len(data) + 2) // 3 * 4
     kind, room = ("q", WORD_LENGTH - 12) if as_q else ("b", (WORD_LENGTH - 12) // 4 * 3)  # 12: =?utf-8?q??=
-    word, used = b"", 0
-    for letter in _letters(text, room):
-        size = len(_quoted(letter)) if as_q else len(letter)
-        if used + size > room:
-            yield _encoded(word, kind)
-            word, used = b"", 0
-        word += letter
-        used += size
+
+    def size(piece: bytes) -> int:
+        return len(_quoted(piece)) if as_q else len(piece)
+
+    word = b""
+    for part in PART.findall(text):
+        whole = part.encode()
+        # Some readers add a space between two encoded words. A cut behind a space does the least harm.
+        for piece in [whole] if size(whole) <= room else _letters(part, room):
+            if word and size(word) + size(piece) > room:
+                yield _encoded(word, kind)
+                word = b""
+            word += piece
     yield _encoded(word, kind)
 
 
 def _letters(text: str, room: int) -> Iterator[bytes]:
-    """Yield *text* by letters: a character with its accents, or an emoji with its modifiers.
+    """Yield *text* by letters: a character with its accents, an emoji with its modifiers, a flag, a syllable.
 
     One that is too long for a word is cut between its characters.
     """
-    letter, previous = "", ""
+    letter = ""
     for character in text:
-        if letter and not (_continues(character, previous) and 3 * len((letter + character).encode()) <= room):
+        if letter and not (_continues(character, letter) and 3 * len((letter + character).encode()) <= room):
             yield letter.encode()
             letter = ""
         letter += character
-        previous = character
     if letter:
         yield letter.encode()
 
 
-def _continues(character: str, previous: str) -> bool:
-    return not character.isascii() and (
-        JOINER in (character, previous)
-        or ord(character) in SKIN_TONES
+def _continues(character: str, letter: str) -> bool:
+    """Return whether *character* belongs to *letter*, as in Unicode's rules for grapheme clusters (UAX 29)."""
+    previous, code, before = letter[-1], ord(character), ord(letter[-1])
+    if character.isascii():
+        return False
+    return (
+        previous == JOINER
+        or character in JOINERS_AND_VOWELS
+        or code in SKIN_TONES
+        or code in FLAG_TAGS
         or unicodedata.category(character).startswith("M")  # accents and variation selectors
+        or (unicodedata.combining(previous) == VIRAMA and unicodedata.category(character) == "Lo")
+        or (code in FLAG_LETTERS and before in FLAG_LETTERS and len(letter) == 1)
+        or (before in LEADS and (code in LEADS or code in VOWELS or code in SYLLABLES))
+        or ((before in VOWELS or before in SYLLABLES) and (code in VOWELS or code in TRAILS))
+        or (before in TRAILS and code in TRAILS)
     )
 
 
