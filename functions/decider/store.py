@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from redis import exceptions
 
-from decider.redis_errors import REFUSALS, unavailable
+from decider.redis_errors import concerns_one_row, unavailable
 from decider.scripts import Script
 from shared.errors import Unavailable
 
@@ -37,7 +37,7 @@ class Client(Protocol):
 class Store:
     """The state store. *client* returns the client and is called before each command: making one may connect.
 
-    Raises `Unavailable` if the outcome is unknown, and `Unreadable` if Redis returned an error.
+    Raises `Unavailable` if the store cannot be used or the outcome is unknown, and `Unreadable` if one row is at fault.
     """
 
     def __init__(self, client: Callable[[], Client]) -> None:
@@ -50,10 +50,10 @@ class Store:
                 return command(self._client())
             except exceptions.ConnectionError:
                 return command(self._client())
-        except REFUSALS as error:
-            raise unavailable(error) from error
         except exceptions.ResponseError as error:
-            raise Unreadable(f"state store: {type(error).__name__}") from error
+            if concerns_one_row(error):
+                raise Unreadable(f"state store: {type(error).__name__}") from error
+            raise unavailable(error) from error
         except (exceptions.RedisError, exceptions.RedisClusterException) as error:
             raise unavailable(error) from error
 
