@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from shared.contracts import Catalogue, SiteCatalogue, WriteKey, write_key
 from shared.errors import Forbidden, Unauthorized
+from shared.origins import is_allowed
 
 
 class SiteAccess(NamedTuple):
@@ -38,15 +39,8 @@ class SiteAccess(NamedTuple):
                 "key in pages",
                 code="secret_key_in_browser",
             )
-        if self.key.origins and not any(_covers(allowed, origin) for allowed in self.key.origins):
+        if self.key.origins and not is_allowed(origin, self.key.origins):
             raise Forbidden("this write key does not allow pages of this origin", code="origin_not_allowed")
-
-
-def _covers(allowed: str, origin: str) -> bool:
-    scheme, wildcard, domain = allowed.partition("*")
-    if not wildcard:
-        return origin == allowed
-    return origin.startswith(scheme) and origin.endswith(domain) and len(origin) > len(scheme) + len(domain)
 
 
 def read_write_key(authorization: str, body: Mapping[str, Any], query: Mapping[str, str]) -> str:

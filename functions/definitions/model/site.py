@@ -22,16 +22,22 @@ from definitions.model.fields import Definition, Duration, Name, ShortIdentifier
 from definitions.model.identity import Identity, SiteLimits, identity_errors
 from definitions.model.times import SiteQuietHours, zone
 from definitions.model.urls import HOST
+from shared import origins
 
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}")
-_ORIGIN = re.compile(r"(https?)://(?:\*\.)?([a-z0-9.-]{1,253})(?::[0-9]{1,5})?")
+_ORIGIN_ADVICE = (
+    "write scheme and host, without a path: https://shop.example, https://*.shop.example or capacitor://localhost"
+)
 
 
-def _check_origin(text: str) -> str:
+def check_origin(text: str) -> str:
     """Return an origin in lower case, as browsers send it; ``*.`` stands for any subdomain."""
-    if not _ORIGIN.fullmatch(text.lower()):
-        hint = "write scheme and host, without a path: https://shop.example or https://*.shop.example"
-        raise FieldErrors(("", f"'{text}' is not an origin: {hint}"))
+    origin = origins.parse(text)
+    if origin is None:
+        advice = "write the domain as browsers send it, with xn--" if not text.isascii() else _ORIGIN_ADVICE
+        raise FieldErrors(("", f"'{text}' is not an origin: {advice}"))
+    if origin.wildcard and "." not in origin.host and origin.host != "localhost":
+        raise FieldErrors(("", f"'{text}' covers everything under .{origin.host}: name a domain of your own"))
     return text.lower()
 
 
@@ -80,9 +86,10 @@ class Key(Definition):
         examples=["OPPORTUNE_SECRET_KEY"],
         json_schema_extra={"pattern": f"^{_VARIABLE}$"},
     )
-    origins: Annotated[tuple[Annotated[str, AfterValidator(_check_origin)], ...], Field(max_length=50)] = Field(
+    origins: Annotated[tuple[Annotated[str, AfterValidator(check_origin)], ...], Field(max_length=50)] = Field(
         default=(),
-        description="The origins that may use a public key, such as `https://shop.example`; default: all.",
+        description="The origins that may use a public key: pages, and apps such as `capacitor://localhost`; "
+        "default: all.",
         examples=[["https://shop.example", "https://*.shop.example"]],
     )
     identity: Literal["off", "log", "enforce"] = Field(

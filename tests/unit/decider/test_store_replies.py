@@ -14,6 +14,7 @@ from redis._parsers.base import BaseParser
 from decider.store import Store, Unreadable
 from shared.errors import Unavailable
 
+PARSER: Any = BaseParser
 IN_SCRIPT = " script: 2c5a1d, on @user_script:12."
 OF_THE_STORE = [
     "CLUSTERDOWN The cluster is down",
@@ -67,9 +68,10 @@ class _Replies:
 
 def ask(reply: str, *, pipeline: bool = False) -> Unavailable:
     """Return our error for a *reply*."""
-    error = BaseParser.parse_error(reply)
+    error = PARSER.parse_error(reply)
     if pipeline:
-        Redis().pipeline(transaction=False).annotate_exception(error, 3, ["EVALSHA", "x y"])
+        pipe: Any = Redis().pipeline(transaction=False)
+        pipe.annotate_exception(error, 3, ["EVALSHA", "x y"])
     client: Any = _Replies(error)
     with pytest.raises(Unavailable) as caught:
         Store(lambda: client).ask(lambda each: each.hget("row", "v"))
