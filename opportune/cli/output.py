@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -39,9 +40,12 @@ def command(group: typer.Typer, name: str) -> Callable[[F], F]:
                 _check_text(kwargs)
                 return function(*args, **kwargs)
             except OpportuneError as error:
-                err.print(f"[red]error[/red] [bold]{error.code}[/bold]: ", end="")
-                # In a log or a pipe, keep the message on one line so that it can be searched.
-                err.print(error.message, markup=False, highlight=False, soft_wrap=not err.is_terminal)
+                _print_error(error.code, error.message)
+                raise typer.Exit(2) from None
+            except OSError as error:
+                if not isinstance(error.filename, str | Path):
+                    raise
+                _print_error("file", f"{error.filename}: {error.strerror}")
                 raise typer.Exit(2) from None
             except KeyboardInterrupt:
                 err.print("stopped")
@@ -51,6 +55,12 @@ def command(group: typer.Typer, name: str) -> Callable[[F], F]:
         return function
 
     return register
+
+
+def _print_error(code: str, message: str) -> None:
+    err.print(f"[red]error[/red] [bold]{code}[/bold]: ", end="")
+    # In a log or a pipe, keep the message on one line so that it can be searched.
+    err.print(message, markup=False, highlight=False, soft_wrap=not err.is_terminal)
 
 
 def _check_text(arguments: Mapping[str, Any]) -> None:

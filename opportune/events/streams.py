@@ -17,6 +17,7 @@ import msgspec
 from gateway.times import parse_iso_ms, parse_ms
 from shared.contracts import ANONYMOUS_PREFIX, PAGE_VIEWED, SCREEN_VIEWED
 from shared.errors import OpportuneError
+from shared.files import open_regular
 
 CHUNK = 1 << 16  # larger chunks leave the processor's cache
 ROWS = 256  # of a CSV file, yielded in one list
@@ -111,8 +112,12 @@ def _blocks(path: Path, mapping: Mapping[str, str]) -> Iterator[list[Recorded]]:
 
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        yield file
+    with open_regular(path) as raw:
+        if path.suffix != ".gz":
+            yield raw
+            return
+        with gzip.GzipFile(fileobj=raw) as file:
+            yield file
 
 
 class _Seconds(dict[str, int]):

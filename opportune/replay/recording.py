@@ -12,6 +12,7 @@ from opportune.events.streams import Recorded
 from opportune.replay.explain.words import stamp
 from opportune.replay.result import Span
 from shared.errors import OpportuneError
+from shared.files import open_regular
 
 SAMPLE_BYTES = 1 << 20
 TICK = 1 << 13  # events between two updates of the progress bar
@@ -91,7 +92,7 @@ def _estimate_lines(path: Path) -> float | None:
     """Return the approximate number of lines, judged by the first megabyte; ``None`` if it cannot be read."""
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             sample = file.read(SAMPLE_BYTES)
     except OSError:
         return None

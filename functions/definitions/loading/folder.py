@@ -14,6 +14,7 @@ from definitions.loading import user_list
 from definitions.loading.problems import InvalidFiles, Problem
 from definitions.loading.yaml_source import Source, read
 from definitions.model.group import UPLOADED
+from shared.files import is_folder, is_missing, resolve
 
 Scope = Literal["folder", "campaign", "lone campaign"]
 
@@ -45,11 +46,11 @@ def load(path: Path) -> Sources:
 
     A campaign in a folder of definitions comes with the folder's site, events and groups.
     """
-    if path.is_dir():
+    if is_folder(path):
         return _Loader(path).folder()
-    parent = path.resolve().parent
+    parent = resolve(path).parent
     try:
-        if not path.is_file():
+        if is_missing(path):
             raise InvalidFiles([Problem(str(path), 1, 1, "", "there is no such file or folder")])
         if path.name == "site.yaml" or parent.name in ("groups", "events"):
             message = "is not a campaign file: give the whole folder to check it"
@@ -57,7 +58,7 @@ def load(path: Path) -> Sources:
         campaign = read(path)
     except InvalidFiles as error:
         return Sources(path, "lone campaign", problems=error.problems)
-    if parent.name != "campaigns" or not (parent.parent / "site.yaml").is_file():
+    if parent.name != "campaigns" or is_missing(parent.parent / "site.yaml"):
         return Sources(path, "lone campaign", campaigns=(campaign,))
     # The user asked about this file only, so the problems of the other files are dropped.
     around = _Loader(parent.parent).surroundings()
@@ -131,7 +132,7 @@ class _Loader:
 
     def _site(self) -> Source | None:
         file = self._path / "site.yaml"
-        if file.is_file():
+        if not is_missing(file):
             return self._read(file)
         self._refuse(file, "is missing: a folder of definitions needs it, with 'id', 'name' and 'keys' of the site")
         return None
@@ -162,7 +163,7 @@ class _Loader:
         places = (Path(source.file).parent / name, self._path / name)
         if Path(name).is_absolute() or not any(_is_below(file, self._path) for file in places):
             raise InvalidFiles([source.problem("list", f"'{name}' is outside of the folder {self._path}")])
-        file = next((file for file in places if _is_below(file, self._path) and file.is_file()), None)
+        file = next((file for file in places if _is_below(file, self._path) and not is_missing(file)), None)
         if file is None:
             message = f"there is no file '{name}', neither beside this one nor in {self._path}"
             raise InvalidFiles([source.problem("list", message)])
@@ -170,4 +171,4 @@ class _Loader:
 
 
 def _is_below(file: Path, folder: Path) -> bool:
-    return file.resolve().is_relative_to(folder.resolve())
+    return resolve(file).is_relative_to(resolve(folder))

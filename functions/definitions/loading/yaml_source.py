@@ -14,6 +14,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from definitions.loading.problems import InvalidFiles, Problem
+from shared.files import open_regular
 
 MAX_BYTES = 1_000_000
 MAX_VALUES = 100_000
@@ -71,10 +72,12 @@ def read(path: Path) -> Source:
 def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
     """Return the text of *path*; raises `InvalidFiles` if it is missing, too large or not UTF-8."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             raw = file.read(max_bytes + 1)
-    except OSError as error:
-        raise InvalidFiles([Problem(str(path), 1, 1, "", f"cannot be read: {error.strerror}")]) from None
+    except (OSError, ValueError) as error:
+        raise InvalidFiles(
+            [Problem(str(path), 1, 1, "", f"cannot be read: {getattr(error, 'strerror', error)}")]
+        ) from None
     if len(raw) > max_bytes:
         raise InvalidFiles([Problem(str(path), 1, 1, "", f"is larger than {max_bytes} bytes: split it")])
     try:

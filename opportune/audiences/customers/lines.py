@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from shared.errors import InvalidRequest
+from shared.files import open_regular
 
 MAX_LINE = 1024 * 1024  # characters
 GZIP_MAGIC = b"\x1f\x8b"
@@ -74,7 +75,7 @@ def open_lines(path: Path, prefix: str = "") -> Iterator[Lines]:
     Raise `InvalidRequest` if the file cannot be read or is truncated.
     """
     try:
-        with path.open("rb") as raw:
+        with open_regular(path) as raw:
             is_gzip = path.suffix.lower() == ".gz" or raw.peek(2)[:2] == GZIP_MAGIC
             stream = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if is_gzip else raw
             # Bytes that are not UTF-8 become surrogates, so that only their record is rejected (`require_utf8`).

@@ -247,7 +247,7 @@ def test_a_segment_may_have_only_user_ids(tmp_path: Path) -> None:
     [
         ("[1]", "not a JSON object"),
         ("{cut", "not JSON"),
-        ('{"ChannelType": "SMS", "User": {"UserId": "anon:1"}}', "'anon:' is reserved"),
+        ('{"ChannelType": "SMS", "User": {"UserId": "anon:1"}}', "must not begin with 'anon:'"),
         ('{"ChannelType": "SMS", "Attributes": {"a": "x"}, "User": {"UserId": "u"}}', "Attributes"),
         ('{"ChannelType": 7, "User": {"UserId": "u"}}', "ChannelType"),
     ],
