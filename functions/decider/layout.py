@@ -11,8 +11,9 @@ ROW = {
     # name in the scripts → field of the hash `{pN}:u:<site>:<user>`
     "targets": "g",  # "<generation>:<ruleset>:<key>,<key>,": triggers that the user is a target of; "?": not looked up
     "time": "m",  # last effective time, ms
-    "recent": "d",  # digests of recent message ids, the newest last (`RECENT` of machine.lua)
-    "results": "r",  # of each recent message that fired: digest, length (3 bytes), packed firings
+    "recent": "d",  # the newest message ids, see messages.lua
+    "older": "b",  # of a busy user: message ids of the last 15 minutes that are not in `recent`
+    "results": "r",  # the firings of recent messages, see messages.lua
     "progress": "t:",  # one field per trigger, followed by its key: a list of `RUN`
     "counted": "c",  # times of activations by limit, see gates.lua
     "open": "p",  # activations that later events can cancel or convert, see gates.lua: campaign → `ENTRY`

@@ -63,14 +63,16 @@ class Replay:
         self.relevant = 0
         self.duplicates = 0
         lua = LuaRuntime(unpack_returned_tuples=True)
-        machine = lua.execute(scripts.module("machine"))
+        machine, messages = (lua.execute(scripts.module(name)) for name in ("machine", "messages"))
         programs = lua.table_from([campaign.trigger.program for campaign in campaigns], recursive=True)
         load = lua.eval("loadstring")(_driver(), "@replay.lua")
         has_per = lua.table_from([bool(campaign.trigger.per) for campaign in campaigns])
         self._ids = ids
         self._has_per = any(campaign.trigger.per for campaign in campaigns)
         triggers_of = [[each.number + 1 for each in candidates] for candidates in self._index.candidates.values()]
-        self._run, self._finish = load(machine, programs, has_per, lua.table_from(triggers_of, recursive=True))
+        self._run, self._finish = load(
+            machine, messages, programs, has_per, lua.table_from(triggers_of, recursive=True)
+        )
 
     def run(self, events: Iterable[Recorded]) -> Iterator[Match]:
         """Apply *events* in order and yield the matches. A match may come up to one block of events late."""

@@ -2,7 +2,7 @@
 Run machine.lua over recorded events, with all rows in memory.
 
 Called with
-  machine       the module
+  machine, messages   the modules
   programs      the program of each trigger
   has_per       for each trigger, whether it has `per`
   triggers_of   for each event name that a trigger uses, the numbers of these triggers
@@ -18,7 +18,7 @@ Returns two functions:
       Return the matches of absences that are due by `until` (ms).
 A match is {user, trigger, at, reason, per, since, ids}.
 ]]
-local machine, programs, has_per, triggers_of = ...
+local machine, messages, programs, has_per, triggers_of = ...
 collectgarbage("setpause", 400) -- most objects stay alive, so collect rarely
 local ffi = require("ffi")
 local rows = {}
@@ -36,15 +36,24 @@ local function packed_match(user, trigger, per, fire)
   return { user, trigger - 1, fire.at, fire.reason, per, fire.since, ids_of(fire.link) }
 end
 
--- A live row keeps recent ids as text; here they are numbers in a ring.
+-- A live row keeps ids as text, see messages.lua; here they are numbers in tables. 
 local function is_repeated(row, digest, at)
-  local seen = row.seen
-  for i = 1, #seen do
-    if seen[i] == digest then return true end
-  end
+  local known, blocks = row.known, row.blocks
+  if known[digest] then return true end
   if at < row.time then return false end
-  local place = row.place % machine.RECENT + 1
-  seen[place], row.place = digest, place
+  local block = blocks[row.last]
+  if #block == messages.BLOCK then
+    row.last, block = row.last + 1, {}
+    blocks[row.last] = block
+  end
+  block[#block + 1], block.at, known[digest] = digest, at, true
+  local age = messages.AGE * 1000
+  while row.last - row.first >= messages.KEPT / messages.BLOCK and #block == messages.BLOCK do
+    local oldest, length = blocks[row.first], (row.last - row.first + 1) * messages.BLOCK
+    if at - oldest.at <= age and length <= messages.KEPT + messages.BLOCK + messages.MAX then break end
+    for _, id in ipairs(oldest) do known[id] = nil end
+    blocks[row.first], row.first = nil, row.first + 1
+  end
   return false
 end
 
@@ -75,7 +84,7 @@ end
 local function enter(user, digest, at)
   local row = rows[user]
   if not row then
-    row = { time = at, seen = {}, place = 0 }
+    row = { time = at, known = {}, blocks = { {} }, first = 1, last = 1 }
     rows[user] = row
   end
   if is_repeated(row, digest, at) then return nil, false end

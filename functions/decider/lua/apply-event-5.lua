@@ -53,6 +53,7 @@ Atomic    because a message must count once, and of two events that complete a m
           nothing.
 ]]
 --- @include machine
+--- @include messages
 --- @include gates
 --- @include rate
 --- @include offers
@@ -63,12 +64,12 @@ local event, digest = cmsgpack.unpack(ARGV[1]), ARGV[2]
 local triggers = event.triggers
 
 local fields =
-  { ROW.targets, ROW.time, ROW.recent, ROW.results, ROW.event_times, ROW.offers, ROW.became }
+  { ROW.targets, ROW.time, ROW.recent, ROW.older, ROW.event_times, ROW.offers, ROW.became }
 local FIRST = #fields -- the fields of the triggers come after it
 for i, trigger in ipairs(triggers) do fields[FIRST + i] = ROW.progress .. trigger.key end
 local stored = redis.call("HMGET", row, unpack(fields))
-local targets, stored_time, recent, stored_results, event_times, stored_offers, became = unpack(stored, 1, FIRST)
-local time, results = tonumber(stored_time or 0), stored_results or ""
+local targets, stored_time, recent, stored_older, event_times, stored_offers, became = unpack(stored, 1, FIRST)
+local time, older = tonumber(stored_time or 0), stored_older or ""
 recent = recent or ""
 
 local evicted_from, offered = {}, nil
@@ -80,8 +81,8 @@ local function hex(bytes)
   return (string.gsub(bytes, ".", function(byte) return string.format("%02x", string.byte(byte)) end))
 end
 
-if not event.tick and machine.is_seen(recent, digest) then
-  local _, body = machine.result(results, digest)
+if not event.tick and messages.is_known(recent, older, digest) then
+  local body = messages.result(redis.call("HGET", row, ROW.results) or "", digest)
   return answer(OUTCOME.SEEN, body and cmsgpack.unpack(body))
 end
 
@@ -434,19 +435,20 @@ for field, map in pairs(changed) do
 end
 
 if not event.tick then
-  local forgotten
-  recent, forgotten = machine.remember(recent, digest)
-  if forgotten then results = machine.forget(results, forgotten) end
-  if #firings > 0 then
-    local body = cmsgpack.pack(firings)
-    local length = string.char(math.floor(#body / 65536), math.floor(#body / 256) % 256, #body % 256)
-    results = results .. digest .. length .. body
-  end
-  for field, value in pairs({ [ROW.time] = tostring(time), [ROW.recent] = recent, [ROW.results] = results }) do
-    if value ~= "" then
-      write(field, value)
+  local have_left
+  recent, older, have_left = messages.remember(recent, older, digest, event.received)
+  write(ROW.time, tostring(time))
+  write(ROW.recent, recent)
+  if have_left and older ~= "" then write(ROW.older, older) end
+  if stored_older and messages.prune(older, event.received) == "" then gone[#gone + 1] = ROW.older end
+  if have_left or #firings > 0 then -- most events need no results
+    local stored_results = redis.call("HGET", row, ROW.results)
+    local results = have_left and messages.tidy_results(stored_results or "", recent) or stored_results or ""
+    if #firings > 0 then results = messages.add_result(results, digest, cmsgpack.pack(firings)) end
+    if results ~= "" then
+      write(ROW.results, results)
     elseif stored_results then
-      gone[#gone + 1] = field
+      gone[#gone + 1] = ROW.results
     end
   end
 end

@@ -7,8 +7,8 @@ ARGV[1]   MessagePack of {site, visitor, user, at, token, done, now, ack_timeout
           at      when the site said so       token   the name of this move       done   the token of a merged move, or ""
           user    empty: nothing new was said, only finish the move under way
           ruleset the version that the caller knows
-Returns   MessagePack of {token, user, triggers, counted, called_off, offers, open, recent, time}: the parts for the
-          user's row; of false if nothing has to move; of true if the ruleset is older than the row's: reload and repeat
+Returns   MessagePack of {token, user, triggers, counted, called_off, offers, open, recent, older, time}: the parts for
+          the user's row; of false if nothing has to move; of true if the ruleset is older than the row's: reload and repeat
 Atomic    because an event of the visitor comes either before, and moves along, or after, and goes to the user:
           detach, event   the event finds that the visitor became the user, and is the user's
           event, detach   what it has changed is part of what moves
@@ -26,9 +26,11 @@ local timer = cjson.encode({ "move", call.site, call.visitor })
 local is_new = redis.call("EXISTS", row) == 0
 local stored = redis.call(
   "HMGET", row,
-  ROW.moving, ROW.became, ROW.became_at, ROW.targets, ROW.counted, ROW.cancellations, ROW.offers, ROW.open, ROW.recent, ROW.time
+  ROW.moving, ROW.became, ROW.became_at, ROW.targets, ROW.counted, ROW.cancellations, ROW.offers, ROW.open, ROW.recent,
+  ROW.older, ROW.time
 )
-local moving, became, became_at, targets, counted, called_off, offering, open_before, recent, time = unpack(stored)
+local moving, became, became_at, targets, counted, called_off, offering, open_before, recent, older, time =
+  unpack(stored)
 became_at = tonumber(became_at or 0)
 if moving and cmsgpack.unpack(moving).token ~= call.done then return moving end
 if moving then redis.call("HDEL", row, ROW.moving) end
@@ -85,6 +87,7 @@ if is_news or #detached > 0 or next(open) then -- even without parts, the user's
     offers = offering,
     open = open,
     recent = recent or "",
+    older = older or "",
     time = tonumber(time or 0),
   })
   redis.call("HSET", row, ROW.moving, answer)

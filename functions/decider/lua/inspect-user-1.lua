@@ -14,6 +14,7 @@ Returns   MessagePack of {targets, time, recent, lives, runs, counted, open, los
 Atomic    because progress and used caps must be read at the same instant.
 ]]
 --- @include machine
+--- @include messages
 --- @include gates
 local row = KEYS[1]
 local programs = cmsgpack.unpack(ARGV[1])
@@ -82,7 +83,7 @@ for key, one in pairs(unpacked(ROW.lost)) do lost[#lost + 1] = { key, one[LOST.a
 return cmsgpack.pack({
   field[ROW.targets] or "",
   tonumber(field[ROW.time] or 0),
-  #(field[ROW.recent] or "") / machine.DIGEST,
+  messages.count(field[ROW.recent] or "") + messages.count(field[ROW.older] or ""),
   redis.call("PTTL", row),
   runs,
   counted,

@@ -13,6 +13,7 @@ Atomic    because an event of the user comes either before, and the parts are ad
           the parts. Two calls that bring the same parts are one: the row stores the token of the visitor's last move.
 ]]
 --- @include machine
+--- @include messages
 --- @include gates
 --- @include offers
 --- @include cancellations
@@ -24,9 +25,10 @@ local MAX_VISITORS, MAX_COUNTED = 20, 50
 local is_new = redis.call("EXISTS", row) == 0
 local stored = redis.call(
   "HMGET", row,
-  ROW.visitors, ROW.counted, ROW.recent, ROW.time, ROW.results, ROW.cancellations, ROW.offers, ROW.open
+  ROW.visitors, ROW.counted, ROW.recent, ROW.older, ROW.time, ROW.results, ROW.cancellations, ROW.offers, ROW.open
 )
-local own_visitors, own_counted, own_recent, own_time, own_results, own_cancellations, own_offers, own_open = unpack(stored)
+local own_visitors, own_counted, own_recent, own_older, own_time, own_results = unpack(stored)
+local own_cancellations, own_offers, own_open = unpack(stored, 7, 9)
 local function unpacked(packed) return packed and cmsgpack.unpack(packed) or {} end
 
 local visitors = unpacked(own_visitors)
@@ -144,25 +146,15 @@ if next(parts.open) then
   if next(open) then write(ROW.open, cmsgpack.pack(open)) end
 end
 
--- A tracker may send an event of the visitor again with the user's id; it must count only once. If both rows remember
--- many messages, the visitor's latest get half of the room.
-local recent, results, added = own_recent or "", own_results or "", ""
-local longest = machine.RECENT * machine.DIGEST
-local room = math.max(longest - #recent, longest / 2)
-for from = #parts.recent - machine.DIGEST + 1, 1, -machine.DIGEST do
-  local digest = string.sub(parts.recent, from, from + machine.DIGEST - 1)
-  if #added < room and not machine.is_seen(recent, digest) then added = digest .. added end
-end
-if added ~= "" then
-  for from = 1, #added, machine.DIGEST do
-    local forgotten
-    recent, forgotten = machine.remember(recent, string.sub(added, from, from + machine.DIGEST - 1))
-    if forgotten then results = machine.forget(results, forgotten) end
-  end
+-- A tracker may send an event of the visitor again with the user's id; it must count only once.
+if parts.recent ~= "" then
+  local recent, older = messages.merge(own_recent or "", own_older or "", parts.recent, parts.older, call.now)
   write(ROW.recent, recent)
+  if older ~= "" then write(ROW.older, older) end
+  local results = messages.tidy_results(own_results or "", recent)
   if results ~= "" then
     write(ROW.results, results)
-  else
+  elseif own_results then
     redis.call("HDEL", row, ROW.results)
   end
 end

@@ -38,12 +38,12 @@ def explain(campaigns: Sequence[Campaign], events: Iterable[TimedEvent], until: 
     """
     machine = Machine()
     explainers = [Explainer(campaign, machine) for campaign in campaigns]
-    recent, time = "", 0
+    recent, older, time = b"", b"", 0
     for event, late_ms in events:
         repeated = False
         if any(each.is_relevant(event) for each in explainers):
-            digest = message_digest(event.message_id).hex()[: machine.code.DIGEST]
-            repeated = machine.code.is_seen(recent, digest)
+            digest = message_digest(event.message_id)
+            repeated = machine.messages.is_known(recent, older, digest)
             if not repeated:
                 if event.at < time:
                     raise UnsortedEvents(
@@ -51,7 +51,7 @@ def explain(campaigns: Sequence[Campaign], events: Iterable[TimedEvent], until: 
                         "sort the file by time, or add --sort"
                     )
                 time = event.at
-                recent, _ = machine.code.remember(recent, digest)
+                recent, older, _ = machine.messages.remember(recent, older, digest, time)
         for explainer in explainers:
             explainer.add(event, late_ms, repeated=repeated)
     return [explainer.finish(until) for explainer in explainers]

@@ -81,11 +81,12 @@ class EventTrace(NamedTuple):
 
 
 class Machine:
-    """``machine.lua``, loaded."""
+    """``machine.lua`` and ``messages.lua``, loaded."""
 
     def __init__(self) -> None:
         self.lua = LuaRuntime(unpack_returned_tuples=True)
         self.code = self.lua.execute(scripts.module("machine"))
+        self.messages = LuaRuntime(encoding=None, unpack_returned_tuples=True).execute(scripts.module("messages"))
 
     def copy(self, value: Any) -> Any:
         """Return a deep copy of a Lua value."""

@@ -140,18 +140,6 @@ def test_row_of_one_active_three_step_trigger_stays_small(rows: UserStateStore, 
     assert used < 256
 
 
-def test_row_is_bounded_whatever_comes(rows: UserStateStore, redis_client: Redis) -> None:
-    """1,000 events leave 128 remembered ids, and results of those only."""
-    single = compiled({"sequence": [{"event": "x"}]})
-    for n in range(1000):
-        rows.apply(call_for(single, "busy", f"m{n}", at=T0 + n, event="x"))
-    row = redis_client.hgetall(row_of("busy"))
-    assert len(row[b"d"]) == 128 * 8
-    assert len(row[b"r"]) < 128 * 200
-    assert rows.apply(call_for(single, "busy", "m999", at=T0 + 999, event="x")).code is Outcome.SEEN
-    assert rows.apply(call_for(single, "busy", "m872", at=T0 + 872, event="x")).firings[0].at == T0 + 872
-
-
 def test_row_expires_after_its_longest_window(rows: UserStateStore, redis_client: Redis) -> None:
     """The key has the requested time to live."""
     rows.apply(call_for(WINS, "user", "1", at=T0, ttl=172_800_000))

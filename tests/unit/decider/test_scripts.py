@@ -18,7 +18,7 @@ SCRIPTS = [
     "erase-user-5.lua",
 ]
 SCRIPTS += ["detach-visitor-3.lua", "merge-visitor-4.lua", "mark-seen-1.lua", "count-progress-1.lua"]
-MODULES = ("machine", "gates", "rate", "offers", "cancellations", "merge")
+MODULES = ("machine", "messages", "gates", "rate", "offers", "cancellations", "merge")
 SAFE = {"DEL", "EXISTS", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HKEYS", "HMGET", "HSET", "HSETNX"}
 SAFE |= {"PEXPIRE", "PTTL", "ZADD", "ZRANGE", "ZREM", "ZREMRANGEBYSCORE", "ZSCORE"}
 

@@ -287,12 +287,15 @@ def test_every_choice_is_in_an_example() -> None:
 
 def test_numbers_are_those_of_the_code() -> None:
     """Limits that stand in a sentence."""
-    machine = dict(re.findall(r"^  ([A-Z]+) = (\d+),", scripts.module("machine"), flags=re.MULTILINE))
+    text = scripts.module("machine") + scripts.module("messages")
+    lua = {name: int(number) for name, number in re.findall(r"^  ([A-Z]+) = (\d+),", text, flags=re.MULTILINE)}
     two_days = EventIndex(Ruleset(site="s", version=1, keys=[], campaigns=[])).ttl_ms
     assert two_days == 2 * DAY
     for sentence in (
-        f"The last {machine['RECENT']} message ids of a customer are remembered",
-        f"at most {machine['RUNS']} runs of a trigger",
+        f"the last {lua['KEPT']} message ids of a customer",
+        f"the last {lua['MAX']:,} for {lua['AGE'] // 60} minutes",
+        f"up to {lua['RESULTS'] // 1024} KB",
+        f"at most {lua['RUNS']} runs of a trigger",
         f"at least {GRACE_MS // 1000} seconds after the deadline",
         f"came in within {FRESH_MS // 1000} seconds",
         f"at most {MAX_MATCHERS} different pairs",
@@ -311,11 +314,11 @@ def test_the_oldest_run_goes_first(tmp_path: Path) -> None:
 
 
 def test_only_the_last_message_ids_are_remembered(tmp_path: Path) -> None:
-    """127 events later an id is still known, after 128 it is not."""
+    """127 events later an id is still known, at any pace. After 136 it is known for 15 minutes, and no longer."""
     trigger = {"sequence": [{"event": "a"}]}
-    for between, fires in ((127, 128), (128, 130)):
+    for between, pace, fires in ((127, DAY, 128), (136, DAY, 138), (136, 1, 137), (3000, 1, 3001)):
         ids = ["x", *(f"n{n}" for n in range(between)), "x"]
-        seen = [oracle.Seen("a", {}, START + n, START + n, name) for n, name in enumerate(ids)]
+        seen = [oracle.Seen("a", {}, START + n * pace, START + n * pace, name) for n, name in enumerate(ids)]
         (found,) = replayed(trigger, [Customer("", seen)], tmp_path)
         assert len(found) == fires
 

@@ -45,12 +45,16 @@ def test_without_ids_the_matches_are_the_same() -> None:
 
 
 def test_a_repeated_message_counts_once_within_the_horizon() -> None:
-    """The last 128 ids of a user are remembered. An older one counts again."""
+    """Live and replayed, an id counts once among the newest 128, and for 15 minutes. Later it counts again."""
     replay = Replay([compiled({"sequence": [{"event": "game_result"}]})])
-    ids = [f"m{n}" for n in range(129)]
-    events = [win("a", n, message_id) for n, message_id in enumerate([*ids, "m1", "m0"])]
-    assert len(list(replay.run(events))) == 130
-    assert replay.duplicates == 1
+    first = [win("a", n * 1800, f"m{n}") for n in range(160)]
+    last = 159 * 1800
+    burst = [win("a", last + 1, f"b{n}") for n in range(3000)]
+    repeats = [win("a", last + 1, f"m{n}") for n in (0, 15, 32, 159)]
+    repeats += [win("a", last + 900, f"b{n}") for n in (0, 1, 2999)]
+    events = [*first, *repeats[:4], *burst, *repeats[4:]]
+    assert len(list(replay.run(events))) == 160 + 2 + 3000
+    assert replay.duplicates == 5
 
 
 def test_an_event_older_than_the_users_last_one_is_an_error() -> None:

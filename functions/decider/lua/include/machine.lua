@@ -29,8 +29,6 @@ firing    {at = ms, reason = "match" | "absence", since = ms of its first event,
 All times are whole milliseconds; windows are half-open: last - first < within.
 ]]
 local machine = {
-  RECENT = 128, -- message ids that a row remembers
-  DIGEST = 8, -- bytes of each
   RUNS = 20, -- values of `per` with progress in a row
 }
 
@@ -362,45 +360,6 @@ end
 --- Return whether an event calls off a pending absence: it is the awaited one, or a reset.
 function machine.calls_off(program, bits)
   return program.absent ~= nil and (has(bits, program.absent.bit) or has(bits, program.reset))
-end
-
---- Return whether the message id (its digest) is in `recent`.
-function machine.is_seen(recent, digest)
-  local from = 1
-  while true do
-    local found = string.find(recent, digest, from, true)
-    if not found then return false end
-    if (found - 1) % machine.DIGEST == 0 then return true end
-    from = found + 1
-  end
-end
-
---- Find the result of the message `digest` in `results`; return its first byte, its MessagePack, and the first byte after
---- it, or nil. Each result is: digest, length (3 bytes, big-endian), MessagePack of the firings.
-function machine.result(results, digest)
-  local from = 1
-  while from <= #results do
-    local body = from + machine.DIGEST + 3
-    local high, middle, low = string.byte(results, from + machine.DIGEST, body - 1)
-    local after = body + high * 65536 + middle * 256 + low
-    if string.sub(results, from, from + machine.DIGEST - 1) == digest then
-      return from, string.sub(results, body, after - 1), after
-    end
-    from = after
-  end
-end
-
---- Return `results` without the result of the message `digest`.
-function machine.forget(results, digest)
-  local from, _, after = machine.result(results, digest)
-  return from and string.sub(results, 1, from - 1) .. string.sub(results, after) or results
-end
-
---- Return `recent` with `digest` added, and the digest that was dropped for it or nil.
-function machine.remember(recent, digest)
-  local longest = machine.RECENT * machine.DIGEST
-  if #recent < longest then return recent .. digest, nil end
-  return string.sub(recent, machine.DIGEST + 1) .. digest, string.sub(recent, 1, machine.DIGEST)
 end
 
 return machine
