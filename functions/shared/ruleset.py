@@ -159,10 +159,14 @@ class Campaign(msgspec.Struct, omit_defaults=True):
 
 
 class Sender(msgspec.Struct, omit_defaults=True):
-    """The sender of e-mails: an ``address`` that SES has verified, shown as ``name``."""
+    """The sender of e-mails: an ``address`` that SES has verified, shown as ``name``.
+
+    reply_to: the address that gets the answers, if it is another one.
+    """
 
     address: str
     name: str = ""
+    reply_to: str = ""
 
 
 class TargetGroup(msgspec.Struct, omit_defaults=True):

@@ -100,10 +100,13 @@ class Receiver:
 
 
 def read_request(sock: socket.socket) -> bytes:
-    """Read one request, headers and body."""
+    """Read one request, headers and body; raise `OSError` if the connection ends before the headers do."""
     data = b""
     while b"\r\n\r\n" not in data:
-        data += sock.recv(65536) or b"\r\n\r\n"
+        received = sock.recv(65536)
+        if not received:
+            raise ConnectionResetError
+        data += received
     head, _, body = data.partition(b"\r\n\r\n")
     lengths = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
     while len(body) < int(lengths[0]):

@@ -69,7 +69,9 @@ def compile_ruleset(definitions: Definitions, keys: Sequence[WriteKey], *, versi
         version=version,
         keys=list(keys),
         campaigns=sorted(campaigns, key=lambda campaign: campaign.id),
-        sender=compiled.Sender(address=site.sender.address, name=site.sender.name or "") if site.sender else None,
+        sender=compiled.Sender(site.sender.address, site.sender.name or "", site.sender.reply_to or "")
+        if site.sender
+        else None,
         caps=delivery.caps(site),
         consent=delivery.given(site.consent),
         rates=delivery.given(site.sends_per_minute),

@@ -23,8 +23,9 @@ from definitions.model.identity import Identity, SiteLimits, identity_errors
 from definitions.model.times import SiteQuietHours, zone
 from definitions.model.urls import HOST
 from shared import origins
+from shared.addresses import InvalidAddress, ascii_host, email_address
 
-_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}")
+_ADDRESS_PATTERN = r"^[!-?A-~]{1,64}@[^@\s]+\.[^@\s.]{2,}$"
 _ORIGIN_ADVICE = (
     "write scheme and host, without a path: https://shop.example, https://*.shop.example or capacitor://localhost"
 )
@@ -118,16 +119,28 @@ class Sender(Definition):
     address: str = Field(
         description="E-mail address that SES has verified.",
         examples=["offers@shop.example"],
-        json_schema_extra={"pattern": r"^[^@\s]{1,64}@[^@\s]+\.[A-Za-z]{2,}$"},
+        json_schema_extra={"pattern": _ADDRESS_PATTERN},
     )
     name: str = Field(default="", description="Name next to the address.")
+    reply_to: str | None = Field(
+        default=None,
+        description="E-mail address that gets the answers; default: `address`.",
+        examples=["help@shop.example"],
+        json_schema_extra={"pattern": _ADDRESS_PATTERN},
+    )
 
-    @field_validator("address")
+    @field_validator("address", "reply_to")
     @classmethod
-    def _check_address(cls, value: str) -> str:
-        if not _ADDRESS.fullmatch(value):
-            raise FieldErrors(("", f"'{value}' is not an e-mail address"))
-        return value
+    def _check_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            address = email_address(value)
+        except InvalidAddress as error:
+            raise FieldErrors(("", f"'{value}' is not an e-mail address: {error.message}")) from error
+        if not HOST.fullmatch(address.rpartition("@")[2]):
+            raise FieldErrors(("", f"'{value}' is not an e-mail address: the domain is not a public name"))
+        return address
 
 
 class Cap(Definition):
@@ -188,10 +201,11 @@ class Rates(Definition):
 
 
 def _check_host(name: str) -> str:
-    if not HOST.fullmatch(name.lower()):
+    host = ascii_host(name)
+    if host is None or not HOST.fullmatch(host):
         hint = "write the name alone, such as hooks.example.com"
         raise FieldErrors(("", f"'{name}' is not a host name: {hint}"))
-    return name.lower()
+    return host
 
 
 class Webhooks(Definition):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import liquid
 from liquid.static_analysis import TemplateAnalysis
 
+from shared.addresses import ascii_host
 from shared.templates import RENDER_ERRORS
 
 URL_SCHEMES = frozenset({"http", "https", "mailto", "tel"})
@@ -48,13 +49,13 @@ def check_webhook_url(text: str, *_: object) -> Iterator[tuple[int, str]]:
         yield 8, f"a webhook uses the standard port of https: remove '{authority[authority.index(':') :]}'"
     elif webhook_host(text) is None:
         yield 8, f"'{authority}' is not a host name, such as hooks.example.com"
-    literal = _WHOLE_LIQUID.sub("", text)
+    literal = _WHOLE_LIQUID.sub("", text[8 + len(authority) :])
     if not re.fullmatch(r"[!-~]*", literal) or "#" in literal or "\\" in literal:
         yield 0, "a webhook's URL must not contain spaces, '#', '\\' or non-ASCII letters: write %20 and so on"
 
 
 def webhook_host(url: str) -> str | None:
-    """Return the host of a webhook's *url* in lower case, or ``None`` if it is not valid."""
+    """Return the host of a webhook's *url* in lower-case ASCII, or ``None`` if it is not valid."""
     found = re.match(r"https://([^/?#\\{}\s]+)(?=[/?]|\Z)", url, re.IGNORECASE)
-    host = found[1].lower() if found else ""
-    return host if HOST.fullmatch(host) else None
+    host = ascii_host(found[1]) if found else None
+    return host if host and HOST.fullmatch(host) else None

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from engager.channels.headers import header, mailbox_words, one_line, text_words
 from engager.channels.plaintext import plaintext
 from engager.ledger.states import RenderedContent, Undeliverable
+from shared.addresses import InvalidAddress, email_address
 from shared.contracts import Activation
 from shared.ruleset import Sender
 
@@ -23,8 +24,6 @@ URL = re.compile(r"[!-;=?-~]+")
 POLICY = SMTP.clone(cte_type="7bit")
 ENDS = tuple(re.compile(rf"</{tag}\s*>", re.IGNORECASE) for tag in ("body", "html"))
 UNTAGGABLE = re.compile(r"[^A-Za-z0-9_-]")  # what SES refuses in the value of a tag
-LOCAL_PART = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
-DOMAIN = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
 class Mail(NamedTuple):
@@ -39,7 +38,7 @@ def compose(activation: Activation, sender: Sender | None, to: Any, content: Ren
     """Return the e-mail with *content*: ``subject``, and ``html``, ``text`` or both, rendered.
 
     *url*: to unsubscribe. A part that lacks it gets a line with it.
-    Raises `Undeliverable`: no_sender, no_address, invalid_address, invalid_sender, long_url,
+    Raises `Undeliverable`: no_sender, no_address, invalid_address, no_smtputf8, invalid_sender, long_url,
     invalid_url, long_subject, template_error.
     """
     if sender is None:
@@ -72,6 +71,7 @@ def _headers(sender: Sender, recipient: str, subject: str, url: str) -> str:
         raise Undeliverable("the subject is not valid Unicode", code="template_error") from error
     return (
         header("From", from_words)
+        + (header("Reply-To", [_address(sender.reply_to, code="invalid_sender")]) if sender.reply_to else "")
         + header("To", mailbox_words("", recipient))
         + header("Subject", subject_words)
         + header("List-Unsubscribe", [f"<{url}>"])
@@ -108,12 +108,8 @@ def _text_with_link(text: str, url: str) -> str:
 
 
 def _address(text: Any, *, code: str) -> str:
-    """Return *text* as one address in ASCII; raise `Undeliverable` with *code* if it is not exactly one."""
-    local, _, domain = text.strip().rpartition("@") if isinstance(text, str) else ("", "", "")
+    """Return *text* as one address in ASCII; raise `Undeliverable`, with *code* if it is not exactly one."""
     try:
-        host = domain.encode("idna").decode() if domain else ""
-    except UnicodeError:
-        host = ""
-    if not LOCAL_PART.fullmatch(local) or not DOMAIN.fullmatch(host):
-        raise Undeliverable("expected exactly one e-mail address", code=code)
-    return f"{local}@{host}"
+        return email_address(text)
+    except InvalidAddress as error:
+        raise Undeliverable(error.message, code=code if error.code == InvalidAddress.code else error.code) from error

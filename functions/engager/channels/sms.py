@@ -18,10 +18,9 @@ from engager.channels.channel import ClientFactory, OutboundChannel, ProviderCal
 from engager.channels.provider import attempt
 from engager.ledger.states import DeliveryResult, RenderedContent, State, Undeliverable
 from engager.rulesets import DeliveryContext
+from shared.addresses import InvalidAddress, phone_number
 from shared.contracts import Activation
 
-E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-SEPARATORS = re.compile(r"[\s().-]+")
 SENDER_ID = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9-]{1,11}")
 MAX_LENGTH = 1600
 
@@ -58,9 +57,10 @@ def compose(to: Any, content: RenderedContent) -> Sms:
     """
     if to is None or to == "":
         raise Undeliverable("the customer has no phone number", code="no_phone")
-    number = SEPARATORS.sub("", to) if isinstance(to, str) else ""
-    if not E164.fullmatch(number):
-        raise Undeliverable("expected a phone number in E.164, such as +436601234567", code="invalid_phone")
+    try:
+        number = phone_number(to)
+    except InvalidAddress as error:
+        raise Undeliverable(error.message, code=error.code) from error
     text = sns.check_encodable(str(content.get("text") or "").strip())
     if not text:
         raise Undeliverable("the rendered message is empty", code="empty_message")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from engager.ledger.states import Undeliverable
+from shared.addresses import ascii_host
 
 Resolve = Callable[[str], Sequence[str]]
 IsPublic = Callable[[str], bool]
@@ -34,10 +35,10 @@ class Target(NamedTuple):
 def parse_target(url: object, hosts: Iterable[str]) -> Target:
     """Return the target of *url*, on one of *hosts*; raises `Undeliverable`: invalid_url, forbidden_host."""
     found = URL.fullmatch(url) if isinstance(url, str) and len(url) <= MAX_URL_LENGTH else None
-    host = _ascii(found["host"]) if found else None
+    host = ascii_host(found["host"]) if found else None
     if found is None or host is None:
         raise Undeliverable("expected https://host/path without a user name or a port", code="invalid_url")
-    if host not in {_ascii(each) for each in hosts}:
+    if host not in {ascii_host(each) for each in hosts}:
         raise Undeliverable(f"{host} is not one of the site's webhook hosts", code="forbidden_host")
     rest = found["rest"].partition("#")[0]
     return Target(host, rest if rest.startswith("/") else f"/{rest}")
@@ -70,10 +71,3 @@ def is_public(address: str) -> bool:
 def _is_public_v4(address: ipaddress.IPv4Address) -> bool:
     # `is_global` is true for multicast addresses.
     return address.is_global and not address.is_multicast
-
-
-def _ascii(host: str) -> str | None:
-    try:
-        return host.lower().encode("idna").decode()
-    except UnicodeError:
-        return None

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from engager.channels.webhook_address import HTTPS_PORT, IsPublic, Resolve, Target, is_public, resolve
+from shared.addresses import ascii_host
 from shared.errors import OpportuneError
 
 TIME_LIMIT_S = 3.0
@@ -39,6 +40,11 @@ class PostFailed(OpportuneError):
 
     code = "no_response"
     retryable = True
+
+    def __init__(self, message: str, *, code: str | None = None, retryable: bool | None = None) -> None:
+        super().__init__(message, code=code)
+        if retryable is not None:
+            self.retryable = retryable
 
 
 class ForbiddenAddress(PostFailed):
@@ -144,6 +150,8 @@ def _connected(addresses: Sequence[str], port: int, deadline: Deadline) -> socke
 
 def _tls(sock: socket.socket, trust: ssl.SSLContext, host: str, deadline: Deadline) -> ssl.SSLSocket:
     """Return *sock* with TLS on it, once the server has proved to be *host*."""
+    if ascii_host(host) is None:  # no certificate can be for it, and `ssl` would leave the socket open
+        raise PostFailed("the host is not a host name", code="invalid_host", retryable=False)
     secure = trust.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
     try:
         secure.settimeout(deadline.left())  # covers the whole handshake
@@ -160,7 +168,11 @@ def _exchange(sock: socket.socket, target: Target, headers: Mapping[str, str], b
     connection = http.client.HTTPConnection(target.host)
     connection.sock = _Timed(sock, deadline)
     try:
-        connection.request("POST", target.path, body, {"Host": target.host, "Connection": "close", **headers})
+        try:
+            connection.request("POST", target.path, body, {"Host": target.host, "Connection": "close", **headers})
+        except (ValueError, http.client.InvalidURL) as error:  # nothing was sent, and a retry would fail too
+            message = f"the request cannot be written: {type(error).__name__}"
+            raise PostFailed(message, code="invalid_request", retryable=False) from error
         response = connection.getresponse()
     except TimeoutError as error:
         raise PostFailed("the response timed out", code="timeout") from error

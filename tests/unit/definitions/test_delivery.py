@@ -329,6 +329,7 @@ def test_a_webhooks_body_ends_somewhere() -> None:
         "HTTPS://Hooks.Shop.Example/{% if event.x %}a{% else %}b{% endif %}",
         "https://hooks.shop.example?at={{ event.at }}",
         "https://xn--bcher-kva.example/",
+        "https://bücher.example/{{ event.x }}",
     ],
 )
 def test_webhooks_that_are_allowed(url: str) -> None:
@@ -384,7 +385,7 @@ def test_a_full_site_is_read() -> None:
             "quiet_hours": HOURS | {"timezone": "user", "fallback": "Europe/Vienna"},
             "consent": {"sms": "sms_consent", "email": "consent.mail"},
             "sends_per_minute": {"email": 600},
-            "webhooks": {"hosts": ["Hooks.Shop.Example"]},
+            "webhooks": {"hosts": ["Hooks.Shop.Example", "Straße.Example"]},
         },
     )
     assert site.caps is not None
@@ -394,7 +395,7 @@ def test_a_full_site_is_read() -> None:
     assert site.quiet_hours.channels == ("email", "sms", "push")
     assert (site.quiet_hours.then, site.quiet_hours.minutes) == ("hold", (1320, 480))
     assert site.webhooks is not None
-    assert site.webhooks.hosts == ("hooks.shop.example",)
+    assert site.webhooks.hosts == ("hooks.shop.example", "xn--strae-oqa.example")
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,6 @@ def test_line_breaks_cannot_add_headers(break_: str) -> None:
         "a@",
         7,
         ["a@b.example"],
-        "ä@x.example",
         "a@x..example",
         "a@" + "x" * 70 + ".example",
     ],
@@ -97,8 +96,21 @@ def test_only_exactly_one_address_is_one(address: Any) -> None:
 
 
 def test_a_domain_beyond_ascii_is_encoded() -> None:
-    """An address at an internationalised domain is encoded."""
+    """An address at an internationalised domain is encoded as IDNA 2008 says: straße is not strasse."""
     assert mail({"text": "x"}, "ada@käse.example").to == "ada@xn--kse-qla.example"
+    assert mail({"text": "x"}, "ana@straße.example").to == "ana@xn--strae-oqa.example"
+    assert b"To: ana@xn--strae-oqa.example\r\n" in mail({"text": "x"}, "ana@straße.example").mime
+
+
+def test_answers_go_to_the_address_for_them() -> None:
+    """A site whose sender has `reply_to` gets one more header, and every other header is as always."""
+    plain = composed({"subject": "S", "text": "x"})
+    replied = composed({"subject": "S", "text": "x"}, sender=Sender("hello@shop.example", "Shop", "hilfe@käse.example"))
+    assert replied["Reply-To"] == "hilfe@xn--kse-qla.example"
+    assert [name for name in replied if name != "Reply-To"] == list(plain)
+    with pytest.raises(Undeliverable) as refused:
+        mail({"text": "x"}, sender=Sender("hello@shop.example", "Shop", "a@b.example\r\nBcc: c@d.example"))
+    assert refused.value.code == "invalid_sender"
 
 
 @pytest.mark.parametrize(
@@ -108,6 +120,8 @@ def test_a_domain_beyond_ascii_is_encoded() -> None:
         (SENDER, None, "no_address"),
         (SENDER, "", "no_address"),
         (Sender("nobody"), "a@b.example", "invalid_sender"),
+        (SENDER, "jörg@b.example", "no_smtputf8"),
+        (SENDER, "用户@例子.广告", "no_smtputf8"),
     ],
 )
 def test_each_missing_part_has_its_own_reason(sender: Sender | None, to: Any, code: str) -> None:

@@ -38,11 +38,13 @@ def webhook(url: str = f"https://{HOST}/in", **content: Any) -> Webhook:
         ("https://hooks.partner.example?x=1", Target(HOST, "/?x=1")),
         ("HTTPS://Hooks.Partner.Example:443/a#part", Target(HOST, "/a")),
         ("https://käse.example/", Target("xn--kse-qla.example", "/")),
+        ("https://KA\u0308SE。EXAMPLE/", Target("xn--kse-qla.example", "/")),
+        ("https://xn--strae-oqa.example/", Target("xn--strae-oqa.example", "/")),
     ],
 )
 def test_a_listed_https_url_is_accepted(url: str, expected: Target) -> None:
     """The host is lowercase ASCII, path and query are unchanged, and the fragment is dropped."""
-    assert parse_target(url, ["HOOKS.partner.example", "käse.example"]) == expected
+    assert parse_target(url, ["HOOKS.partner.example", "käse.example", "straße.example"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,12 @@ def test_a_listed_https_url_is_accepted(url: str, expected: Target) -> None:
         "https://hooks.partner.example/\n",
         "https://[::1]/",
         "https://hooks..partner.example/",
+        "https://käse..example/",
+        "https://-käse.example/",
+        "https://kä_se.example/",
+        "https://💩.example/",
+        "https://" + "ä" * 64 + ".example/",
+        "https://" + "x" * 64 + ".example/",
         "https://" + "x" * 300 + "/",
         "https://hooks.partner.example/" + "x" * 5000,
     ],
@@ -92,6 +100,7 @@ def test_an_unusual_url_is_refused(url: Any) -> None:
         "https://sub.hooks.partner.example/",
         "https://partner.example/",
         "https://hooks.partner.example./",
+        "https://strasse.example/",
         "https://127.0.0.1/",
         "https://evil.example/https://hooks.partner.example/",
     ],

@@ -55,6 +55,7 @@ def send(
     addresses: Sequence[str] = (LOCAL,),
     public: Callable[[str], bool] = lambda address: address == LOCAL,
     trust: ssl.SSLContext | None = None,
+    sent: Webhook | None = None,
 ) -> DeliveryResult:
     """Send a webhook to *receiver* at *addresses* and return the result."""
     post = https_post(
@@ -64,7 +65,7 @@ def send(
         port=receiver.port,
         limit_s=LIMIT_S,
     )
-    return WebhookSender(post, lambda: NOW)(webhook())
+    return WebhookSender(post, lambda: NOW)(sent or webhook())
 
 
 def test_the_request_is_whole_and_signed(authority: Authority) -> None:
@@ -228,3 +229,23 @@ def test_a_closed_port_is_retryable_and_the_next_address_is_tried(authority: Aut
         assert send(receiver, authority, addresses=("127.0.0.2", LOCAL), public=public) == DeliveryResult(State.SENT)
         only = send(receiver, authority, addresses=("127.0.0.2",), public=public)
         assert only == DeliveryResult(State.FAILED_RETRYABLE, "connect_failed")
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (Webhook("a\r\nX-Evil: 1", Target(HOST, "/in"), BODY, KEY), "invalid_request"),
+        (Webhook("a\n", Target(HOST, "/in"), BODY, KEY), "invalid_request"),
+        (Webhook("☀", Target(HOST, "/in"), BODY, KEY), "invalid_request"),
+        (Webhook("a1", Target(HOST, "/a b"), BODY, KEY), "invalid_request"),
+        (Webhook("a1", Target(HOST, "/a\x7f"), BODY, KEY), "invalid_request"),
+        (Webhook("a1", Target(HOST, "/ä☀"), BODY, KEY), "invalid_request"),
+        (Webhook("a1", Target("." + HOST, "/in"), BODY, KEY), "invalid_host"),
+        (Webhook("a1", Target("", "/in"), BODY, KEY), "invalid_host"),
+    ],
+)
+def test_a_request_that_cannot_be_written_is_final(authority: Authority, sent: Webhook, reason: str) -> None:
+    """Python refuses to write such a header, path or name. Nothing is sent, and a retry would fail in the same way."""
+    with receiving(authority, answering(HTTP_OK)) as receiver:
+        assert send(receiver, authority, sent=sent) == DeliveryResult(State.FAILED_FINAL, reason)
+    assert not any(b"HTTP/1.1" in each for each in receiver.requests)
