@@ -18,7 +18,13 @@ for module in sys.argv[2:]:
 print(json.dumps(sorted(sys.modules)))
 """
 # The artefact of these functions has neither pydantic nor definitions; a test of the artefact shows that they work.
-NEVER = {"pydantic", "definitions", "opportune", "idna", "pymongo_auth_aws"}  # the last one comes with the first IAM connection
+NEVER = {
+    "pydantic",
+    "definitions",
+    "opportune",
+    "idna",
+    "pymongo_auth_aws",
+}  # the last one comes with the first IAM connection
 BANNED = {
     "gateway": {"pymongo", "bson", "redis", "liquid", "re2"},
     "decider": {"liquid"},
