@@ -44,8 +44,9 @@ class _Reader(HTMLParser):
             return
         self._hidden = ""
         values = {name: value or "" for name, value in attrs}
-        if tag not in VOID and _is_hidden(tag, values):
-            self._hidden, self._depth = tag, 1
+        if _is_hidden(tag, values):
+            if tag not in VOID:
+                self._hidden, self._depth = tag, 1
             return
         self._separate(tag, is_nested=bool(self._lists))
         if tag == "a":

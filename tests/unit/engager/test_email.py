@@ -145,7 +145,7 @@ def test_plaintext_reads_like_the_page() -> None:
         "<p>Hello&nbsp;Ada,<br>look &amp; see</p><ul><li>one</li><li>two</li></ul>"
         "<a href='https://x.example/'>https://x.example/</a><script>x()</script><img alt='Logo'></body>"
     )
-    assert plaintext(html) == "Big news\n\nHello Ada,\nlook & see\n\n- one\n\n- two\n\nhttps://x.example/Logo\n"
+    assert plaintext(html) == "Big news\n\nHello Ada,\nlook & see\n\n- one\n- two\n\nhttps://x.example/Logo\n"
 
 
 def test_mail_programs_get_a_one_click_unsubscribe_link() -> None:

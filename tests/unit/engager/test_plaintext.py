@@ -55,7 +55,7 @@ CART = """
             "a (https://a.example)b (https://b.example)",
         ),
         ("<img alt='Boots'><img alt=''><img>", "Boots"),
-        ("<img alt='A &amp; B' hidden>", "A & B"),
+        ("<img alt='A &amp; B'><img alt=x style='display:none'>", "A & B"),
         ("<div style='display:none;max-height:0'>Preheader</div>Hello", "Hello"),
         ("<div STYLE='Display : NONE !important'><div>x</div>y</div>Hello", "Hello"),
         ("<span style='visibility:hidden'>x</span><p style='mso-hide:all'>y</p><p hidden>z</p>Hello", "Hello"),
