@@ -1,5 +1,7 @@
 """The controls of every site: its pauses, and the ruleset and targets that are live. Refreshed every few seconds.
 
+Popups obey these pauses, because a browser waits. Messages read theirs right before they are sent (`send_blocks`).
+
 Nothing is sent until the controls were read once. A pause that cannot be read must still hold.
 """
 

@@ -143,19 +143,18 @@ def _gate_input(
     expected_at: int,
     ports: Ports,
 ) -> GateInput:
-    site, user, channel = activation.site, activation.user, activation.channel
-    control = ports.controls.of(site)
     is_target = True
     if due_at(activation) > activation.at and not live.everyone:
-        is_target = _is_target(activation, live, control, ports)
+        is_target = _is_target(activation, live, ports.controls.of(activation.site), ports)
+    block = ports.send_blocks.read(activation)
     return GateInput(
         now=ports.clock(),
         activation=activation,
         campaign=live,
         expected_at=expected_at,
         customer=customer,
-        paused=control.pauses(activation),
-        opted_out=ports.opt_outs.has(site, user, channel),
+        paused=block.paused,
+        opted_out=block.opted_out,
         consent=context.consent,
         is_target=is_target,
     )

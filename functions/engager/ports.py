@@ -13,6 +13,7 @@ from engager.ledger.states import DeliveryResult, HeldActivation, RenderedConten
 from engager.mail_events import RecordedMailEvent
 from engager.render import Templates
 from engager.rulesets import DeliveryContext
+from engager.send_blocks import SendBlock
 from shared.clock import Clock
 from shared.contracts import Activation, Conversion
 from shared.observability import Observability
@@ -59,10 +60,10 @@ class Controls(Protocol):
     def reload(self, site: str) -> Control: ...
 
 
-class OptOuts(Protocol):
-    """Whether a user has opted out of a channel."""
+class SendBlocks(Protocol):
+    """What stops a message right before it is sent; see `engager.send_blocks`."""
 
-    def has(self, site: str, user: str, channel: str) -> bool: ...
+    def read(self, activation: Activation) -> SendBlock: ...
 
 
 class Targets(Protocol):
@@ -113,7 +114,7 @@ class Ports:
     templates: Templates
     outbound: Mapping[str, OutboundChannel]
     controls: Controls
-    opt_outs: OptOuts
+    send_blocks: SendBlocks
     targets: Targets
     send_rate_limiter: SendRateLimiter
     goals: Goals

@@ -19,6 +19,7 @@ from engager.mail_events import MailEventRecorder
 from engager.ports import Deps, Ports, SweepPorts
 from engager.render import Templates
 from engager.rulesets import Rulesets
+from engager.send_blocks import SendBlocks
 from engager.send_rate_limiter import MongoSendRateLimiter
 from engager.tombstones import CachedTombstones, MongoTombstones
 from shared import mongodb
@@ -46,7 +47,7 @@ def assemble(settings: Settings, database: Database[Document]) -> Deps:
         templates=Templates(),
         outbound=outbound_channels(settings),
         controls=Controls(database, every_s=settings.poll_seconds, clock=clock, observability=observability),
-        opt_outs=opt_outs,
+        send_blocks=SendBlocks(database),
         targets=MongoTargets(database),
         send_rate_limiter=MongoSendRateLimiter(database.send_rates),
         goals=conversions,

@@ -1,13 +1,13 @@
 """A cached value that is refreshed in the background, so that busy requests never wait for it.
 
-    request ──▶ get() ── the value is nearly `every_s` old        ──▶ start one thread, return the cached value
-                     ── it is older than three times `every_s`   ──▶ refresh first: there was no traffic for a while
-                     ── its age is negative                      ──▶ refresh first: the clock was set back
-                     ── there is no value yet                    ──▶ load first
+    request ──▶ get() ── the value is nearly `every_s` old    ──▶ start one thread, return the cached value
+                     ── it is older than `every_s`           ──▶ refresh first: there was no traffic for a while
+                     ── its age is negative                  ──▶ refresh first: the clock was set back
+                     ── there is no value yet                ──▶ load first
 
 On Lambda, a background thread pauses with its environment. At the next request it continues or fails, and the next
-refresh corrects that. An environment that was paused for an hour must not use a value of that age, so its first
-request waits.
+refresh corrects that. A request that finds a refresh under way waits a moment for it. Only a value that is much too old
+makes it wait until the end, so a slow database does not stop busy requests.
 """
 
 import threading
@@ -20,12 +20,13 @@ from shared.errors import OpportuneError
 T = TypeVar("T")
 
 TOO_OLD = 3  # intervals
+PATIENCE_S = 0.2  # for a refresh that another request began
 THREAD = "refresh"
 REFRESH_AT = 0.8  # of the interval, so that the refresh ends before the value is older than the interval
 
 
 class RefreshingCache(Generic[T]):
-    """The result of *load*. Under steady traffic it is at most about *every_s* seconds old.
+    """The result of *load*. It is at most about *every_s* seconds old.
 
     load: gets the cached value, or ``None`` the first time.
     on_error: called when a refresh fails. The cached value stays, and the next refresh follows after *every_s*.
@@ -54,7 +55,14 @@ class RefreshingCache(Generic[T]):
         age = self._clock() - self._loaded_at
         if age < 0 or age >= TOO_OLD * self._every_ms:
             return self.get_fresh()
-        if age >= REFRESH_AT * self._every_ms and self._busy.acquire(blocking=False):
+        if age >= self._every_ms:
+            if not self._busy.acquire(timeout=PATIENCE_S):
+                return self._value
+            if self._is_fresh(self._every_ms):
+                self._busy.release()
+            else:
+                self._refresh()
+        elif age >= REFRESH_AT * self._every_ms and self._busy.acquire(blocking=False):
             threading.Thread(target=self._refresh, name=THREAD, daemon=True).start()
         return self._value
 

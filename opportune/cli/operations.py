@@ -114,7 +114,7 @@ def pause(
         return
     if not listed:
         what = pauses.describe(name, switched.what)
-        out.print(f"{what} {'is' if switched.changed else 'was already'} paused. {pauses.WHEN}", highlight=False)
+        out.print(f"{what} {'is' if switched.changed else 'was already'} paused. {pauses.PAUSED}", highlight=False)
     elif not switched.paused:
         out.print(f"nothing of {name} is paused")
     for each in switched.paused if listed else ():
@@ -142,7 +142,7 @@ def resume(
         print_json(switched._asdict())
         return
     what = pauses.describe(switched.site, switched.what)
-    outcome = f"{what} is resumed. {pauses.WHEN}" if switched.changed else f"{what} was not paused."
+    outcome = f"{what} is resumed. {pauses.RESUMED}" if switched.changed else f"{what} was not paused."
     out.print(outcome, highlight=False)
     for each in switched.paused:
         out.print(f"still paused: {pauses.describe(switched.site, each)}", highlight=False)

@@ -14,7 +14,8 @@ from shared.errors import InvalidRequest
 from shared.mongodb import Document, translate_errors
 
 EVERYTHING = "*"
-WHEN = "It takes effect within OPPORTUNE_POLL_SECONDS (10 s by default)."
+PAUSED = "Messages stop now, popups within OPPORTUNE_POLL_SECONDS (10 s by default)."
+RESUMED = "Held messages are sent within a minute; popups return within OPPORTUNE_POLL_SECONDS (10 s by default)."
 
 
 class PauseChange(NamedTuple):

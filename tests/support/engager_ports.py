@@ -14,6 +14,7 @@ from engager.ledger.states import DeliveryResult, HeldActivation, RenderedConten
 from engager.ports import Ports
 from engager.render import Templates
 from engager.rulesets import DeliveryContext, Rulesets
+from engager.send_blocks import SendBlock
 from shared.contracts import Activation
 from shared.errors import Unavailable
 from shared.ruleset import Campaign, Ruleset
@@ -134,9 +135,10 @@ class World:
         """Return the site's controls, read again."""
         return self.of(site)
 
-    def has(self, site: str, user: str, channel: str) -> bool:  # noqa: ARG002 - one site
-        """Return whether a user has opted out."""
-        return (user, channel) in self.opted_out
+    def read(self, activation: Activation) -> SendBlock:
+        """Return whether the user has opted out, and whether a pause covers the message."""
+        opted_out = (activation.user, activation.channel) in self.opted_out
+        return SendBlock(opted_out, self.control.pauses(activation))
 
     def is_target(self, site: str, generation: int, user: str, campaign: Campaign) -> bool:  # noqa: ARG002 - one site
         """Return whether a user is a target."""
@@ -211,7 +213,7 @@ class World:
                 "webhook": OutboundChannel(self.prepare, needs_customer=False),
             },
             controls=self,
-            opt_outs=self,
+            send_blocks=self,
             targets=self,
             send_rate_limiter=self,
             goals=self,

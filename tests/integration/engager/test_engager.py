@@ -437,6 +437,23 @@ def test_a_popup_costs_one_majority_write(site: Db) -> None:
     ]
 
 
+def test_an_email_costs_three_reads_and_two_writes(site: Db, ses: FakeSes) -> None:
+    """The reads: the tombstone, the customer, and the opt-outs together with the pauses. The rest is cached."""
+    writes = Writes()
+    with watched(site, writes) as database:
+        given = deps(database, ses.url)
+        deliver(given, activation("a1"))
+        writes.commands.clear()
+        deliver(given, activation("a2"))
+    assert [each for each in writes.commands if each[0] != "endSessions"] == [
+        ("find", None),
+        ("find", None),
+        ("aggregate", None),
+        ("insert", "majority"),
+        ("update", "majority"),
+    ]
+
+
 def test_nothing_is_sent_without_the_ledger(site: Db, ses: FakeSes) -> None:
     """Without the database, the message goes back to the queue, and SES gets nothing."""
     with socket.socket() as unused:

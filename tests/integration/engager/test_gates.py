@@ -325,6 +325,35 @@ def test_a_pause_is_obeyed_and_lifted(home: Home) -> None:
     assert home.calls == ["a1"]
 
 
+@pytest.mark.parametrize("what", ["*", "channel:email", "campaign:mail"])
+def test_a_pause_stops_the_very_next_message(home: Home, what: str) -> None:
+    """Messages obey a pause at once, popups after the interval. So does what a sweep finds, and a resumption."""
+    assert home.deliver(activation("a0")) == []
+    home.database.control.update_one({"_id": "demo"}, {"$set": {"paused": [what]}}, upsert=True)
+    assert home.deliver(activation("a1")) == []
+    assert (home.calls, home.state()) == (["a0"], ("held", "paused"))
+    home.now += MINUTE
+    home.database.control.update_one({"_id": "demo"}, {"$set": {"paused": []}})
+    home.deliver(activation("a2"))
+    assert home.calls == ["a0", "a2"]
+
+
+def test_pauses_and_opt_outs_of_odd_users_are_told_apart(home: Home) -> None:
+    """Ids that look like a site, an expression or a field change nothing."""
+    blocks = home.deps.ports.send_blocks
+    opt_outs = OptOuts(home.database.optouts)
+    for user in ("demo", "$channels", "a.b", ":", "{}"):
+        given = replace_user(activation("a1"), user)
+        assert blocks.read(given) == (False, False)
+        opt_outs.add("demo", user, "email", "x")
+        assert blocks.read(given) == (True, False)
+
+
+def replace_user(given: Activation, user: str) -> Activation:
+    """Return *given* for another user."""
+    return msgspec.structs.replace(given, user=user)
+
+
 def test_nothing_is_sent_before_the_pauses_are_known(home: Home) -> None:
     """Neither e-mails nor popups are sent before the controls were read once."""
     with socket.socket() as unused:

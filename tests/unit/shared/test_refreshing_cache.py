@@ -72,7 +72,7 @@ def test_an_old_value_is_returned_while_one_thread_looks(source: Source) -> None
     clock = Time()
     value = polled(source, clock)
     value.get()
-    clock.now = 10_000
+    clock.now = 9_999
     source.gate.clear()
     assert [value.get() for _ in range(20)] == [1] * 20
     source.gate.set()
@@ -80,12 +80,13 @@ def test_an_old_value_is_returned_while_one_thread_looks(source: Source) -> None
     assert (value.get(), source.asked) == (2, 2)
 
 
-def test_a_value_that_nobody_asked_for_in_long_is_looked_up_first(source: Source) -> None:
-    """After half a minute without traffic, all callers wait for one refresh."""
+@pytest.mark.parametrize("idle", [10_000, 10_001, 15_000, 29_000, 30_000, 3_600_000])
+def test_a_value_that_nobody_asked_for_in_long_is_looked_up_first(source: Source, idle: int) -> None:
+    """After a time without traffic, all callers wait for one refresh."""
     clock = Time()
     value = polled(source, clock)
     value.get()
-    clock.now = 30_000
+    clock.now = idle
     results: list[int] = []
     threads = [threading.Thread(target=lambda: results.append(value.get())) for _ in range(8)]
     for thread in threads:
@@ -93,6 +94,33 @@ def test_a_value_that_nobody_asked_for_in_long_is_looked_up_first(source: Source
     for thread in threads:
         thread.join()
     assert (results, source.asked) == ([2] * 8, 2)
+
+
+@pytest.mark.parametrize("gap", [10_500, 12_000, 25_000])
+def test_in_a_quiet_function_no_value_is_older_than_the_interval(source: Source, gap: int) -> None:
+    """One request now and then: each gets a value of that moment, not that of the request before."""
+    clock = Time()
+    value = polled(source, clock)
+    for request in range(5):
+        clock.now = request * gap
+        assert value.get() == request + 1
+
+
+def test_a_slow_refresh_does_not_stop_busy_requests(source: Source) -> None:
+    """A request that finds one under way waits for a moment only, unless the value is much too old."""
+    clock = Time()
+    value = polled(source, clock)
+    value.get()
+    clock.now = 9_000
+    source.gate.clear()
+    value.get()  # begins the refresh
+    clock.now = 12_000
+    begun = time.monotonic()
+    assert value.get() == 1
+    assert time.monotonic() - begun < 2
+    source.gate.set()
+    settle(source, 2)
+    assert (value.get(), source.asked) == (2, 2)
 
 
 def test_a_failure_keeps_the_value_and_is_told(source: Source) -> None:
