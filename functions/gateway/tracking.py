@@ -177,6 +177,16 @@ _PARSERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], dict[str, An
 TYPES = frozenset(_PARSERS)
 
 
+def accepts(field: str, value: str) -> bool:
+    """Return whether a call may have *value* in *field* (``userId``, ``anonymousId``, ``event``), read as it is."""
+    try:
+        if field == "event":
+            return _get_text({field: value}, field, MAX_ID_LENGTH) == value
+        return _get_user({field: value}).removeprefix(ANONYMOUS_PREFIX) == value
+    except InvalidRequest:
+        return False
+
+
 def _get_user(item: Mapping[str, Any]) -> str:
     user = read_user_id(item.get("userId"), "userId") or _get_visitor(item)
     if not user:

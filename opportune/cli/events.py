@@ -38,11 +38,11 @@ def send(
     from opportune.system import connection
 
     endpoint = connection.endpoint(url)
-    events = streams.read_events(path, streams.parse_map(mapping))
+    calls = streams.read_calls(path, streams.parse_map(mapping))
     with progress_bar() as bar:
         task = bar.add_task("events", total=None)
         sent = sending.send(
-            events,
+            calls,
             sending.Endpoint(endpoint, key),
             history=history,
             concurrency=concurrency,

@@ -14,8 +14,7 @@ from typing import Any
 import msgspec
 import urllib3
 
-from opportune.events.streams import Recorded
-from shared.contracts import ANONYMOUS_PREFIX
+from opportune.events.recorded import HISTORY, Call
 from shared.errors import OpportuneError, Unavailable
 
 Message = dict[str, Any]
@@ -25,6 +24,7 @@ BATCH_BYTES = 400_000  # below the endpoint's limit of 500 KB
 RETRIED = (429, 503)
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 QUEUED_BATCHES = 8
+CLOCK_FIELDS = ("sentAt", "originalTimestamp", "receivedAt")  # of the clock that wrote the file
 
 
 class SendFailed(OpportuneError):
@@ -110,30 +110,20 @@ class Endpoint:
         return self.post(path, body)
 
 
-def message(event: Recorded, *, history: bool) -> dict[str, Any]:
-    """Return *event* as a tracking-API message."""
-    stamp = datetime.fromtimestamp(event.at / 1000, UTC).isoformat(timespec="milliseconds")
-    who = (
-        {"anonymousId": event.user.removeprefix(ANONYMOUS_PREFIX)}
-        if event.user.startswith(ANONYMOUS_PREFIX)
-        else {"userId": event.user}
-    )
-    body: dict[str, Any] = {
-        "type": "track",
-        "event": event.event,
-        "messageId": event.message_id,
-        "timestamp": stamp,
-        **who,
-    }
-    if event.attributes:
-        body["properties"] = event.attributes
+def message(call: Call, *, history: bool) -> dict[str, Any]:
+    """Return *call* with its own time and message id, as the clock of this machine would send it."""
+    item = {name: value for name, value in call.item.items() if name not in CLOCK_FIELDS}
+    body: dict[str, Any] = {"type": "track", **item, "messageId": call.message.message_id}
+    if call.message.at:
+        body["timestamp"] = datetime.fromtimestamp(call.message.at / 1000, UTC).isoformat(timespec="milliseconds")
     if history:
-        body["context"] = {"opportune": {"history": True}}
+        context = body.get("context")
+        body["context"] = {**(context if isinstance(context, dict) else {}), **HISTORY}
     return body
 
 
 def send(
-    events: Iterable[Recorded],
+    calls: Iterable[Call],
     endpoint: Endpoint,
     *,
     history: bool,
@@ -141,17 +131,21 @@ def send(
     rate: float | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> SendReport:
-    """Post *events* in batches. All events of a user go through one lane, which keeps their order.
+    """Post *calls* in batches. All calls of a user go through one lane, which keeps their order.
 
-    *rate*: events a second; ``None``: as fast as possible.
+    A login is posted after all earlier calls of the visitor; later ones go through the lane of the user.
+    *rate*: calls a second; ``None``: as fast as possible.
     Raises the first failure of a lane.
     """
     sent = SendReport()
     lanes = _Lanes(endpoint, sent, concurrency, progress)
     started = time.perf_counter()
     try:
-        for count, event in enumerate(events):
-            lanes.put(event.user, message(event, history=history))
+        for count, call in enumerate(calls):
+            login = call.recorded
+            if login is not None and login.visitor:
+                lanes.join(login.visitor, login.user)
+            lanes.put(call.message.user, message(call, history=history))
             if rate is not None:
                 time.sleep(max(0.0, started + count / rate - time.perf_counter()))
             if lanes.failures:
@@ -176,19 +170,36 @@ class _Lanes:
         self._pending: list[list[Message]] = [[] for _ in range(count)]
         self._bytes = [0] * count
         self._queues: list[queue.Queue[list[Message] | None]] = [queue.Queue(QUEUED_BATCHES) for _ in range(count)]
+        self._moved: dict[str, int] = {}
         self._threads = [threading.Thread(target=self._work, args=(q,), daemon=True) for q in self._queues]
         for thread in self._threads:
             thread.start()
 
     def put(self, user: str, message: Message) -> None:
         """Add a message to the lane of *user*. Wait while that lane is full."""
-        lane = zlib.crc32(user.encode()) % len(self._queues)
+        lane = self._find(user)
         size = len(msgspec.json.encode(message))
         if len(self._pending[lane]) >= BATCH or self._bytes[lane] + size > BATCH_BYTES:
-            self._queues[lane].put(self._pending[lane])
-            self._pending[lane], self._bytes[lane] = [], 0
+            self._flush(lane)
         self._pending[lane].append(message)
         self._bytes[lane] += size
+
+    def join(self, visitor: str, user: str) -> None:
+        """Post what waits of *visitor*; from now on the visitor uses the lane of *user*."""
+        before, lane = self._find(visitor), self._find(user)
+        if before != lane:
+            if self._pending[before]:
+                self._flush(before)
+            self._queues[before].join()
+            self._moved[visitor] = lane
+
+    def _find(self, user: str) -> int:
+        lane = self._moved.get(user)
+        return zlib.crc32(user.encode()) % len(self._queues) if lane is None else lane
+
+    def _flush(self, lane: int) -> None:
+        self._queues[lane].put(self._pending[lane])
+        self._pending[lane], self._bytes[lane] = [], 0
 
     def close(self) -> None:
         """Post the remaining messages and wait for all lanes."""
@@ -201,14 +212,17 @@ class _Lanes:
 
     def _work(self, batches: "queue.Queue[list[Message] | None]") -> None:
         while (batch := batches.get()) is not None:
-            if self.failures:
-                continue  # keep draining, or `put` would block on a lane that has failed
-            body = {"batch": batch, "sentAt": datetime.now(UTC).isoformat()}
-            try:
-                answer, elapsed = self._endpoint.post_until_taken("/v1/batch", body)
-            except OpportuneError as error:
-                self.failures.append(error)
-                continue
-            with self._lock:
-                self._sent.add(len(batch), answer, elapsed)
-                self._progress(len(batch))
+            if not self.failures:  # keep draining, or `put` would block on a lane that has failed
+                self._post(batch)
+            batches.task_done()
+
+    def _post(self, batch: list[Message]) -> None:
+        body = {"batch": batch, "sentAt": datetime.now(UTC).isoformat()}
+        try:
+            answer, elapsed = self._endpoint.post_until_taken("/v1/batch", body)
+        except OpportuneError as error:
+            self.failures.append(error)
+            return
+        with self._lock:
+            self._sent.add(len(batch), answer, elapsed)
+            self._progress(len(batch))

@@ -194,7 +194,7 @@ def replayed(trigger: dict[str, Any], told: list[Customer], folder: Path) -> lis
                 }
             )
             + "\n"
-            for n, customer in enumerate(told)
+            for n, customer in enumerate(told, start=1)
             for event in customer.events
         ),
         encoding="utf-8",
@@ -203,7 +203,7 @@ def replayed(trigger: dict[str, Any], told: list[Customer], folder: Path) -> lis
     fires = [*replay.run(streams.read_events(recorded)), *replay.finish(max(each.until for each in told))]
     found: list[list[tuple[int, str, str]]] = [[] for _ in told]
     for fire in fires:
-        found[int(fire.user)].append((fire.at, fire.reason, fire.message_ids[-1]))
+        found[int(fire.user) - 1].append((fire.at, fire.reason, fire.message_ids[-1]))
     return found
 
 
