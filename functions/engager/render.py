@@ -8,11 +8,9 @@ stop a template that loops or grows without end.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from liquid.exceptions import ResourceLimitError
-
 from engager.ledger.states import RenderedContent, Undeliverable
 from shared.ruleset import Campaign
-from shared.templates import RENDER_ERRORS, Budget, Environment
+from shared.templates import RENDER_ERRORS, Budget, Environment, LimitExceeded
 
 HTML_FIELD = "html"
 MAX_TEMPLATES = 512
@@ -42,7 +40,7 @@ class Templates:
                     self._parsed.pop(next(iter(self._parsed)), None)
                 self._parsed[key] = render
             rendered: RenderedContent = render(variables, Budget())
-        except (ResourceLimitError, MemoryError) as error:
+        except (LimitExceeded, MemoryError) as error:
             raise Undeliverable(
                 f"campaign {campaign.id}: its content exceeds a limit", code="template_limit"
             ) from error

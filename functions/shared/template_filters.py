@@ -2,11 +2,16 @@
 
 import re
 from collections.abc import Callable, Iterable
+from decimal import ROUND_HALF_UP, Decimal
 from itertools import chain
 from typing import Any
 
+from shared import without_babel  # noqa: F401 - must be imported before `liquid`
+
+# isort: split
 from liquid.exceptions import FilterArgumentError, ResourceLimitError
-from liquid.filter import sequence_filter
+from liquid.filter import math_filter, num_arg, sequence_filter
+from liquid.undefined import is_undefined
 from markupsafe import Markup
 
 MAX_TEXT = 256 * 1024
@@ -21,6 +26,7 @@ _CLOSINGS = {
     "script": re.compile("</script", re.IGNORECASE),
     "style": re.compile("</style", re.IGNORECASE),
 }
+MAX_DIGITS = 15  # of a number, behind or before the point, to round to
 _NO_VALUE = object()
 _CHECK_EVERY = 16
 
@@ -70,7 +76,7 @@ def _check_pattern(_: object, pattern: object = "", *__: object) -> None:
         raise ResourceLimitError(f"the text to replace is longer than {MAX_PATTERN} characters", token=None)
 
 
-def _check_date(value: object, form: object = "", *_: object) -> None:
+def _check_date(value: object, form: object = "", *_: object, **__: object) -> None:
     if max(len(str(value)), len(str(form))) > MAX_DATE:
         raise ResourceLimitError(f"a date or its format is longer than {MAX_DATE} characters", token=None)
 
@@ -151,3 +157,29 @@ def uniq(items: Iterable[Any], key: object = None) -> list[object]:
             seen.add(mark)
             unique.append(item)
     return unique
+
+
+@math_filter
+def round_half_up(number: float, digits: object = None) -> float:
+    """Return *number* rounded to *digits* decimals, half away from zero, as Ruby does: 2.5 is 3."""
+    places = 0
+    if digits is not None and not is_undefined(digits):
+        places = max(-MAX_DIGITS, min(int(num_arg(digits, default=0)), MAX_DIGITS))
+    exact = Decimal(str(number))
+    if -int(exact.as_tuple().exponent) <= places:
+        return int(number) if places <= 0 else number
+    rounded = exact.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP)
+    return int(rounded) if places <= 0 else float(rounded)
+
+
+@math_filter
+def modulo(number: float, other: object) -> float:
+    """Return the rest of a division. It has the sign of *other*, as in Ruby."""
+    divisor = num_arg(other, default=0)
+    if divisor == 0:
+        raise FilterArgumentError(f"modulo: can't divide by {divisor}", token=None)
+    if isinstance(number, int) and isinstance(divisor, int):
+        return number % divisor
+    exact, by = Decimal(str(number)), Decimal(str(divisor))
+    rest = exact % by
+    return float(rest + by if rest and (rest < 0) != (by < 0) else rest)

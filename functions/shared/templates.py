@@ -19,6 +19,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
+from shared.template_filters import BEFORE, MAX_ITEMS, check_size, modulo, round_half_up, strip_html, uniq
+
+# isort: split
 import liquid
 from liquid.builtin.expressions.primitive import RangeLiteral
 from liquid.builtin.tags.cycle_tag import CycleNode
@@ -26,12 +29,13 @@ from liquid.context import RenderContext
 from liquid.exceptions import LiquidError, LiquidSyntaxError, ResourceLimitError
 from liquid.output import LimitedStringIO
 
-from shared.template_filters import BEFORE, MAX_ITEMS, check_size, strip_html, uniq
+from shared.local_filters import local_date, money
 
 MAX_OUTPUT_BYTES = 512 * 1024
 MAX_TOTAL_BYTES = 2 * MAX_OUTPUT_BYTES
 MAX_CPU_S = 1.0
 
+LimitExceeded = ResourceLimitError
 # What a filter may raise. It meets whatever a site stores about its customers.
 RENDER_ERRORS = (LiquidError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError, MemoryError)
 
@@ -133,6 +137,7 @@ class Environment(liquid.Environment):
             del self.tags[tag]
         self.filters["strip_html"] = strip_html
         self.filters["uniq"] = uniq
+        self.filters |= {"round": round_half_up, "modulo": modulo, "date": local_date, "money": money}
         cycle: Any = self.tags["cycle"]
         cycle.node_class = _CycleNode
 

@@ -28,7 +28,7 @@ NEVER = {
 BANNED = {
     "gateway": {"pymongo", "bson", "redis", "liquid", "re2"},
     "decider": {"liquid"},
-    "engager": {"redis"},
+    "engager": {"redis", "babel"},
     "refresher": {"redis", "liquid"},
     "preferences": {"redis", "liquid", "re2", "boto3"},
 }
