@@ -34,9 +34,8 @@ def send_raw(aws: Aws, sender: str = "shop@example.com", **options: Any) -> str:
     """Send the raw e-mail and return its message id."""
     answer = aws.client("sesv2").send_email(
         FromEmailAddress=sender,
-        Destination={"ToAddresses": ["ann@site.test"]},
         Content={"Raw": {"Data": RAW}},
-        **options,
+        **{"Destination": {"ToAddresses": ["ann@site.test"]}, **options},
     )
     return str(answer["MessageId"])
 
@@ -65,11 +64,31 @@ def test_mails_are_read_back(aws: Aws) -> None:
 
 
 def test_rejected_mails_are_not_in_the_outbox(aws: Aws) -> None:
-    """A sender that is not verified gets an error, and the outbox does not have its e-mail."""
+    """An e-mail to too many recipients gets an error, and the outbox does not have it."""
     local_aws.create_resources(aws.url, ["example.com"])
     with pytest.raises(ClientError):
-        send_raw(aws, sender="shop@stranger.test")
+        send_raw(aws, Destination={"ToAddresses": [f"u{n}@site.test" for n in range(51)]})
     assert accepted.fetch(aws.url) == []
+
+
+@pytest.mark.parametrize(
+    "sender", ["hello@my-own-shop.test", "Shop <hello@xn--strae-oqa.example>", "hello+x@sub.shop.test"]
+)
+def test_every_sender_is_verified(aws: Aws, sender: str) -> None:
+    """An operator's own address needs no settings."""
+    local_aws.create_resources(aws.url)
+    for _ in range(2):
+        send_raw(aws, sender)
+    assert len(accepted.fetch(aws.url)) == 2
+
+
+def test_the_senders_of_two_mails_are_both_verified(aws: Aws) -> None:
+    """As the Engager sends: the sender is in the raw e-mail only, and one reset forgets them all."""
+    local_aws.create_resources(aws.url)
+    ses = aws.client("sesv2")
+    for _ in range(2):
+        ses.send_email(Destination={"ToAddresses": ["ann@site.test"]}, Content={"Raw": {"Data": RAW}})
+        urlopen(Request(f"{aws.url}/moto-api/reset", method="POST")).close()
 
 
 def test_texts_are_read_back(aws: Aws) -> None:

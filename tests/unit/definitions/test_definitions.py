@@ -306,9 +306,9 @@ def test_unknown_fields_have_a_suggestion() -> None:
         ({"delay": "5s"}, "delay", "write 'delay' into 'content'"),
         ({"content": {"subject": "x", "title": "y"}}, "content.subject", "unknown field"),
         (
-            {"content": {"title": "{{ event.x | munny }}"}},
+            {"content": {"title": "{{ event.x | zzzz }}"}},
             "content.title",
-            "unknown filter 'munny' (line 1, column 14 of the text)",
+            "unknown filter 'zzzz' (line 1, column 14 of the text)",
         ),
         (
             {"content": {"title": "x", "actions": [{"label": "x", "url": "javascript:x"}]}},
