@@ -97,7 +97,7 @@ class Atlas:
         nonce = theirs + os.urandom(32)
         challenge = Binary(bson.encode({"s": Binary(nonce), "h": caller_identity.HOST}))
         _answer(outside, started, {"ok": 1.0, "conversationId": 1, "done": False, "payload": challenge})
-        continued = _receive(outside)
+        continued = _await(outside)
         try:
             arn = self._sts.identify(bson.decode(_document(continued)["payload"]), nonce)
             password = self._cluster.password(arn)
@@ -136,7 +136,7 @@ _numbers = count(1)
 
 def _ask(server: socket.socket, command: Document) -> Document:
     server.sendall(_message({**command, "$db": "admin"}))
-    answer = _document(_receive(server))
+    answer = _document(_await(server))
     assert answer["ok"] == 1, answer
     return answer
 
@@ -154,6 +154,13 @@ def _receive(end: socket.socket) -> bytes:
     """Return the next message; empty at the end of the connection."""
     head = _exactly(end, 16)
     return head + _exactly(end, struct.unpack_from("<i", head)[0] - 16) if head else b""
+
+
+def _await(end: socket.socket) -> bytes:
+    """Return the next message. Raises `ConnectionResetError` at the end of the connection."""
+    if message := _receive(end):
+        return message
+    raise ConnectionResetError
 
 
 def _exactly(end: socket.socket, size: int) -> bytes:
