@@ -22,9 +22,9 @@ unexport PYTHONDONTWRITEBYTECODE
 usable = $(shell test "$$(cat $(1)/.installed 2>/dev/null)" = "$(CURDIR)" && $(1)/bin/python -c '' 2>/dev/null && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format types bench test-artefact test-deep test-chaos verify-live build deploy checkov cost lock clean
+.PHONY: help run test check lint format types bench test-artefact test-deep test-chaos verify-live build deploy checkov audit cost lock clean
 # Parts of the commands above; `make help` leaves them out.
-.PHONY: collect quick build-runtime build-console .venv .venv-sam .runtime python3.13
+.PHONY: collect quick build-runtime build-console sbom .venv .venv-sam .runtime python3.13
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,7 +74,13 @@ test-chaos: .venv ## Inject random faults under traffic, then check the invarian
 verify-live: .venv ## Compare live matches, replay and oracle on recorded events (DATA=path)
 	$(VENV_PYTHON) -m tests.verify_live $(DATA)
 
-build: build-runtime build-console ## Build what is deployed (ARCHITECTURE=x86_64; BUILD_DIR=path)
+build: build-runtime build-console sbom ## Build what is deployed, and its SBOM (ARCHITECTURE=x86_64; BUILD_DIR=path)
+
+# What each artefact contains, in CycloneDX.
+sbom: .venv
+	@for artefact in runtime console; do \
+		$(VENV_PYTHON) -m opportune.dev.sbom $$artefact requirements/$$artefact.txt $(BUILD_DIR)-sbom/$$artefact.cdx.json; \
+	done
 
 # SAM builds a copy of the sources, so that an artefact holds its own folders and packages and nothing else. The lock
 # leaves out what Lambda has; PIP_NO_DEPS keeps pip from adding it again. Lambda cannot write, so without compiled
@@ -111,6 +117,9 @@ deploy: build-runtime ## Deploy to your AWS account; asks for what it needs
 checkov: .venv-checkov/.installed ## Scan the template for insecure settings; .checkov.yaml lists exceptions and reasons
 	@.venv-checkov/bin/checkov --config-file .checkov.yaml --skip-download
 
+audit: .venv .venv-audit/.installed ## Look for known vulnerabilities in all packages (Error 3: no database reachable)
+	@$(VENV_PYTHON) -m opportune.dev.audit .venv-audit/bin/pip-audit $(sort $(wildcard requirements/*.txt))
+
 cost: .venv ## Print what a stack costs (EVENTS="10 0.1 0.005": millions of events, relevant ones, matches)
 	@$(VENV_PYTHON) -m opportune.dev.cost $(EVENTS)
 
@@ -127,10 +136,11 @@ lock: ## Write the lock files again (UPGRADE=1: with newer versions)
 	deployed --extra console $(addprefix --no-emit-package ,$(NOT_IN_CONSOLE)) -o requirements/console.txt; \
 	printf 'awslambdaric>=4.2,<5\nboto3>=1.44,<2\n' | compile --python-version 3.13 - -o requirements/lambda.txt; \
 	echo 'checkov>=3.3,<4' | compile --python-version 3.11 - -o requirements/checkov.txt; \
+	echo 'pip-audit>=2.9,<3' | compile --python-version 3.11 - -o requirements/audit.txt; \
 	echo 'aws-sam-cli>=1.170,<2' | compile --python-version 3.11 - -o requirements/sam.txt
 
 clean: ## Remove everything that make has created
-	rm -rf .venv .venv-sam .venv-checkov .runtime .aws-sam .opportune .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info functions/gateway/assets
+	rm -rf .venv .venv-sam .venv-checkov .venv-audit .runtime .aws-sam .opportune .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info functions/gateway/assets
 	find functions opportune tests -name __pycache__ -prune -exec rm -rf {} +
 
 # ── Environments ─────────────────────────────────────────────────────────────────────────────────
@@ -148,6 +158,9 @@ endif
 ifneq ($(call usable,.venv-checkov),yes)
 .PHONY: .venv-checkov/.installed
 endif
+ifneq ($(call usable,.venv-audit),yes)
+.PHONY: .venv-audit/.installed
+endif
 ifneq ($(call usable,.venv-sam),yes)
 .PHONY: .venv-sam/.installed
 endif
@@ -163,6 +176,10 @@ endif
 
 .venv-checkov/.installed: requirements/checkov.txt
 	$(call install,.venv-checkov,$<, for checkov: it needs a hundred packages)
+	@echo "$(CURDIR)" > $@
+
+.venv-audit/.installed: requirements/audit.txt
+	$(call install,.venv-audit,$<, for pip-audit: nothing else needs its packages)
 	@echo "$(CURDIR)" > $@
 
 # The packages that Lambda's Python has. Without a Python 3.13 nothing could run them, so nothing is installed.
