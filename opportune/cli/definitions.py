@@ -63,6 +63,7 @@ def check(
     from datetime import UTC, datetime
 
     from definitions.checks.check import examine
+    from definitions.checks.text_messages import describe
     from definitions.loading.folder import load
     from opportune.system import connection
 
@@ -88,6 +89,8 @@ def check(
         }
         listed = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "campaign(s)")
         out.print(f"[green]ok[/green] {listed}", highlight=False)
+        for line in describe(definitions.campaigns):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @command(app, "schema")

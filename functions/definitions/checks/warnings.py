@@ -8,6 +8,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from definitions.checks.events import completing
+from definitions.checks.text_messages import about_letters
 from definitions.compiler.trigger import compile_trigger
 from definitions.model.campaign import Campaign
 from definitions.model.identical import identical
@@ -24,6 +25,7 @@ def find_warnings(site: Site, campaigns: Sequence[Campaign], now: datetime) -> I
         reasons = (_beaten_by(winner, campaign, site) for winner in campaigns if winner is not campaign)
         if reason := next(filter(None, reasons), None):
             yield f"campaigns[{number}].priority", reason
+    yield from about_letters(campaigns)
 
 
 def _about_schedule(campaign: Campaign, site: Site, now: datetime) -> Iterator[tuple[str, str]]:
