@@ -78,12 +78,21 @@ def hand_over(
     return {each.firing.key: popups[each.message.id] for each in shown if each.message.id in popups}
 
 
-def schedule_delayed(site: str, firings: Sequence[Firing], now: int, deps: Deps) -> list[Firing]:
-    """Schedule a doorbell for each of *firings* that is delayed; return the others, to be handed over now."""
+def schedule_delayed(site: str, firings: Sequence[Firing], now: int, deps: Deps) -> None:
+    """Schedule a doorbell for each of *firings* that is delayed.
+
+    One that is due by now gets a doorbell too: an earlier call may have failed.
+    Raises `Unavailable` if one of them may have no doorbell, after all others were tried.
+    """
+    failure: Unavailable | None = None
     for firing in firings:
-        if firing.is_delayed and firing.due > now:
-            _schedule(site, firing, now, deps)
-    return [firing for firing in firings if not firing.is_delayed]
+        if firing.is_delayed:
+            try:
+                _schedule(site, firing, now, deps)
+            except Unavailable as error:
+                failure = error
+    if failure is not None:
+        raise failure
 
 
 def _schedule(site: str, firing: Firing, now: int, deps: Deps) -> None:
@@ -92,8 +101,5 @@ def _schedule(site: str, firing: Firing, now: int, deps: Deps) -> None:
     lost = activation(firing, answerable=False)
     if campaign is None or not campaign.send_if_lost:
         lost = msgspec.structs.replace(lost, suppressed="state_lost", attributes={})
-    try:
-        deps.doorbells.schedule_doorbell(Doorbell(key=firing.key, state_epoch=firing.state_epoch, lost=lost), now)
-    except Unavailable as error:
-        # A wake finds it within a minute after it is due.
-        deps.log_warning("no doorbell: a wake will deliver what is delayed", extra={"code": error.code})
+    doorbell = Doorbell(key=firing.key, state_epoch=firing.state_epoch, lost=lost)
+    deps.doorbells.schedule_doorbell(doorbell, firing.due, now)

@@ -110,15 +110,16 @@ def _decide(site: str, event: Event, batch: _Batch, deps: Deps) -> None:
     if result.code in REFUSALS:
         decision.code, decision.message = REFUSALS[result.code]
         decision.retry_after_s = -(-result.retry_after // 1000)
-    for firing in _firings(site, result, event.received, deps):
+    for firing in _firings(site, result, deps):
         batch.firings.setdefault(firing.key, (decision, firing))  # a batch may contain a message twice
         if event.received - firing.at <= FRESH_MS or firing is result.offer:
             batch.answerable.add(firing.key)
+    schedule_delayed(site, result.firings, deps.clock(), deps)
 
 
-def _firings(site: str, result: ApplyResult, now: int, deps: Deps) -> list[Firing]:
+def _firings(site: str, result: ApplyResult, deps: Deps) -> list[Firing]:
     """Return the firings to hand over now, and the popup that is offered again if its campaign is still live."""
-    firings = schedule_delayed(site, result.firings, now, deps)
+    firings = [firing for firing in result.firings if not firing.is_delayed]
     rules, offer = deps.rulesets.get().get(site), result.offer
     if rules is not None and offer is not None and offer.ref[3] in rules.index.by_trigger:
         firings.append(offer)

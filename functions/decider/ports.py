@@ -31,9 +31,9 @@ class Deliveries(Protocol):
 
 
 class Doorbells(Protocol):
-    """Calls of the Decider at the time when a delayed activation is due. Only scheduling raises `Unavailable`."""
+    """Calls of the Decider at a given time. Only scheduling raises `Unavailable`."""
 
-    def schedule_doorbell(self, doorbell: Doorbell, now: int) -> None: ...
+    def schedule_doorbell(self, doorbell: Doorbell, at: int, now: int) -> None: ...
     def cancel_doorbell(self, key: str) -> None: ...
 
 

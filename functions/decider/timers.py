@@ -6,6 +6,9 @@ import msgspec
 
 KINDS = {"absence": 4, "handover": 1, "move": 2}  # kind → how many names it has
 ACK_TIMEOUT_MS = 30_000  # after which an unacknowledged activation is handed over again
+# After which a delayed activation that the store does not know counts as lost. A copy that was handed over should have
+# reached the ledger by then; one that comes later replaces the record of the loss.
+LOST_AFTER_MS = 900_000
 GRACE_MS = 5_000  # before an absence falls due, for events that are still in transit
 
 

@@ -24,6 +24,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from decider.activations import received, reference
 from decider.apply_event import MAX_ATTEMPTS, apply_to_row, row_call
 from decider.hand_over import hand_over, schedule_delayed
@@ -31,7 +33,7 @@ from decider.policy import Policy, blocking_gate
 from decider.ports import Deps
 from decider.rulesets import SiteRules
 from decider.store import Unreadable
-from decider.timers import ACK_TIMEOUT_MS, GRACE_MS, Timer
+from decider.timers import ACK_TIMEOUT_MS, GRACE_MS, LOST_AFTER_MS, Timer
 from decider.user_state import ApplyEvent, Firing, TriggerCall
 from decider.visitors import finish_move_of
 from shared.contracts import Doorbell, Wake, Woken
@@ -118,8 +120,9 @@ def next_wakes(request: Wake) -> list[Wake]:
 def answer_doorbell(doorbell: Doorbell, deps: Deps, observe_lateness: ObserveLateness) -> Woken:
     """Hand over the delayed activation that *doorbell* names; *observe_lateness*: see `wake`.
 
-    If the state it was written to has nothing of it, it was handled before. If that state is lost, the Engager gets
-    what the doorbell says for this case: usually a record of the loss.
+    If the state store has nothing of it, the activation was handled before, or it is lost. Only the ledger knows which.
+    So the Engager gets what the doorbell carries: usually a record of the loss. It changes nothing if there is a row.
+    If the state epoch is the same, the doorbell rings once more before that. One that rings too early rings again too.
     """
     run = _Run(deps, deps.clock(), Woken(0, 0), observe_lateness)
     claimed = deps.states.claim(doorbell.key, run.now, ACK_TIMEOUT_MS)
@@ -127,14 +130,24 @@ def answer_doorbell(doorbell: Doorbell, deps: Deps, observe_lateness: ObserveLat
         run.count_claimed(claimed.firing, is_repeated=claimed.is_repeated)
         _hand_over_each([claimed.firing], run)
         return run.woken
-    if claimed.state_epoch == doorbell.state_epoch or doorbell.lost.due > run.now:
-        return run.woken
+    is_lost = claimed.state_epoch != doorbell.state_epoch
+    if run.now < doorbell.lost.due:
+        return _ring_again(doorbell, doorbell.lost.due, run)
+    if run.now < doorbell.lost.due + LOST_AFTER_MS and not is_lost:
+        return _ring_again(doorbell, doorbell.lost.due + LOST_AFTER_MS, run)
     if doorbell.lost.suppressed:
         deps.deliveries.engage([doorbell.lost], [], run.now + DEADLINE_MS)
     else:
         deps.deliveries.enqueue([doorbell.lost])
-    observe_lateness(run.now - doorbell.lost.due)
-    run.woken.delayed += 1
+    if is_lost:
+        observe_lateness(run.now - doorbell.lost.due)
+        run.woken.delayed += 1
+    return run.woken
+
+
+def _ring_again(doorbell: Doorbell, at: int, run: _Run) -> Woken:
+    again = msgspec.structs.replace(doorbell, rings=doorbell.rings + 1)
+    run.deps.doorbells.schedule_doorbell(again, at, run.now)
     return run.woken
 
 
@@ -171,7 +184,11 @@ def _handle(timer: Timer, run: _Run) -> Sequence[Firing]:
         run.woken.absences += len(fired)
         for firing in fired:
             run.observe(firing, firing.at)
-        return schedule_delayed(timer.names[0], fired, run.now, run.deps)
+        try:
+            schedule_delayed(timer.names[0], fired, run.now, run.deps)
+        except Unavailable as error:  # a wake finds it within a minute after it is due
+            run.deps.log_warning("no doorbell: a wake will deliver what is delayed", extra={"code": error.code})
+        return [firing for firing in fired if not firing.is_delayed]
     if timer.kind == "handover":
         claimed = run.deps.states.claim(timer.names[0], run.now, ACK_TIMEOUT_MS)
         if claimed.firing:

@@ -124,6 +124,7 @@ def build(settings: Settings) -> Deps:
                 settings.schedule_role_arn,
                 settings.schedules_dead_arn,
             ),
+            observability.logger.warning,
         ),
         records=MongoRecords(database),
         stats=Stats(states, database, settings.clock, observability.logger.warning),

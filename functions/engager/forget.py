@@ -69,8 +69,9 @@ def _delete_list_members(database: Database[Document], site: str, user: str) -> 
 
 def _pseudonymise_ledger(ledger: Collection[Document], site: str, user: str, name: str) -> int:
     ledger.create_indexes([BY_USER])
+    changes = recall(FORGOTTEN, "$$NOW", replaces_lost=True)
     # Include rows that have the pseudonym: a delivery in progress may have added the provider's answer to one.
     return ledger.update_many(
         {"site": site, "user": {"$in": [user, name]}},
-        [{"$set": {"user": name, **recall(FORGOTTEN, "$$NOW")}}, {"$project": dict.fromkeys(KEPT, 1)}],
+        [{"$set": changes | {"user": name}}, {"$project": dict.fromkeys(KEPT, 1)}],
     ).modified_count

@@ -12,6 +12,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from engager import mail_events
 from engager.engage import POPUP, engage
+from engager.ledger.recalls import STATE_LOST
 from engager.ledger.states import DeliveryResult, State, suppressed_state
 from engager.ports import Deps
 from engager.sweep import SweepResult, sweep
@@ -186,10 +187,15 @@ def _record_suppressed(activations: Iterable[Activation], deps: Deps) -> set[str
     popups = [activation for activation in suppressed.values() if activation.channel == POPUP]
     messages = [activation for activation in suppressed.values() if activation.channel != POPUP]
     ports = deps.ports
-    ports.ledger.record_suppressed(
+    existing = ports.ledger.record_suppressed(
         ports.cached_tombstones.pseudonymise_forgotten(popups) + ports.tombstones.pseudonymise_forgotten(messages)
     )
-    for state, count in Counter(suppressed_state(activation) for activation in suppressed.values()).items():
+    states = Counter(
+        # A doorbell that found nothing in the state store: the row says what became of its activation.
+        None if activation.suppressed == STATE_LOST and activation.id in existing else suppressed_state(activation)
+        for activation in suppressed.values()
+    )
+    for state, count in states.items():
         _count(STATE_METRICS[state], count, deps)
     return set(suppressed)
 

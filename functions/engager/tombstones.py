@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 from pymongo.collection import Collection
 
+from engager.ledger.recalls import STATE_LOST
 from shared.clock import Clock
 from shared.contracts import Activation
 from shared.mongodb import Document, translate_errors
@@ -27,9 +28,9 @@ EPOCH = datetime.fromtimestamp(0, UTC) + OVERLAP
 
 def pseudonymise(activation: Activation, name: str) -> Activation:
     """Return *activation* suppressed, under the pseudonym *name*, without anything that identifies the user."""
-    return msgspec.structs.replace(
-        activation, user=name, message_id="", attributes={}, per=None, suppressed=activation.suppressed or FORGOTTEN
-    )
+    # A doorbell finds nothing of a forgotten user in the state store: that is not a loss.
+    gate = FORGOTTEN if activation.suppressed in (None, STATE_LOST) else activation.suppressed
+    return msgspec.structs.replace(activation, user=name, message_id="", attributes={}, per=None, suppressed=gate)
 
 
 class MongoTombstones:

@@ -253,12 +253,14 @@ class Doorbell(msgspec.Struct, tag="doorbell", tag_field="type"):
     """Doorbell → Decider: the delayed activation ``key`` is due.
 
     ``state_epoch``: of the state that it was written to. If the current one differs, that state is lost.
-    ``lost``: what the Engager gets in that case.
+    ``lost``: what the Engager gets if the state store has lost the activation.
+    ``rings``: how often it rang before.
     """
 
     key: str
     state_epoch: str
     lost: Activation
+    rings: int = 0
     v: int = VERSION
 
 

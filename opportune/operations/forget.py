@@ -7,8 +7,8 @@
 SES reports name activations, not users. So the ids of the user's activations are read before their rows lose the name.
 
 An event or a delivery that is in progress can leave traces after a pass. A second pass runs once these have ended, and
-further passes run while the site still sends events of the user. Doorbells hidden in their queue cannot be deleted;
-they have no effect and are gone within 15 minutes.
+further passes run while the site still sends events of the user. Doorbells hidden in their queue cannot be deleted.
+The tombstone stops what they carry, and they are gone within half an hour.
 """
 
 import time

@@ -18,6 +18,7 @@ from engager.channels.ses import SesMailer
 from engager.ledger.states import DeliveryResult, State
 from shared.contracts import Activation, Doorbell
 from shared.invoke import LambdaInvoke, no_retry_config
+from tests.support.builders import log_warning
 from tests.support.forgetful import Forgetful
 
 KEYS: dict[str, Any] = {"region_name": "eu-central-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
@@ -93,7 +94,7 @@ def test_queue_and_doorbells_are_reached_again(way: Forgetful) -> None:
     sqs, scheduler = boto3.client("sqs", **options), boto3.client("scheduler", **options)
     targets = DoorbellTargets(f"{address(way)}/1/bells", "arn:bells", "group", "arn:role", "arn:dead")
     deliveries = AwsDeliveries(lambda _: b"", sqs, f"{address(way)}/1/deliveries")
-    doorbells = AwsDoorbells(sqs, lambda: scheduler, targets)
+    doorbells = AwsDoorbells(sqs, lambda: scheduler, targets, log_warning)
     near, far = (
         Doorbell("k", "1", Activation("a1", "shop", "ada", "cart", 1, "email", 0, "Order", "m1", due=due))
         for due in (60_000, 3_600_000)
@@ -101,8 +102,8 @@ def test_queue_and_doorbells_are_reached_again(way: Forgetful) -> None:
     for _ in range(2):
         deliveries.enqueue([ACTIVATION])
         way.forget()
-        doorbells.schedule_doorbell(near, 0)
+        doorbells.schedule_doorbell(near, near.lost.due, 0)
         way.forget()
-        doorbells.schedule_doorbell(far, 0)
+        doorbells.schedule_doorbell(far, far.lost.due, 0)
         way.forget()
     assert way.made == 6

@@ -2,19 +2,16 @@
 
 import ast
 import re
-from pathlib import Path
 
 from tests.support.paths import ROOT
 
-HERE = Path(__file__).parent
 DOCUMENT = ROOT / "docs" / "faults.md"
 FAULT = re.compile(r"test_((?:f[0-9]+_)+)")
 
 
 def known() -> set[str]:
-    """Return the names of all tests in this folder and of the model check."""
-    paths = [*HERE.glob("test_*.py"), *(ROOT / "tests" / "model").glob("test_*.py")]
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in paths]
+    """Return the names of all tests."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "tests").rglob("test_*.py")]
     return {node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 

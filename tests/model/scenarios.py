@@ -5,9 +5,6 @@ from tests.model.state import CANCEL, DELAYED, IMMEDIATE, Budget, Rules, Scenari
 ORDER = (DELAYED, CANCEL)
 TWO_AND_CANCEL = (IMMEDIATE, DELAYED, CANCEL)
 
-# A proposal that docs/faults.md lists as a limit of today's design.
-DOORBELL_FIRST = Rules(doorbell_before_answer=True)
-
 # Seconds each.
 QUICK = {
     "two events and a cancellation, one death or failed call": Scenario(
@@ -18,7 +15,7 @@ QUICK = {
     "the store loses its tail": Scenario(ORDER, Budget(losses=1)),
     "the store loses its tail, and the campaign sends": Scenario(ORDER, Budget(losses=1), Rules(send_if_lost=True)),
     "the store is emptied": Scenario(ORDER, Budget(wipes=1)),
-    "a lost tail and a death or failed call": Scenario((DELAYED,), Budget(faults=1, losses=1), DOORBELL_FIRST),
+    "a lost tail and a death or failed call": Scenario((DELAYED,), Budget(faults=1, losses=1)),
     "two refreshes": Scenario((IMMEDIATE, IMMEDIATE), Budget(refreshes=2)),
     "two refreshes, and a death or failed call": Scenario((IMMEDIATE,), Budget(faults=1, refreshes=2)),
     "a refresh and a cancellation": Scenario(ORDER, Budget(refreshes=1)),
@@ -35,12 +32,8 @@ DEEP = {
     "a death or failed call, and a message delivered twice": Scenario(ORDER, Budget(faults=1, copies=1)),
     "a death or failed call, and a refusal": Scenario(ORDER, Budget(faults=1, refusals=1)),
     "a lost tail, a message delivered twice, and a refusal": Scenario(ORDER, Budget(losses=1, copies=1, refusals=1)),
-    "a lost tail, a death or failed call, and a cancellation": Scenario(
-        ORDER, Budget(faults=1, losses=1), DOORBELL_FIRST
-    ),
-    "an emptied store, a death or failed call, and a cancellation": Scenario(
-        ORDER, Budget(faults=1, wipes=1), DOORBELL_FIRST
-    ),
+    "a lost tail, a death or failed call, and a cancellation": Scenario(ORDER, Budget(faults=1, losses=1)),
+    "an emptied store, a death or failed call, and a cancellation": Scenario(ORDER, Budget(faults=1, wipes=1)),
     "two events, two refreshes, and a death or failed call": Scenario(
         (IMMEDIATE, IMMEDIATE), Budget(faults=1, refreshes=2)
     ),

@@ -47,7 +47,7 @@ class Rules(NamedTuple):
     copy_replaces_lost: bool = True
     cancel_replaces_lost: bool = True
     cancel_marks_sending: bool = True
-    doorbell_before_answer: bool = False
+    doorbell_before_answer: bool = True
     ledger_first: bool = True
     insert_if_absent: bool = True
     acknowledge_last: bool = True

@@ -30,7 +30,11 @@ LiveRulesets = RefreshingCache[rulesets.Rulesets]
 
 
 class Outbox:
-    """`Deliveries` and `Doorbells` that keep what they get; *broken*: the Engager fails."""
+    """`Deliveries` and `Doorbells` that keep what they get.
+
+    ``broken``: the Engager fails. ``mute``: no doorbell can be scheduled.
+    ``again``: doorbells that ring again, and when.
+    """
 
     def __init__(self) -> None:
         self.shown: list[Activation] = []
@@ -38,8 +42,9 @@ class Outbox:
         self.queued: list[Activation] = []
         self.converted: list[Conversion] = []
         self.doorbells: list[Doorbell] = []
+        self.again: list[tuple[Doorbell, int]] = []
         self.cancelled: list[str] = []
-        self.broken = False
+        self.broken = self.mute = False
 
     def engage(
         self, activations: Sequence[Activation], conversions: Sequence[Conversion], deadline: int
@@ -58,10 +63,14 @@ class Outbox:
         """Keep the activations."""
         self.queued += activations
 
-    def schedule_doorbell(self, doorbell: Doorbell, now: int) -> None:
-        """Keep the doorbell."""
-        assert doorbell.lost.due > now
-        self.doorbells.append(doorbell)
+    def schedule_doorbell(self, doorbell: Doorbell, at: int, now: int) -> None:  # noqa: ARG002 - it always takes it
+        """Keep the doorbell, or the time of one that rings again."""
+        if self.mute:
+            raise Unavailable("mute", code="doorbell_unavailable")
+        if doorbell.rings:
+            self.again.append((doorbell, at))
+        else:
+            self.doorbells.append(doorbell)
 
     def cancel_doorbell(self, key: str) -> None:
         """Keep the key."""

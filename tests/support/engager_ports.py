@@ -86,12 +86,14 @@ class FakeLedger:
         self.variants.setdefault(activation.id, variant)
         return self.contents.setdefault(activation.id, content)
 
-    def record_suppressed(self, activations: Sequence[Activation]) -> None:
+    def record_suppressed(self, activations: Sequence[Activation]) -> set[str]:
         """Record suppressed activations in one write."""
         self.bulks.append(len(activations))
+        existing = {activation.id for activation in activations} & set(self.rows)
         for activation in activations:
             self.rows.setdefault(activation.id, (suppressed_state(activation), activation.suppressed))
             self.users.setdefault(activation.id, activation.user)
+        return existing
 
     def _claimable(self, activation: Activation, found: HeldActivation | None) -> bool:
         state = self.rows.get(activation.id, (None,))[0]

@@ -89,4 +89,4 @@ class Conversions:
 def _marked(at: datetime, now: datetime, calls_back: bool) -> list[Document]:
     """Return the update of a row whose goal was reached at *at*."""
     changes: Document = {"converted": {"$min": ["$converted", at]}}
-    return [{"$set": changes | (recall("goal", now) if calls_back else {})}]
+    return [{"$set": changes | (recall("goal", now, replaces_lost=False) if calls_back else {})}]

@@ -4,8 +4,8 @@
     Engager B ──── claim: row exists ──▶ stop
 
 If A dies, its row stays `sending`, and the provider may have accepted the message. After twice the Engager's timeout
-the row becomes `unknown`, never "not sent". Only `failed_retryable`, a definite refusal, may become `sending` again. A
-compare-and-set lets one Engager do that.
+the row becomes `unknown`, never "not sent". Only `failed_retryable`, a definite refusal, and `suppressed (state_lost)`
+may become `sending` again. A compare-and-set lets one Engager do that.
 
     cancellation ──▶ `sending` gets the mark ``recalled`` ──▶ provider accepts: `sent` | refuses for now: `suppressed`
 
@@ -24,7 +24,14 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
-from engager.ledger.recalls import UNSET_HELD, UNSET_OPEN, UNSETTLED, recall, recalled_update
+from engager.ledger.recalls import (
+    LOST,
+    UNSET_HELD,
+    UNSET_OPEN,
+    UNSETTLED,
+    recall,
+    recalled_update,
+)
 from engager.ledger.states import (
     DeliveryResult,
     HeldActivation,
@@ -43,6 +50,8 @@ STALE_AFTER = 2 * ENGAGER_TIMEOUT
 DUPLICATE_KEY = 11000
 # Reasons that can follow a match: they recall an activation that was not sent yet.
 RECALLING_REASONS = frozenset({"cancelled", "goal"})
+# What a delayed activation can end as in the state store: such a record replaces that of its loss.
+ENDS_OF_A_DELAY = RECALLING_REASONS | {"holdout"}
 
 
 class MongoLedger:
@@ -144,14 +153,15 @@ class MongoLedger:
             row = self._rows.find_one({"_id": activation.id}, {"content": 1})
         return row.get("content") if row else None
 
-    def record_suppressed(self, activations: Sequence[Activation]) -> None:
-        """Record *activations* that a gate stopped, all in one write. Repeats change nothing.
+    def record_suppressed(self, activations: Sequence[Activation]) -> set[str]:
+        """Record *activations* that a gate stopped, all in one write; return the ids that had a row already.
 
         If a cancellation or a goal finds a row that was not sent yet, it suppresses that row. If an Engager is sending
-        it, the row gets a mark: then a refusal ends it. Rows in any other state stay as they are.
+        it, the row gets a mark: then a refusal ends it. A row `state_lost` becomes what the record says. Rows in any
+        other state stay as they are, so repeats change nothing.
         """
         if not activations:
-            return
+            return set()
         now = self._now()
         values: dict[str, Document] = {
             each.id: {"state": suppressed_state(each).value, "reason": each.suppressed, "updated": now}
@@ -159,13 +169,12 @@ class MongoLedger:
         }
         with translate_errors():
             existing = self._insert_many([self._row(each, values[each.id]) for each in activations])
-            recalls = [
-                UpdateOne({"_id": name}, [{"$set": recall(values[name]["reason"], now)}])
-                for name in existing
-                if values[name]["reason"] in RECALLING_REASONS
+            updates = [
+                _later_record(name, values[name]) for name in existing if values[name]["reason"] in ENDS_OF_A_DELAY
             ]
-            if recalls:
-                self._rows.bulk_write(recalls, ordered=False)
+            if updates:
+                self._rows.bulk_write(updates, ordered=False)
+        return existing
 
     def _refuse(self, activation_id: str, update: Document, refused: DeliveryResult) -> DeliveryResult:
         """Apply *update* to a claimed row whose message the provider *refused*, unless it was recalled: then end it."""
@@ -216,7 +225,8 @@ class MongoLedger:
 
     def _claimable(self, activation_id: str, held: HeldActivation | None) -> Document:
         if held is None:
-            return {"_id": activation_id, "state": State.FAILED_RETRYABLE.value}
+            lost = {**LOST, "recalled": {"$exists": False}}
+            return {"_id": activation_id, "$or": [{"state": State.FAILED_RETRYABLE.value}, lost]}
         return {"_id": activation_id, "state": State.HELD.value, "until": to_datetime(held.until)}
 
     def _held(self, held: HeldActivation, reason: str) -> Document:
@@ -235,6 +245,14 @@ class MongoLedger:
 
     def _now(self) -> datetime:
         return to_datetime(self._clock())
+
+
+def _later_record(activation_id: str, values: Document) -> UpdateOne:
+    """Return the update of a row that existed before the record of *values* came."""
+    if values["reason"] not in RECALLING_REASONS:
+        return UpdateOne({"_id": activation_id, **LOST}, {"$set": values, "$unset": UNSET_OPEN})
+    changes = recall(values["reason"], values["updated"], replaces_lost=True)
+    return UpdateOne({"_id": activation_id}, [{"$set": changes}])
 
 
 def _unsettled(activation_id: str) -> Document:

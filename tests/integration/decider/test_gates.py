@@ -197,16 +197,21 @@ def test_a_delayed_activation_waits_for_its_time(house: HouseMaker) -> None:
 
 
 def test_its_doorbell_may_ring_early_twice_late_or_never(house: HouseMaker) -> None:
-    """An early doorbell does nothing. One on time hands over. A repetition, or a wake beside it, does nothing more."""
+    """An early doorbell rings again. One on time hands over. A repetition, or a wake beside it, sends nothing more.
+
+    After the grace, a doorbell that finds nothing records `state_lost`, which changes no row that exists.
+    """
     home = house(cart())
     home.send("anna", "add", 0)
     home.answer_doorbell("anna", 25 * MINUTE)
-    assert home.post.queued == []
+    assert (home.post.queued, [at - T0 for _, at in home.post.again]) == ([], [30 * MINUTE])
     home.answer_doorbell("anna", 30 * MINUTE)
     home.answer_doorbell("anna", 30 * MINUTE)
     home.wake(2 * HOUR)
-    home.answer_doorbell("anna", 24 * HOUR)
     assert (len(home.post.queued), home.post.recorded) == (1, [])
+    assert [at - T0 for _, at in home.post.again] == [30 * MINUTE, 45 * MINUTE]
+    home.answer_doorbell("anna", 24 * HOUR)
+    assert (len(home.post.queued), home.gates()) == (1, ["state_lost"])
 
 
 def test_an_order_cancels_what_is_delayed(house: HouseMaker) -> None:
@@ -536,16 +541,40 @@ def test_an_activation_has_the_id_of_its_match_and_run() -> None:
 
 
 def test_delays_survive_a_doorbell_that_cannot_be_scheduled(house: HouseMaker) -> None:
-    """If neither queue nor scheduler takes the doorbell, the wake finds what is due."""
+    """If neither queue nor scheduler takes the doorbell, the event gets a 503, and the wake finds what is due."""
     home = house(cart())
-
-    def refuse(doorbell: Doorbell, now: int) -> None:
-        raise Unavailable(f"refused {doorbell.key} at {now}")
-
-    home.post.schedule_doorbell = refuse  # type: ignore[method-assign]
-    home.send("anna", "add", 0)
+    home.post.mute = True
+    with pytest.raises(Unavailable):
+        home.send("anna", "add", 0)
     assert home.wake(30 * MINUTE + SECOND) == Woken(0, 0, delayed=1)
     assert len(home.post.queued) == 1
+
+
+def test_an_event_is_answered_once_its_doorbell_exists(house: HouseMaker) -> None:
+    """Until then the caller repeats it. What the event matched besides is delivered all the same, once."""
+    home = house(cart(), campaign(ADD, name="now"), campaign(ADD, channel="popup", name="pop"))
+    home.post.mute = True
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            home.send("anna", "add", 0, message_id="m")
+    assert ({each.campaign for each in home.post.queued}, home.post.doorbells) == ({"now"}, [])
+    home.post.mute = False
+    (popup,) = home.send("anna", "add", 0, message_id="m")
+    assert (popup["id"], len(home.post.doorbells)) == (home.post.shown[0].id, 1)
+    home.wake(30 * MINUTE)
+    assert Counter(each.id for each in home.post.queued).total() == 4
+    assert len({each.id for each in home.post.queued}) == 2
+
+
+def test_a_repeat_rings_even_after_the_due_time(house: HouseMaker) -> None:
+    """The first call may have failed after the match; then the store may lose it before any wake."""
+    home = house(cart())
+    home.post.mute = True
+    with pytest.raises(Unavailable):
+        home.send("anna", "add", 0, message_id="m")
+    home.post.mute = False
+    home.send("anna", "add", 0, message_id="m", received=40 * MINUTE)
+    assert len(home.post.doorbells) == 1
 
 
 def test_the_holdout_obeys_the_limits_of_its_campaign_and_takes_no_place(house: HouseMaker) -> None:

@@ -79,6 +79,16 @@ def test_a_popup_is_offered_again_until_its_impression(fair: FairMaker) -> None:
     assert {each.id for each in home.post.shown if each.channel == "popup"} == {first}
 
 
+def test_an_offer_is_lost_with_its_store(fair: FairMaker) -> None:
+    """A limit: only the store knows of it. A repeated event is the same activation, and is offered again."""
+    home = fair(popup(limits=None), campaign(ADD, name="b"))
+    (first,) = home.ids("pay", 0, message_id="m")
+    home.redis.flushall()
+    assert home.ids("add", AGAIN) == []
+    assert home.ids("pay", 2 * AGAIN, message_id="m") == [first]
+    assert home.ids("add", 4 * AGAIN) == [first]
+
+
 @pytest.mark.parametrize(("what", "ends"), [("seen", True), ("clicked", True), ("dismissed", True), ("failed", False)])
 def test_what_ends_an_offer(fair: FairMaker, what: str, ends: bool) -> None:
     """A click or a dismissal means that it was seen. A tag that failed to show it has not shown it."""

@@ -84,6 +84,49 @@ class Valkey(Server):
         return False
 
 
+class Replica(Server):
+    """A replica of *master*. It follows the master until `stop_following`."""
+
+    def __init__(self, subprocesses: Subprocesses, master: Valkey) -> None:
+        super().__init__(subprocesses, "valkey-replica")
+        self._master = master
+        self.client = redis.Redis(HOST, self.port, socket_timeout=2, retry=Retry(NoBackoff(), 0))
+
+    def command(self) -> list[str]:
+        """Return the command that starts it."""
+        options = ["--port", str(self.port), "--bind", HOST, "--dir", str(self.folder), "--save", ""]
+        return [str(valkey.find_server()), *options, "--replicaof", HOST, str(self._master.port)]
+
+    def answers(self) -> bool:
+        """Return whether it has everything that the master has."""
+        with suppress(redis.RedisError):
+            own, master = self.client.info("replication"), self._master.client.info("replication")
+            return bool(
+                own.get("master_link_status") == "up" and own["slave_repl_offset"] == master["master_repl_offset"]
+            )
+        return False
+
+    def stop_following(self) -> None:
+        """Keep what it has. The master goes on alone."""
+        self.client.replicaof("NO", "ONE")
+
+    def take_over(self) -> None:
+        """Let the functions see what this replica has, at the address of the master: the tail is lost."""
+        master = self._master.client
+        master.replicaof(HOST, str(self.port))
+        deadline = time.monotonic() + READY_S
+        while not self._is_copied(master):
+            assert time.monotonic() < deadline, "the master does not get the replica's data"
+            time.sleep(0.02)
+        master.replicaof("NO", "ONE")
+
+    @staticmethod
+    def _is_copied(master: redis.Redis) -> bool:
+        with suppress(redis.RedisError):
+            return bool(master.info("replication").get("master_link_status") == "up")
+        return False
+
+
 class Mongod(Server):
     """A replica set of one. Majority writes survive a kill, because they wait for the journal."""
 

@@ -56,6 +56,7 @@ class Lab:
     def _start(self, stack: ExitStack) -> None:
         self.points.mkdir(parents=True)
         subprocesses = stack.enter_context(Subprocesses(self.folder / "stores", self.folder / "logs", os.environ))
+        self.subprocesses = subprocesses
         self.valkey, self.mongod = Valkey(subprocesses), Mongod(subprocesses)
         self.valkey.start()
         self.mongod.start()
