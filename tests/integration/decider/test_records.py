@@ -2,16 +2,21 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from pymongo.database import Database
+from redis import Redis
 
 from decider.records import MongoRecords
+from shared.contracts import Decide
+from shared.errors import Unavailable
 from shared.identities import Identification
 from tests.integration.decider.test_user_state import together
-from tests.support.decider_harness import MONGODB_OPERATIONS
+from tests.support.builders import compiled
+from tests.support.decider_harness import MONGODB_OPERATIONS, T0, DeciderHarness
 
 Write = Callable[..., list[str]]
 
@@ -183,3 +188,21 @@ def test_a_customer_who_would_be_too_large_blocks_no_other(mongodb: Database[dic
     batch = [said(1, essay="y" * 2000), said(1, "bob", essay="short")]
     assert MongoRecords(mongodb).write_traits("shop", batch) == ["essay"]
     assert attributes(mongodb, "bob") == {"essay": "short"}
+
+
+def test_traits_that_cannot_be_stored_are_not_answered(mongodb: Database[dict[str, Any]], redis_client: Redis) -> None:
+    """The caller hears that it should repeat the call; then they are stored."""
+
+    class Away(MongoRecords):
+        def write_traits(self, site: str, identifications: Any) -> list[str]:
+            raise Unavailable(f"{len(identifications)} of {site} cannot be stored")
+
+    home = DeciderHarness(redis_client, mongodb, [compiled({"sequence": [{"event": "pay"}]}, name="a")])
+    request = Decide("shop", [Identification("anna", T0, {"plan": "pro"})], T0 + 2000)
+    records, home.deps = home.deps.records, replace(home.deps, records=Away(mongodb))
+    with pytest.raises(Unavailable):
+        home.ingest(request)
+    assert attributes(mongodb) is None
+    home.deps = replace(home.deps, records=records)
+    home.ingest(request)
+    assert attributes(mongodb) == {"plan": "pro"}

@@ -19,6 +19,7 @@ from engager.tombstones import MongoTombstones
 from opportune.operations import forget as erasure
 from opportune.system.functions import Queues
 from shared.contracts import Activation, Doorbell, ForgetUser, Woken
+from shared.errors import Unavailable
 from shared.ruleset import Campaign
 from shared.signing import pseudonym
 from tests.conftest import Aws
@@ -376,6 +377,22 @@ def test_a_later_pass_erases_an_event_that_arrives_meanwhile(whole: House, dead:
     erased = erasure.forget("demo", CANARY, Everything(whole, dead, arrive).reach())
     assert (erased.done, len(erased.passes)) == (True, 3)
     assert erased.passes[1]["redis.row"] == 1
+    assert_gone(whole, dead)
+
+
+@pytest.mark.parametrize("broken", ["decider", "engager"])
+def test_an_erasure_that_fails_says_so(whole: House, dead: Queues, broken: str) -> None:
+    """A function does not answer, after any part was erased: the command fails, and its repeat erases the rest."""
+    everything = Everything(whole, dead, lambda _: None)
+
+    def refuse(payload: bytes) -> bytes:
+        raise Unavailable("away")
+
+    reach = everything.reach()
+    ports = reach._replace(decider=refuse) if broken == "decider" else reach._replace(engager=refuse)
+    with pytest.raises(Unavailable):
+        erasure.forget("demo", CANARY, ports)
+    assert erasure.forget("demo", CANARY, everything.reach()).done
     assert_gone(whole, dead)
 
 
