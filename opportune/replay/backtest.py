@@ -68,7 +68,8 @@ def run_backtest(
 ) -> Backtest:
     """Replay *recording*. Call *on_match* with each match and the gate that would have stopped it live, if any."""
     live = [each.compile() for each in campaigns]
-    replay, gates = Replay([each.campaign for each in live]), Gates(live)
+    gates = Gates(live)
+    replay = Replay([each.campaign for each in live], on_login=gates.join)
     tallies = {each.campaign.id: Tally() for each in live}
 
     def tally(matches: Iterable[Match]) -> None:
@@ -92,7 +93,7 @@ def run_backtest(
 
 def explain_user(campaigns: Sequence[SiteCampaign], recording: Recording, user: str) -> UserExplanation:
     """Replay the events of *user* and explain the effect of each. ``events`` is 0 if the user has none."""
-    events = explanation.gather(recording.read(), user, in_order=recording.in_order)
+    events = explanation.gather(recording, user, in_order=recording.in_order)
     explained = explanation.explain([each.campaign for each in campaigns], events, recording.until)
     judge(user, explained, [each.compile() for each in campaigns])
     return UserExplanation(user, len(events), recording.until, explained)

@@ -1,7 +1,7 @@
 """Replay recorded events against campaigns in this process, with the same ``machine.lua`` that runs live."""
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ from shared.errors import OpportuneError
 from shared.ruleset import Campaign, Ruleset
 
 NO_COLUMN = (None, None)
+LOGIN = ""  # the event name of a login
+MODULES = ("machine", "messages", "cancellations", "merge")
 BLOCK = 256  # events passed to Lua in one call
 
 
@@ -51,38 +53,51 @@ class Replay:
     """Campaigns and the progress of all users. Call `run` with the events, then `finish`.
 
     *ids*: whether matches carry the message ids of their events. Without them, a replay is faster.
+    *on_login*: called with a visitor and the user that the visitor became, between the matches before and after it.
     """
 
-    def __init__(self, campaigns: Sequence[Campaign], *, ids: bool = True) -> None:
+    def __init__(
+        self,
+        campaigns: Sequence[Campaign],
+        *,
+        ids: bool = True,
+        on_login: Callable[[str, str], None] = lambda *_: None,
+    ) -> None:
         ruleset = Ruleset(site="replay", version=1, keys=[], campaigns=list(campaigns))
         self._index = EventIndex(ruleset)
         self.campaigns = [campaign.id for campaign in campaigns]
-        self._names = {name: number for number, name in enumerate(self._index.candidates, start=1)}
+        self._candidates = {LOGIN: [], **self._index.candidates}
+        self._names = {name: number for number, name in enumerate(self._candidates)}
+        self._on_login = on_login
         self._users = _Numbering()
         self.events = 0
         self.relevant = 0
         self.duplicates = 0
         lua = LuaRuntime(unpack_returned_tuples=True)
-        machine, messages = (lua.execute(scripts.module(name)) for name in ("machine", "messages"))
+        for name in MODULES:  # one module sees those before it
+            lua.globals()[name] = lua.execute(scripts.module(name))
+        modules = lua.table_from({name: lua.globals()[name] for name in MODULES})
         programs = lua.table_from([campaign.trigger.program for campaign in campaigns], recursive=True)
-        load = lua.eval("loadstring")(_driver(), "@replay.lua")
+        load, load_login = (lua.eval("loadstring")(_source(name), f"@{name}") for name in ("replay.lua", "login.lua"))
         has_per = lua.table_from([bool(campaign.trigger.per) for campaign in campaigns])
         self._ids = ids
         self._has_per = any(campaign.trigger.per for campaign in campaigns)
         triggers_of = [[each.number + 1 for each in candidates] for candidates in self._index.candidates.values()]
-        self._run, self._finish = load(
-            machine, messages, programs, has_per, lua.table_from(triggers_of, recursive=True)
-        )
+        triggers = lua.table_from(triggers_of, recursive=True)
+        self._run, self._finish = load(modules, programs, has_per, triggers, load_login)
 
     def run(self, events: Iterable[Recorded]) -> Iterator[Match]:
         """Apply *events* in order and yield the matches. A match may come up to one block of events late."""
         names, events = self._names, iter(events)
         while block := list(islice(events, BLOCK)):
             self.events += len(block)
-            yield from self._apply([event for event in block if event.event in names])
+            for packed in self._apply([event for event in block if event.event in names]):
+                match = self._match(packed)
+                if match is not None:
+                    yield match
 
-    def _apply(self, events: list[Recorded]) -> list[Match]:
-        candidates, names, users = self._index.candidates, self._names, self._users
+    def _apply(self, events: list[Recorded]) -> Iterable[Any]:
+        candidates, names, users = self._candidates, self._names, self._users
         pairs = [(event.attributes, candidate) for event in events for candidate in candidates[event.event]]
         bits = [candidate.bits_of(attributes) for attributes, candidate in pairs]
         runs: list[str] = []
@@ -90,11 +105,16 @@ class Replay:
             named = [run_name(each.per, attributes) if each.per else "" for attributes, each in pairs]
             runs = [name or "" for name in named]
             bits = [0 if name is None else each for name, each in zip(named, bits, strict=True)]
+        numbers = [names[event.event] for event in events]
+        digests = [hash(event.message_id) for event in events]
+        if 0 in numbers:  # of a login, the visitor stands there
+            digests = [digest if e.event else users[e.visitor] for e, digest in zip(events, digests, strict=True)]
+            self.events -= numbers.count(0)
         matches, accepted, repeated, unsorted = self._run(
             len(events),
-            _doubles([names[event.event] for event in events]),
+            _doubles(numbers),
             _doubles([users[event.user] for event in events]),
-            _doubles([hash(event.message_id) for event in events]),
+            _doubles(digests),
             _doubles([event.at for event in events]),
             _doubles(bits),
             *(_packed([event.message_id for event in events]) if self._ids else NO_COLUMN),
@@ -107,15 +127,18 @@ class Replay:
                 f"{events[unsorted].where}: this event is older than the one before it of the same user; "
                 "sort the file by time, or add --sort"
             )
-        return [self._match(packed) for packed in matches.values()]
+        return list(matches.values())
 
     def finish(self, until: int) -> list[Match]:
         """Return the absences that fall due by *until* (ms), in order of time."""
         matches = [self._match(packed) for packed in self._finish(until).values()]
-        return sorted(matches, key=lambda match: (match.at, match.user, match.campaign))
+        return sorted(filter(None, matches), key=lambda match: (match.at, match.user, match.campaign))
 
-    def _match(self, packed: Any) -> Match:
+    def _match(self, packed: Any) -> Match | None:
         user, trigger, at, reason, per, since, ids = packed.values()
+        if reason == "login":
+            self._on_login(self._users.names[int(per)], self._users.names[int(user)])
+            return None
         return Match(
             user=self._users.names[int(user)],
             campaign=self.campaigns[trigger],
@@ -151,7 +174,7 @@ def _packed(texts: list[str]) -> tuple[bytes, bytes]:
     return b"".join(encoded), array("d", [len(text) for text in encoded]).tobytes()
 
 
-def _driver() -> str:
+def _source(name: str) -> str:
     from importlib.resources import files  # noqa: PLC0415 - only a replay needs it
 
-    return files("opportune.replay").joinpath("replay.lua").read_text("utf-8")
+    return files("opportune.replay").joinpath(name).read_text("utf-8")

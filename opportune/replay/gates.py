@@ -17,6 +17,7 @@ from opportune.replay.engine import Match
 from opportune.replay.explain.model import Explained, ExplainedMatch
 from shared.ruleset import Campaign, Quota
 
+MAX_COUNTED = 50  # as in merge-visitor-4.lua
 MAX_LIMIT_MS = 400 * 86_400_000
 
 
@@ -59,6 +60,18 @@ class Gates:
                     is_shown = is_shown or (is_popup and not is_held_out)
                     self._count(match, is_held_out)
                 yield match, gate
+
+    def join(self, visitor: str, user: str) -> None:
+        """Count what *visitor* got for *user* too, so that a login cannot exceed a cap."""
+        theirs, own = self._counted.get(visitor), self._counted.setdefault(user, self._lua.table())
+        if theirs is not None and theirs is not own:
+            for name, times in theirs.items():
+                self._add_times(own, name, times)
+        self._counted[visitor] = own
+
+    def _add_times(self, own: Any, name: str, times: Any) -> None:
+        merged = sorted([*(own[name].values() if own[name] else ()), *times.values()])
+        own[name] = self._lua.table_from(merged[-MAX_COUNTED:])
 
     def _stops(self, match: Match) -> str | None:
         if match.campaign not in self._has_limits:

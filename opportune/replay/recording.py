@@ -46,6 +46,10 @@ class Recording:
         """The time (ms) to which the clock runs, known when all events have been read."""
         return max(self.span.last, self._until or 0)
 
+    def __iter__(self) -> Iterator[Recorded]:
+        """Yield the events like `read`."""
+        return self.read()
+
     def read(self) -> Iterator[Recorded]:
         """Yield the events in the order of the file.
 
@@ -67,6 +71,8 @@ class Recording:
             if span.first is None or at < span.first:
                 span.first = at
             users.add(event.user)
+            if event.visitor:
+                users.discard(event.visitor)
             done += 1
             if not done % TICK:
                 progress.update(task, completed=done)

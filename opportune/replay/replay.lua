@@ -2,23 +2,26 @@
 Run machine.lua over recorded events, with all rows in memory.
 
 Called with
-  machine, messages   the modules
+  modules       {machine, messages, cancellations, merge}: the modules
   programs      the program of each trigger
   has_per       for each trigger, whether it has `per`
   triggers_of   for each event name that a trigger uses, the numbers of these triggers
+  load_login    loads login.lua
 Returns two functions:
   run(count, names, users, digests, times, bits, ids, id_lengths, runs, run_lengths)
       Apply a block of events, given as columns of packed native doubles: the number of the name (from 1), the number
       of the user (from 0), a hash of the message id, the time in ms, and one entry of `bits` for each trigger of the
       event's name: the event's roles in it, or 0. Texts are joined, with their lengths packed: the message ids, and
       the run name for each entry of `bits`. Both may be nil.
+      A name of 0 is a login: the visitor whose number stands for the hash became the user.
       Returns the matches, the number of accepted events, the number of repeated events, and the place of an event
       that is older than its user's last one, or nil.
   finish(until)
       Return the matches of absences that are due by `until` (ms).
-A match is {user, trigger, at, reason, per, since, ids}.
+A match is {user, trigger, at, reason, per, since, ids}. A login is one, too: its `reason` is login, its `per` the visitor.
 ]]
-local machine, messages, programs, has_per, triggers_of = ...
+local modules, programs, has_per, triggers_of, load_login = ...
+local machine, messages, cancellations = modules.machine, modules.messages, modules.cancellations
 collectgarbage("setpause", 400) -- most objects stay alive, so collect rarely
 local ffi = require("ffi")
 local rows = {}
@@ -36,11 +39,9 @@ local function packed_match(user, trigger, per, fire)
   return { user, trigger - 1, fire.at, fire.reason, per, fire.since, ids_of(fire.link) }
 end
 
--- A live row keeps ids as text, see messages.lua; here they are numbers in tables. 
-local function is_repeated(row, digest, at)
+-- A live row keeps ids as text, see messages.lua; here they are numbers in tables.
+local function remember(row, digest, at)
   local known, blocks = row.known, row.blocks
-  if known[digest] then return true end
-  if at < row.time then return false end
   local block = blocks[row.last]
   if #block == messages.BLOCK then
     row.last, block = row.last + 1, {}
@@ -54,14 +55,20 @@ local function is_repeated(row, digest, at)
     for _, id in ipairs(oldest) do known[id] = nil end
     blocks[row.first], row.first = nil, row.first + 1
   end
-  return false
 end
+
+local merge_row = load_login(modules, programs, has_per, remember)
 
 local function advance(row, trigger, bits, per, at, id)
   local program, progress = programs[trigger], row[trigger]
   if not progress then
     progress = {}
     row[trigger] = progress
+  end
+  if program.absent and machine.calls_off(program, bits) then
+    row.called_off = row.called_off or {}
+    cancellations.note(row.called_off, trigger, per, at, program.absent.wait)
+    cancellations.tidy(row.called_off, at)
   end
   if has_per[trigger] then return machine.advance_run(program, progress, per, bits, at, at, false, id) end
   return machine.advance(program, progress, bits, at, at, false, id)
@@ -80,17 +87,52 @@ local function reader(joined, packed_lengths)
   end
 end
 
--- Return the user's row after adding this event; nil if the event is repeated, or (second result true) too old.
-local function enter(user, digest, at)
+local function row_of(user, time)
   local row = rows[user]
   if not row then
-    row = { time = at, known = {}, blocks = { {} }, first = 1, last = 1 }
+    row = { time = time, known = {}, blocks = { {} }, first = 1, last = 1 }
     rows[user] = row
   end
-  if is_repeated(row, digest, at) then return nil, false end
-  if at < row.time then return nil, true end
-  row.time = at
   return row
+end
+
+-- Return the user's row after adding this event, and the user: the one that a visitor has become. The row is nil if the
+-- event is repeated, or (third result true) too old.
+local function enter(user, digest, at)
+  local row = row_of(user, at)
+  if row.known[digest] then return nil, user, false end
+  if row.became then
+    user = row.became
+    row = row_of(user, at)
+    if row.known[digest] then return nil, user, false end
+  end
+  if at < row.time then return nil, user, true end
+  remember(row, digest, at)
+  row.time = at
+  return row, user
+end
+
+-- Add the absences of a row that are due by `now` to `matches`.
+local function expire(matches, user, row, now)
+  for trigger, program in ipairs(programs) do
+    local runs = row[trigger] or {}
+    if not has_per[trigger] then runs = { { per = "", state = runs } } end
+    for _, run in ipairs(runs) do
+      local fire = machine.expire(program, run.state, now)
+      if fire then
+        row.time = math.max(row.time, fire.at)
+        matches[#matches + 1] = packed_match(user, trigger, run.per, fire)
+      end
+    end
+  end
+end
+
+-- Before the login, what is due falls due to the visitor and to the user.
+local function login(matches, visitor, user, at)
+  local row, other = row_of(user, 0), row_of(visitor, 0)
+  expire(matches, visitor, other, at)
+  expire(matches, user, row, at)
+  if merge_row(row, other, user, at) then matches[#matches + 1] = { user, 0, at, "login", visitor, at, {} } end
 end
 
 local function run(count, ...)
@@ -103,13 +145,17 @@ local function run(count, ...)
   for place = 0, count - 1 do
     local user, at, id = users[place], times[place], next_id()
     local triggers = triggers_of[names[place]]
+    if not triggers then
+      login(matches, digests[place], user, at)
+      triggers = {}
+    end
     local row, known = nil, false
     for i = 1, #triggers do
       local per = next_run() or ""
       if bits[n] ~= 0 and not known then
         if not row then
           local is_old
-          row, is_old = enter(user, digests[place], at)
+          row, user, is_old = enter(user, digests[place], at)
           if is_old then return matches, accepted, repeated, place end
           known = not row
           if known then repeated = repeated + 1 else accepted = accepted + 1 end
@@ -125,16 +171,7 @@ end
 
 local function finish(until_)
   local matches = {}
-  for user, row in pairs(rows) do
-    for trigger, program in ipairs(programs) do
-      local runs = row[trigger] or {}
-      if not has_per[trigger] then runs = { { per = "", state = runs } } end
-      for _, run in ipairs(runs) do
-        local fire = machine.expire(program, run.state, until_)
-        if fire then matches[#matches + 1] = packed_match(user, trigger, run.per, fire) end
-      end
-    end
-  end
+  for user, row in pairs(rows) do expire(matches, user, row, until_) end
   return matches
 end
 

@@ -1,6 +1,6 @@
 """Explain each event of one user: its role in each campaign, its effect, and what kept it from going further."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from decider.keys import message_digest
@@ -20,14 +20,32 @@ class TimedEvent(NamedTuple):
 
 
 def gather(events: Iterable[Recorded], user: str, *, in_order: bool) -> list[TimedEvent]:
-    """Return the events of *user*, each with its lateness; sorted by time if *in_order*."""
-    newest = 0
+    """Return the events of *user*, each with its lateness; sorted by time if *in_order*.
+
+    Events of a visitor who became *user* are among them. If there are such visitors, *events* is iterated again.
+    """
+    owners: dict[str, str] = {}  # of each visitor, the user of the first login
     found = []
     for event in events:
-        if event.user == user:
-            found.append(TimedEvent(event, max(0, newest - event.at)))
-            newest = max(newest, event.at)
-    return sorted(found, key=lambda seen: seen.event.at) if in_order else found
+        if event.visitor:
+            owners.setdefault(event.visitor, event.user)
+        elif event.user == user:
+            found.append(event)
+    if user in owners.values():
+        found = list(_follow(events, user, owners))
+    newest, timed = 0, []
+    for event in found:
+        timed.append(TimedEvent(event, max(0, newest - event.at)))
+        newest = max(newest, event.at)
+    return sorted(timed, key=lambda seen: seen.event.at) if in_order else timed
+
+
+def _follow(events: Iterable[Recorded], user: str, owners: dict[str, str]) -> Iterator[Recorded]:
+    for event in events:
+        if event.visitor:
+            owners[event.visitor] = event.user
+        elif user in (event.user, owners.get(event.user)):
+            yield event
 
 
 def explain(campaigns: Sequence[Campaign], events: Iterable[TimedEvent], until: int) -> list[Explained]:

@@ -7,10 +7,11 @@ local merge = {}
 --- End the pending absence that an event at `time` has called off; a later anchor stays pending.
 function merge.call_off(program, state, time)
   if not (state.due and time and state.anchor <= time and time < state.due) then return end
-  local again, note = state.again, state.note
+  local again, note, chain = state.again, state.note, state.chain
   machine.clear_pending(state)
   if again and again > time then
     state.due, state.anchor, state.since, state.note = again + program.absent.wait, again, again, note
+    state.chain = chain
   end
 end
 
@@ -23,7 +24,7 @@ local function merge_pending(program, state, other)
     if (state.anchor < other.anchor) ~= (program.absent.last == true) then other = state end
   end
   state.due, state.anchor, state.since, state.note = other.due, other.anchor, other.since, other.note
-  state.again = other.again
+  state.chain, state.again = other.chain, other.again
   if latest and not program.absent.last and latest > state.anchor then state.again = latest end
 end
 
@@ -41,7 +42,7 @@ function merge.runs(program, state, other)
   local by = program.members and "last" or "start"
   for unit, time in pairs(other[by] or {}) do
     if not (state[by] and state[by][unit] and state[by][unit] >= time) then
-      for _, name in ipairs({ "start", "last", "inner" }) do
+      for _, name in ipairs({ "start", "last", "inner", "link" }) do
         machine.put(state, name, unit, other[name] and other[name][unit])
       end
     end
