@@ -4,6 +4,7 @@ Deciding takes one Redis command per event, and none for an event that no live t
 are handed over together: popups and records in one call of the Engager, everything else in the queue.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from decider.apply_event import apply_event
@@ -14,7 +15,7 @@ from decider.ports import Deps
 from decider.store import Unreadable
 from decider.user_state import ApplyResult, Firing
 from decider.visitors import become_user
-from shared.contracts import Decide, Decided, Decision, Event
+from shared.contracts import Decide, Decided, Decision, Event, Item
 from shared.errors import Unavailable
 from shared.identities import Identification, PopupEvent
 
@@ -33,19 +34,20 @@ REFUSALS = {
 class _Batch:
     """What has come of a request so far.
 
+    ``decisions``: by the place of the event in the request.
     ``firings``: by key, each with the decision that gets its popup.
     ``answerable``: the keys of firings that are recent enough for a popup in this response.
     ``unreadable``: users whose rows cannot be read.
     """
 
-    decisions: list[Decision] = field(default_factory=list)
+    decisions: dict[int, Decision] = field(default_factory=dict)
     firings: dict[str, tuple[Decision, Firing]] = field(default_factory=dict)
     answerable: set[str] = field(default_factory=set)
     unreadable: set[str] = field(default_factory=set)
 
 
 def ingest(request: Decide, deps: Deps) -> Decided:
-    """Process the items in order; return one decision per event.
+    """Process the items in order, each user's events by time; return one decision per event.
 
     Events are decided even if recording failed. If a row cannot be read, the items of other users are still processed;
     any other failure of Redis ends the request there. What has fired by then is handed over in any case.
@@ -55,10 +57,10 @@ def ingest(request: Decide, deps: Deps) -> Decided:
     """
     failures = _record(request, deps)
     batch = _Batch()
-    for item in request.items:
+    for place, item in _by_time(request.items):
         try:
             if isinstance(item, Event):
-                _decide(request.site, item, batch, deps)
+                _decide(request.site, place, item, batch, deps)
             elif isinstance(item, Identification) and item.visitor:
                 become_user(request.site, item, deps)
         except Unreadable as error:
@@ -73,7 +75,26 @@ def ingest(request: Decide, deps: Deps) -> Decided:
             batch.firings[key][0].messages.append(popup)
     for failure in failures:
         raise failure
-    return Decided(batch.decisions)
+    return Decided([batch.decisions[place] for place in sorted(batch.decisions)])
+
+
+def _by_time(items: Sequence[Item]) -> list[tuple[int, Item]]:
+    """Return *items* with their places, the events of each user in the order in which they happened.
+
+    A visitor who becomes a user in the request is one user with both ids. All other items keep their place.
+    """
+    ordered = list(enumerate(items))
+    if len(items) < 2:
+        return ordered
+    users = {item.visitor: item.user for item in items if isinstance(item, Identification) and item.visitor}
+    events: dict[str, list[tuple[int, int]]] = {}  # of each user: times and places
+    for place, item in ordered:
+        if isinstance(item, Event):
+            events.setdefault(users.get(item.user, item.user), []).append((item.at, place))
+    for own in events.values():
+        for (_, place), (_, moved) in zip(own, sorted(own), strict=True):
+            ordered[place] = moved, items[moved]
+    return ordered
 
 
 def _record(request: Decide, deps: Deps) -> list[Unavailable]:
@@ -94,8 +115,8 @@ def _record(request: Decide, deps: Deps) -> list[Unavailable]:
     return []
 
 
-def _decide(site: str, event: Event, batch: _Batch, deps: Deps) -> None:
-    """Apply *event*; add its decision and its firings to *batch*."""
+def _decide(site: str, place: int, event: Event, batch: _Batch, deps: Deps) -> None:
+    """Apply *event*, at *place* of the request; add its decision and its firings to *batch*."""
     if event.user in batch.unreadable:
         return
     try:
@@ -104,7 +125,7 @@ def _decide(site: str, event: Event, batch: _Batch, deps: Deps) -> None:
         batch.unreadable.add(event.user)
         raise
     decision = Decision(event.message_id)
-    batch.decisions.append(decision)
+    batch.decisions[place] = decision
     if result is None:
         return
     if result.code in REFUSALS:

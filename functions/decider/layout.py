@@ -19,7 +19,7 @@ ROW = {
     "open": "p",  # activations that later events can cancel or convert, see gates.lua: campaign → `ENTRY`
     "event_times": "e",  # times of recent events, see rate.lua
     "offers": "o",  # popups that are offered until they are seen: a list of `OFFER`
-    "cancellations": "n",  # events that have called off an absence: trigger key → run → `CANCELLATION`
+    "cancellations": "n",  # events that have ended something, see cancellations.lua: key → run → `CANCELLATION`
     "lost": "f",  # progress that went because the user was no longer a target: trigger key → `LOST`
     "became": "l",  # the user that this visitor has become
     "became_at": "k",  # when the site said so, ms
@@ -52,10 +52,10 @@ PACKED = {
     # one run of a trigger: the values of `per`, and the state as `machine.freeze` returns it
     "RUN": ("per", "state"),
     # an activation that later events can cancel or convert, see gates.lua
-    "ENTRY": ("key", "per", "due", "converts_until", "recall_until", "is_claimed", "firing"),
+    "ENTRY": ("key", "per", "due", "converts_until", "recall_until", "is_claimed", "began", "firing"),
     # a popup that is offered: activation id, when it expires and was offered last (ms), and its firing
     "OFFER": ("id", "expires", "offered", "firing"),
-    # the newest event that has called off a run, ms, and until when an older anchor may still wait
+    # the newest event that has ended a run, ms, and until when that matters
     "CANCELLATION": ("at", "ends"),
     # when progress went, ms, and the generation of the targets
     "LOST": ("at", "generation"),

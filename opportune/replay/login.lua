@@ -21,11 +21,11 @@ end
 local function add_runs(row, other, trigger)
   local program, runs = programs[trigger], {}
   for n, run in ipairs(runs_of(row, trigger)) do
-    merge.call_off(program, run.state, merge.called_off_at(other.called_off or {}, trigger, run.per))
+    merge.call_off(program, run.state, cancellations.last(other.called_off or {}, trigger, run.per))
     runs[n] = run
   end
   for _, run in ipairs(runs_of(other, trigger)) do
-    merge.call_off(program, run.state, merge.called_off_at(row.called_off or {}, trigger, run.per))
+    merge.call_off(program, run.state, cancellations.last(row.called_off or {}, trigger, run.per))
     local state, i = machine.run(runs, run.per)
     if state then
       merge.runs(program, state, run.state)

@@ -288,8 +288,21 @@ CASES: dict[str, list[tuple[Data, str, str]]] = {
         (one(unless=NO_B, max_backdate="2s"), "A5 B15~20 C30", "15!"),
         (one(unless=NO_B | LAST, max_backdate="2s"), "A5 A8 B7~11 C30", "18!"),
         (one(unless=NO_B, max_backdate="2s", reset_on=[D]), "A5 D1~9 C30", ""),
-        # Not late, only out of order: effective time counts, so it cancels.
-        (one(unless=NO_B), "A5 B4~9 C30", ""),
+        # Not late, only out of order: what happened before the start does not end its wait.
+        (one(unless=NO_B), "A5 B4~9 C30", "15!"),
+        (one(unless=NO_B), "A5 B5~9 C30", ""),
+        (one(unless=NO_B), "D5 A3~6 B4~9 C30", ""),
+        (one(unless=NO_B), "D5 A3~6 B2~9 C30", "15!"),
+        # A start that is older than the newest ending event begins nothing.
+        (one(unless=NO_B), "B5 A3~6 C30", ""),
+        (one(unless=NO_B), "B5 A5~6 C30", "15!"),
+        (one(unless=NO_B), "B5 B2~6 A3~7 C30", ""),
+        (one(unless=NO_B), "B5 A3~6 A7 C30", "17!"),
+        (one(unless=NO_B), "B5~9 A4~9 A6~9 C30", "16!"),
+        (one(unless=NO_B, reset_on=[D]), "D5 A3~6 C30", ""),
+        (one(unless=NO_B | LAST), "A2 A8 B6~9 A5~9 C30", "18!"),
+        (one(unless=NO_B, max_backdate="2s"), "B5 A4~6 C30", ""),
+        (one(unless=NO_B, max_backdate="2s"), "B1~9 A7~9 C30", "17!"),
         (seq(A2), "A0#m A1#m", ""),
         (AB, "A0#m D9#m B3", "3"),
         (AB, "D0#m A1#m B3", ""),

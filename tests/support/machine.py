@@ -31,6 +31,7 @@ class Machine:
     def __init__(self) -> None:
         self._lua = LuaRuntime(unpack_returned_tuples=True)
         self._machine = self._lua.execute(scripts.module("machine"))
+        self._cancellations = self._lua.execute(scripts.module("cancellations"))
 
     def fires(
         self, trigger: dict[str, Any], events: list[oracle.Seen], until: int, *, store: bool = False
@@ -69,6 +70,7 @@ class Machine:
         machine, fired = self._machine, []
         states: dict[str, Any] = {}
         seen: set[str] = set()
+        called_off = self._lua.table()
         time = 0
         for event in events:
             if event.message_id in seen:
@@ -86,7 +88,12 @@ class Machine:
             if state is None:
                 state = self._lua.table()
             late = event.received - event.at > compiled.program["backdate"]
-            fire = machine.advance(program, state, bits, time, event.at, late, None if store else event.message_id)
+            ended = self._cancellations.last(called_off, "c", name)
+            if machine.calls_off(program, bits):
+                self._cancellations.note(called_off, "c", name, event.at, compiled.program["backdate"])
+            self._cancellations.tidy(called_off, event.received)
+            link = None if store else event.message_id
+            fire = machine.advance(program, state, bits, time, event.at, late, link, None, ended)
             if fire:
                 fired.append((int(fire.at), fire.reason, name))
             states[name] = state

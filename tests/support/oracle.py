@@ -179,6 +179,7 @@ def _absences(trigger: Data, run: Run, per: PerValues | None, clock: int, after_
     policy, unless = trigger.get("after_match", "restart"), trigger["unless"]
     wait, moves = milliseconds(unless["for"]), unless.get("anchor", "first") == "last"
     pattern = pattern_of(trigger, run)
+    ending = [meets(each, unless) or meets_any(each, trigger.get("reset_on")) for each in run]
     found: list[tuple[int, Fire]] = []
     pending: Accepted | None = None
     floor, last_start = 0, -1
@@ -190,13 +191,15 @@ def _absences(trigger: Data, run: Run, per: PerValues | None, clock: int, after_
                 return found
             floor = end if policy == "restart" else 0
         if pending:
-            in_time = not event.late or pending.time <= event.raw < pending.time + wait
+            in_time = pending.raw <= event.raw
             if meets_any(event, trigger.get("reset_on")) or (in_time and meets(event, unless)):
                 pending = None
         start = pattern.newest_start(end, floor)
         if start is None or (policy == "overlap" and start <= last_start):
             continue
         last_start = start
+        if any(ends and other.raw > event.raw for other, ends in zip(run[:end], ending, strict=False)):
+            continue
         if pending is None or moves:
             pending = event
     if pending and pending.time + wait <= clock:

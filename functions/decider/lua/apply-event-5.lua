@@ -64,11 +64,12 @@ local event, digest = cmsgpack.unpack(ARGV[1]), ARGV[2]
 local triggers = event.triggers
 
 local fields =
-  { ROW.targets, ROW.time, ROW.recent, ROW.older, ROW.event_times, ROW.offers, ROW.became }
+  { ROW.targets, ROW.time, ROW.recent, ROW.older, ROW.event_times, ROW.offers, ROW.became, ROW.cancellations }
 local FIRST = #fields -- the fields of the triggers come after it
 for i, trigger in ipairs(triggers) do fields[FIRST + i] = ROW.progress .. trigger.key end
 local stored = redis.call("HMGET", row, unpack(fields))
-local targets, stored_time, recent, stored_older, event_times, stored_offers, became = unpack(stored, 1, FIRST)
+local targets, stored_time, recent, stored_older, event_times, stored_offers, became, stored_called_off =
+  unpack(stored, 1, FIRST)
 local time, older = tonumber(stored_time or 0), stored_older or ""
 recent = recent or ""
 
@@ -125,6 +126,49 @@ local function offer_again()
   end
 end
 
+local called_off, is_called_off_new = nil, false -- unpacked only when needed
+local function load_called_off()
+  called_off = called_off or (stored_called_off and cmsgpack.unpack(stored_called_off) or {})
+  return called_off
+end
+
+-- Return when the run `per` was last ended, before this event.
+local function ended_at(key, per)
+  return stored_called_off and cancellations.last(load_called_off(), key, per)
+end
+
+local function note_end(key, per, keep)
+  if not event.history and event.received - event.at > keep then return end
+  cancellations.note(load_called_off(), key, per, event.at, keep)
+  is_called_off_new = true
+end
+
+-- Note an event that ends delayed activations: what begins an older one may still arrive. Return for how many ms.
+local function note_ends_of_delays()
+  local longest = 0
+  for _, trigger in ipairs(event.history and {} or triggers) do
+    local watch, policy = trigger.watch or 0, trigger.policy
+    if watch > 0 and policy.delay and trigger.program then
+      local is_cancel = watch % gates.GOAL == gates.CANCEL
+      if is_cancel or policy.cancel_on_goal then
+        note_end((is_cancel and "=" or "+") .. trigger.key, trigger.per, trigger.program.backdate)
+        longest = math.max(longest, trigger.program.backdate)
+      end
+    end
+  end
+  return longest
+end
+
+local function store_called_off(now)
+  if not called_off then return end
+  local dropped = cancellations.tidy(called_off, now)
+  if next(called_off) == nil then
+    if stored_called_off then gone[#gone + 1] = ROW.cancellations end
+  elseif is_called_off_new or dropped then
+    write(ROW.cancellations, cmsgpack.pack(called_off))
+  end
+end
+
 -- The life of a row gets longer, never shorter: what still waits may be from a ruleset with longer delays.
 local function extend_life()
   if targets then
@@ -137,10 +181,21 @@ end
 -- Finish with an event that does not matter to this user.
 local function finish_unused()
   if not event.tick then offer_again() end
+  local others = #writes
+  local keep = note_ends_of_delays()
+  store_called_off(event.received)
   if #gone > 0 then redis.call("HDEL", row, unpack(gone)) end
-  if #writes > 0 then
+  if others > 0 then
     redis.call("HSET", row, unpack(writes))
     extend_life()
+  elseif #writes > 0 then -- a row of nothing else goes when this no longer matters
+    local is_new = redis.call("EXISTS", row) == 0
+    redis.call("HSET", row, unpack(writes))
+    if is_new then
+      redis.call("PEXPIRE", row, keep)
+    else
+      redis.call("PEXPIRE", row, keep, "GT")
+    end
   end
   return answer(OUTCOME.NO_TARGET)
 end
@@ -240,7 +295,7 @@ local received = event.history and event.at or event.received
 if not event.tick and is_about_a_trigger then time = math.max(event.at, time) end
 
 local firings, matches = {}, {}
-local counted, open, called_off -- read only when needed: most events need none of them
+local counted, open -- read only when needed: most events need none of them
 
 local function count(trigger, what) count_for(trigger.ref[REF.campaign], what) end
 
@@ -274,7 +329,7 @@ local function watch(trigger)
   open = open or stored_map(ROW.open)
   local campaign = trigger.ref[REF.campaign]
   local cancelled, converted =
-    gates.watch(open, campaign, trigger.per, trigger.watch, trigger.policy.cancel_on_goal, event.received)
+    gates.watch(open, campaign, trigger.per, trigger.watch, trigger.policy.cancel_on_goal, event.at, event.received)
   for _, each in ipairs(cancelled) do
     local key, gate, kept = each[1], each[2], each[3]
     local packed = redis.call("HGET", unacknowledged, key)
@@ -310,9 +365,9 @@ local function advance(i)
   local trigger, field = triggers[i], fields[FIRST + i]
   local program, per = trigger.program, trigger.per
   local late = received - event.at > program.backdate
-  if not event.tick and trigger.everyone and machine.calls_off(program, trigger.bits) then
-    called_off = called_off or stored_map(ROW.cancellations)
-    cancellations.note(called_off, trigger.key, per, late and event.at or time, program.absent.wait)
+  local ended = program.absent and ended_at(trigger.key, per)
+  if not event.tick and machine.calls_off(program, trigger.bits) then
+    note_end(trigger.key, per, math.max(program.backdate, trigger.everyone and program.absent.wait or 0))
   end
   local runs = {}
   for n, run in ipairs(stored[FIRST + i] and cmsgpack.unpack(stored[FIRST + i]) or {}) do
@@ -327,7 +382,7 @@ local function advance(i)
     end
   else
     firing, evicted =
-      machine.advance_run(program, runs, per, trigger.bits, time, event.at, late, nil, trigger.note)
+      machine.advance_run(program, runs, per, trigger.bits, time, event.at, late, nil, trigger.note, ended)
   end
   if firing then matches[#matches + 1] = { trigger = trigger, firing = firing } end
   if evicted then
@@ -356,6 +411,15 @@ end
 
 local is_shown = false
 
+-- Return the gate that stops a delayed activation that began at `began`, if an event after that has ended it already.
+local function ended_before(trigger, began)
+  for mark, gate in pairs({ ["="] = "cancelled", ["+"] = "goal" }) do
+    local key = mark .. trigger.key
+    local one, all = ended_at(key, trigger.per), ended_at(key, "")
+    if (one and began < one) or (all and began < all) then return gate end
+  end
+end
+
 -- Pass the matches through the gates, the most important one first, because only one popup is shown at a time. Held-out
 -- users pass the same gates and wait as long, but do not use a place, so that the two can be compared.
 local function decide()
@@ -370,16 +434,18 @@ local function decide()
     local last = firing.reason == "match" and hex(digest) or tostring(firing.at)
     local key = cjson.encode({ event.site, event.user, trigger.key, trigger.per, last })
     local due = firing.at + (policy.delay or 0)
-    local is_history = cjson.decode(firing.note)[NOTE.history] -- of an absence: the event that it waits after
+    local note = cjson.decode(firing.note) -- of an absence: the event that it waits after
+    local is_history, began = note[NOTE.history], note[NOTE.at]
     local is_held_out = trigger.gate == "holdout"
     local gate = is_history and "history" or not is_held_out and trigger.gate
     gate = gate or gates.stops(policy.limits, counted, event.received)
     if not gate and is_popup and is_shown then gate = "priority" end
+    if not gate and policy.delay then gate = ended_before(trigger, firing.reason == "match" and began or firing.at) end
     local waits_until = policy.delay and due or 0
     local converts_until = policy.goal and math.max(due, event.received) + policy.goal or 0
     local recall_until = policy.delay and policy.recall and due + policy.recall or 0
     if not gate and waits_until + converts_until > 0 then
-      local entry = { key, trigger.per, waits_until, converts_until, recall_until, false }
+      local entry = { key, trigger.per, waits_until, converts_until, recall_until, false, began }
       if not gates.remember(open, trigger.ref[REF.campaign], entry) then gate = "crowded" end
     end
     local waits, state_epoch, expires = not gate and policy.delay, "", 0
@@ -424,8 +490,9 @@ if #matches > 0 then decide() end
 if is_shown then is_answerable = false end -- a response shows one popup, and a new one goes first
 if not event.tick then offer_again() end
 if open then gates.tidy(open, event.received) end
-if called_off then cancellations.tidy(called_off, received) end
-local changed = { [ROW.counted] = counted, [ROW.open] = open, [ROW.cancellations] = called_off }
+note_ends_of_delays()
+store_called_off(received)
+local changed = { [ROW.counted] = counted, [ROW.open] = open }
 for field, map in pairs(changed) do
   if next(map) then
     write(field, cmsgpack.pack(map))

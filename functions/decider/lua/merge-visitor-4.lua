@@ -69,11 +69,11 @@ local function add_runs(key, program, packed)
   local runs = {}
   for n, run in ipairs(unpacked(own)) do
     runs[n] = { per = run[RUN.per], state = machine.thaw(program, run[RUN.state]) }
-    merge.call_off(program, runs[n].state, merge.called_off_at(parts.called_off, key, run[RUN.per]))
+    merge.call_off(program, runs[n].state, cancellations.last(parts.called_off, key, run[RUN.per]))
   end
   for _, run in ipairs(unpacked(packed)) do
     local per, other = run[RUN.per], machine.thaw(program, run[RUN.state])
-    merge.call_off(program, other, merge.called_off_at(own_called_off, key, per))
+    merge.call_off(program, other, cancellations.last(own_called_off, key, per))
     local state, i = machine.run(runs, per)
     if state then
       merge.runs(program, state, other)

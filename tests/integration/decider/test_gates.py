@@ -430,11 +430,17 @@ def test_too_many_waiting_activations_are_refused(house: HouseMaker) -> None:
     assert len(home.post.queued) == 20
 
 
-def test_events_that_only_cancel_leave_no_row(house: HouseMaker, redis_client: Redis) -> None:
-    """An order of a user without waiting activations costs one command and no memory."""
+def test_events_that_only_cancel_leave_a_row_only_while_an_older_start_may_come(
+    house: HouseMaker, redis_client: Redis
+) -> None:
+    """An order of a user without waiting activations costs one command, and a few bytes for `max_backdate`."""
     home = house(cart())
     home.send("anna", "order", 0)
-    assert redis_client.keys("*:u:*") == []
+    (row,) = redis_client.keys("*:u:*")
+    assert set(redis_client.hgetall(row)) == {b"n"}
+    assert 0 < redis_client.pttl(row) <= 5 * MINUTE
+    home.send("anna", "add", SECOND)
+    assert redis_client.pttl(row) > DAY
 
 
 def test_the_row_forgets_what_no_limit_asks_for_any_more(house: HouseMaker, redis_client: Redis) -> None:

@@ -5,8 +5,9 @@ counted   name -> times in ms, the newest last: "cap:<channel>", "cap:total", "=
 limits    list of {name, keep, {{max, per, gate}...}}: at most `max` within any `per` ms, or `gate` stops the match;
           `keep`: how many times are remembered, the largest `max`
           a name that begins with "=" is the campaign's own; all others are caps that campaigns share
-open      campaign -> list of {key, per, due, converts_until, recall_until, is_claimed, firing}, the newest last:
+open      campaign -> list of {key, per, due, converts_until, recall_until, is_claimed, began, firing}, the newest last:
           activations that a later event can cancel (`due` is not 0) or convert (before `converts_until`, unless 0).
+          `began`: when the event happened that completed the match; what happened before concerns it no more
           One that was claimed when it was due can be called back before `recall_until`, while its message is held;
           `firing` is what the Engager gets then
 ]]
@@ -103,14 +104,15 @@ function gates.tidy(open, now)
 end
 
 --- Return the campaign's activations that an event cancels or calls back, a list of {key, "cancelled" or "goal", firing
---- or nil}, and the keys of those that it converts. `per`: the run that the event belongs to; empty: all runs.
+--- or nil}, and the keys of those that it converts. `per`: the run that the event belongs to; empty: all runs. `at`: its
+--- own time.
 --- This row does not know whether the message of a claimed activation was sent. So an event calls back each one that
 --- may still be held. A goal that calls back also converts, because held-out users convert from the due time on as well.
-function gates.watch(open, campaign, per, bits, cancel_on_goal, now)
+function gates.watch(open, campaign, per, bits, cancel_on_goal, at, now)
   local cancelled, converted = {}, {}
   local is_goal, is_cancel = bits >= gates.GOAL, bits % gates.GOAL == gates.CANCEL
   for _, entry in ipairs(open[campaign] or {}) do
-    if per == "" or entry[ENTRY.per] == per then
+    if (per == "" or entry[ENTRY.per] == per) and at >= entry[ENTRY.began] then
       local in_time = is_goal and now < entry[ENTRY.converts_until]
       if gates.is_waiting(entry) then
         if is_cancel or (is_goal and cancel_on_goal) then

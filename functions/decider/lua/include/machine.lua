@@ -21,6 +21,7 @@ Bits are weights (powers of two below 2^53); `bits` of an event is the sum of th
 state     progress of one run; a fresh state is {}
   start[u], last[u], inner[u], serial[u], link[u]   of the newest partial match that has reached unit u
   due, anchor, since, note, chain   a pending absence
+  own       when the event that it waits after happened, if that is not `anchor`
   again     the last match that found the absence pending, if it waits since the first
   count     serial number of the last event      used   serial number up to which matches have used events
   done      the trigger has matched, and matches only once
@@ -41,7 +42,8 @@ local function clear_progress(state)
 end
 
 local function clear_pending(state)
-  state.due, state.anchor, state.since, state.note, state.chain, state.again = nil, nil, nil, nil, nil, nil
+  state.due, state.anchor, state.since, state.note, state.chain = nil, nil, nil, nil, nil
+  state.own, state.again = nil, nil
 end
 
 machine.clear_progress, machine.clear_pending = clear_progress, clear_pending
@@ -183,15 +185,16 @@ end
 
 --- Apply one event to one run; return a firing or nil. `now`: its effective time; `at`: its own time; `late`: it was
 --- older than `backdate` when received: it can break, reset and cancel, but never advance. `note` comes back in the firing.
-function machine.advance(program, state, bits, now, at, late, link, note)
+--- `ended`: the own time of the newest event before it that ends a wait, or nil: a match that is older begins none.
+function machine.advance(program, state, bits, now, at, late, link, note, ended)
   local absent = program.absent
   local firing = absent and machine.expire(program, state, now)
   if state.done then return firing end
   if program.tracked then state.count = (state.count or 0) + 1 end
 
   if absent and state.due then
-    -- An event at the deadline does not cancel: `expire` comes first. A late one must lie within the wait.
-    if has(bits, program.reset) or (has(bits, absent.bit) and (not late or state.anchor <= at)) then
+    -- An event at the deadline does not cancel: `expire` comes first. One that happened before the wait does not either.
+    if has(bits, program.reset) or (has(bits, absent.bit) and (state.own or state.anchor) <= at) then
       clear_pending(state)
     end
   end
@@ -212,9 +215,10 @@ function machine.advance(program, state, bits, now, at, late, link, note)
     finish(program, state)
     return { at = now, reason = "match", since = first, note = note, link = chain }
   end
+  if ended and at < ended then return firing end
   if absent.last or not state.due then
     state.due, state.anchor, state.since = now + absent.wait, now, first
-    state.note, state.chain = note, chain
+    state.note, state.chain, state.own = note, chain, at < now and at or nil
   else
     state.again = now
   end
@@ -228,7 +232,7 @@ function machine.is_empty(state)
 end
 
 --[[ For storage, a state is a flat list of small whole numbers:
-  {earliest time, has, [due, anchor, since, note], [again], [count, used], {unit, start, last, inner, serial}...}
+  {earliest time, has, [due, anchor, since, note], [own], [again], [count, used], {unit, start, last, inner, serial}...}
   Times are offsets from the earliest. Columns that the program never reads are left out. ]]
 
 local function columns(program)
@@ -251,6 +255,7 @@ function machine.freeze(program, state)
   end
   if earliest == math.huge then earliest = 0 end
   local kind = (state.due and 1 or 0) + (state.count and 2 or 0) + (state.done and 4 or 0) + (state.again and 8 or 0)
+  if state.own then kind = kind + 16 end
   local flat = { earliest, kind }
   local function add(number) flat[#flat + 1] = number end
   if state.due then
@@ -259,6 +264,7 @@ function machine.freeze(program, state)
     add(state.since - earliest)
     add(state.note or "")
   end
+  if state.own then add(state.own - earliest) end
   if state.again then add(state.again - earliest) end
   if state.count then
     add(state.count)
@@ -291,7 +297,8 @@ function machine.thaw(program, flat)
     state.since = following() + earliest
     state.note = following()
   end
-  if kind >= 8 then state.again = following() + earliest end
+  if kind >= 16 then state.own = following() + earliest end
+  if kind % 16 >= 8 then state.again = following() + earliest end
   if kind % 4 >= 2 then
     state.count = following()
     local used = following()
@@ -333,10 +340,10 @@ end
 
 --- Apply an event to the run `per` of `runs`; return the firing or nil, and the name of a run that was evicted because
 --- there were too many.
-function machine.advance_run(program, runs, per, bits, now, at, late, link, note)
+function machine.advance_run(program, runs, per, bits, now, at, late, link, note, ended)
   local state, i = machine.run(runs, per)
   state = state or {}
-  local firing = machine.advance(program, state, bits, now, at, late, link, note)
+  local firing = machine.advance(program, state, bits, now, at, late, link, note, ended)
   local evicted
   if machine.is_empty(state) then
     if i then table.remove(runs, i) end

@@ -6,7 +6,7 @@ local merge = {}
 
 --- End the pending absence that an event at `time` has called off; a later anchor stays pending.
 function merge.call_off(program, state, time)
-  if not (state.due and time and state.anchor <= time and time < state.due) then return end
+  if not (state.due and time and (state.own or state.anchor) <= time and time < state.due) then return end
   local again, note, chain = state.again, state.note, state.chain
   machine.clear_pending(state)
   if again and again > time then
@@ -24,7 +24,7 @@ local function merge_pending(program, state, other)
     if (state.anchor < other.anchor) ~= (program.absent.last == true) then other = state end
   end
   state.due, state.anchor, state.since, state.note = other.due, other.anchor, other.since, other.note
-  state.chain, state.again = other.chain, other.again
+  state.own, state.chain, state.again = other.own, other.chain, other.again
   if latest and not program.absent.last and latest > state.anchor then state.again = latest end
 end
 
@@ -59,12 +59,6 @@ function merge.called_off(called_off, others)
       cancellations.note(called_off, key, per, one[CANCELLATION.at], one[CANCELLATION.ends] - one[CANCELLATION.at])
     end
   end
-end
-
---- Return when the run `per` of a trigger was last called off, or nil.
-function merge.called_off_at(called_off, key, per)
-  local one = called_off[key] and called_off[key][per]
-  return one and one[CANCELLATION.at]
 end
 
 return merge
