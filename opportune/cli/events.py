@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opportune.cli.options import EVENTS_FILE, Json, Map, Url
+from opportune.cli.options import EVENTS_FILE, Format, Json, Map, Url
 from opportune.cli.output import command, err, out, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def send(
     path: Annotated[Path, typer.Argument(help=EVENTS_FILE)],
     key: Annotated[str, typer.Option(help="Write key. --history needs a secret one.", envvar="OPPORTUNE_KEY")],
     mapping: Map = "",
+    file_format: Format = "",
     history: Annotated[
         bool, typer.Option(help="Keep the times of the events; record matches without delivering them.")
     ] = False,
@@ -38,7 +39,7 @@ def send(
     from opportune.system import connection
 
     endpoint = connection.endpoint(url)
-    calls = streams.read_calls(path, streams.parse_map(mapping))
+    calls = streams.read_calls(path, streams.parse_map(mapping), file_format=choose_format(path, file_format))
     with progress_bar() as bar:
         task = bar.add_task("events", total=None)
         sent = sending.send(
@@ -54,6 +55,16 @@ def send(
     else:
         _print_summary(f"{path.name} → {endpoint}", sent)
     raise typer.Exit(1 if sent.rejected else 0)
+
+
+def choose_format(path: Path, wanted: str) -> str:
+    """Return the format of the file; say so if it was guessed."""
+    from opportune.events import streams
+
+    chosen = streams.choose_format(path, wanted)
+    if not wanted and chosen != "segment":
+        err.print(f"{path.name}: read as an export of {chosen}; --format chooses another", highlight=False)
+    return chosen
 
 
 def _summary(sent: "SendReport") -> dict[str, Any]:

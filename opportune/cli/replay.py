@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from opportune.cli.options import EVENTS_FILE, Json, Map
+from opportune.cli.events import choose_format
+from opportune.cli.options import EVENTS_FILE, Format, Json, Map
 from opportune.cli.output import command, err, events_bar, out, print_json
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def replay(
     ],
     events: Annotated[Path, typer.Option(help=EVENTS_FILE)],
     mapping: Map = "",
+    file_format: Format = "",
     until: Annotated[
         str | None,
         typer.Option(
@@ -50,8 +52,11 @@ def replay(
     if html is not None:
         backtest.check_report_path(html)
     loaded = backtest.load_campaigns(campaigns)
+    chosen = choose_format(events, file_format)
     with events_bar(shown=not (as_json and out.is_terminal)) as progress:
-        recording = Recording(events, mapping=mapping, until=until, in_order=in_order, progress=progress)
+        recording = Recording(
+            events, mapping=mapping, until=until, in_order=in_order, progress=progress, file_format=chosen
+        )
         if user is None:
             result = backtest.run_backtest(loaded, recording, _print_match if as_json else lambda *_: None)
         else:

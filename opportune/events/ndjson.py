@@ -16,7 +16,18 @@ import msgspec
 from gateway import tracking
 from gateway.body import MAX_DEPTH, MAX_EVENT_BYTES, measure
 from gateway.times import parse_iso_ms, parse_ms
-from opportune.events.recorded import BOM, Call, InvalidStream, PlainLine, Recorded, place_id, read_line
+from opportune.events import formats
+from opportune.events.recorded import (
+    BOM,
+    Call,
+    InvalidStream,
+    PlainLine,
+    Recorded,
+    parse_line,
+    place_id,
+    read_item,
+    read_line,
+)
 from shared.contracts import ANONYMOUS_PREFIX, PAGE_VIEWED, SCREEN_VIEWED
 from shared.user_ids import MAX_ID_LENGTH
 
@@ -115,6 +126,33 @@ def _read_plain(
     for n in odd:
         found[n : n + 1] = _read_lines([lines[n]], name, before + n) or [nothing]
     return _set_missing_times([event for event in found if event is not None])
+
+
+def read_export(file: Any, name: str, product: str) -> Iterator[Call]:
+    """Yield the tracking messages in an export of *product*. A login is yielded once, until the visitor has another."""
+    owners: dict[Any, Any] = {}
+    for block, before in _split(file, name):
+        for number, line in enumerate(block.split(b"\n"), start=before + 1):
+            parsed = parse_line(line, name, number)
+            try:
+                items = formats.read_export(product, parsed.value) if parsed else []
+            except ValueError as error:
+                raise InvalidStream(f"{name}:{number}: {error}") from error
+            for item in items:
+                if item["type"] == "identify":
+                    if owners.get(item.get("anonymousId")) == item.get("userId"):
+                        continue
+                    owners[item.get("anonymousId")] = item.get("userId")
+                yield read_item(item, name, number)
+
+
+def guess_format(file: Any, name: str) -> str:
+    """Return the name of the format that the first line of *file* has."""
+    for block, before in _split(file, name):
+        for number, line in enumerate(block.split(b"\n"), start=before + 1):
+            if (parsed := parse_line(line, name, number)) is not None:
+                return formats.guess(parsed.value)
+    return formats.SEGMENT
 
 
 def read_calls(file: Any, name: str) -> Iterator[Call]:

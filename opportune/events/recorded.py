@@ -116,14 +116,19 @@ def read_line(line: bytes, file: str, number: int) -> Call | None:
 
     Raises `InvalidStream` with the reason for which the Gateway would refuse it.
     """
+    parsed = parse_line(line, file, number)
+    return parsed and read_item(parsed.value, file, number, may_have_nul=parsed.may_have_nul)
+
+
+def parse_line(line: bytes, file: str, number: int) -> Body | None:
+    """Return the object in a *line* of NDJSON; ``None`` for a blank line. Raises `InvalidStream`."""
     line = line.strip().removeprefix(BOM)  # joined files have one in the middle
     if not line:
         return None
     try:
-        parsed = body.parse(line)
+        return body.parse(line)
     except (InvalidRequest, TooLarge) as error:
         raise InvalidStream(f"{file}:{number}: {error.message.replace('the body', 'the line', 1)}") from error
-    return read_item(parsed.value, file, number, may_have_nul=parsed.may_have_nul)
 
 
 def read_item(item: Mapping[str, Any], file: str, line: int, *, may_have_nul: bool = True) -> Call:

@@ -5,39 +5,74 @@ import gzip
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from opportune.events import csv_rows, ndjson
 from opportune.events.csv_rows import parse_map, typed
+from opportune.events.formats import NAMES, SEGMENT
 from opportune.events.ndjson import CHUNK
 from opportune.events.recorded import Call, InvalidStream, Recorded
 from shared.files import open_regular
 
-__all__ = ["CHUNK", "Call", "InvalidStream", "Recorded", "parse_map", "read_calls", "read_events", "typed"]
+__all__ = [
+    "CHUNK",
+    "Call",
+    "InvalidStream",
+    "Recorded",
+    "choose_format",
+    "parse_map",
+    "read_calls",
+    "read_events",
+    "typed",
+]
 
 
-def read_events(path: Path, mapping: Mapping[str, str] | None = None) -> Iterator[Recorded]:
+def read_events(
+    path: Path, mapping: Mapping[str, str] | None = None, *, file_format: str = SEGMENT
+) -> Iterator[Recorded]:
     """Yield the events and logins of *path* in the order of the file. Raises `InvalidStream` at the first bad line.
 
     A line counts for what the Gateway would read in it, and is bad if the Gateway would refuse it.
     The header and *mapping* of a ``.csv`` (or ``.csv.gz``) file name its columns. Unmapped columns become attributes;
     a value that looks like a number becomes one. An event without a message id gets one from its place in the file,
     so a file that is sent twice counts once.
+    *file_format*: of NDJSON, one of `formats.NAMES`.
     """
+    if file_format != SEGMENT and not _is_csv(path):
+        calls = read_calls(path, mapping, file_format=file_format)
+        return (recorded for call in calls if (recorded := call.recorded) is not None)
     return chain.from_iterable(_read(path, ndjson.read_blocks, csv_rows.read_blocks, mapping or {}))
 
 
-def read_calls(path: Path, mapping: Mapping[str, str] | None = None) -> Iterator[Call]:
+def read_calls(path: Path, mapping: Mapping[str, str] | None = None, *, file_format: str = SEGMENT) -> Iterator[Call]:
     """Yield all tracking messages of *path*, as they were written. Raises `InvalidStream` like `read_events`."""
-    return _read(path, ndjson.read_calls, csv_rows.read_calls, mapping or {})
+    read_ndjson = ndjson.read_calls if file_format == SEGMENT else partial(ndjson.read_export, product=file_format)
+    return _read(path, read_ndjson, csv_rows.read_calls, mapping or {})
+
+
+def choose_format(path: Path, wanted: str) -> str:
+    """Return the format *wanted*; if that is empty, the one that the first line of *path* has.
+
+    Raises `InvalidStream` for an unknown name, or if the file cannot be read.
+    """
+    if wanted and wanted not in NAMES:
+        raise InvalidStream(f"--format: {wanted!r} is not one of {', '.join(NAMES)}")
+    if wanted or _is_csv(path):
+        return wanted or SEGMENT
+    return str(next(_read(path, lambda file, name: iter([ndjson.guess_format(file, name)]), None, {})))
+
+
+def _is_csv(path: Path) -> bool:
+    return path.name.removesuffix(".gz").endswith(".csv")
 
 
 def _read(path: Path, read_ndjson: Any, read_csv: Any, mapping: Mapping[str, str]) -> Iterator[Any]:
     try:
         with _open(path) as file:
-            if path.name.removesuffix(".gz").endswith(".csv"):
+            if _is_csv(path):
                 yield from read_csv(file, path.name, mapping)
             else:
                 yield from read_ndjson(file, path.name)

@@ -29,11 +29,22 @@ class Recording:
 
     mapping: the columns of a CSV, as given to `--map`.
     until: the time to which the clock runs after the last event, if any: ISO 8601 or ms.
+    file_format: of NDJSON, one of `formats.NAMES`.
     in_order: whether to sort the events by time.
     span: the time span and the users, complete when all events have been read.
     """
 
-    def __init__(self, path: Path, *, mapping: str, until: str | None, in_order: bool, progress: Progress) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        mapping: str,
+        until: str | None,
+        in_order: bool,
+        progress: Progress,
+        file_format: str = "segment",
+    ) -> None:
+        self._format = file_format
         self.path = path
         self.in_order = in_order
         self.span = Span()
@@ -59,7 +70,7 @@ class Recording:
         task = progress.add_task(f"reading {self.path.name}", total=_estimate_lines(self.path))
         users = span.users
         last = done = 0
-        for event in streams.read_events(self.path, self._mapping):
+        for event in streams.read_events(self.path, self._mapping, file_format=self._format):
             at = event.at
             if at > last:
                 span.last = last = at
