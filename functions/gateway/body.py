@@ -6,11 +6,13 @@ import json
 import re
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from shared.errors import InvalidRequest, TooLarge, UnsupportedBody
+from shared.text import is_encodable
 
 MAX_EVENT_BYTES = 32 * 1024
 MAX_BATCH_BYTES = 500 * 1024
@@ -41,12 +43,14 @@ class Body(NamedTuple):
 
     may_have_nul: the text contains an escaped U+0000, or an escaped backslash that looks like one.
     size: bytes after decompression.
+    unreadable: items of a batch that are not JSON, and why; they are empty objects in ``value``.
     """
 
     value: dict[str, Any]
     shape: Shape
     may_have_nul: bool
     size: int
+    unreadable: Mapping[int, str] = {}
 
 
 def decompress(body: bytes, encoding: str, limit: int) -> bytes:
@@ -84,13 +88,44 @@ def parse(body: bytes) -> Body:
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"the body is not JSON: {error}", code="malformed_json") from error
+        salvaged = _salvage(body)
+        if salvaged is None:
+            raise InvalidRequest(f"the body is not JSON: {error}", code="malformed_json") from error
+        return salvaged
     if not isinstance(value, dict):
         raise InvalidRequest("the body must be a JSON object", code="malformed_json")
     shape = measure(value)
     if len(_KEY_END.findall(body)) > shape.keys:  # a duplicate key, or a string like ":)"
         json.loads(body, object_pairs_hook=_reject_duplicates)
     return Body(value, shape, may_have_nul=b"\\u0000" in body, size=len(body))
+
+
+def _salvage(body: bytes) -> Body | None:
+    """Return a batch of which only some items are not JSON, because of NaN, Infinity or half a surrogate pair.
+
+    Many libraries write these, and one of them must not cost the other items. ``None`` if *body* is not such a batch.
+    """
+    if b'"batch"' not in body:
+        return None
+    try:
+        value = json.loads(body.decode(), object_pairs_hook=_reject_duplicates)
+        items = value.get("batch") if isinstance(value, dict) else None
+        if not isinstance(items, list):
+            return None
+        unreadable: dict[int, str] = {}
+        for position, item in enumerate(items):
+            try:
+                msgspec.json.decode(json.dumps(item))
+            except msgspec.DecodeError as error:
+                message_id = item.get("messageId") if isinstance(item, dict) else None
+                is_text = isinstance(message_id, str) and is_encodable(message_id)
+                items[position], unreadable[position] = {"messageId": message_id} if is_text else {}, str(error)
+        clean = parse(json.dumps(value).encode())
+    except (ValueError, RecursionError, InvalidRequest):
+        return None
+    return (
+        clean._replace(size=len(body), may_have_nul=clean.may_have_nul, unreadable=unreadable) if unreadable else None
+    )
 
 
 def check(value: Any, what: str, max_depth: int, *, may_have_nul: bool) -> None:

@@ -1,7 +1,7 @@
 """CORS: the requesting page may read every response, including errors.
 
 The API neither reads nor sets cookies, so a response contains only what the write key already permits. The header
-echoes the origin instead of ``*``. Credentials are not allowed.
+echoes the origin instead of ``*``. Credentials are allowed, because `sendBeacon` always sends them; they are ignored.
 """
 
 import re
@@ -27,4 +27,5 @@ _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[A-Za-z0-9._~:\[\]%-]+")
 def response_headers(origin: str) -> dict[str, str]:
     """Return the headers that let a page of *origin* read the response."""
     echoed = origin if len(origin) <= _MAX_ORIGIN_LENGTH and _ORIGIN.fullmatch(origin) else "*"
-    return {"Access-Control-Allow-Origin": echoed, "Access-Control-Expose-Headers": EXPOSED, "Vary": VARY}
+    headers = {"Access-Control-Allow-Origin": echoed, "Access-Control-Expose-Headers": EXPOSED, "Vary": VARY}
+    return headers if echoed == "*" else {**headers, "Access-Control-Allow-Credentials": "true"}

@@ -25,12 +25,14 @@ def create_single_endpoint(kind: str) -> Endpoint:
         received = deps.clock()
         body = request.parse_body(MAX_EVENT_BYTES)
         access = authenticate(request, body.value, deps)
-        message = tracking.parse_single(body, kind, build_envelope(request, access, received, deps))
+        own = tracking.choose_kind(body.value, kind)
+        warnings: list[tracking.Warned] = []
+        message = tracking.parse_single(body, own, build_envelope(request, access, received, deps, warnings))
         decisions = decide(request, access, [message], deps)
         for decision in decisions:
             if decision.retry_after_s:
                 raise TooManyRequests(decision.message or "", after_s=decision.retry_after_s, code=decision.code)
-        return _respond(decisions)
+        return _respond(decisions, warnings=warnings if access.trusted else ())
 
     return accept_single
 
@@ -40,10 +42,12 @@ def accept_batch(request: Request, deps: Deps) -> Response:
     received = deps.clock()
     body = request.parse_body(MAX_BATCH_BYTES)
     access = authenticate(request, body.value, deps)
-    parsed = tracking.parse_batch(body, build_envelope(request, access, received, deps))
+    warnings: list[tracking.Warned] = []
+    parsed = tracking.parse_batch(body, build_envelope(request, access, received, deps, warnings))
     if parsed.rejected:
         deps.observability.metrics.add_metric(name="EventsRefused", unit=MetricUnit.Count, value=len(parsed.rejected))
-    return _respond(decide(request, access, parsed.messages, deps), parsed.rejected)
+    decisions = decide(request, access, parsed.messages, deps)
+    return _respond(decisions, parsed.rejected, warnings if access.trusted else ())
 
 
 def serve_tag_loader(request: Request, deps: Deps) -> Response:
@@ -75,10 +79,17 @@ def authenticate(request: Request, body: Mapping[str, Any], deps: Deps) -> SiteA
 
 
 def build_envelope(
-    request: Request, access: SiteAccess, received: int, deps: Deps, *, popup_block_reason: str = ""
+    request: Request,
+    access: SiteAccess,
+    received: int,
+    deps: Deps,
+    warnings: list[tracking.Warned] | None = None,
+    *,
+    popup_block_reason: str = "",
 ) -> tracking.Envelope:
     """Return what applies to every message of the request.
 
+    warnings: gets the warnings about its items.
     popup_block_reason: why the response cannot hold a popup; empty if it can.
     """
     logger, metrics = deps.observability.logger, deps.observability.metrics
@@ -89,11 +100,17 @@ def build_envelope(
         if times == 1:
             logger.info("user id not proven", extra={"reason": reason})
 
+    def warn(position: int | None, message_id: Any, code: str, message: str) -> None:
+        metrics.add_metric(name="TimesUnreadable", unit=MetricUnit.Count, value=1)
+        if warnings is not None:
+            warnings.append(tracking.Warned(position, message_id, code, message))
+
     return tracking.Envelope(
         received,
         trusted=access.trusted,
         popup_block_reason="gpc" if request.private else popup_block_reason,
         apply_identity=IdentityPolicy(access, received, deps.identity_secret, record_unverified).apply,
+        warn=warn,
     )
 
 
@@ -111,8 +128,12 @@ def decide(request: Request, access: SiteAccess, messages: Sequence[Message], de
     return decisions
 
 
-def _respond(decisions: Sequence[Decision], rejected_items: Sequence[tracking.RejectedItem] = ()) -> Response:
-    """Return 200 with popups and rejected items. Trackers retry anything but 200."""
+def _respond(
+    decisions: Sequence[Decision],
+    rejected_items: Sequence[tracking.RejectedItem] = (),
+    warnings: Sequence[tracking.Warned] = (),
+) -> Response:
+    """Return 200 with popups, rejected items and warnings. Trackers retry anything but 200."""
     content: dict[str, Any] = {
         "success": True,
         "messages": [message for decision in decisions for message in decision.messages],
@@ -126,4 +147,14 @@ def _respond(decisions: Sequence[Decision], rejected_items: Sequence[tracking.Re
     ]
     if rejected:
         content["rejected"] = rejected
+    if warnings:
+        content["warnings"] = [
+            {
+                **({} if each.position is None else {"index": each.position}),
+                "messageId": each.message_id if isinstance(each.message_id, str) else None,
+                "code": each.code,
+                "message": each.message,
+            }
+            for each in warnings
+        ]
     return json_response(200, content)

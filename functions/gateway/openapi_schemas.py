@@ -52,9 +52,8 @@ def _ref(name: str) -> Schema:
 
 _INTEGER: Schema = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
 _TIME: Schema = {
-    "type": "string",
-    "pattern": _NO_NUL,
-    "description": "ISO-8601. An invalid time is not an error; it counts as now.",
+    "anyOf": [{"type": "string", "pattern": _NO_NUL}, {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}],
+    "description": "ISO-8601, or a number of s, ms, µs or ns. An invalid time is not an error; it counts as now.",
 }
 _NUMBER: Schema = {**_INTEGER, "minimum": 1}
 _USER_REQUIRED: Schema = {"anyOf": [_id(unless=ANONYMOUS_PREFIX), _NUMBER]}
@@ -129,7 +128,12 @@ def _responses() -> Schema:
         "messageId", "code", "message", index={"type": "integer"}, messageId=_or_null(text), code=text, message=text
     )
     accepted = _object(
-        "success", "messages", success={"const": True}, messages=messages, rejected={"type": "array", "items": rejected}
+        "success",
+        "messages",
+        success={"const": True},
+        messages=messages,
+        rejected={"type": "array", "items": rejected},
+        warnings={"type": "array", "items": rejected, "description": "About accepted items; for secret keys only."},
     )
     return {
         "Accepted": {**accepted, "additionalProperties": False},

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gateway.body import MAX_DEPTH, MAX_EVENT_BYTES, Body, check, check_shape
-from gateway.times import correct_clock, parse_ms
+from gateway.times import find_time, parse_ms
 from shared.contracts import ANONYMOUS_PREFIX, PAGE_VIEWED, SCREEN_VIEWED, Alias, Event, Group, Identify, Message
 from shared.errors import InvalidRequest, TooLarge
 from shared.user_ids import MAX_ID_LENGTH, read_id, read_user_id
@@ -34,6 +34,8 @@ class Envelope(NamedTuple):
     sent, context: the batch's own, for items that have none.
     popup_block_reason: as in `Event`.
     apply_identity: see `IdentityPolicy`.
+    warn: called with position, message id, code and message of a warning. Its item is accepted all the same.
+    position: of the item in its batch.
     """
 
     received: int
@@ -42,6 +44,8 @@ class Envelope(NamedTuple):
     context: Mapping[str, Any] = {}
     popup_block_reason: str = ""
     apply_identity: ApplyIdentity = lambda message, *_: message
+    warn: Callable[[int | None, Any, str, str], object] = lambda *_: None
+    position: int | None = None
 
 
 class RejectedItem(NamedTuple):
@@ -49,6 +53,15 @@ class RejectedItem(NamedTuple):
 
     position: int
     message_id: str | None
+    code: str
+    message: str
+
+
+class Warned(NamedTuple):
+    """A warning about an accepted item. ``position``: its index in a batch; ``None`` for a single call."""
+
+    position: int | None
+    message_id: Any
     code: str
     message: str
 
@@ -68,7 +81,7 @@ def parse_single(body: Body, kind: str, envelope: Envelope) -> Message:
 
 def parse_batch(body: Body, envelope: Envelope) -> ParsedBatch:
     """Return the messages and the invalid items of a ``/v1/batch`` body."""
-    items = body.value.get("batch")
+    items = _get_items(body.value)
     if not isinstance(items, list):
         raise InvalidRequest("'batch' must be a list of events", code="invalid_batch")
     if len(items) > MAX_BATCH_EVENTS:
@@ -78,16 +91,32 @@ def parse_batch(body: Body, envelope: Envelope) -> ParsedBatch:
     parsed = ParsedBatch([], [])
     for position, item in enumerate(items):
         try:
+            if position in body.unreadable:
+                raise InvalidRequest(f"the event is not JSON: {body.unreadable[position]}", code="malformed_json")
             if suspect:
                 check(item, "the event", MAX_EVENT_DEPTH, may_have_nul=body.may_have_nul)
             if body.size > MAX_EVENT_BYTES and len(msgspec.json.encode(item)) > MAX_EVENT_BYTES:
                 raise TooLarge(f"the event has more than {MAX_EVENT_BYTES} bytes")
-            parsed.messages.append(_parse_item(item, envelope))
+            parsed.messages.append(_parse_item(item, envelope._replace(position=position)))
         except (InvalidRequest, TooLarge) as error:
             message_id = item.get("messageId") if isinstance(item, dict) else None
             known = message_id if isinstance(message_id, str) and len(message_id) <= MAX_MESSAGE_ID_LENGTH else None
             parsed.rejected.append(RejectedItem(position, known, error.code, error.message))
     return parsed
+
+
+def _get_items(body: Mapping[str, Any]) -> Any:
+    """Return the items of a batch. One call, alone or in place of the list, is a batch of one, as webhooks send it."""
+    items = body.get("batch")
+    if items is None and choose_kind(body, ""):
+        return [body]
+    return [items] if isinstance(items, dict) else items
+
+
+def choose_kind(body: Mapping[str, Any], kind: str) -> str:
+    """Return the type of the call in *body*; *kind* if it names none. Webhooks send all types to one address."""
+    own = body.get("type")
+    return own if isinstance(own, str) and own in TYPES else kind
 
 
 def parse_message(item: Mapping[str, Any], kind: str, envelope: Envelope) -> Message:
@@ -114,12 +143,16 @@ def _parse_item(item: Any, envelope: Envelope) -> Message:
 
 
 def _parse_time(item: Mapping[str, Any], envelope: Envelope, *, history: bool) -> int:
-    """Return when *item* happened. Rudder's clients send it as originalTimestamp, Segment's as timestamp."""
-    original = parse_ms(item.get("originalTimestamp")) or parse_ms(item.get("timestamp"))
+    """Return when *item* happened; warn of a time that cannot be meant."""
     if not history:
-        return correct_clock(original, parse_ms(item.get("sentAt") or envelope.sent), envelope.received)
+        at, unreadable = find_time(item, envelope.sent, envelope.received)
+        if unreadable:
+            told = f"'{unreadable}' is not a time that can be meant: the event counts as now"
+            envelope.warn(envelope.position, item.get("messageId"), "unreadable_time", told)
+        return at
     if not envelope.trusted:
         raise InvalidRequest("history events need a secret key", code="history_needs_secret_key")
+    original = parse_ms(item.get("originalTimestamp")) or parse_ms(item.get("timestamp"))
     if original is None:
         raise InvalidRequest("a history event needs a valid 'timestamp'", code="invalid_timestamp")
     return min(original, envelope.received)
@@ -229,7 +262,7 @@ def _get_traits(item: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str
 
 def _get_object(item: Mapping[str, Any], field: str, code: str) -> dict[str, Any]:
     value = item.get(field)
-    if value is None:
+    if value is None or value == []:  # PHP writes an empty object as an empty list
         return {}
     if not isinstance(value, dict):
         raise InvalidRequest(f"'{field}' must be a JSON object", code=code)

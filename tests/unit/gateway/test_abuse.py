@@ -67,14 +67,18 @@ def test_what_cannot_be_stored_or_read_in_one_way_is_refused_by_name(site: Site,
     assert (status, answer["code"], site.decider.decided) == (400, code, [])
 
 
+# Text that many libraries write, and that has an end.
+COSTS_ONE_ITEM = {"number that is no double", "not a number", "half a surrogate pair", "surrogates the wrong way round"}
+
+
 @pytest.mark.parametrize("name", BAD_TEXT)
 def test_in_a_batch_it_is_named_or_all_of_it_refused(site: Site, name: str) -> None:
-    """A bad item in valid JSON does not affect the others; invalid JSON is refused as a whole."""
+    """A bad item does not affect the others, if it is clear where it ends; other invalid JSON is refused as a whole."""
     text, code = BAD_TEXT[name]
     good = json.dumps(win(type="track", messageId="good"))
     bad = raw(text)[:-1] + b', "type": "track", "messageId": "bad"}'
     status, answer = site.post("/v1/batch", b'{"batch": [%s, %s]}' % (bad, good.encode()))
-    if code in ("malformed_json", "duplicate_key"):
+    if code in ("malformed_json", "duplicate_key") and name not in COSTS_ONE_ITEM:
         assert (status, answer["code"], site.decider.decided) == (400, code, [])
     else:
         assert status == 200

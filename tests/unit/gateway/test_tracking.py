@@ -171,10 +171,10 @@ def test_times_are_read_as_clients_write_them(text: Any, ms: int | None) -> None
 def test_a_clock_of_the_year_9999_makes_no_time_that_nobody_can_write() -> None:
     """However far apart the two times are, the corrected one is a valid date."""
     message = single("track", userId="a", event="w", timestamp="0001-01-01T00:00:00Z", sentAt="9999-12-31T00:00:00Z")
-    assert message.at == parse_iso_ms("0001-01-01T00:00:00Z")
+    assert message.at == NOW
 
 
 def test_a_time_may_be_a_number_of_ms() -> None:
     """It may be text too. Years outside 1 to 9999 and booleans are not times."""
     assert (parse_ms(NOW), parse_ms(str(NOW))) == (NOW, NOW)
-    assert (parse_ms(10**18), parse_ms(True), parse_ms(1.5)) == (None, None, None)
+    assert (parse_ms(10**21), parse_ms(True), parse_ms(1.5)) == (None, None, None)
