@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from decider.keys import message_digest
+from decider.note_size import MAX_NOTE_BYTES, shorten
 from decider.store import Unreadable
 from decider.user_state import Firing
 from shared.contracts import Activation, Conversion, Event
@@ -19,7 +20,7 @@ from shared.ruleset import Campaign
 class Note(msgspec.Struct, array_like=True):
     """What a match keeps of the event that completed it.
 
-    ``attributes``: only those that the content uses.
+    ``attributes``: only those that the content uses, shortened to 2 KB.
     """
 
     event: str
@@ -49,8 +50,11 @@ def reference(campaign: Campaign, ruleset: int) -> list[Any]:
 
 
 def write_note(note: Note) -> str:
-    """Return *note* as the text that the row stores."""
-    return _encode_note(note).decode()
+    """Return *note* as the text that the row stores, with its attributes shortened if they are too large."""
+    text = _encode_note(note)
+    if len(text) > MAX_NOTE_BYTES:
+        text = _encode_note(msgspec.structs.replace(note, attributes=shorten(note.attributes)))
+    return text.decode()
 
 
 def activation(firing: Firing, *, answerable: bool) -> Activation:

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from decider.note_size import MAX_NOTE_BYTES
 from decider.policy import FRESH_MS
 from gateway import body, tracking
 from gateway.routes import ROUTES
@@ -54,6 +55,7 @@ def test_every_limit_is_the_codes() -> None:
         tracking.MAX_ID_LENGTH,
         tracking.MAX_MESSAGE_ID_LENGTH,
         FRESH_MS / 1000,
+        MAX_NOTE_BYTES,
     ]
 
 
