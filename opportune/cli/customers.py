@@ -33,6 +33,9 @@ def import_(
     users: Annotated[
         Path | None, typer.Option("--list", help="Pinpoint: write the user ids to this file, for a target group.")
     ] = None,
+    locale: Annotated[
+        str, typer.Option(help="How a CSV writes dates, numbers and booleans, such as de or en-US. Default: as JSON.")
+    ] = "",
     mongodb_url: MongoUrl = None,
     as_json: Json = False,
 ) -> None:
@@ -45,7 +48,9 @@ def import_(
     from opportune.audiences.customers.import_file import ImportRequest, import_file
     from opportune.system import connection
 
-    request = ImportRequest(path, id_column, rejects, origin=origin, endpoint_ids=endpoint_ids, users=users)
+    request = ImportRequest(
+        path, id_column, rejects, origin=origin, endpoint_ids=endpoint_ids, users=users, locale=locale
+    )
     with connection.opened(mongodb_url) as database, bytes_bar(path.name) as on_progress:
         report = import_file(request, database, site, on_progress)
     if as_json:
@@ -125,6 +130,8 @@ def _print_report(report: "ImportReport") -> None:
         out.print(table)
     rows = f"{result.accepted} imported, {result.rejected} rejected"
     out.print(f"{rows}; customers: {result.new} new, {result.changed} changed", highlight=False)
+    for note in result.notes():
+        out.print(note, markup=False, highlight=False, soft_wrap=True)
     if result.opted_out:
         out.print(f"{result.opted_out} customer(s) opted out of a channel", highlight=False)
     for what, number in report.left_out.items():

@@ -12,6 +12,7 @@ from pymongo.database import Database
 from definitions.model.field_errors import problems, suggestion
 from definitions.model.fields import ShortIdentifier
 from opportune.audiences.customers.importing import ImportResult, import_customers
+from opportune.audiences.customers.local_formats import check_locale
 from opportune.audiences.customers.pinpoint.endpoints import is_export, list_parts
 from opportune.audiences.customers.pinpoint.export import open_export
 from opportune.audiences.customers.rejects import RejectsFile, default_path
@@ -34,6 +35,7 @@ class ImportRequest:
     origin: ``pinpoint`` for a Pinpoint export; by default detected.
     endpoint_ids: import endpoints without a user id under their own id.
     users: the file for the user ids of a Pinpoint export, if wanted.
+    locale: in which a CSV writes dates, numbers and booleans; by default as JSON does.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class ImportRequest:
     origin: str | None = None
     endpoint_ids: bool = False
     users: Path | None = None
+    locale: str = ""
 
 
 @dataclass
@@ -79,6 +82,10 @@ class ImportReport:
             ],
             "left_out": self.left_out,
             "types": result.learned,
+            "widened": result.widened,
+            "unreachable": result.unreachable,
+            "renamed": result.renamed,
+            "warnings": result.doubts,
         }
 
     def reject_lines(self) -> Iterator[str]:
@@ -99,6 +106,7 @@ def import_file(
 
     *on_progress* is called with the bytes done and the size of the file.
     """
+    locale = check_locale(request.locale) if request.locale else ""
     published_sites = mongodb.read_pointers(database)
     if site and site not in published_sites:
         _check_site_id(site)
@@ -129,7 +137,7 @@ def import_file(
             if len(first_rejects) < MAX_SHOWN:
                 first_rejects.append(reject)
 
-        result = import_customers(source, database, name, on_reject=on_reject, progress=advance)
+        result = import_customers(source, database, name, on_reject=on_reject, progress=advance, locale=locale)
         return ImportReport(
             path,
             name,

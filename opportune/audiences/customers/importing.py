@@ -42,6 +42,10 @@ class ImportResult:
     new, changed: the number of customers.
     opted_out: the number of customers with new opt-outs.
     learned: the types of new attributes.
+    widened: the attributes that were numbers and became text.
+    unreachable: how many addresses no message can be sent to, by attribute.
+    renamed: the columns that were read as another attribute.
+    doubts: warnings about attributes that became text.
     """
 
     accepted: int = 0
@@ -50,6 +54,21 @@ class ImportResult:
     opted_out: int = 0
     rejected: int = 0
     learned: dict[str, Type] = field(default_factory=dict)
+    widened: list[str] = field(default_factory=list)
+    unreachable: dict[str, int] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+
+    def notes(self) -> Iterator[str]:
+        """Yield a line for each thing that people should know about how the file was read."""
+        for column, name in self.renamed.items():
+            yield f"the column {column} was imported as {name}"
+        for name in self.widened:
+            yield f"{name} was a number and is text from now on, because the file has codes in it"
+        for name, number in self.unreachable.items():
+            yield f"unreachable: {number} {name}; SES cannot send to letters beyond ASCII before the @"
+        for doubt in self.doubts:
+            yield f"warning: {doubt}"
 
 
 def import_customers(
@@ -59,6 +78,7 @@ def import_customers(
     *,
     on_reject: Callable[[Reject], None],
     progress: Callable[[int], None] = lambda _: None,
+    locale: str = "",
 ) -> ImportResult:
     """Write the customers of *source* to *database*; pass rows that cannot be written to *on_reject*, in order.
 
@@ -66,7 +86,7 @@ def import_customers(
     *progress* is called with the bytes of the file read so far. Raise `Unavailable` if the database is not available.
     """
     result = ImportResult()
-    types = AttributeTypes(database, site)
+    types = AttributeTypes(database, site, locale)
 
     def reject(rejected: Reject) -> None:
         result.rejected += 1
@@ -83,6 +103,10 @@ def import_customers(
             writer.write(converted, rejected)
             progress(source.bytes_read())
     result.learned = types.learned
+    result.widened = types.widened
+    result.unreachable = {name: number for name, number in types.unreachable.items() if number}
+    result.renamed = dict(source.renamed)
+    result.doubts = types.doubts
     return result
 
 

@@ -1,13 +1,14 @@
 """Read the rows of a customers file. Each becomes a customer, or a reject with the reason."""
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from opportune.audiences.customers.contacts import contact_name
 from opportune.audiences.customers.lines import InvalidRecord, Lines, Record, open_lines, require_utf8
 from opportune.audiences.customers.values import parse_date
 from shared.channels import OUTBOUND
@@ -50,6 +51,7 @@ class RowSource(NamedTuple):
     untyped: whether text may stand for a number, a boolean or a date.
     header: the columns, if the file is a CSV.
     left_out: how many records are not customers, by kind.
+    renamed: the columns that are read as an attribute of another name, such as Email.
     """
 
     rows: Iterator[Row | Reject]
@@ -57,6 +59,7 @@ class RowSource(NamedTuple):
     untyped: bool
     header: list[str] | None = None
     left_out: Mapping[str, int] = {}
+    renamed: Mapping[str, str] = {}
 
 
 @contextmanager
@@ -138,6 +141,8 @@ def _open_csv(lines: Lines, id_column: str, name: str) -> RowSource:
     cells = csv.reader(lines, strict=True)
     header = read_header(cells, name)
     _check_header(header, id_column, name)
+    renamed = _renamed(header, id_column)
+    columns = [renamed.get(column, column) for column in header]
     lines.take_record()
 
     def parse(found: list[str], record: Record) -> Row | None:
@@ -145,12 +150,22 @@ def _open_csv(lines: Lines, id_column: str, name: str) -> RowSource:
             return None  # an empty line
         check_width(found, header)
         require_utf8(record.text)
-        values = {column: cell.strip() for column, cell in zip(header, found, strict=True) if cell}
+        values = {column: cell.strip() for column, cell in zip(columns, found, strict=True) if cell}
         user = parse_user_id(values.pop(id_column, ""), id_column)
         attributes = {name: value for name, value in values.items() if value and name not in REJECT_FIELDS}
         return Row(user, attributes, (record,))
 
-    return RowSource(parse_each(cells, lines, parse), lines.bytes_read, untyped=True, header=header)
+    return RowSource(parse_each(cells, lines, parse), lines.bytes_read, untyped=True, header=header, renamed=renamed)
+
+
+def _renamed(columns: Collection[str], id_column: str) -> dict[str, str]:
+    """Return the contact for each of *columns* that names one in another way, unless its own column is there, too."""
+    renamed: dict[str, str] = {}
+    for column in columns:
+        contact = None if column == id_column else contact_name(column)
+        if contact is not None and contact not in (*columns, *renamed.values()):
+            renamed[column] = contact
+    return renamed
 
 
 def _check_header(header: list[str], id_column: str, name: str) -> None:
@@ -171,6 +186,8 @@ def _check_header(header: list[str], id_column: str, name: str) -> None:
 
 
 def _open_ndjson(lines: Lines, id_column: str, name: str) -> RowSource:  # noqa: ARG001 - the signature of FORMATS
+    renamed: dict[str, str] = {}
+
     def parse(line: str, record: Record) -> Row | None:
         if not line.strip():
             return None
@@ -178,6 +195,9 @@ def _open_ndjson(lines: Lines, id_column: str, name: str) -> RowSource:  # noqa:
         for field in REJECT_FIELDS:
             attributes.pop(field, None)
         user = attributes.pop(id_column, None)
+        if isinstance(attributes.get("traits"), dict):  # an `identify` of Segment
+            user = attributes.get("userId") if user is None else user
+            attributes = attributes["traits"]
         opted_out: tuple[str, ...] = ()
         if isinstance(attributes.get("attributes"), dict):
             rest, attributes = attributes, attributes.pop("attributes")
@@ -185,10 +205,12 @@ def _open_ndjson(lines: Lines, id_column: str, name: str) -> RowSource:  # noqa:
             if rest:
                 raise InvalidRecord(f"unexpected beside 'attributes': {', '.join(sorted(rest))}")
         user = parse_user_id(user, id_column)
-        values = {_check_name(name): _parse_value(value) for name, value in attributes.items()}
+        found = _renamed(attributes, id_column)
+        renamed.update(found)
+        values = {_check_name(found.get(name, name)): _parse_value(value) for name, value in attributes.items()}
         return Row(user, {name: value for name, value in values.items() if value is not None}, (record,), opted_out)
 
-    return RowSource(parse_each(iter(lines), lines, parse), lines.bytes_read, untyped=False)
+    return RowSource(parse_each(iter(lines), lines, parse), lines.bytes_read, untyped=False, renamed=renamed)
 
 
 FORMATS: dict[str, Callable[[Lines, str, str], RowSource]] = {

@@ -68,6 +68,10 @@ def test_programs_get_json(opportune: Any, tmp_path: Path) -> None:
         "first_rejects": [{"line": "2", "reason": "not a JSON object"}],
         "left_out": {},
         "types": {"age": "number"},
+        "widened": [],
+        "unreachable": {},
+        "renamed": {},
+        "warnings": [],
     }
     again = json.loads(opportune("import", str(path), "--site", "demo", "--json").stdout)
     assert (again["new"], again["changed"], again["types"]) == (0, 0, {})
