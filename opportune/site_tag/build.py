@@ -40,7 +40,7 @@ def compressed_files(source: Path = SOURCE) -> tuple[str, Mapping[str, bytes]]:
         "core.js": rjsmin.jsmin(core.replace("{version}", version("opportune")).replace("{render}", "./render.js")),
         "render.js": rjsmin.jsmin(render),
     }
-    name = hashlib.sha256("\0".join(files.values()).encode()).hexdigest()[:16]
+    name = hashlib.sha256("\0".join(files.values()).encode()).hexdigest()[:8]
     files["tag.js"] = rjsmin.jsmin(_text(source / "loader.js").replace("{core}", f"tag/{name}/core.js"))
     # Level and time are fixed, so that the same sources give the same bytes.
     return name, {file: gzip.compress(text.encode(), 9, mtime=0) for file, text in files.items()}

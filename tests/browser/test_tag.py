@@ -351,7 +351,7 @@ def test_it_follows_analytics_js(open_page: Open, edge: Edge) -> None:
     emitter = """<script>
       const listeners = {};
       window.analytics = {on: (name, listener) => (listeners[name] = listener), ready: (then) => then(),
-                          user: () => ({anonymousId: () => 'ajs-anonymous'})};
+                          user: () => ({anonymousId: () => 'ajs-anonymous', id: () => null})};
       window.emit = (name, ...said) => listeners[name](...said);
     </script>"""
     opened = open_page(head=emitter, attributes='data-follow="analytics"')

@@ -1,12 +1,12 @@
 // The calls that a site makes, with the signatures of analytics.js.
 
-const MAX_UNDECIDED = 100;
-const isObject = (value) => value && typeof value === "object";
+const isObject = (value) => Object(value) === value;
 const undecided = [];
+let isHeld = tag.options.follow; // until the identity of analytics.js is known
 let consent = null; // unknown: calls are held, and nothing is sent or stored
 
 function id() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function anonymousId() {
@@ -20,9 +20,18 @@ function pageOf([url, title]) {
   return { url, path, search, title, referrer: document.referrer };
 }
 
+/** Return the utm parameters of `url` under the names that analytics.js gives them. */
+function campaignOf(url) {
+  let found;
+  for (const [name, value] of new URL(url).searchParams)
+    if (name.startsWith("utm_")) (found ??= {})[name.slice(4).replace("campaign", "name")] = value;
+  return found;
+}
+
 /** Send one message of `type`, with the page and the time of the call. */
 function say(type, fields, options, call) {
   const person = read("person");
+  const { userAgent, maxTouchPoints } = navigator; // an iPad calls itself a Macintosh
   return send({
     type,
     messageId: options?.messageId ?? id(),
@@ -32,7 +41,10 @@ function say(type, fields, options, call) {
     ...fields,
     context: {
       page: pageOf(call.page),
+      campaign: campaignOf(call.page[0]),
+      device: { type: /Mobi/.test(userAgent) ? "mobile" : maxTouchPoints > 1 && /Android|Macintosh/.test(userAgent) ? "tablet" : "desktop" },
       locale: navigator.language,
+      timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
       library: { name: "opportune.js", version: "{version}" },
       consent,
       identity_token: person?.token,
@@ -42,6 +54,8 @@ function say(type, fields, options, call) {
 }
 
 const calls = {
+  init() {}, // the loader has read it
+
   track(call, event, properties, options) {
     return say("track", { event, properties: { ...properties } }, options, call);
   },
@@ -87,29 +101,34 @@ function allow(said) {
     names("").forEach((name) => name === "consent" || remove(name));
     waiting.splice(0).forEach(({ done }) => done([]));
   }
-  undecided.splice(0).forEach(perform);
+  release();
   resend();
 }
 
-/** Make one call, given as a name and its arguments. A function among them is called at the end. */
+/** Make the calls that were held. */
+function release() {
+  undecided.splice(0).forEach(perform);
+}
+
+/** Make one call, given as a name and its arguments, or hold it. A function among them is called at the end. */
 function perform(call) {
   const [name, ...said] = call;
-  call.when ??= new Date();
+  call.when ||= new Date(); // none yet if the loader ran in a prerendered page
   call.page ??= [location.href, document.title];
-  if (name !== "consent" && name !== "reset") {
-    if (!consent && undecided.length < MAX_UNDECIDED) return new Promise((done) => undecided.push(Object.assign(call, { done })));
-    if (!consent?.analytics) return call.done?.([]), Promise.resolve([]);
+  const needs = name !== "consent" && name !== "reset";
+  if ((isHeld || (needs && !consent)) && undecided.length < MAX_KEPT) {
+    undecided.push(call);
+    return (call.outcome ??= new Promise((done) => (call.done = done)));
   }
-  const isCallback = (each) => typeof each === "function";
   let outcome;
   try {
-    outcome = calls[name](call, ...said.filter((each) => !isCallback(each)));
+    if (!needs || consent?.analytics) outcome = calls[name](call, ...said.filter((each) => typeof each !== "function"));
   } catch (error) {
     console.warn("Opportune:", name, error); // an invalid call must not stop the page
   }
   const done = Promise.resolve(outcome ?? []);
   done.then(call.done);
-  done.then(said.find(isCallback));
+  done.then(said.find((each) => typeof each === "function"));
   return done;
 }
 

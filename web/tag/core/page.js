@@ -60,7 +60,23 @@ new MutationObserver(() => isLooking || ((isLooking = true), setTimeout(look, 10
 
 /** Repeat the calls of analytics.js. It discards responses, so its own requests cannot show popups. */
 function follow() {
-  const { analytics } = window;
-  analytics?.ready?.(() => write("anonymous", analytics.user().anonymousId()));
-  for (const name of ["track", "identify", "page"]) analytics?.on?.(name, (...said) => tag[name](...said));
+  // The snippet of the library may be further down in the page.
+  const library = window[tag.options.follow];
+  if (!library?.on) return setTimeout(follow, 20);
+  const missed = (library.instance ?? library).initialized; // its calls so far are over
+  const adopt = async (then) => {
+    const user = await window[tag.options.follow].user(); // the library from npm returns a promise
+    write("anonymous", user.anonymousId());
+    then?.(user);
+  };
+  for (const name of ["track", "identify", "page"]) library.on(name, (...said) => adopt(() => tag[name](...said)));
+  library.on("reset", () => (tag.reset(), adopt()));
+  library.ready(() =>
+    adopt((user) => {
+      const id = user.id();
+      read("person")?.id === id || write("person", { id });
+      release((isHeld = 0));
+      if (missed) id && tag.identify(id, user.traits()), tag.page();
+    }),
+  );
 }

@@ -5,7 +5,7 @@ function painter() {
   return (renderer ??= import("{render}").catch(() => (renderer = null)));
 }
 
-function report(popup, kind, more = {}, suffix = "") {
+function report(popup, kind, more, suffix = "") {
   const { id: activation, campaign, variant } = popup;
   const messageId = `${activation}:${kind.toLowerCase()}${suffix}`;
   return tag.track(`Opportune ${kind}`, { activation, campaign, variant, ...more }, { messageId });

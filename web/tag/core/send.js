@@ -7,10 +7,8 @@
 // A retry has the same message id, so the server counts it once. An item consists of its name in the store, which sorts
 // by time, and its text at the time of the call.
 
-const ENDPOINT = new URL("../../v1/batch", import.meta.url).href;
+const ENDPOINT = new URL("../../v1/batch", import.meta.url);
 const MAX_KEPT = 100;
-const MAX_KEPT_CHARS = 2e5;
-const MAX_BODY = 5e4; // browsers let 64 KiB outlive the page
 const KEPT_FOR = 864e5; // a day
 const waiting = [];
 let isSending = false;
@@ -41,7 +39,7 @@ async function pump() {
 /** Remove and return the items at the front of `list` that fit into one request. */
 function take(list) {
   let size = 0;
-  const end = list.findIndex(({ text }) => (size += text.length) > MAX_BODY);
+  const end = list.findIndex(({ text }) => (size += text.length) > 5e4); // browsers let 64 KiB outlive the page
   return list.splice(0, end < 0 ? list.length : end || 1);
 }
 
@@ -79,7 +77,7 @@ async function post(batch) {
 /** Store an item until it can be sent; drop the oldest ones if there are too many. */
 function keep({ name, text }) {
   write(name, text);
-  let room = MAX_KEPT_CHARS;
+  let room = 2e5; // characters
   const newest = names("kept:").reverse();
   newest.forEach((each, place) => {
     room -= read(each)?.length;

@@ -1,11 +1,10 @@
 // Everything is defined: start.
 
-const asked = tag.options.consent === "required";
 const free = !navigator.globalPrivacyControl; // the signal counts as a refusal until the site reports consent
-const first = read("consent") ?? (asked && free ? null : { analytics: free, marketing: free });
+const first = read("consent") ?? (tag.options.consent === "required" && free ? null : { analytics: free, marketing: free });
 if (first) allow(first);
-if (tag.options.follow) window.analytics ? follow() : addEventListener("load", follow);
-tag.push = perform;
+if (isHeld) follow(), setTimeout(() => release((isHeld = 0)), 1e4); // or something blocks the library
+tag.push = (...all) => all.map(perform)[0];
 tag.splice(0).forEach(perform);
 viewed();
 look();

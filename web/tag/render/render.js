@@ -5,6 +5,10 @@ const SCHEMES = ["http:", "https:", "mailto:", "tel:"];
 const CLOSE = { de: "Schließen", fr: "Fermer", es: "Cerrar", it: "Chiudi", pt: "Fechar", nl: "Sluiten", pl: "Zamknij" };
 const TYPING_MS = 1500;
 const AGAIN_MS = 300;
+const LOOK_MS = 100;
+const MAX_HIDDEN_MS = 5e3; // then it is not shown, because something on the page hides it
+const WAIT = "wait";
+const GRID = [0.2, 0.5, 0.8];
 const SHOWN_WITHIN_MS = 18e5;
 const READ_MS = 8e3; // after this time in view, another popup may replace it
 const sheet = new CSSStyleSheet();
@@ -73,12 +77,17 @@ function begin(popup, tools, kind) {
 
 function isInTheWay(popup) {
   const types = performance.now() - typed < TYPING_MS && document.activeElement?.matches("input,textarea,[contenteditable]");
-  return document.visibilityState !== "visible" || isCovered(popup) || (isModal(popup) && types);
+  // A page that hides itself while it loads shows itself later.
+  return document.visibilityState !== "visible" || !isShown(document.body) || isCovered(popup) || (isModal(popup) && types);
 }
 
 /** Return whether a modal of the page or of the tag covers it. Inline popups may change under a modal of the tag. */
 function isCovered({ layout }) {
   return document.querySelector("dialog:modal") || (layout !== "inline" && shown.has("modal"));
+}
+
+function isShown(element) {
+  return element.checkVisibility?.({ checkOpacity: true, checkVisibilityCSS: true }) ?? true;
 }
 
 function attempt(popup, report, closed, place) {
@@ -101,11 +110,21 @@ function show(popup, host, report, closed, kept) {
   root.adoptedStyleSheets = [sheet];
   const box = element(isModal(popup) ? "dialog" : "section", `box ${layout}`);
   const before = document.activeElement;
-  let waiting = 0;
+  let isOver = false;
+  let isSeen = false;
+  let waiting, watch;
 
+  const saw = () => {
+    if (isSeen) return;
+    isSeen = true;
+    report("Impression");
+    if (!isModal(popup)) tell(root, `${title} ${body ?? ""}`);
+  };
   const end = (reason) => {
-    if (!host.isConnected) return;
+    if (isOver) return;
+    isOver = true;
     clearInterval(waiting);
+    watch.disconnect();
     removeEventListener("popstate", away);
     const hadFocus = root.activeElement;
     box.close?.(); // returns the focus
@@ -117,6 +136,7 @@ function show(popup, host, report, closed, kept) {
   const away = () => isModal(popup) && end("navigation");
   /** Report a click and return whether the browser may follow the link. */
   const clicked = (action, url) => {
+    saw();
     report("Click", { action, url }, `:${action}`);
     setTimeout(end);
     return document.dispatchEvent(new CustomEvent("opportune:click", { detail: { id, campaign, action, url }, cancelable: true }));
@@ -156,7 +176,7 @@ function show(popup, host, report, closed, kept) {
     const button = element("button", "close");
     button.type = "button";
     button.ariaLabel = CLOSE[document.documentElement.lang.slice(0, 2)] ?? "Close";
-    button.addEventListener("click", () => end("close"));
+    button.addEventListener("click", () => (saw(), end("close")));
     box.append(button);
   }
   box.addEventListener("cancel", (event) => (event.preventDefault(), end("esc")));
@@ -170,22 +190,37 @@ function show(popup, host, report, closed, kept) {
   if (isModal(popup)) box.showModal();
   const isHeld = () => box.matches(":hover,:focus-within");
   Object.assign(kept, { end, isHeld, since: performance.now() });
-  if (dismiss_after) {
-    let left = dismiss_after;
-    const isRead = () => document.visibilityState !== "visible" || isHeld() || (!isModal(popup) && isCovered(popup));
-    waiting = setInterval(() => isRead() || (left -= AGAIN_MS) > 0 || end("auto"), AGAIN_MS);
-  }
-  seen(box, layout, () => {
-    report("Impression");
-    if (!isModal(popup)) tell(root, `${title} ${body ?? ""}`);
-  });
+  let left = dismiss_after;
+  let hidden = 0;
+  const found = new Map(); // what the browser says about the box and its content
+  watch = new IntersectionObserver((all) => all.forEach((each) => found.set(each.target, each)), { threshold: [0, 0.5], trackVisibility: true, delay: LOOK_MS });
+  for (const each of [box, ...box.querySelectorAll("h2,p,a")]) watch.observe(each);
+  waiting = setInterval(() => {
+    if (!host.isConnected) return end("removed");
+    if (document.visibilityState !== "visible") return;
+    const reason = !isSeen && whyHidden(host, box, place, popup, found);
+    if (reason === "") saw();
+    if (reason && reason !== WAIT && (hidden += LOOK_MS) > MAX_HIDDEN_MS) report("Error", { reason }), end();
+    if (dismiss_after && !isHeld() && (isModal(popup) || !isCovered(popup)) && (left -= LOOK_MS) <= 0) end("auto");
+  }, LOOK_MS);
 }
 
-/** Call `then` when `box` is painted and visible. */
-function seen(box, layout, then) {
-  if (layout !== "inline") return requestAnimationFrame(() => requestAnimationFrame(() => box.isConnected && then()));
-  const watch = new IntersectionObserver((found) => found.some((each) => each.isIntersecting) && (watch.disconnect(), then()), { threshold: 0.5 });
-  watch.observe(box);
+/** Return why `box` is not visible on the screen, or nothing. `found`: what an IntersectionObserver says, by element. */
+function whyHidden(host, box, place, popup, found) {
+  const isInline = popup.layout === "inline";
+  const { left, top: above, width, height } = box.getBoundingClientRect();
+  if (!isShown(place) || (!isModal(popup) && shown.has("modal"))) return WAIT; // the whole page is hidden, or a tab in it
+  if (!width || !height || !isShown(box)) return "not_displayed";
+  if (!found.size) return WAIT;
+  if (found.get(box).intersectionRatio < 0.5) return isInline ? WAIT : "out_of_view";
+  const hits = GRID.flatMap((x) => GRID.filter((y) => document.elementFromPoint(left + x * width, above + y * height) === host));
+  if (hits.length < (isInline ? 3 : 5)) return "obscured";
+  // The browser also says no if the whole page is filtered or scaled, or its frame is.
+  for (let each = host.parentElement; each; each = each.parentElement) {
+    const { filter, transform, opacity } = getComputedStyle(each);
+    if (filter + transform + opacity !== "nonenone1") return "";
+  }
+  return top !== window || [...found.values()].some(({ isVisible }) => isVisible !== false) ? "" : "obscured";
 }
 
 /** Announce a popup that does not take the focus to screen readers. */
