@@ -136,6 +136,7 @@ def test_time_under_a_modal_is_no_time_in_sight(there: Visit) -> None:
     there.pause()
     send(there, {"id": "first", "layout": "slide_in", "dismiss_after": 4_000})
     expect(heading(there, "first")).to_be_visible()
+    there.reported("Impression")
     send(there, {"id": "modal"}, {"id": "second", "layout": "slide_in"})
     expect(heading(there, "modal")).to_be_visible()
     there.run(2 * READ_MS)

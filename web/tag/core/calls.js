@@ -44,7 +44,7 @@ function say(type, fields, options, call) {
       campaign: campaignOf(call.page[0]),
       device: { type: /Mobi/.test(userAgent) ? "mobile" : maxTouchPoints > 1 && /Android|Macintosh/.test(userAgent) ? "tablet" : "desktop" },
       locale: navigator.language,
-      timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+      timezone: window.Temporal?.Now.timeZoneId() ?? Intl.DateTimeFormat().resolvedOptions().timeZone, // Intl takes long
       library: { name: "opportune.js", version: "{version}" },
       consent,
       identity_token: person?.token,

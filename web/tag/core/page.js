@@ -63,7 +63,7 @@ function follow() {
   // The snippet of the library may be further down in the page.
   const library = window[tag.options.follow];
   if (!library?.on) return setTimeout(follow, 20);
-  const missed = (library.instance ?? library).initialized; // its calls so far are over
+  const late = (library.instance ?? library).initialized; // its calls so far are over
   const adopt = async (then) => {
     const user = await window[tag.options.follow].user(); // the library from npm returns a promise
     write("anonymous", user.anonymousId());
@@ -76,7 +76,7 @@ function follow() {
       const id = user.id();
       read("person")?.id === id || write("person", { id });
       release((isHeld = 0));
-      if (missed) id && tag.identify(id, user.traits()), tag.page();
+      if (late) id && tag.identify(id, user.traits()), tag.page();
     }),
   );
 }
