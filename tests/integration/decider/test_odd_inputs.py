@@ -83,7 +83,7 @@ def test_a_type_that_is_no_text_does_not_take_the_batch_with_it(kind: object) ->
             b'{"userId": "a", "event": "x", "timestamp": 1, "properties": ' + b"[" * 9000 + b"]" * 9000,
         ),
         ("digits.ndjson", json.dumps({"userId": "a", "event": "x", "timestamp": "9" * 5000}).encode()),
-        ("micro.ndjson", b'{"userId": "a", "event": "x", "timestamp": 1790000000000000}'),
+        ("number.ndjson", b'{"userId": "a", "event": "x", "timestamp": 179000000000000000000000}'),
         ("bytes.csv", b"user_id,event,timestamp,z\na,x,1,\xff\n"),
         ("long.csv", b"user_id,event,timestamp,z\na,x,1," + b"z" * 200_000 + b"\n"),
         ("corrupt.ndjson.gz", corrupt()),
