@@ -8,7 +8,7 @@ from decider.note_size import MAX_NOTE_BYTES
 from decider.policy import FRESH_MS
 from gateway import body, tracking
 from gateway.routes import ROUTES
-from shared import errors
+from shared import errors, user_ids
 from shared.errors import OpportuneError
 from tests.support.paths import ROOT
 
@@ -52,7 +52,7 @@ def test_every_limit_is_the_codes() -> None:
         body.MAX_BATCH_BYTES,
         tracking.MAX_BATCH_EVENTS,
         body.MAX_DEPTH,
-        tracking.MAX_ID_LENGTH,
+        user_ids.MAX_ID_LENGTH,
         tracking.MAX_MESSAGE_ID_LENGTH,
         FRESH_MS / 1000,
         MAX_NOTE_BYTES,
