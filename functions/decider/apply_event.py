@@ -32,7 +32,7 @@ def apply_event(site: str, event: Event, deps: Deps) -> ApplyResult | None:
         hits = rules.index.lookup(event.event, event.attributes) if rules else []
         if rules is None or not hits:
             return None
-        result = apply_to_row(_event_call(site, event, rules, hits), rules, deps)
+        result = apply_to_row(_event_call(site, event, rules, hits, deps.clock()), rules, deps)
         if result is not None and result.code is Outcome.VISITOR_BECAME_USER:
             if result.is_moving:
                 finish_move(site, event.user, event.received, deps)
@@ -81,7 +81,7 @@ def row_call(rules: SiteRules, **fields: Any) -> ApplyEvent:
     )
 
 
-def _event_call(site: str, event: Event, rules: SiteRules, hits: Sequence[Hit]) -> ApplyEvent:
+def _event_call(site: str, event: Event, rules: SiteRules, hits: Sequence[Hit], clock: int) -> ApplyEvent:
     limit = None if event.history else rules.index.ruleset.events_per_user
     blocks_popups = event.history or event.popup_block_reason
     return row_call(
@@ -91,6 +91,7 @@ def _event_call(site: str, event: Event, rules: SiteRules, hits: Sequence[Hit]) 
         message_id=event.message_id,
         at=event.at,
         received=event.received,
+        clock=clock,
         history=event.history,
         limit=(limit.max, limit.per) if limit else None,
         verified=event.verified,

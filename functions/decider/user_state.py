@@ -55,6 +55,7 @@ class ApplyEvent(msgspec.Struct, omit_defaults=True):
     ack_timeout: int
     grace: int
     message_id: str = ""
+    clock: int | None = None
     history: bool = False
     tick: bool = False
     targets: list[str] | None = None

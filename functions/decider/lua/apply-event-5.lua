@@ -13,6 +13,7 @@ KEYS[5]   the site's users with progress in this partition, a sorted set: trigge
 ARGV[1]   MessagePack of {
             site, user
             at, received   ms
+            clock          the caller's own time, ms, or nil: what is ahead of it and of this store is not believed
             history        true: `at` counts as the time of receipt, and must not lie before the row's last time
             tick           true: no event; an absence that is due at `at` fires, and the rest of the row stays
             ack_timeout    ms after which an unacknowledged activation is handed over again
@@ -63,6 +64,21 @@ local in_progress = KEYS[5]
 local event, digest = cmsgpack.unpack(ARGV[1]), ARGV[2]
 local triggers = event.triggers
 
+local AHEAD = 60000 -- ms by which clocks may differ
+local latest = event.clock and event.clock + AHEAD or math.huge
+-- Return by how many ms `time` is ahead of the caller's clock and of this store's; 0 if it is not.
+local function ahead(time)
+  if time <= latest then return 0 end
+  local s, us = unpack(redis.call("TIME"))
+  latest = math.max(latest, s * 1000 + math.floor(us / 1000) + AHEAD)
+  return math.max(0, time - latest)
+end
+local excess = ahead(event.received)
+if excess > 0 then -- the age of the event is right: one clock gave both times
+  event.received = event.received - excess
+  event.at = event.history and math.min(event.at, event.received) or event.at - excess
+end
+
 local fields =
   { ROW.targets, ROW.time, ROW.recent, ROW.older, ROW.event_times, ROW.offers, ROW.became, ROW.cancellations }
 local FIRST = #fields -- the fields of the triggers come after it
@@ -71,6 +87,7 @@ local stored = redis.call("HMGET", row, unpack(fields))
 local targets, stored_time, recent, stored_older, event_times, stored_offers, became, stored_called_off =
   unpack(stored, 1, FIRST)
 local time, older = tonumber(stored_time or 0), stored_older or ""
+if ahead(time) > 0 then time = 0 end -- a clock was wrong; this event says what time it is
 recent = recent or ""
 
 local evicted_from, offered = {}, nil
@@ -128,7 +145,10 @@ end
 
 local called_off, is_called_off_new = nil, false -- unpacked only when needed
 local function load_called_off()
-  called_off = called_off or (stored_called_off and cmsgpack.unpack(stored_called_off) or {})
+  if not called_off then
+    called_off = stored_called_off and cmsgpack.unpack(stored_called_off) or {}
+    is_called_off_new = cancellations.tidy(called_off, event.history and event.at or event.received)
+  end
   return called_off
 end
 
@@ -371,7 +391,7 @@ local function advance(i)
   end
   local runs = {}
   for n, run in ipairs(stored[FIRST + i] and cmsgpack.unpack(stored[FIRST + i]) or {}) do
-    runs[n] = { per = run[RUN.per], state = machine.thaw(program, run[RUN.state]) }
+    runs[n] = { per = run[RUN.per], state = machine.thaw(program, run[RUN.state], not event.tick and time) }
   end
   local firing, evicted
   if event.tick then
@@ -428,6 +448,7 @@ local function decide()
     return first > second or (first == second and a.trigger.ref[REF.campaign] < b.trigger.ref[REF.campaign])
   end)
   counted, open = counted or stored_map(ROW.counted), open or stored_map(ROW.open)
+  gates.heal(counted, event.received, AHEAD)
   for _, match in ipairs(matches) do
     local trigger, firing = match.trigger, match.firing
     local policy, is_popup = trigger.policy, trigger.ref[REF.channel] == "popup"

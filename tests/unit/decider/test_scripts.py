@@ -20,7 +20,7 @@ SCRIPTS = [
 SCRIPTS += ["detach-visitor-3.lua", "merge-visitor-4.lua", "mark-seen-1.lua", "count-progress-1.lua"]
 MODULES = ("machine", "messages", "gates", "rate", "offers", "cancellations", "merge")
 SAFE = {"DEL", "EXISTS", "HDEL", "HEXISTS", "HGET", "HGETALL", "HINCRBY", "HKEYS", "HMGET", "HSET", "HSETNX"}
-SAFE |= {"PEXPIRE", "PTTL", "ZADD", "ZRANGE", "ZREM", "ZREMRANGEBYSCORE", "ZSCORE"}
+SAFE |= {"PEXPIRE", "PTTL", "TIME", "ZADD", "ZRANGE", "ZREM", "ZREMRANGEBYSCORE", "ZSCORE"}
 
 
 def header(name: str) -> str:

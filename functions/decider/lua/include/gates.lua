@@ -28,6 +28,15 @@ function gates.stops(limits, counted, now)
   end
 end
 
+--- Replace times that are more than `ahead` ms after `now`: a clock was wrong.
+function gates.heal(counted, now, ahead)
+  for _, times in pairs(counted) do
+    for i, time in ipairs(times) do
+      if time > now + ahead then times[i] = now end
+    end
+  end
+end
+
 --- Count an activation at `now`. For a held-out user, who gets nothing, only the campaign's own limits count.
 --- Times older than `longest` ms matter to no limit and are dropped.
 function gates.count(limits, counted, now, longest, is_held_out)

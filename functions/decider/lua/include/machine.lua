@@ -282,8 +282,9 @@ function machine.freeze(program, state)
   return flat
 end
 
---- Return the state that `freeze` turned into the list.
-function machine.thaw(program, flat)
+--- Return the state that `freeze` turned into the list. `now`: times after it are of a clock that was wrong, and become
+--- `now`; a pending absence then waits from `now` on. Without `now`, times stay.
+function machine.thaw(program, flat, now)
   local names = columns(program)
   local earliest, kind, i = flat[1], flat[2], 3
   local state = {}
@@ -313,8 +314,16 @@ function machine.thaw(program, flat)
     local unit = following()
     for _, name in ipairs(names) do
       local value = following()
-      state[name][unit] = name == "serial" and value or value + earliest
+      if name ~= "serial" then
+        value = value + earliest
+        if now and value > now then value = now end
+      end
+      state[name][unit] = value
     end
+  end
+  if now and state.due and state.anchor > now then
+    state.due, state.anchor, state.since = state.due - state.anchor + now, now, math.min(state.since, now)
+    state.own, state.again = nil, nil
   end
   return state
 end

@@ -21,7 +21,7 @@ function offers.next(list, now)
     if list[i][OFFER.expires] <= now then table.remove(list, i) end
   end
   for _, offer in ipairs(list) do
-    if now - offer[OFFER.offered] >= offers.PAUSE then
+    if math.abs(now - offer[OFFER.offered]) >= offers.PAUSE then
       offer[OFFER.offered] = now
       return offer[OFFER.firing]
     end

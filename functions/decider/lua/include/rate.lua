@@ -18,7 +18,7 @@ function rate.wait(times, now, max, per)
   local oldest = #times / rate.WIDTH - max + 1
   if oldest < 1 then return nil end
   local left = at(times, oldest) + per - now
-  return left > 0 and left or nil
+  return left > 0 and left <= per and left or nil -- more would be of a clock that was ahead
 end
 
 --- Return `times` with an event at `now` added.
