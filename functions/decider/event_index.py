@@ -8,6 +8,7 @@ import msgspec
 
 from decider.policy import policy
 from shared.conditions.parsing import parse_condition
+from shared.conditions.paths import get_value, names_sent
 from shared.conditions.predicate import compile_predicate
 from shared.conditions.tree import find_attributes
 from shared.ruleset import Campaign, Matcher, Ruleset
@@ -106,7 +107,10 @@ class EventIndex:
 
     def catalogue(self) -> dict[str, list[str]]:
         """Return the event names that a live trigger uses, each with the attributes that are read."""
-        return {name: sorted(attribute.split(".", 1)[0] for attribute in reads) for name, reads in self._reads.items()}
+        return {
+            name: sorted({sent for attribute in reads for sent in names_sent(attribute)})
+            for name, reads in self._reads.items()
+        }
 
     def lookup(self, event: str, attributes: Mapping[str, Any]) -> list[Hit]:
         """Return the campaigns that *event* matters to: none for most events."""
@@ -150,17 +154,18 @@ def _bits_of(always: int, tests: list[tuple[Predicate, int]]) -> Callable[[Mappi
 def run_name(per: list[str], attributes: Mapping[str, Any]) -> str | None:
     """Return the name of the run that an event belongs to: the JSON of its values of *per*.
 
+    Trackers write one id as 7 or as "7": both name the same run.
     ``None`` if an attribute is missing or is not a string, number or boolean: such an event belongs to no run.
     A name of more than 96 characters is replaced by its hash, so that rows stay small.
     """
     values: list[Any] = []
     for name in per:
-        value: Any = attributes
-        for part in name.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
+        value: Any = get_value(attributes, name.split("."))
         if not isinstance(value, str | int | float):
             return None
-        values.append(int(value) if isinstance(value, float) and value.is_integer() else value)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        values.append(value if isinstance(value, bool) else str(value))
     text = msgspec.json.encode(values).decode()
     if len(text) > MAX_RUN_NAME:
         return "#" + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

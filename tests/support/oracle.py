@@ -104,8 +104,15 @@ def split(stream: Run, per: str | Sequence[str] | None) -> list[tuple[PerValues 
         values = [event.attributes.get(name) for name in names]
         if all(isinstance(value, str | int | float) for value in values):
             # True equals 1 in Python, but they are different values in JSON.
-            runs.setdefault(tuple((isinstance(v, bool), v) for v in values), []).append(event)
+            # Trackers write one id as 7 or as "7".
+            runs.setdefault(tuple((isinstance(v, bool), _as_id(v)) for v in values), []).append(event)
     return [(tuple(value for _, value in key), run) for key, run in runs.items()]
+
+
+def _as_id(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def milliseconds(duration: str | int) -> int:

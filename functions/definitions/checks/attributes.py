@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from definitions.model.event import Attribute, noun
 from definitions.model.field_errors import choices, join, suggestion
 from shared.conditions.operands import RELATIVE_DATE
+from shared.conditions.paths import EACH
 
 Known = Mapping[str, Attribute]
 Errors = Iterator[tuple[str, str]]
@@ -59,11 +60,18 @@ def attribute_error(name: str, known: Known, owner: str) -> str | None:
     """Return what is wrong with an attribute's name, or ``None``. An object may have any parts."""
     if name in known:
         return None
-    for length in range(name.count("."), 0, -1):
-        above = ".".join(name.split(".")[:length])
+    parts = name.split(".")
+    for above in (".".join(parts[:length]) for length in range(len(parts), 0, -1)):
         if above in known:
             kind = known[above].type
             return None if kind == "object" else f"'{above}' of {owner} is {noun(kind)} and has no parts"
+        whole = known.get(above.removesuffix(EACH))
+        if above.endswith(EACH) and whole is not None:
+            if whole.type != "list":
+                return f"'{above.removesuffix(EACH)}' of {owner} is {noun(whole.type)} and has no elements"
+            if above == name or not any(each.startswith(f"{above}.") for each in known):
+                return None
+            break
     if any(each.startswith(f"{name}.") for each in known):
         return None  # an object whose parts are declared
     return f"{owner} has no attribute '{name}'{choices(name, known)}"

@@ -9,6 +9,7 @@ from definitions.model.field_errors import FieldErrors
 from definitions.model.fields import REFERENCE, Name
 from shared.conditions.operands import MAX_LIST, OPERATORS
 from shared.conditions.parsing import check_attribute, parse_condition
+from shared.conditions.paths import EACH
 from shared.errors import InvalidDefinition
 
 
@@ -41,8 +42,15 @@ def _check_attribute_name(name: str) -> str:
     return name
 
 
+def _check_single(name: str) -> str:
+    if EACH in name:
+        raise FieldErrors(("", f"{name!r} may have several values: name an attribute that has one"))
+    return name
+
+
 CONDITION: JsonSchemaValue = {REFERENCE: "Condition"}
 AttributeName = Annotated[Name, AfterValidator(_check_attribute_name)]
+SingleAttributeName = Annotated[AttributeName, AfterValidator(_check_single)]
 Where = Annotated[dict[str, Any], BeforeValidator(_check_where), WithJsonSchema(CONDITION)]
 Rule = Annotated[dict[str, Any], BeforeValidator(_check_rule), WithJsonSchema({**CONDITION, "minProperties": 1})]
 

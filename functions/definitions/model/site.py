@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from definitions.model.condition import AttributeName
+from definitions.model.condition import SingleAttributeName
 from definitions.model.delivery import MAX_TIMES
 from definitions.model.event import Attributes
 from definitions.model.field_errors import FieldErrors
@@ -177,10 +177,10 @@ class Consent(Definition):
         "popup": "popups need no consent, because the customer is on the page already; 'targets' limits who sees them"
     }
 
-    email: AttributeName | None = Field(default=None, description="Attribute that must be true for e-mails.")
-    sms: AttributeName | None = Field(default=None, description="Attribute that must be true for text messages.")
-    push: AttributeName | None = Field(default=None, description="Attribute that must be true for pushes.")
-    webhook: AttributeName | None = Field(default=None, description="Attribute that must be true for webhooks.")
+    email: SingleAttributeName | None = Field(default=None, description="Attribute that must be true for e-mails.")
+    sms: SingleAttributeName | None = Field(default=None, description="Attribute that must be true for text messages.")
+    push: SingleAttributeName | None = Field(default=None, description="Attribute that must be true for pushes.")
+    webhook: SingleAttributeName | None = Field(default=None, description="Attribute that must be true for webhooks.")
 
 
 Rate = Annotated[StrictInt, Field(ge=1, le=1_000_000)]

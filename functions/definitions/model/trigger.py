@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
 from pydantic.json_schema import JsonSchemaValue
 
-from definitions.model.condition import AttributeName, Where
+from definitions.model.condition import SingleAttributeName, Where
 from definitions.model.field_errors import FieldErrors
 from definitions.model.fields import ONE_OR_MORE, Definition, Duration, Names, one_or_more
 from definitions.model.unsupported import EVERYWHERE, IN_STEPS, ONLY_IN_STEPS
@@ -137,7 +137,7 @@ class Trigger(Definition):
         default=None,
         description="Do not fire immediately, but if this event does not come for some time.",
     )
-    per: Annotated[tuple[AttributeName, ...], BeforeValidator(one_or_more), ONE_OR_MORE] = Field(
+    per: Annotated[tuple[SingleAttributeName, ...], BeforeValidator(one_or_more), ONE_OR_MORE] = Field(
         default=(),
         description="Attribute, or several, whose value separates runs, such as `cart_id`.",
         examples=["cart_id"],

@@ -17,9 +17,14 @@ from shared.conditions.operands import (
     join_path,
     refuse,
 )
+from shared.conditions.paths import EACH
 from shared.conditions.tree import Comparison, Condition, Group, Mode
 
 MAX_DEPTH = 10
+_MONGODB_OPERATORS = frozenset(
+    f"${name}"
+    for name in ("where", "expr", "and", "or", "nor", "not", "in", "nin", "eq", "ne", "gt", "gte", "lt", "lte")
+)
 _SUGGESTIONS = {
     "==": "eq", "=": "eq", "equals": "eq", "is": "eq", "!=": "ne", "<>": "ne", "not": "ne", "neq": "ne",
     "is_not": "ne", ">": "gt", "more_than": "gt", "greater_than": "gt", "after": "gt", ">=": "gte",
@@ -42,15 +47,26 @@ def parse_condition(source: Mapping[str, Any], *, field: str = "where", dates: b
     return _parse(source, field, dates, 1)
 
 
-def check_attribute(name: Any, *, field: str) -> tuple[str, ...]:
-    """Return an attribute name, split at its dots; raise `InvalidDefinition` if it is not valid."""
+def check_attribute(name: Any, *, field: str, stored: bool = False) -> tuple[str, ...]:
+    """Return an attribute name, split at its dots; raise `InvalidDefinition` if it is not valid.
+
+    stored: whether it is of a customer. MongoDB has no names that begin with ``$``.
+    """
     if not isinstance(name, str):
         refuse(f"attribute names are text: write '{name}' in quotes", field)
     path = tuple(name.split("."))
     if not all(path):
         refuse(f"{name!r} is not an attribute name: write a name, or names joined by dots (cart.total)", field)
-    if any(part.startswith("$") or "\0" in part for part in path):
-        refuse(f"{name!r} is not an attribute name: no part may start with '$'", field)
+    if any("\0" in part for part in path):
+        refuse(f"{name!r} is not an attribute name: it contains U+0000", field)
+    if stored and any(part.startswith("$") for part in path):
+        refuse(f"{name!r} is not an attribute of a customer: no part may start with '$'", field)
+    if name in _MONGODB_OPERATORS:
+        refuse(f"{name!r} is not an attribute name: operators here do not start with '$'", field)
+    if any(part == EACH or EACH in part.removesuffix(EACH) for part in path):
+        refuse(f"{name!r} is not an attribute name: write [] once, after a name (products[].category)", field)
+    if stored and EACH in name:
+        refuse(f"{name!r} is not an attribute of a customer: [] is for lists of events", field)
     check_text(name, field)
     return path
 
@@ -66,7 +82,7 @@ def _parse(source: Any, field: str, dates: bool | None, depth: int) -> Condition
         if name in ("any_of", "all_of", "none_of"):
             parts.append(_parse_group(name, wanted, here, dates, depth))
             continue
-        path = check_attribute(name, field=here)
+        path = check_attribute(name, field=here, stored=dates is True)
         if isinstance(wanted, Mapping):
             parts.extend(_parse_comparisons(path, wanted, here, dates))
         elif isinstance(wanted, list | tuple):

@@ -5,6 +5,7 @@ from operator import ge, gt, le, lt
 from typing import Any
 
 from shared.conditions.operands import RELATIVE_DATE, compile_pattern, kind_of
+from shared.conditions.paths import EACH, get_value, get_values
 from shared.conditions.tree import Comparison, Condition
 
 Predicate = Callable[[Mapping[str, Any]], bool]
@@ -47,24 +48,24 @@ def _compile_all(parts: tuple[Predicate, ...]) -> Predicate:
 
 def _compile_comparison(comparison: Comparison) -> Predicate:
     name = comparison.path[0]
-    if len(comparison.path) == 1 and comparison.operator == "eq" and isinstance(comparison.operand, str):
+    is_plain = len(comparison.path) == 1 and not name.endswith(EACH)
+    if is_plain and comparison.operator == "eq" and isinstance(comparison.operand, str):
         # The most frequent comparison avoids a second call. Only text equals text.
         text = comparison.operand
         return lambda attributes: attributes.get(name) == text
     check = _compile_check(comparison.operator, comparison.operand)
-    if len(comparison.path) == 1:
+    if is_plain:
         return lambda attributes: check(attributes.get(name))
-    path = comparison.path[1:]
+    path = comparison.path
+    if not any(part.endswith(EACH) for part in path):
+        return lambda attributes: check(get_value(attributes, path))
+    if comparison.operator == "exists":
+        return lambda attributes: bool(get_values(attributes, path)) is comparison.operand
 
-    def check_nested(attributes: Mapping[str, Any]) -> bool:
-        value = attributes.get(name)
-        for part in path:
-            if not isinstance(value, dict | Mapping):
-                return check(None)
-            value = value.get(part)
-        return check(value)
+    def check_each(attributes: Mapping[str, Any]) -> bool:
+        return any(check(value) for value in get_values(attributes, path))
 
-    return check_nested
+    return check_each
 
 
 def _compile_check(operator: str, operand: Any) -> _Check:

@@ -27,7 +27,7 @@ Condition = Comparison | Group
 
 
 def find_attributes(condition: Condition) -> set[str]:
-    """Return the names of the top-level attributes that *condition* reads."""
+    """Return the attributes that *condition* reads, as dotted names."""
     if isinstance(condition, Comparison):
-        return {condition.path[0]}
+        return {".".join(condition.path)}
     return {name for part in condition.parts for name in find_attributes(part)}

@@ -9,6 +9,7 @@ import msgspec
 from definitions.model.trigger import Matcher, Step, Trigger
 from opportune.events.streams import Recorded
 from shared.conditions.parsing import parse_condition
+from shared.conditions.paths import EACH, get_value, get_values
 from shared.conditions.predicate import compile_predicate
 
 UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
@@ -127,11 +128,9 @@ def run(name: str) -> str:
 
 
 def attribute(name: str, attributes: Mapping[str, Any]) -> Any:
-    """Return the value of a dotted attribute, or ``None``."""
-    found: Any = attributes
-    for part in name.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+    """Return the value of a dotted attribute, or ``None``; the list of values of one with ``[]``."""
+    path = name.split(".")
+    return get_values(attributes, path) if EACH in name else get_value(attributes, path)
 
 
 def unmet(matcher: Matcher, attributes: Mapping[str, Any]) -> str:
