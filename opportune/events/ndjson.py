@@ -80,11 +80,11 @@ class Checks:
         return False
 
 
-def read_blocks(file: Any, name: str) -> Iterator[list[Any]]:
+def read_blocks(file: Any, name: str, chunk_bytes: int = CHUNK) -> Iterator[list[Any]]:
     """Yield the events and logins of *file* in lists, which halves the cost per event."""
     decoder = msgspec.json.Decoder(PlainLine)
     seconds, checks, last = _Seconds(), Checks(), 0
-    for block, before in _split(file, name):
+    for block, before in _split(file, name, chunk_bytes):
         events = _decode(decoder, block) if before and len(block) > SHORT else None
         found = None if events is None else _read_plain(events, block, before, name, seconds, checks)
         if found is None:
@@ -173,14 +173,14 @@ def _set_missing_times(records: list[Any]) -> list[Any]:
     return records
 
 
-def _split(file: Any, name: str) -> Iterator[tuple[bytes, int]]:
+def _split(file: Any, name: str, chunk_bytes: int = CHUNK) -> Iterator[tuple[bytes, int]]:
     """Yield blocks of whole lines without their last line feed, each with the number of lines before it."""
     lines, rest = 0, file.read(len(BOM))
     if rest[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise InvalidStream(f"{name}:1: the file is UTF-16: save it as UTF-8")
     rest = rest.removeprefix(BOM)
     while True:
-        chunk = file.read(CHUNK)
+        chunk = file.read(chunk_bytes)
         block, newline, tail = (rest + chunk).rpartition(b"\n") if chunk else (rest, b"", b"")
         if block:
             yield block, lines

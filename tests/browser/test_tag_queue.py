@@ -46,6 +46,7 @@ def test_a_banner_holds_no_modal_back(there: Visit, layout: str, modal: str) -> 
     """The modal opens over the banner, whatever their priorities. After it closes, the banner is unchanged."""
     send(there, {"id": "banner", "layout": layout, "priority": 10})
     expect(heading(there, "banner")).to_be_visible()
+    there.reported("Impression")
     send(there, {"id": "modal", "layout": modal})
     expect(heading(there, "modal")).to_be_focused()
     there.reported("Impression", 2)
@@ -146,6 +147,8 @@ def test_time_under_a_modal_is_no_time_in_sight(there: Visit) -> None:
     expect(heading(there, "first")).to_be_visible()
     there.run(4_000)
     expect(heading(there, "second")).to_be_visible()
+    there.run(1_000)
+    eventually(lambda: len(reasons(there.edge)) == 2, there.page)
     assert reasons(there.edge) == {"modal": "esc", "first": "auto"}
 
 
