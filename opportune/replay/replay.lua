@@ -68,7 +68,6 @@ local function advance(row, trigger, bits, per, at, id)
   if program.absent and machine.calls_off(program, bits) then
     row.called_off = row.called_off or {}
     cancellations.note(row.called_off, trigger, per, at, program.absent.wait)
-    cancellations.tidy(row.called_off, at)
   end
   if has_per[trigger] then return machine.advance_run(program, progress, per, bits, at, at, false, id) end
   return machine.advance(program, progress, bits, at, at, false, id)

@@ -64,13 +64,12 @@ local in_progress = KEYS[5]
 local event, digest = cmsgpack.unpack(ARGV[1]), ARGV[2]
 local triggers = event.triggers
 
-local AHEAD = 60000 -- ms by which clocks may differ
-local latest = event.clock and event.clock + AHEAD or math.huge
+local latest = event.clock and event.clock + cancellations.AHEAD or math.huge
 -- Return by how many ms `time` is ahead of the caller's clock and of this store's; 0 if it is not.
 local function ahead(time)
   if time <= latest then return 0 end
   local s, us = unpack(redis.call("TIME"))
-  latest = math.max(latest, s * 1000 + math.floor(us / 1000) + AHEAD)
+  latest = math.max(latest, s * 1000 + math.floor(us / 1000) + cancellations.AHEAD)
   return math.max(0, time - latest)
 end
 local excess = ahead(event.received)
@@ -78,6 +77,7 @@ if excess > 0 then -- the age of the event is right: one clock gave both times
   event.received = event.received - excess
   event.at = event.history and math.min(event.at, event.received) or event.at - excess
 end
+local received = event.history and event.at or event.received
 
 local fields =
   { ROW.targets, ROW.time, ROW.recent, ROW.older, ROW.event_times, ROW.offers, ROW.became, ROW.cancellations }
@@ -143,11 +143,11 @@ local function offer_again()
   end
 end
 
-local called_off, is_called_off_new = nil, false -- unpacked only when needed
+local called_off, has_changed = nil, false -- unpacked only when needed
 local function load_called_off()
   if not called_off then
     called_off = stored_called_off and cmsgpack.unpack(stored_called_off) or {}
-    is_called_off_new = cancellations.tidy(called_off, event.history and event.at or event.received)
+    has_changed = cancellations.tidy(called_off, received)
   end
   return called_off
 end
@@ -158,9 +158,9 @@ local function ended_at(key, per)
 end
 
 local function note_end(key, per, keep)
-  if not event.history and event.received - event.at > keep then return end
+  if received - event.at >= keep then return end
   cancellations.note(load_called_off(), key, per, event.at, keep)
-  is_called_off_new = true
+  has_changed = true
 end
 
 -- Note an event that ends delayed activations: what begins an older one may still arrive. Return for how many ms.
@@ -179,13 +179,12 @@ local function note_ends_of_delays()
   return longest
 end
 
-local function store_called_off(now)
-  if not called_off then return end
-  local dropped = cancellations.tidy(called_off, now)
-  if next(called_off) == nil then
-    if stored_called_off then gone[#gone + 1] = ROW.cancellations end
-  elseif is_called_off_new or dropped then
+local function store_called_off()
+  if not has_changed then return end
+  if next(called_off) then
     write(ROW.cancellations, cmsgpack.pack(called_off))
+  else
+    gone[#gone + 1] = ROW.cancellations
   end
 end
 
@@ -203,7 +202,7 @@ local function finish_unused()
   if not event.tick then offer_again() end
   local others = #writes
   local keep = note_ends_of_delays()
-  store_called_off(event.received)
+  store_called_off()
   if #gone > 0 then redis.call("HDEL", row, unpack(gone)) end
   if others > 0 then
     redis.call("HSET", row, unpack(writes))
@@ -311,7 +310,6 @@ if #concerned == 0 and not is_watched then
 end
 
 if event.history and event.at < time then return answer(OUTCOME.HISTORY_TOO_LATE) end
-local received = event.history and event.at or event.received
 if not event.tick and is_about_a_trigger then time = math.max(event.at, time) end
 
 local firings, matches = {}, {}
@@ -433,8 +431,8 @@ local is_shown = false
 
 -- Return the gate that stops a delayed activation that began at `began`, if an event after that has ended it already.
 local function ended_before(trigger, began)
-  for mark, gate in pairs({ ["="] = "cancelled", ["+"] = "goal" }) do
-    local key = mark .. trigger.key
+  for _, each in ipairs({ { "=", "cancelled" }, { "+", "goal" } }) do
+    local key, gate = each[1] .. trigger.key, each[2]
     local one, all = ended_at(key, trigger.per), ended_at(key, "")
     if (one and began < one) or (all and began < all) then return gate end
   end
@@ -448,7 +446,7 @@ local function decide()
     return first > second or (first == second and a.trigger.ref[REF.campaign] < b.trigger.ref[REF.campaign])
   end)
   counted, open = counted or stored_map(ROW.counted), open or stored_map(ROW.open)
-  gates.heal(counted, event.received, AHEAD)
+  gates.heal(counted, event.received, cancellations.AHEAD)
   for _, match in ipairs(matches) do
     local trigger, firing = match.trigger, match.firing
     local policy, is_popup = trigger.policy, trigger.ref[REF.channel] == "popup"
@@ -512,7 +510,7 @@ if is_shown then is_answerable = false end -- a response shows one popup, and a 
 if not event.tick then offer_again() end
 if open then gates.tidy(open, event.received) end
 note_ends_of_delays()
-store_called_off(received)
+store_called_off()
 local changed = { [ROW.counted] = counted, [ROW.open] = open }
 for field, map in pairs(changed) do
   if next(map) then

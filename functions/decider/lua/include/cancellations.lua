@@ -7,7 +7,7 @@ called_off   key -> run -> {at, ends}: the own time of the newest such event, ms
 ]]
 local cancellations = {
   RUNS = 20, -- remembered per trigger: as many as can have progress
-  AHEAD = 60000, -- ms: a time further ahead is of a clock that was wrong
+  AHEAD = 60000, -- ms by which clocks may differ: a time further ahead is of a clock that was wrong
 }
 
 --- Note that an event at `at` has ended the run `per`; this matters for `keep` ms.

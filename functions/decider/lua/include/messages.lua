@@ -134,7 +134,7 @@ function messages.add_result(results, digest, firings)
   return string.sub(results, from) .. added
 end
 
---- Return `results` without those of messages that are no longer in `recent`.
+--- Return the results whose messages are still in `recent`.
 function messages.tidy_results(results, recent)
   local kept, from = {}, 1
   while from <= #results do
