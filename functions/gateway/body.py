@@ -123,9 +123,7 @@ def _salvage(body: bytes) -> Body | None:
         clean = parse(json.dumps(value).encode())
     except (ValueError, RecursionError, InvalidRequest):
         return None
-    return (
-        clean._replace(size=len(body), may_have_nul=clean.may_have_nul, unreadable=unreadable) if unreadable else None
-    )
+    return clean._replace(size=len(body), unreadable=unreadable) if unreadable else None
 
 
 def check(value: Any, what: str, max_depth: int, *, may_have_nul: bool) -> None:

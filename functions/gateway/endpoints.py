@@ -26,7 +26,7 @@ def create_single_endpoint(kind: str) -> Endpoint:
         body = request.parse_body(MAX_EVENT_BYTES)
         access = authenticate(request, body.value, deps)
         own = tracking.choose_kind(body.value, kind)
-        warnings: list[tracking.Warned] = []
+        warnings: list[tracking.Remark] = []
         message = tracking.parse_single(body, own, build_envelope(request, access, received, deps, warnings))
         decisions = decide(request, access, [message], deps)
         for decision in decisions:
@@ -42,7 +42,7 @@ def accept_batch(request: Request, deps: Deps) -> Response:
     received = deps.clock()
     body = request.parse_body(MAX_BATCH_BYTES)
     access = authenticate(request, body.value, deps)
-    warnings: list[tracking.Warned] = []
+    warnings: list[tracking.Remark] = []
     parsed = tracking.parse_batch(body, build_envelope(request, access, received, deps, warnings))
     if parsed.rejected:
         deps.observability.metrics.add_metric(name="EventsRefused", unit=MetricUnit.Count, value=len(parsed.rejected))
@@ -83,7 +83,7 @@ def build_envelope(
     access: SiteAccess,
     received: int,
     deps: Deps,
-    warnings: list[tracking.Warned] | None = None,
+    warnings: list[tracking.Remark] | None = None,
     *,
     popup_block_reason: str = "",
 ) -> tracking.Envelope:
@@ -100,10 +100,10 @@ def build_envelope(
         if times == 1:
             logger.info("user id not proven", extra={"reason": reason})
 
-    def warn(position: int | None, message_id: Any, code: str, message: str) -> None:
+    def warn(remark: tracking.Remark) -> None:
         metrics.add_metric(name="TimesUnreadable", unit=MetricUnit.Count, value=1)
         if warnings is not None:
-            warnings.append(tracking.Warned(position, message_id, code, message))
+            warnings.append(remark)
 
     return tracking.Envelope(
         received,
@@ -130,31 +130,21 @@ def decide(request: Request, access: SiteAccess, messages: Sequence[Message], de
 
 def _respond(
     decisions: Sequence[Decision],
-    rejected_items: Sequence[tracking.RejectedItem] = (),
-    warnings: Sequence[tracking.Warned] = (),
+    rejected_items: Sequence[tracking.Remark] = (),
+    warnings: Sequence[tracking.Remark] = (),
 ) -> Response:
     """Return 200 with popups, rejected items and warnings. Trackers retry anything but 200."""
     content: dict[str, Any] = {
         "success": True,
         "messages": [message for decision in decisions for message in decision.messages],
     }
-    rejected = [
-        {"index": item.position, "messageId": item.message_id, "code": item.code, "message": item.message}
-        for item in rejected_items
-    ]
-    rejected += [
-        {"messageId": d.message_id, "code": d.code, "message": d.message} for d in decisions if d.code is not None
-    ]
-    if rejected:
-        content["rejected"] = rejected
-    if warnings:
-        content["warnings"] = [
-            {
-                **({} if each.position is None else {"index": each.position}),
-                "messageId": each.message_id if isinstance(each.message_id, str) else None,
-                "code": each.code,
-                "message": each.message,
-            }
-            for each in warnings
-        ]
+    refused = [tracking.Remark(None, d.message_id, d.code, d.message or "") for d in decisions if d.code is not None]
+    for name, remarks in (("rejected", [*rejected_items, *refused]), ("warnings", warnings)):
+        if remarks:
+            content[name] = [_describe(remark) for remark in remarks]
     return json_response(200, content)
+
+
+def _describe(remark: tracking.Remark) -> dict[str, Any]:
+    index = {} if remark.position is None else {"index": remark.position}
+    return {**index, "messageId": remark.message_id, "code": remark.code, "message": remark.message}

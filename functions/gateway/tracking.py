@@ -13,7 +13,7 @@ from gateway.body import MAX_DEPTH, MAX_EVENT_BYTES, Body, check, check_shape
 from gateway.times import find_time, parse_ms
 from shared.contracts import ANONYMOUS_PREFIX, PAGE_VIEWED, SCREEN_VIEWED, Alias, Event, Group, Identify, Message
 from shared.errors import InvalidRequest, TooLarge
-from shared.user_ids import MAX_ID_LENGTH, read_id, read_user_id
+from shared.user_ids import MAX_ID_LENGTH, read_id, read_text, read_user_id
 
 MAX_BATCH_EVENTS = 2500
 MAX_MESSAGE_ID_LENGTH = 100
@@ -26,6 +26,18 @@ MAX_BATCH_DEPTH = MAX_EVENT_DEPTH + 2
 ApplyIdentity = Callable[[Message, str, Mapping[str, Any]], Message]
 
 
+class Remark(NamedTuple):
+    """Why an item is rejected, or a warning about an accepted one.
+
+    ``position``: its index in the batch; ``None`` for a single call.
+    """
+
+    position: int | None
+    message_id: str | None
+    code: str
+    message: str
+
+
 class Envelope(NamedTuple):
     """What applies to every item of a request.
 
@@ -34,7 +46,7 @@ class Envelope(NamedTuple):
     sent, context: the batch's own, for items that have none.
     popup_block_reason: as in `Event`.
     apply_identity: see `IdentityPolicy`.
-    warn: called with position, message id, code and message of a warning. Its item is accepted all the same.
+    warn: called with each warning. Its item is accepted all the same.
     position: of the item in its batch.
     """
 
@@ -44,33 +56,15 @@ class Envelope(NamedTuple):
     context: Mapping[str, Any] = {}
     popup_block_reason: str = ""
     apply_identity: ApplyIdentity = lambda message, *_: message
-    warn: Callable[[int | None, Any, str, str], object] = lambda *_: None
+    warn: Callable[[Remark], object] = lambda *_: None
     position: int | None = None
-
-
-class RejectedItem(NamedTuple):
-    """An invalid item of a batch. ``position``: its index in the batch. ``code`` and ``message``: the error."""
-
-    position: int
-    message_id: str | None
-    code: str
-    message: str
-
-
-class Warned(NamedTuple):
-    """A warning about an accepted item. ``position``: its index in a batch; ``None`` for a single call."""
-
-    position: int | None
-    message_id: Any
-    code: str
-    message: str
 
 
 class ParsedBatch(NamedTuple):
     """The messages of a batch in their order, and its invalid items."""
 
     messages: list[Message]
-    rejected: list[RejectedItem]
+    rejected: list[Remark]
 
 
 def parse_single(body: Body, kind: str, envelope: Envelope) -> Message:
@@ -99,10 +93,14 @@ def parse_batch(body: Body, envelope: Envelope) -> ParsedBatch:
                 raise TooLarge(f"the event has more than {MAX_EVENT_BYTES} bytes")
             parsed.messages.append(_parse_item(item, envelope._replace(position=position)))
         except (InvalidRequest, TooLarge) as error:
-            message_id = item.get("messageId") if isinstance(item, dict) else None
-            known = message_id if isinstance(message_id, str) and len(message_id) <= MAX_MESSAGE_ID_LENGTH else None
-            parsed.rejected.append(RejectedItem(position, known, error.code, error.message))
+            parsed.rejected.append(Remark(position, _known_message_id(item), error.code, error.message))
     return parsed
+
+
+def _known_message_id(item: Any) -> str | None:
+    """Return the message id with which the client can find *item*."""
+    message_id = item.get("messageId") if isinstance(item, dict) else None
+    return message_id if isinstance(message_id, str) and len(message_id) <= MAX_MESSAGE_ID_LENGTH else None
 
 
 def _get_items(body: Mapping[str, Any]) -> Any:
@@ -125,7 +123,7 @@ def parse_message(item: Mapping[str, Any], kind: str, envelope: Envelope) -> Mes
     if envelope.context:
         context = {**envelope.context, **context}
     history = _is_history(context)
-    message_id = _get_text(item, "messageId", MAX_MESSAGE_ID_LENGTH) or uuid.uuid4().hex
+    message_id = read_text(item.get("messageId"), "messageId", MAX_MESSAGE_ID_LENGTH) or uuid.uuid4().hex
     when = {"at": _parse_time(item, envelope, history=history), "received": envelope.received, "history": history}
     message = _PARSERS[kind](item, context, {"message_id": message_id, **when})
     if envelope.popup_block_reason and isinstance(message, Event):
@@ -148,7 +146,7 @@ def _parse_time(item: Mapping[str, Any], envelope: Envelope, *, history: bool) -
         at, unreadable = find_time(item, envelope.sent, envelope.received)
         if unreadable:
             told = f"'{unreadable}' is not a time that can be meant: the event counts as now"
-            envelope.warn(envelope.position, item.get("messageId"), "unreadable_time", told)
+            envelope.warn(Remark(envelope.position, _known_message_id(item), "unreadable_time", told))
         return at
     if not envelope.trusted:
         raise InvalidRequest("history events need a secret key", code="history_needs_secret_key")
@@ -159,7 +157,7 @@ def _parse_time(item: Mapping[str, Any], envelope: Envelope, *, history: bool) -
 
 
 def _parse_track(item: Mapping[str, Any], _: Mapping[str, Any], common: dict[str, Any]) -> Event:
-    name = _get_text(item, "event", MAX_ID_LENGTH)
+    name = read_text(item.get("event"), "event", MAX_ID_LENGTH)
     if not name:
         raise InvalidRequest("a track call needs 'event', the event's name", code="no_event_name")
     return Event(user=_get_user(item), event=name, attributes=_get_properties(item), **common)
@@ -169,7 +167,7 @@ def _create_view_parser(event: str) -> Callable[..., Event]:
     def parse_view(item: Mapping[str, Any], _: Mapping[str, Any], common: dict[str, Any]) -> Event:
         attributes = _get_properties(item)
         for field in ("name", "category"):
-            if value := _get_text(item, field, MAX_ID_LENGTH):
+            if value := read_text(item.get(field), field, MAX_ID_LENGTH):
                 attributes = {**attributes, field: value}
         return Event(user=_get_user(item), event=event, attributes=attributes, **common)
 
@@ -185,7 +183,7 @@ def _parse_identify(item: Mapping[str, Any], context: Mapping[str, Any], common:
 
 
 def _parse_group(item: Mapping[str, Any], _: Mapping[str, Any], common: dict[str, Any]) -> Group:
-    group = _get_text(item, "groupId", MAX_ID_LENGTH)
+    group = read_text(item.get("groupId"), "groupId", MAX_ID_LENGTH)
     if not group:
         raise InvalidRequest("a group call needs 'groupId'", code="no_group_id")
     # `context.traits` describes the user, not the group.
@@ -214,7 +212,7 @@ def accepts(field: str, value: str) -> bool:
     """Return whether a call may have *value* in *field* (``userId``, ``anonymousId``, ``event``), read as it is."""
     try:
         if field == "event":
-            return _get_text({field: value}, field, MAX_ID_LENGTH) == value
+            return read_text(value, field, MAX_ID_LENGTH) == value
         return _get_user({field: value}).removeprefix(ANONYMOUS_PREFIX) == value
     except InvalidRequest:
         return False
@@ -231,22 +229,6 @@ def _get_visitor(item: Mapping[str, Any]) -> str:
     """Return the anonymous id with its prefix; empty if there is none."""
     anonymous = read_id(item.get("anonymousId"), "anonymousId")
     return ANONYMOUS_PREFIX + anonymous if anonymous else ""
-
-
-def _get_text(item: Mapping[str, Any], field: str, max_length: int) -> str:
-    """Return a text field of *item*. Missing, ``null`` and empty mean the same to clients; all return an empty text."""
-    value = item.get(field)
-    if value is None:
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # JSON does not distinguish 7.0 from 7
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str):
-        raise InvalidRequest(f"'{field}' must be a string", code="invalid_field")
-    if len(value) > max_length:
-        raise InvalidRequest(f"'{field}' is longer than {max_length} characters", code="invalid_field")
-    return value
 
 
 def _get_properties(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,24 +40,33 @@ _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 _JOINERS = "\u200c\u200d\ufe0e\ufe0f\u2800"
 
 
-def read_id(value: Any, field: str) -> str:
-    """Return *value* of *field* as an id; empty if it is missing, ``None`` or empty. A whole number becomes text.
+def read_text(value: Any, field: str, max_length: int) -> str:
+    """Return *value* of *field* as text; empty if it is missing, ``None`` or empty. A whole number becomes text.
 
-    Raises `InvalidRequest`: ``invalid_field`` for a wrong type or length, else as `check_id`.
+    Raises `InvalidRequest` (``invalid_field``) for a wrong type, or for more than *max_length* characters.
     """
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():
-        if abs(value) > MAX_EXACT_FLOAT:
-            raise InvalidRequest(f"'{field}' is a number that has lost digits: send it as text", code="invalid_user_id")
         value = int(value)  # JSON does not distinguish 7.0 from 7
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
         raise InvalidRequest(f"'{field}' must be a string", code="invalid_field")
-    if len(value) > MAX_ID_LENGTH:
-        raise InvalidRequest(f"'{field}' is longer than {MAX_ID_LENGTH} characters", code="invalid_field")
-    return check_id(value, field) if value else ""
+    if len(value) > max_length:
+        raise InvalidRequest(f"'{field}' is longer than {max_length} characters", code="invalid_field")
+    return value
+
+
+def read_id(value: Any, field: str) -> str:
+    """Return *value* of *field* as an id; empty if it is missing, ``None`` or empty. A whole number becomes text.
+
+    Raises `InvalidRequest`: ``invalid_field`` for a wrong type or length, else as `check_id`.
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) > MAX_EXACT_FLOAT:
+        raise InvalidRequest(f"'{field}' is a number that has lost digits: send it as text", code="invalid_user_id")
+    text = read_text(value, field, MAX_ID_LENGTH)
+    return check_id(text, field) if text else ""
 
 
 def read_user_id(value: Any, field: str) -> str:

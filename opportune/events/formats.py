@@ -11,8 +11,6 @@ from typing import Any
 from gateway.times import parse_ms
 
 Item = dict[str, Any]
-SECONDS = 100_000_000_000  # a number below it is seconds, not ms
-US_PER_MS = 1000
 SEGMENT = "segment"
 _GA4_VALUES = ("string_value", "int_value", "float_value", "double_value")
 _SNOWPLOW_FIELDS = (
@@ -67,7 +65,7 @@ def _read_ga4(line: Item) -> list[Item]:
     if line.get("items"):
         properties["items"] = line["items"]
     user, visitor = line.get("user_id"), line.get("user_pseudo_id")
-    at = int(line["event_timestamp"]) // US_PER_MS
+    at = line["event_timestamp"]
     return _with_login(_message(line["event_name"], at, user=user, visitor=visitor, properties=properties))
 
 
@@ -79,14 +77,11 @@ def _read_mixpanel(line: Item) -> list[Item]:
         distinct, visitor = None, visitor or distinct[len("$device:") :]
     elif distinct == visitor:
         distinct = None
-    at = own["time"]
-    if isinstance(at, int | float) and at < SECONDS:
-        at = round(at * 1000)
     left_out = {"time", "distinct_id", "$insert_id", "$user_id", "$device_id"}
     return _with_login(
         _message(
             line["event"],
-            at,
+            own["time"],
             user=user or distinct,
             visitor=visitor,
             message_id=own.get("$insert_id"),

@@ -160,7 +160,7 @@ def place_id(name: str, line: int, at: int) -> str:
     return f"{name[-60:]}:{line}@{at}"
 
 
-def _explain(rejected: tracking.RejectedItem, item: Mapping[str, Any]) -> str:
+def _explain(rejected: tracking.Remark, item: Mapping[str, Any]) -> str:
     if rejected.code != "invalid_timestamp":
         return rejected.message
     stamp = item.get("originalTimestamp") or item.get("timestamp")

@@ -87,7 +87,7 @@ def test_a_line_counts_for_what_the_gateway_reads(tmp_path: Path, odd: dict[str,
     item = call(5000, **odd)
     path = write(tmp_path / "e.ndjson", *many, item, call(5001), *many)  # not in the last block, which is short
     expected = gateway(item)
-    if isinstance(expected, tracking.RejectedItem):
+    if isinstance(expected, tracking.Remark):
         with pytest.raises(InvalidStream) as refused:
             list(streams.read_events(path))
         assert refused.value.message.startswith(f"e.ndjson:{len(many) + 1}: ")
@@ -109,7 +109,7 @@ def test_a_line_counts_for_what_the_gateway_reads(tmp_path: Path, odd: dict[str,
 def test_both_ways_read_random_streams_alike(tmp_path: Path) -> None:
     """Lines with random odd fields among ordinary ones: the fast way and the Gateway's yield the same records."""
     rng = random.Random(7)
-    accepted = [odd for odd in ODD if not isinstance(gateway(call(1, **odd)), tracking.RejectedItem)]
+    accepted = [odd for odd in ODD if not isinstance(gateway(call(1, **odd)), tracking.Remark)]
     for n in range(4):
         items = [call(k, **(rng.choice(accepted) if rng.random() < 0.02 * n else {})) for k in range(1500)]
         path = write(tmp_path / f"{n}.ndjson", *items)
