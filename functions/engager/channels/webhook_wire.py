@@ -41,10 +41,12 @@ class PostFailed(OpportuneError):
     code = "no_response"
     retryable = True
 
-    def __init__(self, message: str, *, code: str | None = None, retryable: bool | None = None) -> None:
-        super().__init__(message, code=code)
-        if retryable is not None:
-            self.retryable = retryable
+
+class Unsendable(PostFailed):
+    """The request cannot be written, so nothing was sent, and a retry would fail too."""
+
+    code = "invalid_request"
+    retryable = False
 
 
 class ForbiddenAddress(PostFailed):
@@ -151,7 +153,7 @@ def _connected(addresses: Sequence[str], port: int, deadline: Deadline) -> socke
 def _tls(sock: socket.socket, trust: ssl.SSLContext, host: str, deadline: Deadline) -> ssl.SSLSocket:
     """Return *sock* with TLS on it, once the server has proved to be *host*."""
     if ascii_host(host) is None:  # no certificate can be for it, and `ssl` would leave the socket open
-        raise PostFailed("the host is not a host name", code="invalid_host", retryable=False)
+        raise Unsendable("the host is not a host name", code="invalid_host")
     secure = trust.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
     try:
         secure.settimeout(deadline.left())  # covers the whole handshake
@@ -170,9 +172,8 @@ def _exchange(sock: socket.socket, target: Target, headers: Mapping[str, str], b
     try:
         try:
             connection.request("POST", target.path, body, {"Host": target.host, "Connection": "close", **headers})
-        except (ValueError, http.client.InvalidURL) as error:  # nothing was sent, and a retry would fail too
-            message = f"the request cannot be written: {type(error).__name__}"
-            raise PostFailed(message, code="invalid_request", retryable=False) from error
+        except (ValueError, http.client.InvalidURL) as error:
+            raise Unsendable(f"the request cannot be written: {type(error).__name__}") from error
         response = connection.getresponse()
     except TimeoutError as error:
         raise PostFailed("the response timed out", code="timeout") from error
