@@ -14,7 +14,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
 from pymongo import UpdateOne
 from pymongo.database import Database
 
@@ -25,7 +24,10 @@ from opportune.audiences.customers.local_formats import doubts, to_standard
 from opportune.audiences.customers.rows import Row
 from opportune.audiences.customers.values import TYPES, Type, convert, parse_date, parse_scalar, type_of
 from shared.attribute_types import PARSERS, parse_number
+from shared.conditions.parsing import parse_condition
+from shared.conditions.tree import find_attributes
 from shared.mongodb import Document, translate_errors
+from shared.ruleset import TargetGroup
 
 MAX_ATTRIBUTES = 1000  # of a site
 
@@ -46,7 +48,7 @@ class AttributeTypes:
         self._locale = locale
         self.doubts: list[str] = []
         self._declared: frozenset[str] = frozenset()
-        self._rules = ""
+        self._needed: frozenset[str] = frozenset()
         self.learned: dict[str, Type] = {}
         self.widened: list[str] = []
         self.unreachable: Counter[str] = Counter()
@@ -55,7 +57,7 @@ class AttributeTypes:
             live = versions.read(database, site, version)
             declared_types.declare(database, site, live.source)
             self._declared = frozenset(declared_types.declared(live.source))
-            self._rules = msgspec.json.encode([group.rule for group in live.groups]).decode()
+            self._needed = _attributes_of_rules(live.groups)
         with translate_errors():
             self._types = self._stored()
 
@@ -117,20 +119,21 @@ class AttributeTypes:
             )
         if name in CONTACTS and wanted == "text":
             value, is_reachable = check_contact(name, value)
-            self.unreachable[name] += not is_reachable
+            if not is_reachable:
+                self.unreachable[name] += 1
         if self._locale and isinstance(value, str) and wanted in PARSERS:
             value = to_standard(value, self._locale)
         try:
             return convert(value, wanted)
         except InvalidRecord as error:
-            hint = ": the rule of a target group needs the number" if is_code(value) and self._is_needed(name) else ""
+            hint = ": the rule of a target group needs the number" if is_code(value) and name in self._needed else ""
             raise InvalidRecord(f"{name}: {error}{hint}") from None
 
     def _widen(self, row: Row) -> None:
         """Make each inferred number of *row* text that has a code, together with the stored values."""
         for name, value in row.attributes.items():
             is_number = self._types.get(name) == "number" and name not in self._declared
-            if not is_number or not is_code(value) or parse_number(value.strip()) is not None or self._is_needed(name):
+            if not is_number or not is_code(value) or parse_number(value.strip()) is not None or name in self._needed:
                 continue
             field = f"attributes.{name}"
             with translate_errors():
@@ -140,9 +143,6 @@ class AttributeTypes:
             self._types[name] = "text"
             self.widened.append(name)
 
-    def _is_needed(self, name: str) -> bool:
-        return f'"{name}"' in self._rules
-
     def _stored(self) -> dict[str, Type]:
         types = {row["attribute"]: row["type"] for row in self._collection.find({"site": self._site})}
         known: dict[str, Type] = {name: type_ for name, type_ in types.items() if type_ in TYPES}
@@ -151,6 +151,12 @@ class AttributeTypes:
     def _insert(self, name: str, type_: Type) -> UpdateOne:
         row = {"site": self._site, "attribute": name, "type": type_}
         return UpdateOne({"_id": f"{self._site}:{name}"}, {"$setOnInsert": row}, upsert=True)
+
+
+def _attributes_of_rules(groups: Iterable[TargetGroup]) -> frozenset[str]:
+    """Return the attributes that the rules of *groups* read."""
+    rules = [parse_condition(group.rule, field=f"{group.id}.rule") for group in groups if group.rule]
+    return frozenset(name for rule in rules for name in find_attributes(rule))
 
 
 def infer_type(values: list[Any], *, untyped: bool, locale: str = "") -> Type:

@@ -104,7 +104,7 @@ def import_customers(
             progress(source.bytes_read())
     result.learned = types.learned
     result.widened = types.widened
-    result.unreachable = {name: number for name, number in types.unreachable.items() if number}
+    result.unreachable = dict(types.unreachable)
     result.renamed = dict(source.renamed)
     result.doubts = types.doubts
     return result
