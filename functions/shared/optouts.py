@@ -22,12 +22,6 @@ class OptOuts:
         self._rows = rows.with_options(write_concern=WriteConcern("majority"))
         self._clock = clock
 
-    def has(self, site: str, user: str, channel: str) -> bool:
-        """Return whether *user* has opted out of *channel*."""
-        with translate_errors():
-            row = self._rows.find_one({"_id": f"{site}:{user}"}, {"channels": 1})
-        return row is not None and channel in row.get("channels", {})
-
     def add(self, site: str, user: str, channel: str, reason: str) -> bool:
         """Opt *user* out of *channel*; return whether that is new. The first reason remains."""
         row, place = {"_id": f"{site}:{user}"}, f"channels.{channel}"

@@ -17,6 +17,7 @@ from opportune.audiences.customers.lines import InvalidRecord
 from opportune.audiences.customers.rows import Reject, Row, open_rows
 from shared.optouts import OptOuts
 from tests.support.definitions import define, publish
+from tests.support.opt_outs import has_opted_out
 
 
 def imported(
@@ -186,7 +187,7 @@ def test_bulk_opt_outs_equal_single_ones(mongodb: Database[dict[str, Any]]) -> N
         row["user"]: {name: each["reason"] for name, each in row["channels"].items()} for row in mongodb.optouts.find()
     }
     assert rows == {"ada": {"email": "unsubscribed", "sms": "imported"}, "$bob": {"push": "imported"}}
-    assert opt_outs.has("demo", "$bob", "push")
+    assert has_opted_out(mongodb, "demo", "$bob", "push")
 
 
 @pytest.mark.parametrize("deep", [34, 176, 180, 250, 400, 5000])
@@ -241,7 +242,7 @@ def test_the_opt_out_of_a_rejected_row_counts(mongodb: Database[dict[str, Any]],
     done = imported(second, mongodb, "demo", rejects)
     assert (done.accepted, done.rejected, done.opted_out) == (0, 1, 1)
     assert rejects[0].reason == "orders: expected a number, got 'many'"
-    assert OptOuts(mongodb.optouts).has("demo", "ada", "email")
+    assert has_opted_out(mongodb, "demo", "ada", "email")
     assert mongodb.customers.find_one()["attributes"] == {"orders": 7}  # type: ignore[index]
 
 
@@ -251,7 +252,7 @@ def test_opt_outs_of_all_rows_of_a_user_count(mongodb: Database[dict[str, Any]],
     rows = ({"user_id": "ada", "attributes": {}, "opted_out": [channel]} for channel in ("email", "sms"))
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert imported(path, mongodb, "demo").opted_out == 1
-    assert [OptOuts(mongodb.optouts).has("demo", "ada", each) for each in ("email", "sms", "push")] == [
+    assert [has_opted_out(mongodb, "demo", "ada", each) for each in ("email", "sms", "push")] == [
         True,
         True,
         False,

@@ -17,6 +17,7 @@ from shared.contracts import Activation, Conversion
 from shared.errors import InvalidRequest
 from shared.optouts import OptOuts
 from tests.integration.decider.test_user_state import together
+from tests.support.opt_outs import has_opted_out
 
 NOW = 1_790_000_000_000
 MINUTE = 60_000
@@ -147,8 +148,8 @@ def test_a_bounce_and_a_complaint_opt_out(records: Records, event: dict[str, Any
     assert records.ledger.claim(activation())
     records.ledger.settle("a1", DeliveryResult(State.SENT))
     assert records.mail_events(event).opted_out == reason
-    assert records.opt_outs.has("demo", "ada", "email") is (reason is not None)
-    assert not records.opt_outs.has("demo", "ada", "sms")
+    assert has_opted_out(records.database, "demo", "ada", "email") is (reason is not None)
+    assert not has_opted_out(records.database, "demo", "ada", "sms")
     assert records.state() == ("sent", None)
 
 

@@ -1,15 +1,16 @@
 """Unsubscribing, from the page to the database and to the Engager's gate."""
 
+from functools import partial
 from typing import Any
 
 from pymongo.database import Database
 
 from preferences.handler import create_handler
 from preferences.wiring import build
-from shared.optouts import OptOuts
 from shared.settings import PREFERENCES, Settings
 from shared.signing import pseudonym, unsubscribe_token
 from tests.support.lambdas import Context, http_event
+from tests.support.opt_outs import has_opted_out
 
 SECRET = "a secret of thirty-two letters.."
 
@@ -33,17 +34,17 @@ def visit(given: Settings, method: str, channel: str = "email") -> dict[str, Any
 def test_a_post_is_remembered_and_a_get_is_not(mongodb: Database[dict[str, Any]], mongodb_url: str) -> None:
     """After the POST, the user is opted out of this channel of this site only."""
     given = settings(mongodb_url, mongodb.name)
-    stored = OptOuts(mongodb.optouts)
+    has = partial(has_opted_out, mongodb)
     assert "no more e-mails from us." in visit(given, "GET")["body"]
     mongodb.control.insert_one({"_id": "shop", "ruleset": 3})
     mongodb.rulesets.insert_one({"_id": "shop:3", "ruleset": {"name": "The shop"}})
     assert "no more e-mails from The shop." in visit(given, "GET")["body"]
-    assert not stored.has("shop", "ada", "email")
+    assert not has("shop", "ada", "email")
     assert visit(given, "POST")["statusCode"] == 200
-    assert stored.has("shop", "ada", "email")
-    assert not stored.has("shop", "ada", "sms")
-    assert not stored.has("blog", "ada", "email")
-    assert not stored.has("shop", "bob", "email")
+    assert has("shop", "ada", "email")
+    assert not has("shop", "ada", "sms")
+    assert not has("blog", "ada", "email")
+    assert not has("shop", "bob", "email")
 
 
 def test_channels_add_up_and_repeats_change_nothing(mongodb: Database[dict[str, Any]], mongodb_url: str) -> None:
