@@ -7,6 +7,7 @@ that, whichever arrives first.
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,14 +15,13 @@ import pytest
 from pymongo.database import Database
 from redis import Redis
 
-from decider import visitors
 from opportune.events.streams import Recorded
 from opportune.replay.engine import Replay
 from shared.contracts import Decide, Event
 from shared.identities import Identification
 from shared.ruleset import CANCEL, GOAL, Campaign, Goal, Matcher
 from tests.integration.decider.test_gates import ADD, campaign, cart
-from tests.integration.decider.test_visitors import VISITOR, Club
+from tests.integration.decider.test_visitors import VISITOR, Club, make_club
 from tests.integration.decider.test_wake import MINUTE, SECOND, T0
 from tests.support import oracle
 from tests.support.builders import compiled
@@ -54,14 +54,7 @@ ClubMaker = Callable[..., Club]
 
 @pytest.fixture(name="club")
 def _club(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> ClubMaker:
-    def make(*campaigns: Campaign) -> Club:
-        club = Club(redis_client, mongodb, campaigns, {})
-        club.outbox = club.post
-        for script in (visitors.DETACH, visitors.MERGE):
-            redis_client.script_load(script.text)
-        return club
-
-    return make
+    return partial(make_club, redis_client, mongodb)
 
 
 def mailed(home: Club, user: str = "anna") -> int:

@@ -93,6 +93,16 @@ def _town(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> TownMaker:
     return lambda *campaigns: Town(redis_client, mongodb, campaigns, {})
 
 
+def after_a_lost_tail(town: TownMaker, campaign: Campaign) -> Town:
+    """Return a site on which two carts wait. The store has lost the second one."""
+    home = town(campaign)
+    home.send("anna", "add", 0, cart_id="a")
+    replica = home.save()
+    home.send("anna", "add", 1, cart_id="b")
+    home.lose(replica)
+    return home
+
+
 def lost_end(campaign: Campaign) -> tuple[str, str | None]:
     """Return how a lost activation of *campaign* ends."""
     return ("sent", None) if campaign.send_if_lost else ("suppressed", "state_lost")
@@ -102,11 +112,7 @@ def lost_end(campaign: Campaign) -> tuple[str, str | None]:
 def test_a_lost_tail_ends_in_the_ledger(town: TownMaker, sends: bool) -> None:
     """A is delayed, replication stops, B is delayed, the replica takes over: A is sent once, B ends by its policy."""
     campaign = cart(trigger_source=CARTS, send_if_lost=sends)
-    home = town(campaign)
-    home.send("anna", "add", 0, cart_id="a")
-    replica = home.save()
-    home.send("anna", "add", 1, cart_id="b")
-    home.lose(replica)
+    home = after_a_lost_tail(town, campaign)
     first, second = home.post.doorbells
     home.ring(DUE, first)
     assert (home.ring(DUE + 1, second), home.ends()) == (Woken(0, 0), [("sent", None)])
@@ -194,11 +200,7 @@ def test_what_was_handed_over_is_not_sent_again(town: TownMaker, sends: bool, lo
 def test_rings_that_are_doubled_change_nothing(town: TownMaker, sends: bool) -> None:
     """Each ring comes three times, and each of them rings again: the activation ends once."""
     campaign = cart(trigger_source=CARTS, send_if_lost=sends)
-    home = town(campaign)
-    home.send("anna", "add", 0, cart_id="a")
-    saved = home.save()
-    home.send("anna", "add", 1, cart_id="b")
-    home.lose(saved)
+    home = after_a_lost_tail(town, campaign)
     home.ring_out(home.post.doorbells * 3)
     assert Counter(home.ends()) == Counter([("sent", None), lost_end(campaign)])
     assert max(Counter(home.sent).values()) == 1

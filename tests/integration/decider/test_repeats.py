@@ -5,13 +5,14 @@ at once, minutes later, or after a login; in one request or in many. Whatever it
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from pymongo.database import Database
 from redis import Redis
 
-from decider import keys, visitors
+from decider import keys
 from decider.layout import Outcome
 from decider.user_admin import forget
 from decider.user_state import UserStateStore
@@ -21,7 +22,7 @@ from shared.contracts import Decide, Event, ForgetUser
 from shared.identities import Identification
 from tests.integration.decider.test_gates import campaign
 from tests.integration.decider.test_user_state import row_of
-from tests.integration.decider.test_visitors import VISITOR, Club
+from tests.integration.decider.test_visitors import VISITOR, Club, make_club
 from tests.integration.decider.test_wake import MINUTE, SECOND
 from tests.support import oracle
 from tests.support.builders import THREE_WINS, WON, call_for, compiled
@@ -39,14 +40,7 @@ def _rows(redis_client: Redis) -> UserStateStore:
 
 @pytest.fixture(name="club")
 def _club(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> Callable[..., Club]:
-    def make(*campaigns: Any) -> Club:
-        club = Club(redis_client, mongodb, campaigns, {})
-        club.outbox = club.post
-        for script in (visitors.DETACH, visitors.MERGE):
-            redis_client.script_load(script.text)
-        return club
-
-    return make
+    return partial(make_club, redis_client, mongodb)
 
 
 def seven(

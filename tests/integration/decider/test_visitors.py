@@ -78,16 +78,18 @@ class Club(House):
 ClubMaker = Callable[..., Club]
 
 
+def make_club(redis: Redis, database: Database[dict[str, Any]], *campaigns: Campaign, **caps: Quota) -> Club:
+    """Return a site with *campaigns*, or with `THREE_WINS`, in a store that knows the scripts of logins."""
+    club = Club(redis, database, campaigns or [compiled(THREE_WINS)], caps)
+    club.outbox = club.post
+    for script in (visitors.DETACH, visitors.MERGE):
+        redis.script_load(script.text)
+    return club
+
+
 @pytest.fixture(name="club")
 def _club(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> ClubMaker:
-    def make(*campaigns: Campaign, **caps: Quota) -> Club:
-        club = Club(redis_client, mongodb, campaigns or [compiled(THREE_WINS)], caps)
-        club.outbox = club.post
-        for script in (visitors.DETACH, visitors.MERGE):
-            redis_client.script_load(script.text)
-        return club
-
-    return make
+    return partial(make_club, redis_client, mongodb)
 
 
 def test_what_a_visitor_has_begun_goes_on_as_the_users_own(club: ClubMaker) -> None:
