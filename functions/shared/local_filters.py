@@ -139,7 +139,7 @@ def _in_zone(at: datetime, zone: object, context: Any) -> datetime:
         return at  # a day
     chosen = _zone(zone)
     if chosen is None and zone is not None and not is_undefined(zone) and zone != "":
-        raise FilterArgumentError(f"date: there is no time zone {str(zone)[:40]!r}", token=None)
+        raise FilterArgumentError(f"date: unknown time zone {str(zone)[:40]!r}", token=None)
     return at.astimezone(chosen or _zone(_of_customer("timezone", context)) or UTC)
 
 

@@ -1,7 +1,7 @@
 """The origins of pages, and which of them a write key allows.
 
-An origin is ``scheme://host`` with an optional port, as browsers send it. Nothing else is one: no user name, path,
-query or list. So text such as ``https://evil.example/.shop.example`` is no origin at all.
+An origin is ``scheme://host`` with an optional port, as browsers send it. Text with a user name, a path, a query or
+several origins is not an origin. This refuses ``https://evil.example/.shop.example``.
 """
 
 import re

@@ -3,7 +3,7 @@
     request ──▶ get() ── the value is nearly `every_s` old    ──▶ start one thread, return the cached value
                      ── it is older than `every_s`           ──▶ refresh first: there was no traffic for a while
                      ── its age is negative                  ──▶ refresh first: the clock was set back
-                     ── there is no value yet                ──▶ load first
+                     ── nothing is loaded yet                ──▶ load first
 
 On Lambda, a background thread pauses with its environment. At the next request it continues or fails, and the next
 refresh corrects that. A request that finds a refresh under way waits a moment for it. Only a value that is much too old

@@ -84,7 +84,7 @@ def describe(campaigns: Sequence[Campaign]) -> Iterator[str]:
 def about_letters(campaigns: Sequence[Campaign]) -> Iterator[tuple[str, str]]:
     """Yield a field and a warning for each text message that a few letters make shorter and dearer.
 
-    A text in another script has no choice, so there is no warning about it.
+    A text in another script cannot avoid UCS-2, so it gets no warning.
     """
     for number, field, text in text_messages(campaigns):
         odd = odd_letters(text)

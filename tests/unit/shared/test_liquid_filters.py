@@ -224,7 +224,7 @@ def test_dates_are_those_of_the_customer(expression: str, customer: Any, expecte
 
 def test_a_zone_that_does_not_exist_is_an_error() -> None:
     """A typing error in a template must not show another hour."""
-    with pytest.raises(FilterArgumentError, match="no time zone"):
+    with pytest.raises(FilterArgumentError, match="unknown time zone"):
         rendered("{{ event.at | date: '%H', zone: 'Europe/Viena' }}")
 
 
