@@ -61,7 +61,7 @@ def operations() -> Iterator[Any]:
         yield found.ok()
 
 
-@pytest.mark.parametrize("operation", operations(), ids=lambda each: each.label)
+@pytest.mark.parametrize("operation", list(operations()), ids=lambda each: each.label)
 def test_the_api_is_what_its_description_says(url: str, operation: Any) -> None:
     """This covers every endpoint, with valid and invalid bodies."""
 
