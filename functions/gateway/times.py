@@ -20,6 +20,7 @@ _LOOSE = re.compile(
 )
 _NUMBER = re.compile(r"-?\d{1,20}(?:\.\d{1,9})?(?:[eE]\+?\d{1,2})?", re.ASCII)
 _MAX_ISO_LENGTH = 80
+_EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 
 
 def parse_ms(stamp: Any) -> int | None:
@@ -27,9 +28,12 @@ def parse_ms(stamp: Any) -> int | None:
 
     The size of a number tells its unit. A number below 10**9 is in ms.
     """
+    if stamp is None:
+        return None
     if isinstance(stamp, str):
         stamp = stamp.strip()
-        if not _NUMBER.fullmatch(stamp) or (len(stamp) == DATE_DIGITS and parse_iso_ms(stamp) is not None):
+        is_number = stamp[4:5] != "-" and _NUMBER.fullmatch(stamp)
+        if not is_number or (len(stamp) == DATE_DIGITS and parse_iso_ms(stamp) is not None):
             return parse_iso_ms(stamp)
         stamp = int(stamp) if stamp.lstrip("-").isdecimal() else float(stamp)
     if isinstance(stamp, float) and FIRST_S <= abs(stamp) < FIRST_TOO_LARGE:
@@ -62,7 +66,7 @@ def find_time(item: Mapping[str, Any], sent: Any, received: int) -> tuple[int, s
     """
     original, stamp = parse_ms(item.get("originalTimestamp")), parse_ms(item.get("timestamp"))
     first, sent_at = parse_ms(item.get("receivedAt")), parse_ms(item.get("sentAt") or sent)
-    named = next((field for field in ("originalTimestamp", "timestamp") if item.get(field)), "")
+    named = "originalTimestamp" if item.get("originalTimestamp") else "timestamp" if item.get("timestamp") else ""
     if first is not None and _can_be_meant(first, received):
         seen = stamp if stamp is not None else _correct(original, sent_at, first)
         default = received if named else min(first, received)
@@ -94,7 +98,7 @@ def parse_iso_ms(value: Any) -> int | None:
             parsed = _parse_loose(value)
         if parsed.tzinfo is None:
             parsed = parsed.replace(tzinfo=UTC)
-        ms = round(parsed.timestamp() * 1000)
+        ms = round((parsed - _EPOCH) / _MILLISECOND)
     except (ValueError, OverflowError):
         return None
     return ms if EARLIEST <= ms <= LATEST else None

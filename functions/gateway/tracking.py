@@ -22,6 +22,7 @@ MAX_EVENT_DEPTH = MAX_DEPTH + 1
 MAX_BATCH_DEPTH = MAX_EVENT_DEPTH + 2
 
 
+_Json = Mapping[str, Any]
 # Takes a message, its visitor and its context; returns the message with the user it counts for.
 ApplyIdentity = Callable[[Message, str, Mapping[str, Any]], Message]
 
@@ -47,7 +48,6 @@ class Envelope(NamedTuple):
     popup_block_reason: as in `Event`.
     apply_identity: see `IdentityPolicy`.
     warn: called with each warning. Its item is accepted all the same.
-    position: of the item in its batch.
     """
 
     received: int
@@ -57,7 +57,6 @@ class Envelope(NamedTuple):
     popup_block_reason: str = ""
     apply_identity: ApplyIdentity = lambda message, *_: message
     warn: Callable[[Remark], object] = lambda *_: None
-    position: int | None = None
 
 
 class ParsedBatch(NamedTuple):
@@ -91,7 +90,7 @@ def parse_batch(body: Body, envelope: Envelope) -> ParsedBatch:
                 check(item, "the event", MAX_EVENT_DEPTH, may_have_nul=body.may_have_nul)
             if body.size > MAX_EVENT_BYTES and len(msgspec.json.encode(item)) > MAX_EVENT_BYTES:
                 raise TooLarge(f"the event has more than {MAX_EVENT_BYTES} bytes")
-            parsed.messages.append(_parse_item(item, envelope._replace(position=position)))
+            parsed.messages.append(_parse_item(item, envelope, position))
         except (InvalidRequest, TooLarge) as error:
             parsed.rejected.append(Remark(position, _known_message_id(item), error.code, error.message))
     return parsed
@@ -117,36 +116,38 @@ def choose_kind(body: Mapping[str, Any], kind: str) -> str:
     return own if isinstance(own, str) and own in TYPES else kind
 
 
-def parse_message(item: Mapping[str, Any], kind: str, envelope: Envelope) -> Message:
-    """Return *item*, a call of type *kind*, as a message."""
+def parse_message(item: Mapping[str, Any], kind: str, envelope: Envelope, position: int | None = None) -> Message:
+    """Return *item*, a call of type *kind*, as a message. *position*: its index in a batch."""
     context = _get_context(item)
     if envelope.context:
         context = {**envelope.context, **context}
     history = _is_history(context)
     message_id = read_text(item.get("messageId"), "messageId", MAX_MESSAGE_ID_LENGTH) or uuid.uuid4().hex
-    when = {"at": _parse_time(item, envelope, history=history), "received": envelope.received, "history": history}
-    message = _PARSERS[kind](item, context, {"message_id": message_id, **when})
+    at = _parse_time(item, envelope, position, history=history)
+    common = {"message_id": message_id, "at": at, "received": envelope.received, "history": history}
+    visitor = _get_visitor(item)
+    message = _PARSERS[kind](item, context, visitor, common)
     if envelope.popup_block_reason and isinstance(message, Event):
         message.popup_block_reason = envelope.popup_block_reason
-    return envelope.apply_identity(message, _get_visitor(item), context)
+    return envelope.apply_identity(message, visitor, context)
 
 
-def _parse_item(item: Any, envelope: Envelope) -> Message:
+def _parse_item(item: Any, envelope: Envelope, position: int) -> Message:
     if not isinstance(item, dict):
         raise InvalidRequest("an event must be a JSON object", code="invalid_event")
     kind = item.get("type")
     if not isinstance(kind, str) or kind not in _PARSERS:
         raise InvalidRequest(f"'type' must be one of {', '.join(sorted(_PARSERS))}", code="invalid_type")
-    return parse_message(item, kind, envelope)
+    return parse_message(item, kind, envelope, position)
 
 
-def _parse_time(item: Mapping[str, Any], envelope: Envelope, *, history: bool) -> int:
+def _parse_time(item: Mapping[str, Any], envelope: Envelope, position: int | None, *, history: bool) -> int:
     """Return when *item* happened; warn of a time that cannot be meant."""
     if not history:
         at, unreadable = find_time(item, envelope.sent, envelope.received)
         if unreadable:
             told = f"'{unreadable}' is not a time that can be meant: the event counts as now"
-            envelope.warn(Remark(envelope.position, _known_message_id(item), "unreadable_time", told))
+            envelope.warn(Remark(position, _known_message_id(item), "unreadable_time", told))
         return at
     if not envelope.trusted:
         raise InvalidRequest("history events need a secret key", code="history_needs_secret_key")
@@ -156,48 +157,48 @@ def _parse_time(item: Mapping[str, Any], envelope: Envelope, *, history: bool) -
     return min(original, envelope.received)
 
 
-def _parse_track(item: Mapping[str, Any], _: Mapping[str, Any], common: dict[str, Any]) -> Event:
+def _parse_track(item: _Json, _: _Json, visitor: str, common: dict[str, Any]) -> Event:
     name = read_text(item.get("event"), "event", MAX_ID_LENGTH)
     if not name:
         raise InvalidRequest("a track call needs 'event', the event's name", code="no_event_name")
-    return Event(user=_get_user(item), event=name, attributes=_get_properties(item), **common)
+    return Event(user=_get_user(item, visitor), event=name, attributes=_get_properties(item), **common)
 
 
 def _create_view_parser(event: str) -> Callable[..., Event]:
-    def parse_view(item: Mapping[str, Any], _: Mapping[str, Any], common: dict[str, Any]) -> Event:
+    def parse_view(item: _Json, _: _Json, visitor: str, common: dict[str, Any]) -> Event:
         attributes = _get_properties(item)
         for field in ("name", "category"):
             if value := read_text(item.get(field), field, MAX_ID_LENGTH):
                 attributes = {**attributes, field: value}
-        return Event(user=_get_user(item), event=event, attributes=attributes, **common)
+        return Event(user=_get_user(item, visitor), event=event, attributes=attributes, **common)
 
     return parse_view
 
 
-def _parse_identify(item: Mapping[str, Any], context: Mapping[str, Any], common: dict[str, Any]) -> Identify:
-    user = _get_user(item)
-    anonymous = _get_visitor(item)
-    return Identify(
-        user=user, anonymous=anonymous if anonymous != user else "", traits=_get_traits(item, context), **common
-    )
+def _parse_identify(item: _Json, context: _Json, visitor: str, common: dict[str, Any]) -> Identify:
+    user = _get_user(item, visitor)
+    anonymous = visitor if visitor != user else ""
+    return Identify(user=user, anonymous=anonymous, traits=_get_traits(item, context), **common)
 
 
-def _parse_group(item: Mapping[str, Any], _: Mapping[str, Any], common: dict[str, Any]) -> Group:
+def _parse_group(item: _Json, _: _Json, visitor: str, common: dict[str, Any]) -> Group:
     group = read_text(item.get("groupId"), "groupId", MAX_ID_LENGTH)
     if not group:
         raise InvalidRequest("a group call needs 'groupId'", code="no_group_id")
     # `context.traits` describes the user, not the group.
-    return Group(user=_get_user(item), group=group, traits=_get_object(item, "traits", "invalid_traits"), **common)
+    traits = _get_object(item, "traits", "invalid_traits")
+    return Group(user=_get_user(item, visitor), group=group, traits=traits, **common)
 
 
-def _parse_alias(item: Mapping[str, Any], _: Mapping[str, Any], common: dict[str, Any]) -> Alias:
+def _parse_alias(item: _Json, _: _Json, __: str, common: dict[str, Any]) -> Alias:
     user, previous = read_user_id(item.get("userId"), "userId"), read_user_id(item.get("previousId"), "previousId")
     if not user or not previous:
         raise InvalidRequest("an alias call needs 'userId' and 'previousId'", code="no_user_previous_id")
     return Alias(user=user, previous=previous, **common)
 
 
-_PARSERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], dict[str, Any]], Message]] = {
+# Each takes an item, its context, its visitor, and the fields that all messages have.
+_PARSERS: dict[str, Callable[[_Json, _Json, str, dict[str, Any]], Message]] = {
     "track": _parse_track,
     "page": _create_view_parser(PAGE_VIEWED),
     "screen": _create_view_parser(SCREEN_VIEWED),
@@ -213,13 +214,14 @@ def accepts(field: str, value: str) -> bool:
     try:
         if field == "event":
             return read_text(value, field, MAX_ID_LENGTH) == value
-        return _get_user({field: value}).removeprefix(ANONYMOUS_PREFIX) == value
+        item = {field: value}
+        return _get_user(item, _get_visitor(item)).removeprefix(ANONYMOUS_PREFIX) == value
     except InvalidRequest:
         return False
 
 
-def _get_user(item: Mapping[str, Any]) -> str:
-    user = read_user_id(item.get("userId"), "userId") or _get_visitor(item)
+def _get_user(item: _Json, visitor: str) -> str:
+    user = read_user_id(item.get("userId"), "userId") or visitor
     if not user:
         raise InvalidRequest("an event needs 'userId' or 'anonymousId'", code="no_user_anon_id")
     return user
