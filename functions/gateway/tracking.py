@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gateway.body import MAX_DEPTH, MAX_EVENT_BYTES, Body, check, check_shape
-from gateway.times import find_time, parse_ms
+from gateway.times import find_recorded_time, find_time
 from shared.contracts import ANONYMOUS_PREFIX, PAGE_VIEWED, SCREEN_VIEWED, Alias, Event, Group, Identify, Message
 from shared.errors import InvalidRequest, TooLarge
 from shared.user_ids import MAX_ID_LENGTH, read_id, read_text, read_user_id
@@ -151,10 +151,10 @@ def _parse_time(item: Mapping[str, Any], envelope: Envelope, position: int | Non
         return at
     if not envelope.trusted:
         raise InvalidRequest("history events need a secret key", code="history_needs_secret_key")
-    original = parse_ms(item.get("originalTimestamp")) or parse_ms(item.get("timestamp"))
-    if original is None:
+    own, _ = find_recorded_time(item)
+    if own is None:
         raise InvalidRequest("a history event needs a valid 'timestamp'", code="invalid_timestamp")
-    return min(original, envelope.received)
+    return min(own, envelope.received)
 
 
 def _parse_track(item: _Json, _: _Json, visitor: str, common: dict[str, Any]) -> Event:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from gateway.body import MAX_EVENT_BYTES
 from gateway.times import parse_ms
 from gateway.tracking import MAX_MESSAGE_ID_LENGTH
-from opportune.events.ndjson import Checks
+from opportune.events.ndjson import Checks, keep_meant
 from opportune.events.recorded import Call, InvalidStream, Recorded, place_id, read_item
 from shared.contracts import ANONYMOUS_PREFIX
 
@@ -49,7 +49,7 @@ def read_blocks(file: Any, name: str, mapping: Mapping[str, str]) -> Iterator[li
     """Yield the events of *file* in lists."""
     rows, checks = _read_rows(file, name, mapping), Checks()
     while block := list(islice(rows, ROWS)):
-        times = [parse_ms(row.stamp) for row in block]
+        times = keep_meant([parse_ms(row.stamp) for row in block])
         ids = [row.message_id for row in block]
         is_ordinary = (
             None not in times

@@ -15,7 +15,7 @@ import msgspec
 
 from gateway import tracking
 from gateway.body import MAX_DEPTH, MAX_EVENT_BYTES, measure
-from gateway.times import parse_iso_ms, parse_ms
+from gateway.times import can_be_meant, parse_iso_ms, parse_ms
 from opportune.events import formats
 from opportune.events.recorded import (
     BOM,
@@ -28,6 +28,7 @@ from opportune.events.recorded import (
     read_item,
     read_line,
 )
+from shared.clock import now_ms
 from shared.contracts import ANONYMOUS_PREFIX, PAGE_VIEWED, SCREEN_VIEWED
 from shared.user_ids import MAX_ID_LENGTH
 
@@ -205,7 +206,32 @@ def _decode(decoder: msgspec.json.Decoder[PlainLine], block: bytes) -> list[Plai
 
 
 def _read_times(events: list[PlainLine], seconds: _Seconds) -> list[int | None]:
-    stamps: list[Any] = [event.original or event.timestamp for event in events]
+    """Return the time of each event; ``None`` for one that is missing or cannot be meant. Set when it was received.
+
+    If that is known, the first receiver has corrected ``timestamp``.
+    """
+    times = keep_meant(_parse_times([event.original or event.timestamp for event in events], seconds))
+    receipts = [event.receipt for event in events]
+    if set(receipts) == {None}:
+        return times
+    received = keep_meant(_parse_times(receipts, seconds))
+    corrected = keep_meant(_parse_times([event.timestamp for event in events], seconds))
+    for n, event in enumerate(events):
+        if event.receipt not in NOTHING:
+            event.received = received[n] or 0
+            times[n] = corrected[n] if event.received else None
+    return times
+
+
+def keep_meant(times: list[int | None]) -> list[int | None]:
+    """Return *times*, with ``None`` for those that cannot be meant."""
+    now, known = now_ms(), [at for at in times if at is not None]
+    if not known or (can_be_meant(min(known), now) and can_be_meant(max(known), now)):
+        return times
+    return [at if at is not None and can_be_meant(at, now) else None for at in times]
+
+
+def _parse_times(stamps: list[Any], seconds: _Seconds) -> list[int | None]:
     try:
         return [seconds[stamp[:20]] + FRACTIONS[stamp[20:]] for stamp in stamps]
     except (KeyError, TypeError):

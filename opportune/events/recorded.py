@@ -7,7 +7,8 @@ import msgspec
 
 from gateway import body, tracking
 from gateway.body import Body, Shape
-from gateway.times import LATEST
+from gateway.times import LATEST, can_be_meant, find_recorded_time, parse_ms
+from shared.clock import now_ms
 from shared.contracts import ANONYMOUS_PREFIX, Alias, Event, Identify, Message
 from shared.errors import InvalidRequest, OpportuneError, TooLarge
 from shared.user_ids import MAX_ID_LENGTH
@@ -38,6 +39,7 @@ class Recorded(msgspec.Struct, gc=False):
     """A recorded event, or a login: a visitor became a user.
 
     ``at``: its time in ms.
+    ``received``: when it was received, ms; 0 if that is not known.
     ``file``, ``line``: its place.
     ``visitor``: of a login, the visitor that became ``user``. Such a record has no ``event``.
     """
@@ -50,6 +52,7 @@ class Recorded(msgspec.Struct, gc=False):
     file: str = ""
     line: int = 0
     visitor: str = ""
+    received: int = 0
 
     @property
     def where(self) -> str:
@@ -65,8 +68,9 @@ class PlainLine(
         "anonymous": "anonymousId",
         "message_id": "messageId",
         "original": "originalTimestamp",
+        "receipt": "receivedAt",
         "attributes": "properties",
-        **{ours: f"opportune {ours}" for ours in ("at", "file", "line", "visitor")},
+        **{ours: f"opportune {ours}" for ours in ("at", "file", "line", "visitor", "received")},
     },
 ):
     """A line of NDJSON that an ordinary tracker wrote, decoded in one step; it has all fields of `Recorded`."""
@@ -79,10 +83,12 @@ class PlainLine(
     file: str = ""
     line: int = 0
     visitor: str = ""
+    received: int = 0
     type: str = "track"
     anonymous: _Id = None
     timestamp: Any = None
     original: Any = None
+    receipt: str | float | None = None
     name: Any = None
     category: Any = None
 
@@ -102,13 +108,22 @@ class Call(NamedTuple):
         """The event, or the login, of the message; ``None`` if it is neither."""
         message, place = self.message, (self.file, self.line)
         if isinstance(message, Event):
-            return Recorded(message.user, message.event, message.message_id, message.attributes, message.at, *place)
+            found = Recorded(message.user, message.event, message.message_id, message.attributes, message.at, *place)
+            found.received = self.received
+            return found
         visitor = ""
         if isinstance(message, Alias):
             visitor = ANONYMOUS_PREFIX + message.previous
         elif isinstance(message, Identify) and not message.user.startswith(ANONYMOUS_PREFIX):
             visitor = message.anonymous
-        return Recorded(message.user, "", message.message_id, {}, message.at, *place, visitor) if visitor else None
+        if not visitor:
+            return None
+        return Recorded(message.user, "", message.message_id, {}, message.at, *place, visitor, self.received)
+
+    @property
+    def received(self) -> int:
+        """When the first receiver received the message, ms; 0 if that is not known."""
+        return parse_ms(self.item.get("receivedAt")) or 0
 
 
 def read_line(line: bytes, file: str, number: int) -> Call | None:
@@ -135,7 +150,7 @@ def read_item(item: Mapping[str, Any], file: str, line: int, *, may_have_nul: bo
     """Return the call *item*. A missing type means an event; a missing message id is made from the place.
 
     An event needs a time. Another call without one has the time 0.
-    Raises `InvalidStream` like `read_line`.
+    Raises `InvalidStream` like `read_line`, and for a time that cannot be meant: live, it would count as now.
     """
     context = item.get("context")
     sent = {"type": "track", **item}
@@ -150,9 +165,24 @@ def read_item(item: Mapping[str, Any], file: str, line: int, *, may_have_nul: bo
     (message,) = parsed.messages
     if is_timeless:
         message.at = 0
+    _check_times(item, None if is_timeless else message.at, f"{file}:{line}")
     if item.get("messageId") in (None, ""):
         message.message_id = place_id(file, line, message.at)
     return Call(dict(item), message, file, line)
+
+
+def _check_times(item: Mapping[str, Any], at: int | None, where: str) -> None:
+    """Raise `InvalidStream` if the time *at*, or that of receipt, cannot be meant."""
+    now = now_ms()
+    times = {"receivedAt": parse_ms(item["receivedAt"])} if item.get("receivedAt") not in (None, "") else {}
+    if at is not None:
+        times[find_recorded_time(item)[1]] = at
+    for field, time in times.items():
+        if time is None or not can_be_meant(time, now):
+            why = "is not a time"
+            if time is not None:
+                why = "is ahead of the clock" if time > now else "is more than ten years ago"
+            raise InvalidStream(f"{where}: {field!r} {item[field]!r:.80} {why}: correct or remove the line")
 
 
 def place_id(name: str, line: int, at: int) -> str:
@@ -163,5 +193,5 @@ def place_id(name: str, line: int, at: int) -> str:
 def _explain(rejected: tracking.Remark, item: Mapping[str, Any]) -> str:
     if rejected.code != "invalid_timestamp":
         return rejected.message
-    stamp = item.get("originalTimestamp") or item.get("timestamp")
-    return f"'timestamp' {stamp!r:.80} is neither an ISO-8601 time nor milliseconds"
+    field = find_recorded_time(item)[1]
+    return f"{field!r} {item.get(field)!r:.80} is neither an ISO-8601 time nor a number of s, ms, µs or ns"

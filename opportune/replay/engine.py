@@ -10,6 +10,7 @@ from lupa.luajit21 import LuaRuntime
 
 from decider import scripts
 from decider.event_index import EventIndex, run_name
+from decider.timers import GRACE_MS
 from opportune.events.streams import Recorded
 from shared.errors import OpportuneError
 from shared.ruleset import Campaign, Ruleset
@@ -21,7 +22,7 @@ BLOCK = 256  # events passed to Lua in one call
 
 
 class UnsortedEvents(OpportuneError):
-    """An event is older than the one before it of the same user."""
+    """An event is older than an earlier one of the same user, by more than `max_backdate`."""
 
     code = "unsorted_events"
 
@@ -84,10 +85,15 @@ class Replay:
         self._has_per = any(campaign.trigger.per for campaign in campaigns)
         triggers_of = [[each.number + 1 for each in candidates] for candidates in self._index.candidates.values()]
         triggers = lua.table_from(triggers_of, recursive=True)
-        self._run, self._finish = load(modules, programs, has_per, triggers, load_login)
+        self._run, self._finish = load(modules, programs, has_per, triggers, load_login, GRACE_MS)
 
     def run(self, events: Iterable[Recorded]) -> Iterator[Match]:
-        """Apply *events* in order and yield the matches. A match may come up to one block of events late."""
+        """Apply *events* in order and yield the matches. A match may come up to one block of events late.
+
+        An event arrives when its record says so, or with the newest event before it of its user. It counts with its
+        own time, as live, and can only stop a trigger if it is older than `max_backdate` by then.
+        Raises `UnsortedEvents` for such an event if the record does not say when it arrived.
+        """
         names, events = self._names, iter(events)
         while block := list(islice(events, BLOCK)):
             self.events += len(block)
@@ -116,6 +122,7 @@ class Replay:
             _doubles([users[event.user] for event in events]),
             _doubles(digests),
             _doubles([event.at for event in events]),
+            _doubles([event.received for event in events]),
             _doubles(bits),
             *(_packed([event.message_id for event in events]) if self._ids else NO_COLUMN),
             *(_packed(runs) if self._has_per else NO_COLUMN),
@@ -123,10 +130,7 @@ class Replay:
         self.relevant += accepted + repeated
         self.duplicates += repeated
         if unsorted is not None:
-            raise UnsortedEvents(
-                f"{events[unsorted].where}: this event is older than the one before it of the same user; "
-                "sort the file by time, or add --sort"
-            )
+            raise unsorted_events(events[unsorted])
         return list(matches.values())
 
     def finish(self, until: int) -> list[Match]:
@@ -148,6 +152,14 @@ class Replay:
             reason=reason,
             since=int(since),
         )
+
+
+def unsorted_events(event: Recorded) -> UnsortedEvents:
+    """Return the error about *event*."""
+    return UnsortedEvents(
+        f"{event.where}: this event is older than an earlier one of the same user, by more than max_backdate; "
+        "sort the file by time, or add --sort"
+    )
 
 
 class _Numbering(dict[str, int]):

@@ -7,20 +7,22 @@ Called with
   has_per       for each trigger, whether it has `per`
   triggers_of   for each event name that a trigger uses, the numbers of these triggers
   load_login    loads login.lua
+  grace         ms that a pending absence waits beyond its deadline, as live
 Returns two functions:
-  run(count, names, users, digests, times, bits, ids, id_lengths, runs, run_lengths)
+  run(count, names, users, digests, times, received, bits, ids, id_lengths, runs, run_lengths)
       Apply a block of events, given as columns of packed native doubles: the number of the name (from 1), the number
-      of the user (from 0), a hash of the message id, the time in ms, and one entry of `bits` for each trigger of the
-      event's name: the event's roles in it, or 0. Texts are joined, with their lengths packed: the message ids, and
-      the run name for each entry of `bits`. Both may be nil.
+      of the user (from 0), a hash of the message id, the time in ms, the time of receipt or 0, and one entry of `bits`
+      for each trigger of the event's name: the event's roles in it, or 0. Texts are joined, with their lengths packed:
+      the message ids, and the run name for each entry of `bits`. Both may be nil.
       A name of 0 is a login: the visitor whose number stands for the hash became the user.
+      An event without a time of receipt arrives with the newest event before it of its user.
       Returns the matches, the number of accepted events, the number of repeated events, and the place of an event
-      that is older than its user's last one, or nil.
+      without a time of receipt that is older than that by more than a trigger allows, or nil.
   finish(until)
       Return the matches of absences that are due by `until` (ms).
 A match is {user, trigger, at, reason, per, since, ids}. A login is one, too: its `reason` is login, its `per` the visitor.
 ]]
-local modules, programs, has_per, triggers_of, load_login = ...
+local modules, programs, has_per, triggers_of, load_login, grace = ...
 local machine, messages, cancellations = modules.machine, modules.messages, modules.cancellations
 collectgarbage("setpause", 400) -- most objects stay alive, so collect rarely
 local ffi = require("ffi")
@@ -59,18 +61,25 @@ end
 
 local merge_row = load_login(modules, programs, has_per, remember)
 
-local function advance(row, trigger, bits, per, at, id)
+local function advance(row, trigger, bits, per, at, received, id)
   local program, progress = programs[trigger], row[trigger]
   if not progress then
     progress = {}
     row[trigger] = progress
   end
-  if program.absent and machine.calls_off(program, bits) then
-    row.called_off = row.called_off or {}
-    cancellations.note(row.called_off, trigger, per, at, program.absent.wait)
+  local late, ended = received - at > program.backdate, nil
+  if program.absent then
+    ended = row.called_off and cancellations.last(row.called_off, trigger, per)
+    local keep = math.max(program.backdate, program.absent.wait)
+    if machine.calls_off(program, bits) and received - at < keep then
+      row.called_off = row.called_off or {}
+      cancellations.note(row.called_off, trigger, per, at, keep)
+    end
   end
-  if has_per[trigger] then return machine.advance_run(program, progress, per, bits, at, at, false, id) end
-  return machine.advance(program, progress, bits, at, at, false, id)
+  if has_per[trigger] then
+    return machine.advance_run(program, progress, per, bits, row.time, at, late, id, nil, ended)
+  end
+  return machine.advance(program, progress, bits, row.time, at, late, id, nil, ended)
 end
 
 local function doubles(packed) return ffi.cast("const double *", packed) end
@@ -95,19 +104,16 @@ local function row_of(user, time)
   return row
 end
 
--- Return the user's row after adding this event, and the user: the one that a visitor has become. The row is nil if the
--- event is repeated, or (third result true) too old.
-local function enter(user, digest, at)
+-- Return the row that this event counts in, and its user: the one that a visitor has become. The row is nil if the event
+-- is repeated.
+local function find_row(user, digest, at)
   local row = row_of(user, at)
-  if row.known[digest] then return nil, user, false end
+  if row.known[digest] then return nil, user end
   if row.became then
     user = row.became
     row = row_of(user, at)
-    if row.known[digest] then return nil, user, false end
+    if row.known[digest] then return nil, user end
   end
-  if at < row.time then return nil, user, true end
-  remember(row, digest, at)
-  row.time = at
   return row, user
 end
 
@@ -126,40 +132,64 @@ local function expire(matches, user, row, now)
   end
 end
 
+-- Add an event to a row; return when it arrived. Live, the timers have fired by then what was due before.
+local function enter(matches, row, user, digest, at, received)
+  received = math.max(received, row.time, at)
+  if received - grace > math.max(row.time, at) then expire(matches, user, row, received - grace) end
+  row.time = math.max(row.time, at)
+  remember(row, digest, received)
+  return received
+end
+
+-- Return whether an event is older than the newest one of its user by more than one of these triggers allows.
+local function is_unsorted(row, at, triggers)
+  for _, trigger in ipairs(triggers) do
+    if row.time - at > programs[trigger].backdate then return true end
+  end
+  return false
+end
+
 -- Before the login, what is due falls due to the visitor and to the user.
-local function login(matches, visitor, user, at)
+local function login(matches, visitor, user, at, received)
   local row, other = row_of(user, 0), row_of(visitor, 0)
-  expire(matches, visitor, other, at)
-  expire(matches, user, row, at)
+  local now = math.max(at, received - grace)
+  expire(matches, visitor, other, now)
+  expire(matches, user, row, now)
   if merge_row(row, other, user, at) then matches[#matches + 1] = { user, 0, at, "login", visitor, at, {} } end
 end
 
 local function run(count, ...)
   local columns = { ... } -- in scope to the end: a pointer does not keep its target alive
   local names, users, digests = doubles(columns[1]), doubles(columns[2]), doubles(columns[3])
-  local times, bits = doubles(columns[4]), doubles(columns[5])
-  local next_id, next_run = reader(columns[6], columns[7]), reader(columns[8], columns[9])
+  local times, receipts, bits = doubles(columns[4]), doubles(columns[5]), doubles(columns[6])
+  local next_id, next_run = reader(columns[7], columns[8]), reader(columns[9], columns[10])
   local matches, accepted, repeated = {}, 0, 0
   local n = 0
   for place = 0, count - 1 do
     local user, at, id = users[place], times[place], next_id()
     local triggers = triggers_of[names[place]]
     if not triggers then
-      login(matches, digests[place], user, at)
+      login(matches, digests[place], user, at, receipts[place])
       triggers = {}
     end
-    local row, known = nil, false
+    local row, known, received = nil, false, receipts[place]
     for i = 1, #triggers do
       local per = next_run() or ""
       if bits[n] ~= 0 and not known then
         if not row then
-          local is_old
-          row, user, is_old = enter(user, digests[place], at)
-          if is_old then return matches, accepted, repeated, place end
+          row, user = find_row(user, digests[place], at)
           known = not row
-          if known then repeated = repeated + 1 else accepted = accepted + 1 end
+          if known then
+            repeated = repeated + 1
+          else
+            if received == 0 and at < row.time and is_unsorted(row, at, triggers) then
+              return matches, accepted, repeated, place
+            end
+            accepted = accepted + 1
+            received = enter(matches, row, user, digests[place], at, received)
+          end
         end
-        local fire = row and advance(row, triggers[i], bits[n], per, at, id)
+        local fire = row and advance(row, triggers[i], bits[n], per, at, received, id)
         if fire then matches[#matches + 1] = packed_match(user, triggers[i], per, fire) end
       end
       n = n + 1

@@ -1,8 +1,8 @@
 """A replay finds the matches that live finds: random streams go through both.
 
 The class of fault: live knows something that a replay does not, so a backtest promises other matches. Logins, aliases,
-repeated messages, page views and odd fields are in the streams. Live is the Gateway's parsing, and the Decider on real
-Valkey and mongod, woken before each message; the replay reads the same messages from a file.
+repeated messages, page views, odd fields and events that arrive late are in the streams. Live is the Gateway's parsing,
+and the Decider on real Valkey and mongod, woken before each message; the replay reads the same messages from a file.
 """
 
 import json
@@ -55,8 +55,11 @@ SHAPES: list[dict[str, Any]] = [
 ]
 
 
-def stream(rng: random.Random, names: list[str]) -> list[dict[str, Any]]:
-    """Return the messages of three visitors and two users in order of time."""
+def stream(rng: random.Random, names: list[str], *, is_late: bool) -> list[dict[str, Any]]:
+    """Return the messages of three visitors and two users in the order in which they arrive.
+
+    *is_late*: some events arrive late, and say when.
+    """
     at = T0
     items: list[dict[str, Any]] = []
     for n in range(rng.randint(10, 40)):
@@ -70,13 +73,15 @@ def stream(rng: random.Random, names: list[str]) -> list[dict[str, Any]]:
             item |= {"type": "alias", "userId": user, "previousId": visitor}
         elif kind < 0.2 and items:
             item = {**rng.choice(items)}
-            item["timestamp"] = at
+            item["receivedAt" if "receivedAt" in item else "timestamp"] = at
         else:
             item |= {"type": "track", "event": rng.choice(names)}
             item |= {"userId": user} if rng.random() < 0.5 else {"anonymousId": visitor}
             item["properties"] = {"x": rng.choice("xy"), "p": rng.choice(["p", "q", 7]), "outcome": "win"}
             item |= rng.choice(ODD)
             item["messageId"] = item["messageId"] or f"blank{n}"
+            if is_late and rng.random() < 0.4:
+                item |= {"receivedAt": at, "timestamp": at - rng.choice([100, 3000, 7000, 20_000, 300_000, 300_001])}
         items.append(item)
     return items
 
@@ -91,17 +96,17 @@ def live(harness: DeciderHarness, items: list[dict[str, Any]], campaigns: list[C
 
     def wake_at(now: int) -> None:
         for number in partitions:
-            if harness.redis.zcount(keys.timers(number), "-inf", now + GRACE_MS):
-                wake(Wake(number, number), replace(harness.deps, clock=lambda: now + GRACE_MS), lambda _: None)
+            if harness.redis.zcount(keys.timers(number), "-inf", now):
+                wake(Wake(number, number), replace(harness.deps, clock=lambda: now), lambda _: None)
 
     for item in items:
-        now = item["timestamp"]
-        wake_at(now)
+        now = item.get("receivedAt", item["timestamp"])
+        wake_at(now + GRACE_MS if item["type"] in ("identify", "alias") else now)
         raw = body.parse(json.dumps({"batch": [item]}).encode())
         parsed = tracking.parse_batch(raw, tracking.Envelope(now, trusted=True))
         request = build_request(access, parsed.messages, deadline=now + 2000)
         harness.ingest(msgspec.json.decode(msgspec.json.encode(request), type=Decide))
-    wake_at(T0 + END)
+    wake_at(T0 + END + GRACE_MS)
     assert not harness.outbox.recorded
     handed_over = {each.id: each for each in harness.outbox.queued}  # an activation may be handed over again
     return Counter((each.user, each.campaign, each.at, each.per) for each in handed_over.values())
@@ -116,23 +121,25 @@ def played(path: Path, items: list[dict[str, Any]], campaigns: list[Campaign]) -
 
 
 def test_a_replay_finds_what_live_finds(redis_client: Redis, mongodb: Database[dict[str, Any]], tmp_path: Path) -> None:
-    """The same matches, by user, campaign, ms and run."""
+    """The same matches, by user, campaign, ms and run. In every other stream, events arrive late."""
     rng = random.Random(5)
-    matches = logged_in = 0
-    for n in range(30):
+    matches = logged_in = late = 0
+    for n in range(40):
         shapes = rng.sample(SHAPES, 4)
         triggers = [compiled(shape, name=f"c{k}", channel="email") for k, shape in enumerate(shapes)]
         redis_client.flushall()
         for collection in (mongodb.rulesets, mongodb.control):
             collection.delete_many({})
         harness = DeciderHarness(redis_client, mongodb, triggers)
-        items = stream(rng, ["A", "A", "B", "C"])
+        items = stream(rng, ["A", "A", "B", "C"], is_late=n % 2 == 1)
+        late += sum("receivedAt" in item for item in items)
         expected = live(harness, items, triggers)
         assert played(tmp_path / "e.ndjson", items, triggers) == expected, (n, items)
         matches += expected.total()
         logged_in += sum(item["type"] in ("identify", "alias") for item in items)
     assert matches > 100
     assert logged_in > 30
+    assert late > 80
 
 
 @pytest.mark.parametrize("login", [{"type": "identify", "anonymousId": "v"}, {"type": "alias", "previousId": "v"}])

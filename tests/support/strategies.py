@@ -46,7 +46,7 @@ _FEW = 6
 _MAX_UNITS = 6
 _MAX_EVENTS = 12
 _WIDE_S = 60
-_EPOCH_MS = 1_000_000
+_EPOCH_MS = 1_790_000_000_000
 
 
 def random_pair(rng: Random, *, features: Collection[str] = ALL) -> tuple[Data, list[Seen]]:

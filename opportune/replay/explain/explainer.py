@@ -1,5 +1,7 @@
 """Explain one user's events in one campaign, one after the other."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from decider.event_index import EventIndex, Hit
@@ -9,7 +11,7 @@ from opportune.events.streams import Recorded
 from opportune.replay.explain import words
 from opportune.replay.explain.model import Entry, Explained, ExplainedMatch, Progress
 from opportune.replay.explain.reasons import History
-from opportune.replay.explain.trace import ALL, CompletedMatch, EventTrace, Machine, NearMiss, Trace
+from opportune.replay.explain.trace import ALL, CompletedMatch, EventTrace, Machine, NearMiss, Timing, Trace
 from shared import ruleset
 
 # How close to a match an event came. The verdict names the closest event, and the latest of equals.
@@ -21,6 +23,13 @@ _LOST = {
     "reset_on": "reset_on",
     ALL: "the rules allow none of these in between",
 }
+
+
+class Moment(NamedTuple):
+    """The time that an event counts for, and when it arrived, ms."""
+
+    now: int
+    received: int
 
 
 class Explainer:
@@ -35,6 +44,7 @@ class Explainer:
         self._index = _index_of(compiled)
         without_per = msgspec.structs.replace(compiled.trigger, per=[])
         self._any_run = _index_of(msgspec.structs.replace(compiled, trigger=without_per))
+        self._ended: dict[str, int] = {}
         self._histories: dict[str, History] = {}
         self._entries: list[Entry] = []
         self._closest: tuple[int, int, str] = (0, 0, "")
@@ -43,7 +53,18 @@ class Explainer:
         """Return whether the trigger uses the event."""
         return bool(self._hits(self._index, event))
 
-    def add(self, event: Recorded, late_ms: int, *, repeated: bool) -> None:
+    def is_unsorted(self, event: Recorded, time: int) -> bool:
+        """Return whether the trigger uses the event, and it is late although nothing says when it arrived."""
+        return time - event.at > self._trigger.max_backdate and self.is_relevant(event)
+
+    def expire(self, until: int) -> int:
+        """Let absences fall due by *until* (ms); return the latest deadline, or 0."""
+        fired = self._trace.expire(until)
+        for each in fired:
+            self._deadline(each)
+        return max((each.at for each in fired), default=0)
+
+    def add(self, event: Recorded, late_ms: int, moment: Moment, *, repeated: bool) -> None:
         """Explain the next event."""
         entry = Entry(
             at=event.at,
@@ -75,7 +96,7 @@ class Explainer:
             )
         else:
             (hit,) = hits
-            self._apply(entry, event, hit.bits, hit.per)
+            self._apply(entry, event, hit.bits, hit.per, moment)
 
     def _hits(self, index: EventIndex, event: Recorded) -> list[Hit]:
         """Return the event's roles in the trigger. A replay ignores its effect on earlier activations."""
@@ -83,8 +104,7 @@ class Explainer:
 
     def finish(self, until: int) -> Explained:
         """Run the clock on to *until* (ms) and return the explanation."""
-        for fired in self._trace.finish(until):
-            self._deadline(fired)
+        self.expire(until)
         matches = sum(entry.fired is not None for entry in self._entries)
         return Explained(
             campaign=self._campaign.id,
@@ -95,11 +115,15 @@ class Explainer:
             events=self._entries,
         )
 
-    def _apply(self, entry: Entry, event: Recorded, bits: int, per: str) -> None:
+    def _apply(self, entry: Entry, event: Recorded, bits: int, per: str, moment: Moment) -> None:
         entry.per = per or None
         history = self._histories.setdefault(per, History(self._trigger, self._program))
-        history.add(event, bits)
-        traced = self._trace.apply(bits, per, event.at, event.message_id)
+        history.add(event if event.at == moment.now else msgspec.structs.replace(event, at=moment.now), bits)
+        late = moment.received - event.at > self._program["backdate"]
+        timing = Timing(moment.now, event.at, late, self._ended.get(per))
+        traced = self._trace.apply(bits, per, timing, event.message_id)
+        if self._trace.calls_off(bits):
+            self._ended[per] = max(event.at, self._ended.get(per, event.at))
         near = self._nearest(traced)
         entry.effects += self._effects(traced, bits, event.at, near)
         if traced.reached:
@@ -184,7 +208,7 @@ class Explainer:
         return any(bits & weight for weight in weights)
 
     def _late(self, late_ms: int) -> str:
-        text = f"late: an earlier event in the file is {words.duration(late_ms)} newer"
+        text = f"late: it arrived at least {words.duration(late_ms)} after it happened"
         if late_ms > self._trigger.max_backdate:
             limit = words.duration(self._trigger.max_backdate)
             text += f"; live, an event later than max_backdate ({limit}) can stop the trigger but not advance it"

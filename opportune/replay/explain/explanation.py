@@ -4,16 +4,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from decider.keys import message_digest
+from decider.timers import GRACE_MS
 from definitions.model.campaign import Campaign
 from opportune.events.streams import Recorded
-from opportune.replay.engine import UnsortedEvents
-from opportune.replay.explain.explainer import Explainer
+from opportune.replay.engine import unsorted_events
+from opportune.replay.explain.explainer import Explainer, Moment
 from opportune.replay.explain.model import Explained
 from opportune.replay.explain.trace import Machine
 
 
 class TimedEvent(NamedTuple):
-    """An event of the user. ``late_ms``: how much newer the newest earlier event in the file is."""
+    """An event of the user. ``late_ms``: how long after it the file says that it arrived."""
 
     event: Recorded
     late_ms: int
@@ -35,9 +36,13 @@ def gather(events: Iterable[Recorded], user: str, *, in_order: bool) -> list[Tim
         found = list(_follow(events, user, owners))
     newest, timed = 0, []
     for event in found:
-        timed.append(TimedEvent(event, max(0, newest - event.at)))
+        timed.append(TimedEvent(event, max(0, newest - event.at, event.received - event.at)))
         newest = max(newest, event.at)
-    return sorted(timed, key=lambda seen: seen.event.at) if in_order else timed
+    if in_order:
+        for event in found:
+            event.received = 0
+        timed.sort(key=lambda seen: seen.event.at)
+    return timed
 
 
 def _follow(events: Iterable[Recorded], user: str, owners: dict[str, str]) -> Iterator[Recorded]:
@@ -56,20 +61,19 @@ def explain(campaigns: Sequence[Campaign], events: Iterable[TimedEvent], until: 
     """
     machine = Machine()
     explainers = [Explainer(campaign, machine) for campaign in campaigns]
-    recent, older, time = b"", b"", 0
+    recent, older, time, received = b"", b"", 0, 0
     for event, late_ms in events:
         repeated = False
         if any(each.is_relevant(event) for each in explainers):
             digest = message_digest(event.message_id)
             repeated = machine.messages.is_known(recent, older, digest)
             if not repeated:
-                if event.at < time:
-                    raise UnsortedEvents(
-                        f"{event.where}: this event is older than the one before it of the same user; "
-                        "sort the file by time, or add --sort"
-                    )
-                time = event.at
-                recent, older, _ = machine.messages.remember(recent, older, digest, time)
+                if not event.received and any(each.is_unsorted(event, time) for each in explainers):
+                    raise unsorted_events(event)
+                received = max(event.received, time, event.at)
+                time = max([time, *(each.expire(received - GRACE_MS) for each in explainers)])
+                time = max(time, event.at)
+                recent, older, _ = machine.messages.remember(recent, older, digest, received)
         for explainer in explainers:
-            explainer.add(event, late_ms, repeated=repeated)
+            explainer.add(event, late_ms, Moment(time, received), repeated=repeated)
     return [explainer.finish(until) for explainer in explainers]

@@ -80,6 +80,20 @@ class EventTrace(NamedTuple):
     dropped: str | None
 
 
+class Timing(NamedTuple):
+    """The time of an event, as ``machine.lua`` takes it.
+
+    ``now``: the time that it counts for, ms. ``at``: its own time, ms.
+    ``late``: whether it can only stop a trigger.
+    ``ended``: the own time of the newest event before it that ends a wait, ms.
+    """
+
+    now: int
+    at: int
+    late: bool = False
+    ended: int | None = None
+
+
 class Machine:
     """``machine.lua`` and ``messages.lua``, loaded."""
 
@@ -111,22 +125,27 @@ class Trace:
         self._runs = machine.lua.table()
         self._copies: dict[str, dict[str, Any]] = {}
 
-    def apply(self, bits: int, per: str, at: int, message_id: str) -> EventTrace:
+    def calls_off(self, bits: int) -> bool:
+        """Return whether an event with these roles ends a wait."""
+        return bool(self._machine.code.calls_off(self._program, bits))
+
+    def apply(self, bits: int, per: str, timing: Timing, message_id: str) -> EventTrace:
         """Apply an event whose roles in the trigger are *bits*; return its effect."""
         code, copy, table = self._machine.code, self._machine.copy, self._machine.lua.table
         state = self._state(per)
         expired = None
-        if state is not None and (fire := code.expire(self._program, state, at)):
+        if state is not None and (fire := code.expire(self._program, state, timing.now)):
             expired = _fired(per, fire)
             self._restart_copies(per, state)
         earlier = copy(state) if state is not None else table()
-        fire, dropped = code.advance_run(self._program, self._runs, per, bits, at, at, False, message_id)  # noqa: FBT003
+        now, at, late, ended = timing
+        fire, dropped = code.advance_run(self._program, self._runs, per, bits, now, at, late, message_id, None, ended)
         state = self._state(per) or table()
         copies = self._copies.setdefault(per, {name: table() for name in self._relaxed})
         near = [
             near
             for name, program in self._relaxed.items()
-            if (near := self._near(name, program, copies[name], bits, at, message_id))
+            if (near := self._near(name, program, copies[name], bits, timing, message_id))
         ]
         fired = _fired(per, fire) if fire else None
         if fired:
@@ -141,19 +160,20 @@ class Trace:
             reached=self._reached(state, fired, message_id),
             expired=expired,
             fired=fired,
-            broken_by=self._breaker(earlier, lost, bits, at) if lost and not fired else None,
+            broken_by=self._breaker(earlier, lost, bits, timing) if lost and not fired else None,
             cancelled=before.due is not None and (after.due is None or bool(bits & self._cancels)),
             near=near,
             dropped=dropped,
         )
 
-    def finish(self, until: int) -> list[CompletedMatch]:
+    def expire(self, until: int) -> list[CompletedMatch]:
         """Return the absences that fall due by *until* (ms)."""
         fired = []
         for run in self._runs.values():
             fire = self._machine.code.expire(self._program, run.state, until)
             if fire:
                 fired.append(_fired(run.per, fire))
+                self._restart_copies(run.per, run.state)
         return sorted(fired, key=lambda each: each.at)
 
     def runs(self) -> dict[str, Progress]:
@@ -180,8 +200,8 @@ class Trace:
             return len(held) if any(link[n] == message_id for n in held) else 0
         return max((unit for unit in held if link[unit][1] == message_id), default=0)
 
-    def _near(self, name: str, program: Any, state: Any, bits: int, at: int, message_id: str) -> NearMiss | None:
-        fire = self._machine.code.advance(program, state, bits, at, at, False, message_id)  # noqa: FBT003
+    def _near(self, name: str, program: Any, state: Any, bits: int, timing: Timing, message_id: str) -> NearMiss | None:
+        fire = self._machine.code.advance(program, state, bits, timing.now, timing.at, timing.late, message_id)
         if fire:
             return NearMiss(name, int(self.units), _ids(fire.link))
         reached = self._partial(state, message_id)
@@ -191,11 +211,11 @@ class Trace:
             return NearMiss(name, reached, [state.link[n] for n in _progress(state).starts])
         return NearMiss(name, reached, _ids(state.link[reached]))
 
-    def _breaker(self, earlier: Any, lost: int, bits: int, at: int) -> str:
+    def _breaker(self, earlier: Any, lost: int, bits: int, timing: Timing) -> str:
         """Return the constraint by which this event ended progress of *lost* events."""
         for name, program in self._relaxed.items():
             state = self._machine.copy(earlier)
-            self._machine.code.advance(program, state, bits, at, at, False, "")  # noqa: FBT003
+            self._machine.code.advance(program, state, bits, timing.now, timing.at, timing.late, "")
             if lost in _progress(state).starts:
                 return name
         return ALL

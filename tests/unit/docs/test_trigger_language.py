@@ -318,7 +318,8 @@ def test_only_the_last_message_ids_are_remembered(tmp_path: Path) -> None:
     trigger = {"sequence": [{"event": "a"}]}
     for between, pace, fires in ((127, DAY, 128), (136, DAY, 138), (136, 1, 137), (3000, 1, 3001)):
         ids = ["x", *(f"n{n}" for n in range(between)), "x"]
-        seen = [oracle.Seen("a", {}, START + n * pace, START + n * pace, name) for n, name in enumerate(ids)]
+        times = [START - (len(ids) - n) * pace for n in range(len(ids))]
+        seen = [oracle.Seen("a", {}, at, at, name) for at, name in zip(times, ids, strict=True)]
         (found,) = replayed(trigger, [Customer("", seen)], tmp_path)
         assert len(found) == fires
 

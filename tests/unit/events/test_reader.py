@@ -44,6 +44,10 @@ ODD: list[dict[str, Any]] = [
     {"messageId": "m" * 101}, {"messageId": 7}, {"messageId": {"a": 1}}, {"messageId": ["m"]},
     {"timestamp": ...}, {"timestamp": "soon"}, {"timestamp": 1.5}, {"timestamp": True}, {"timestamp": T0},
     {"timestamp": "2026-09-21"}, {"originalTimestamp": "2026-09-20T00:00:00Z"}, {"originalTimestamp": "garbage"},
+    {"originalTimestamp": "2026-09-20T00:00:00Z", "receivedAt": STAMP},
+    {"originalTimestamp": T0 - 9000, "sentAt": T0 - 8000, "receivedAt": T0, "timestamp": ...}, {"receivedAt": ""},
+    {"originalTimestamp": T0 - 9000, "sentAt": T0 - 8000, "receivedAt": STAMP}, {"receivedAt": None},
+    {"originalTimestamp": T0 - 9000, "receivedAt": T0, "timestamp": None},
     {"properties": []}, {"properties": "x"}, {"properties": None}, {"properties": ...}, {"properties": nested(8)},
     {"properties": nested(9)}, {"properties": {"n": 2**63}}, {"properties": {"n": -(2**63)}},
     {"properties": {"t": "\0"}},
@@ -154,6 +158,60 @@ def test_garbage_is_named_with_its_line(tmp_path: Path, garbage: bytes, before: 
         list(streams.read_calls(path))
 
 
+ARCHIVED: list[tuple[dict[str, Any], int, int]] = [
+    # the clock of the device was an hour ahead; Segment has corrected `timestamp`
+    (
+        {"originalTimestamp": T0 + 3_600_000, "sentAt": T0 + 3_605_000, "receivedAt": T0 + 5000, "timestamp": T0},
+        0,
+        5000,
+    ),
+    (
+        {"originalTimestamp": T0 + 3_600_000, "sentAt": T0 + 3_605_000, "receivedAt": T0 + 5000, "timestamp": ...},
+        0,
+        5000,
+    ),
+    ({"sentAt": "1970-01-01T00:00:00Z", "receivedAt": "2026-09-21 14:13:21 UTC", "timestamp": STAMP}, 0, 1000),
+    ({"originalTimestamp": T0 + 9000, "timestamp": T0}, 9000, 0),
+    ({"originalTimestamp": None, "receivedAt": "", "timestamp": str(T0 // 1000)}, 0, 0),
+    ({"originalTimestamp": "soon", "receivedAt": T0 * 1000, "timestamp": T0}, 0, 0),
+]
+
+
+@pytest.mark.parametrize("before", [0, 1200])
+@pytest.mark.parametrize(("times", "at", "received"), ARCHIVED)
+def test_the_corrected_time_of_an_archive_counts(
+    tmp_path: Path, times: dict[str, Any], at: int, received: int, before: int
+) -> None:
+    """With `receivedAt`, the first receiver has corrected `timestamp`. It is not corrected again."""
+    many = [call(n) for n in range(before)]
+    path = write(tmp_path / "e.ndjson", *many, call(1, **times), *(call(n, receivedAt=STAMP) for n in range(before)))
+    (event,) = [each for each in streams.read_events(path) if each.line == before + 1]
+    (sent,) = [each for each in streams.read_calls(path) if each.line == before + 1]
+    assert (event.at - T0, sent.message.at - T0, sent.received) == (at, at, event.received)
+    assert event.received == (T0 + received if times.get("receivedAt") else 0)
+
+
+@pytest.mark.parametrize("before", [0, 1200])
+@pytest.mark.parametrize("field", ["timestamp", "originalTimestamp", "receivedAt"])
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (1, "ten years"), ("1970-01-01", "ten years"), ("2006-09-21T14:13:20.000Z", "ten years"),
+        ("2099-01-01T00:00:00.000Z", "ahead of the clock"), (4_000_000_000, "ahead"), ("4e12", "ahead"),
+        ("0001-01-01T00:00:00Z", "ten years"), (-62135596800, "ten years"),
+    ],
+)  # fmt: skip
+def test_a_time_that_cannot_be_meant_is_named(tmp_path: Path, field: str, value: Any, says: str, before: int) -> None:
+    """Live, such an event would count as now. In a file it is an error that names line and field."""
+    many = [call(n) for n in range(before)]
+    path = write(tmp_path / "e.ndjson", *many, call(1, **{field: value}), *many)
+    for read in (streams.read_events, streams.read_calls):
+        with pytest.raises(InvalidStream) as refused:
+            list(read(path))
+        assert refused.value.message.startswith(f"e.ndjson:{before + 1}: '{field}' {value!r}")
+        assert says in refused.value.message or "is not a time" in refused.value.message
+
+
 def test_a_file_in_utf_16_is_named(tmp_path: Path) -> None:
     """The error says how to save the file."""
     path = tmp_path / "e.ndjson"
@@ -180,7 +238,15 @@ def test_rows_of_csv_follow_the_same_rules(tmp_path: Path) -> None:
         ("anon:v", "win", {"n": "x"}, T0, ""),
     ]
     assert [each.recorded for each in streams.read_calls(path)] == events
-    for bad in (f"undefined,win,{T0},1", f"u,{'e' * 300},{T0},1", f"u,win,{T0},\0", f",win,{T0},1", "u,win,soon,1"):
+    for bad in (
+        "u,win,1,1",
+        "u,win,2099-01-01,1",
+        f"undefined,win,{T0},1",
+        f"u,{'e' * 300},{T0},1",
+        f"u,win,{T0},\0",
+        f",win,{T0},1",
+        "u,win,soon,1",
+    ):
         path.write_text(f"user_id,event,timestamp,n\nu1,win,{T0},1\n{bad}\n")
         with pytest.raises(InvalidStream, match=r"^e\.csv:3: "):
             list(streams.read_events(path))

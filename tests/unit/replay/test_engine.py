@@ -2,15 +2,19 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from decider.event_index import EventIndex
 from opportune.events import streams
 from opportune.events.streams import InvalidStream, Recorded
 from opportune.replay.engine import BLOCK, Match, Replay, UnsortedEvents
-from tests.support import oracle
+from shared.errors import OpportuneError
+from shared.ruleset import Ruleset
+from tests.support import oracle, strategies
 from tests.support.builders import THREE_WINS, WINS, compiled
 
 T0 = 1_790_000_000_000
@@ -57,11 +61,45 @@ def test_a_repeated_message_counts_once_within_the_horizon() -> None:
     assert replay.duplicates == 5
 
 
-def test_an_event_older_than_the_users_last_one_is_an_error() -> None:
-    """The error has the place and names `--sort`. Events of different users may be in any order."""
-    assert fires([win("a", 5), win("b", 3)], THREE_WINS) == []
-    with pytest.raises(UnsortedEvents, match=r"f:4: .*--sort"):
-        fires([win("a", 5), win("b", 3), win("a", 4)], THREE_WINS)
+def test_an_event_older_than_max_backdate_is_an_error() -> None:
+    """The error has the place and names `--sort`. Events of different users may be in any order.
+
+    Up to `max_backdate`, an event may be older than the one before it of the same user: five minutes, or the trigger's.
+    """
+    assert fires([win("a", 500), win("b", 3)], THREE_WINS) == []
+    (match,) = fires([win("a", 500), win("b", 3), win("a", 200), win("a", 501)], THREE_WINS)
+    assert (match.message_ids, match.since - T0, match.at - T0) == (["a-500", "a-200", "a-501"], 500_000, 501_000)
+    with pytest.raises(UnsortedEvents, match=r"f:199: .*max_backdate.*--sort"):
+        fires([win("a", 500), win("b", 3), win("a", 199)], THREE_WINS)
+    patient = {**THREE_WINS, "max_backdate": "1h"}
+    assert len(fires([win("a", 500), win("a", 199), win("a", 501)], patient)) == 1
+
+
+def test_a_time_of_receipt_says_how_late_an_event_is() -> None:
+    """An event that arrived more than `max_backdate` after it happened can stop a trigger, but not advance it."""
+
+    def received(event: Recorded, second: int) -> Recorded:
+        event.received = T0 + second * 1000
+        return event
+
+    assert len(fires([win("a", 0), received(win("a", 1), 301), win("a", 302)], THREE_WINS)) == 1
+    assert fires([win("a", 0), received(win("a", 1), 302), win("a", 303)], THREE_WINS) == []
+    silence = {"sequence": [{"event": "game_result", "where": {"outcome": "win"}}]} | {
+        "unless": {"event": "game_result", "where": {"outcome": "loss"}, "for": "60s"}
+    }
+    late = [win("a", 0), received(win("a", 30, outcome="loss"), 64)]
+    assert fires(late, silence, until=T0 + 100_000) == []
+    late[1].received += 1000  # the absence has fired five seconds after its deadline
+    (match,) = fires(late, silence)
+    assert (match.reason, match.at - T0) == ("absence", 60_000)
+
+
+@pytest.mark.parametrize(("gap", "matches"), [(-18, 0), (18, 1)])
+def test_an_older_start_after_the_ending_event_starts_nothing(gap: int, matches: int) -> None:
+    """An order at 20 s, and a cart that arrives after it: of before the order, or of after it."""
+    silence = {"sequence": [{"event": "cart"}], "unless": {"event": "order", "for": "90s"}}
+    events = [Recorded("a", "order", "m1", {}, T0, "f", 1), Recorded("a", "cart", "m2", {}, T0 + gap * 1000, "f", 2)]
+    assert len(fires(events, silence, until=T0 + 3_600_000)) == matches
 
 
 def test_blocks_do_not_change_the_matches() -> None:
@@ -120,6 +158,39 @@ def test_many_users_and_campaigns_match_the_oracle() -> None:
     found = [(fire.user, fire.campaign, fire.at) for fire in fires(events, *triggers)]
     assert sorted(found) == sorted(expected)
     assert len(found) > 100
+
+
+def test_events_up_to_max_backdate_late_match_the_oracle() -> None:
+    """Without times of receipt, an event arrives with the newest one before it. The oracle reads it alike."""
+    rng = random.Random(3)
+    checked = moved = matched = 0
+    while checked < 600:
+        trigger, stream = strategies.random_pair(rng)
+        try:
+            campaign = compiled(trigger, channel="email")
+        except (ValueError, OpportuneError):
+            continue  # a trigger that can never fire is invalid
+        checked += 1
+        index = EventIndex(Ruleset(site="demo", version=1, keys=[], campaigns=[campaign]))
+        backdate = oracle.milliseconds(trigger.get("max_backdate", 300_000))
+        newest, seen = 0, []
+        for each in stream:
+            if any(hit.bits for hit in index.lookup(each.event, each.attributes)):
+                newest = max(newest, each.at)
+                if newest - each.at <= backdate:
+                    moved += each.at < newest
+                    seen.append(replace(each, received=newest))
+        replay = Replay([campaign])
+        events = [Recorded("u", e.event, e.message_id, dict(e.attributes), e.at, "f", n) for n, e in enumerate(seen)]
+        until = newest + 100_000_000
+        found = [*replay.run(events), *replay.finish(until)]
+        expected = oracle.fires(trigger, seen, until=until)
+        assert sorted((fire.at, fire.reason) for fire in found) == sorted(
+            (fire.at, fire.reason) for fire in expected
+        ), (trigger, seen)
+        matched += len(found)
+    assert moved > 200
+    assert matched > 200
 
 
 def written(folder: Path, *lines: str) -> list[Recorded]:
