@@ -7,6 +7,8 @@ are handed over together: popups and records in one call of the Engager, everyth
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from decider.apply_event import apply_event
 from decider.hand_over import hand_over, schedule_delayed
 from decider.layout import Outcome
@@ -15,6 +17,7 @@ from decider.ports import Deps
 from decider.store import Unreadable
 from decider.user_state import ApplyResult, Firing
 from decider.visitors import become_user
+from shared.clock import MAX_AHEAD_MS
 from shared.contracts import Decide, Decided, Decision, Event, Item
 from shared.errors import Unavailable
 from shared.identities import Identification, PopupEvent
@@ -55,9 +58,10 @@ def ingest(request: Decide, deps: Deps) -> Decided:
     Raises `Unavailable` if any part failed. The caller may repeat the request: an event that was applied returns its
     stored result, and everything else has no effect the second time.
     """
-    failures = _record(request, deps)
+    items = _in_time(request, deps)
+    failures = _record(request.site, items, deps)
     batch = _Batch()
-    for place, item in _by_time(request.items):
+    for place, item in _by_time(items):
         try:
             if isinstance(item, Event):
                 _decide(request.site, place, item, batch, deps)
@@ -76,6 +80,31 @@ def ingest(request: Decide, deps: Deps) -> Decided:
     for failure in failures:
         raise failure
     return Decided([batch.decisions[place] for place in sorted(batch.decisions)])
+
+
+def _in_time(request: Decide, deps: Deps) -> list[Item]:
+    """Return the items. What is said of a user or a popup counts no later than by the clocks of here and of the store.
+
+    A time ahead of both would win over all that is said until then. The script of an event does the same for its time.
+    """
+    items = list(request.items)
+    clock, is_asked = deps.clock(), False
+    for place, item in enumerate(items):
+        if isinstance(item, Event):
+            continue
+        ahead = (item.at if isinstance(item, PopupEvent) else max(item.received, item.at)) - clock
+        if ahead > MAX_AHEAD_MS and not is_asked:
+            now = max(clock, deps.states.clock(request.site, item.user))
+            ahead, clock, is_asked = ahead - (now - clock), now, True
+        if ahead > MAX_AHEAD_MS:
+            items[place] = _set_back(item, ahead)
+    return items
+
+
+def _set_back(item: Identification | PopupEvent, excess: int) -> Item:
+    if isinstance(item, PopupEvent):
+        return msgspec.structs.replace(item, at=item.at - excess)
+    return msgspec.structs.replace(item, received=item.received - excess, at=item.said_at - excess)
 
 
 def _by_time(items: Sequence[Item]) -> list[tuple[int, Item]]:
@@ -97,19 +126,19 @@ def _by_time(items: Sequence[Item]) -> list[tuple[int, Item]]:
     return ordered
 
 
-def _record(request: Decide, deps: Deps) -> list[Unavailable]:
+def _record(site: str, items: Sequence[Item], deps: Deps) -> list[Unavailable]:
     """Write traits and popup events; return the failure, if any, because events are decided all the same."""
-    identifications = [item for item in request.items if isinstance(item, Identification)]
-    popup_events = [item for item in request.items if isinstance(item, PopupEvent)]
+    identifications = [item for item in items if isinstance(item, Identification)]
+    popup_events = [item for item in items if isinstance(item, PopupEvent)]
     if not (identifications or popup_events):
         return []
     try:
-        for name in deps.records.write_traits(request.site, identifications):
+        for name in deps.records.write_traits(site, identifications):
             deps.log_warning("a trait was not stored", extra={"attribute": name[:MAX_LOGGED_NAME]})
-        deps.records.record_popup_events(request.site, popup_events)
-        rules = deps.rulesets.get().get(request.site) if popup_events else None
+        deps.records.record_popup_events(site, popup_events)
+        rules = deps.rulesets.get().get(site) if popup_events else None
         if rules is not None and rules.index.has_offers:
-            deps.states.mark_seen(request.site, popup_events)
+            deps.states.mark_seen(site, popup_events)
     except Unavailable as error:
         return [error]
     return []

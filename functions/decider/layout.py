@@ -7,6 +7,8 @@ position when it loads a script, so the names cost nothing at run time.
 
 from enum import IntEnum
 
+from shared.clock import MAX_AHEAD_MS
+
 ROW = {
     # name in the scripts → field of the hash `{pN}:u:<site>:<user>`
     "targets": "g",  # "<generation>:<ruleset>:<key>,<key>,": triggers that the user is a target of; "?": not looked up
@@ -80,9 +82,10 @@ class Outcome(IntEnum):
     RATE_LIMITED = -4
 
 
-# What the scripts' names stand for, as Lua: strings for fields, numbers for positions and codes.
+# What the scripts' names stand for, as Lua: strings for fields, numbers for positions, codes and ms.
 CONSTANTS: dict[str, dict[str, str]] = {
     "ROW": {name: f'"{stored}"' for name, stored in ROW.items()},
+    "CLOCK": {"max_ahead": str(MAX_AHEAD_MS)},
     "OUTCOME": {outcome.name: str(outcome.value) for outcome in Outcome},
     **{table: {name: str(n) for n, name in enumerate(fields, 1)} for table, fields in PACKED.items()},
 }

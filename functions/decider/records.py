@@ -14,6 +14,7 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
 from shared.attribute_types import PARSERS, parse_date
+from shared.clock import MAX_AHEAD_MS
 from shared.identities import Identification, PopupEvent
 from shared.mongodb import Document, translate_errors
 from shared.mongodb_errors import is_too_large
@@ -28,10 +29,14 @@ class Unfit(Exception):
 
 
 class Said(NamedTuple):
-    """A value of an attribute, and when it was set (ms). ``None`` removes the attribute."""
+    """A value of an attribute, and when it was set (ms). ``None`` removes the attribute.
+
+    ``now``: when it was received; a stored time that is further ahead is of a clock that was wrong.
+    """
 
     at: int
     value: Any
+    now: int
 
 
 Change = dict[str, Said]  # the changes of one customer, by attribute
@@ -111,7 +116,7 @@ def _add(change: Change, said: Identification, types: Mapping[str, str]) -> list
         try:
             if not _is_name(name):
                 raise Unfit
-            change[name] = Said(at, _fit(value, types.get(name)))
+            change[name] = Said(at, _fit(value, types.get(name)), said.received)
         except Unfit:
             unfit.append(name)
     return unfit
@@ -119,10 +124,12 @@ def _add(change: Change, said: Identification, types: Mapping[str, str]) -> list
 
 def _update(site: str, user: str, change: Change) -> UpdateOne:
     row: Document = {"site": {"$literal": site}, "user": {"$literal": user}}
-    for name, (at, value) in change.items():
+    for name, (at, value, now) in change.items():
+        said = f"$said.{name}"
+        is_newer = {"$and": [{"$gt": [said, at]}, {"$lte": [said, now + MAX_AHEAD_MS]}]}
         new = "$$REMOVE" if value is None else {"$literal": value}
-        row[f"attributes.{name}"] = {"$cond": [{"$gt": [f"$said.{name}", at]}, f"$attributes.{name}", new]}
-        row[f"said.{name}"] = {"$max": [f"$said.{name}", at]}
+        row[f"attributes.{name}"] = {"$cond": [is_newer, f"$attributes.{name}", new]}
+        row[f"said.{name}"] = {"$cond": [is_newer, said, at]}
     return UpdateOne({"_id": f"{site}:{user}"}, [{"$set": row}], upsert=True)
 
 

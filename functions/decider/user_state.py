@@ -138,6 +138,7 @@ class UserStateStore:
         self._claim_activation = Script("claim-activation-4.lua")
         self._mark_seen = Script("mark-seen-1.lua")
         self._drain_counters = Script("drain-counters-2.lua")
+        self._read_clock = Script("read-clock-1.lua")
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode_result = msgspec.msgpack.Decoder(ApplyResult).decode
         self._decode_claimed = msgspec.msgpack.Decoder(ClaimedActivation).decode
@@ -149,6 +150,10 @@ class UserStateStore:
             number = keys.partition(call.site, call.user)
             places = (*_keys(call.site, call.user), keys.in_progress(number, call.site))
             return self._decode_result(self.run(self._apply_event, *places, self._encode(call), digest))
+
+    def clock(self, site: str, user: str) -> int:
+        """Return the time of the store that has this user's row, in ms."""
+        return int(self.run(self._read_clock, keys.row(keys.partition(site, user), site, user)))
 
     def acknowledge(self, firings: Iterable[Firing]) -> None:
         """Note that *firings* were handed over: one command per partition."""

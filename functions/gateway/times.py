@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from shared.clock import MAX_AHEAD_MS
+
 EARLIEST, LATEST = -62_135_596_800_000, 253_402_300_799_999  # the years 1 to 9999, in ms
 # A number from here on is in s, ms, µs or ns; each unit begins where the one before it would be beyond the year 4000.
 FIRST_S, FIRST_MS, FIRST_US, FIRST_NS, FIRST_TOO_LARGE = 10**9, 10**11, 10**14, 10**17, 10**20
 DATE_DIGITS = 8  # 20191001
 MAX_AGE_MS = 3653 * 86_400_000  # ten years: an older event cannot be meant
-MAX_AHEAD_MS = 60_000  # clocks differ
 # Formats that `datetime.fromisoformat` refuses but clients send, such as 2015-2-02T00:30:08.276Z.
 _LOOSE = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})[T ](\d{1,2}):(\d{2}):(\d{2})(?:[.,](\d{1,9}))?"

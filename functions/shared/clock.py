@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 Clock = Callable[[], int]
+MAX_AHEAD_MS = 60_000  # two clocks may differ by this; a time further ahead is of a clock that is wrong
 
 
 def now_ms() -> int:

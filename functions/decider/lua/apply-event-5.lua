@@ -64,12 +64,12 @@ local in_progress = KEYS[5]
 local event, digest = cmsgpack.unpack(ARGV[1]), ARGV[2]
 local triggers = event.triggers
 
-local latest = event.clock and event.clock + cancellations.AHEAD or math.huge
+local latest = event.clock and event.clock + CLOCK.max_ahead or math.huge
 -- Return by how many ms `time` is ahead of the caller's clock and of this store's; 0 if it is not.
 local function ahead(time)
   if time <= latest then return 0 end
   local s, us = unpack(redis.call("TIME"))
-  latest = math.max(latest, s * 1000 + math.floor(us / 1000) + cancellations.AHEAD)
+  latest = math.max(latest, s * 1000 + math.floor(us / 1000) + CLOCK.max_ahead)
   return math.max(0, time - latest)
 end
 local excess = ahead(event.received)
@@ -446,7 +446,7 @@ local function decide()
     return first > second or (first == second and a.trigger.ref[REF.campaign] < b.trigger.ref[REF.campaign])
   end)
   counted, open = counted or stored_map(ROW.counted), open or stored_map(ROW.open)
-  gates.heal(counted, event.received, cancellations.AHEAD)
+  gates.heal(counted, event.received, CLOCK.max_ahead)
   for _, match in ipairs(matches) do
     local trigger, firing = match.trigger, match.firing
     local policy, is_popup = trigger.policy, trigger.ref[REF.channel] == "popup"

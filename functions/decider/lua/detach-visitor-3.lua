@@ -39,6 +39,7 @@ if call.user == "" then return cmsgpack.pack(false) end
 
 local ruleset = tonumber(string.match(targets or "", "^%d+:(%d+):") or 0)
 if ruleset > call.ruleset then return cmsgpack.pack(true) end
+if became_at > call.now + CLOCK.max_ahead then became_at = 0 end -- a clock was wrong
 local is_news = became ~= call.user
 if is_news and became_at > call.at then return cmsgpack.pack(false) end
 

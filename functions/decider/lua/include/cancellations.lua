@@ -7,7 +7,6 @@ called_off   key -> run -> {at, ends}: the own time of the newest such event, ms
 ]]
 local cancellations = {
   RUNS = 20, -- remembered per trigger: as many as can have progress
-  AHEAD = 60000, -- ms by which clocks may differ: a time further ahead is of a clock that was wrong
 }
 
 --- Note that an event at `at` has ended the run `per`; this matters for `keep` ms.
@@ -34,7 +33,7 @@ function cancellations.tidy(called_off, now)
   local dropped = false
   for key, runs in pairs(called_off) do
     for per, one in pairs(runs) do
-      if one[CANCELLATION.ends] <= now or one[CANCELLATION.at] > now + cancellations.AHEAD then
+      if one[CANCELLATION.ends] <= now or one[CANCELLATION.at] > now + CLOCK.max_ahead then
         runs[per], dropped = nil, true
       end
     end
