@@ -1,8 +1,8 @@
 """Run commands and scripts on the state store. The outcome is a result or an error; no command is retried.
 
-The one exception is a command that was lost with its connection: it is sent once more, on a new connection. A function
-that was frozen learns only from its first command that the connection was closed in between. Repeating is safe, because
-every command here has the same effect once or twice.
+The one exception is a command that was lost with its connection, or met a server that became a replica: it is sent once
+more, on a new connection. A function that was frozen learns only from its first command that the connection was closed
+in between. Repeating is safe, because every command here has the same effect once or twice.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ class Store:
         try:
             try:
                 return command(self._client())
-            except exceptions.ConnectionError:
+            except (exceptions.ConnectionError, exceptions.ReadOnlyError):
                 return command(self._client())
         except exceptions.ResponseError as error:
             if concerns_one_row(error):

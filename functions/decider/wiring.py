@@ -12,6 +12,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
 from redis.credentials import CredentialProvider
+from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
 
 from decider import iam, rulesets
@@ -52,6 +53,9 @@ class MongoRulesets:
 def redis_client(url: str, *, cluster: bool, credentials: CredentialProvider | None = None) -> Client:
     """Return a Redis client that never retries: a script that timed out may have run.
 
+    After a failover, the store's name leads to another server, but an open connection does not. So the client closes
+    a connection to a server that became a replica.
+
     *credentials*: replace those in *url*.
     """
     options: dict[str, Any] = {
@@ -61,8 +65,9 @@ def redis_client(url: str, *, cluster: bool, credentials: CredentialProvider | N
         "health_check_interval": 0,
         "credential_provider": credentials,
     }
-    client = RedisCluster.from_url(url, **options) if cluster else Redis.from_url(url, **options)
-    return cast("Client", client)
+    if cluster:
+        return cast("Client", RedisCluster.from_url(url, **options))
+    return cast("Client", Redis.from_url(url, **options, retry_on_error=[ReadOnlyError]))
 
 
 def reused(connect: Callable[[], Client]) -> Callable[[], Client]:

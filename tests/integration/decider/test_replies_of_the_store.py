@@ -1,5 +1,7 @@
 """A real server that refuses for a while: full, busy, a replica. See `tests/unit/decider/test_store_replies.py`."""
 
+from typing import Any
+
 import pytest
 from redis import Redis
 
@@ -37,6 +39,23 @@ def test_too_few_replicas_are_unavailable(valkey_url: str) -> None:
             assert code_and_kind(valkey_url) == ("state_unavailable", Unavailable)
         finally:
             admin.config_set("min-replicas-to-write", 0)
+
+
+def test_a_connection_to_a_replica_is_not_kept(valkey_url: str) -> None:
+    """After a failover, a new connection reaches the new primary. The old one would say READONLY for ever."""
+    client: Any = connect(valkey_url, cluster=False)
+    rows = UserStateStore(lambda: client)
+    with Redis.from_url(valkey_url) as admin:
+        before = client.client_id()
+        assert client.client_id() == before
+        admin.replicaof("127.0.0.1", 1)
+        try:
+            with pytest.raises(Unavailable, match="it is a replica"):
+                rows.apply(call_for(WINS, "anna", "1", at=1))
+        finally:
+            admin.replicaof("NO", "ONE")
+        assert client.client_id() > before + 1, "both tries had a connection of their own"
+        rows.apply(call_for(WINS, "anna", "1", at=1))
 
 
 def test_a_row_of_another_type_is_unreadable(valkey_url: str) -> None:
