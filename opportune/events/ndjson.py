@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from gateway import tracking
+from gateway.adapters.items import drop_known_logins
 from gateway.body import MAX_DEPTH, MAX_EVENT_BYTES, measure
 from gateway.times import can_be_meant, parse_iso_ms, parse_ms
 from opportune.events import formats
@@ -23,7 +24,7 @@ from opportune.events.recorded import (
     InvalidStream,
     PlainLine,
     Recorded,
-    parse_line,
+    clean_line,
     place_id,
     read_item,
     read_line,
@@ -134,25 +135,22 @@ def read_export(file: Any, name: str, product: str) -> Iterator[Call]:
     owners: dict[Any, Any] = {}
     for block, before in _split(file, name):
         for number, line in enumerate(block.split(b"\n"), start=before + 1):
-            parsed = parse_line(line, name, number)
+            if not (text := clean_line(line)):
+                continue
             try:
-                items = formats.read_export(product, parsed.value) if parsed else []
+                items = formats.read_export(product, text, f"{name}:{number}")
             except ValueError as error:
                 raise InvalidStream(f"{name}:{number}: {error}") from error
-            for item in items:
-                if item["type"] == "identify":
-                    if owners.get(item.get("anonymousId")) == item.get("userId"):
-                        continue
-                    owners[item.get("anonymousId")] = item.get("userId")
-                yield read_item(item, name, number)
+            for item in drop_known_logins(items, owners):
+                yield read_item(item, name, number, time_field=formats.FORMATS[product].time)
 
 
 def guess_format(file: Any, name: str) -> str:
     """Return the name of the format that the first line of *file* has."""
     for block, before in _split(file, name):
         for number, line in enumerate(block.split(b"\n"), start=before + 1):
-            if (parsed := parse_line(line, name, number)) is not None:
-                return formats.guess(parsed.value)
+            if text := clean_line(line):
+                return formats.guess(text, f"{name}:{number}")
     return formats.SEGMENT
 
 

@@ -135,9 +135,14 @@ def read_line(line: bytes, file: str, number: int) -> Call | None:
     return parsed and read_item(parsed.value, file, number, may_have_nul=parsed.may_have_nul)
 
 
+def clean_line(line: bytes) -> bytes:
+    """Return *line* without what means nothing around it."""
+    return line.strip(b" \r\n").removeprefix(BOM).strip(b" \r\n")  # joined files have a mark in the middle
+
+
 def parse_line(line: bytes, file: str, number: int) -> Body | None:
     """Return the object in a *line* of NDJSON; ``None`` for a blank line. Raises `InvalidStream`."""
-    line = line.strip().removeprefix(BOM)  # joined files have one in the middle
+    line = clean_line(line)
     if not line:
         return None
     try:
@@ -146,8 +151,19 @@ def parse_line(line: bytes, file: str, number: int) -> Body | None:
         raise InvalidStream(f"{file}:{number}: {error.message.replace('the body', 'the line', 1)}") from error
 
 
-def read_item(item: Mapping[str, Any], file: str, line: int, *, may_have_nul: bool = True) -> Call:
+def read_json_object(line: bytes, where: str) -> dict[str, Any]:
+    """Return the object in a *line* of NDJSON. Raises `InvalidStream` with *where*, which is ``file:line``."""
+    file, _, number = where.rpartition(":")
+    parsed = parse_line(line, file, int(number))
+    return parsed.value if parsed else {}
+
+
+def read_item(
+    item: Mapping[str, Any], file: str, line: int, *, may_have_nul: bool = True, time_field: str = ""
+) -> Call:
     """Return the call *item*. A missing type means an event; a missing message id is made from the place.
+
+    time_field: the name of ``timestamp`` in the file, if it has another.
 
     An event needs a time. Another call without one has the time 0.
     Raises `InvalidStream` like `read_line`, and for a time that cannot be meant: live, it would count as now.
@@ -165,13 +181,13 @@ def read_item(item: Mapping[str, Any], file: str, line: int, *, may_have_nul: bo
     (message,) = parsed.messages
     if is_timeless:
         message.at = 0
-    _check_times(item, None if is_timeless else message.at, f"{file}:{line}")
+    _check_times(item, None if is_timeless else message.at, f"{file}:{line}", time_field)
     if item.get("messageId") in (None, ""):
         message.message_id = place_id(file, line, message.at)
     return Call(dict(item), message, file, line)
 
 
-def _check_times(item: Mapping[str, Any], at: int | None, where: str) -> None:
+def _check_times(item: Mapping[str, Any], at: int | None, where: str, time_field: str) -> None:
     """Raise `InvalidStream` if the time *at*, or that of receipt, cannot be meant."""
     now = now_ms()
     times = {"receivedAt": parse_ms(item["receivedAt"])} if item.get("receivedAt") not in (None, "") else {}
@@ -182,7 +198,9 @@ def _check_times(item: Mapping[str, Any], at: int | None, where: str) -> None:
             why = "is not a time"
             if time is not None:
                 why = "is ahead of the clock" if time > now else "is more than ten years ago"
-            raise InvalidStream(f"{where}: {field!r} {item[field]!r:.80} {why}: correct or remove the line")
+            raise InvalidStream(
+                f"{where}: {(time_field or field)!r} {item[field]!r:.80} {why}: correct or remove the line"
+            )
 
 
 def place_id(name: str, line: int, at: int) -> str:

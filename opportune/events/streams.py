@@ -1,13 +1,16 @@
-"""Read recorded events from NDJSON of tracking-API messages, or CSV with a column mapping. Files may be gzipped."""
+"""Read recorded events from NDJSON of tracking-API messages, or CSV with a column mapping.
+
+Files may be gzipped, and several of them may be in a zip archive, as Amplitude exports them.
+"""
 
 import csv
 import gzip
+import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from opportune.events import csv_rows, ndjson
@@ -16,6 +19,9 @@ from opportune.events.formats import NAMES, SEGMENT
 from opportune.events.ndjson import CHUNK
 from opportune.events.recorded import Call, InvalidStream, Recorded
 from shared.files import open_regular
+
+ENCRYPTED = 1  # the flag of a file in a zip archive
+_BAD_ZIP = (zipfile.BadZipFile, NotImplementedError)  # the latter for a compression that is not known
 
 __all__ = [
     "CHUNK",
@@ -71,20 +77,28 @@ def _is_csv(path: Path) -> bool:
 
 def _read(path: Path, read_ndjson: Any, read_csv: Any, mapping: Mapping[str, str]) -> Iterator[Any]:
     try:
-        with _open(path) as file:
-            if _is_csv(path):
-                yield from read_csv(file, path.name, mapping)
-            else:
-                yield from read_ndjson(file, path.name)
-    except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
+        with open_regular(path) as raw:
+            for file, name in _open(raw, path.name):
+                if _is_csv(Path(name)):
+                    yield from read_csv(file, name, mapping)
+                else:
+                    yield from read_ndjson(file, name)
+    except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError, *_BAD_ZIP) as error:
         raise InvalidStream(f"{path}: cannot be read: {error}") from error
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[Any]:
-    with open_regular(path) as raw:
-        if path.suffix != ".gz":
-            yield raw
-            return
+def _open(raw: Any, name: str) -> Iterator[tuple[Any, str]]:
+    """Yield the file *raw* and its name; of a zip archive, each file in it in order of their names."""
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(raw) as archive:
+            for member in sorted(archive.infolist(), key=lambda each: each.filename):
+                if member.flag_bits & ENCRYPTED:
+                    raise InvalidStream(f"{name}: {member.filename} is encrypted: unpack it first")
+                if not member.is_dir():
+                    with archive.open(member) as inner:
+                        yield from _open(inner, PurePosixPath(member.filename).name)
+    elif name.endswith(".gz"):
         with gzip.GzipFile(fileobj=raw) as file:
-            yield file
+            yield file, name
+    else:
+        yield raw, name

@@ -4,7 +4,9 @@ The class of fault: a file that a product wrote needs a converter first, or is r
 Each sample has the layout that the product documents.
 """
 
+import gzip
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,21 @@ PINPOINT = {
     "event_type": "add", "event_timestamp": T0, "arrival_timestamp": T0 + 900, "event_version": "3.1",
     "application": {"app_id": "a"}, "client": {"client_id": "d1"}, "attributes": {"sku": "s1"}, "metrics": {"n": 2.0},
     "client_context": {"custom": {"endpoint": '{"ChannelType":"EMAIL","EndpointStatus":"ACTIVE"}'}},
+}  # fmt: skip
+
+TSV_COLUMNS = {
+    "app_id": "shop", "platform": "web", "collector_tstamp": "2026-09-21 14:13:21.500", "event": "unstruct",
+    "event_id": "c6ef3124-b53a-4b13-a233-0088f79dcbcb", "user_id": "anna", "domain_userid": "d1",
+    "page_url": "https://shop.example/", "derived_tstamp": "2026-09-21 14:13:20.000", "event_name": "add_to_cart",
+    "unstruct_event": json.dumps({
+        "schema": "iglu:com.snowplowanalytics.snowplow/unstruct_event/jsonschema/1-0-0",
+        "data": {"schema": "iglu:com.example/add_to_cart/jsonschema/1-0-0", "data": {"sku": "s1", "tags": ["a", "b"]}},
+    }),
+}  # fmt: skip
+PLACES = {
+    "app_id": 0, "platform": 1, "collector_tstamp": 3, "event": 5, "event_id": 6, "user_id": 12, "domain_userid": 15,
+    "page_url": 29, "se_category": 53, "se_action": 54, "se_value": 57, "unstruct_event": 58, "ti_quantity": 72,
+    "derived_tstamp": 124, "event_name": 126,
 }  # fmt: skip
 
 SAMPLES: dict[str, tuple[dict[str, Any], tuple[str, str, dict[str, Any]], dict[str, Any]]] = {
@@ -131,3 +148,111 @@ def test_clocks_and_ids_of_the_products(tmp_path: Path) -> None:
         for name in ("amplitude", "posthog", "snowplow")
     }
     assert ids == {"amplitude": "i1", "posthog": "0190", "snowplow": "e1"}
+
+
+def tsv(**columns: str) -> str:
+    """Return a line of Snowplow's enriched TSV, which has 131 columns."""
+    values = [""] * 131
+    for name, value in columns.items():
+        values[PLACES[name]] = value
+    return "\t".join(values)
+
+
+def test_snowplow_tsv_is_read(tmp_path: Path) -> None:
+    """The columns have no header. The event of a schema is unwrapped, and a structured event has numbers."""
+    struct = {"event": "struct", "event_name": "event", "se_category": "shop", "se_action": "pay", "se_value": "9.5"}
+    path = tmp_path / "enriched.tsv.gz"
+    lines = [tsv(**TSV_COLUMNS), tsv(**{**TSV_COLUMNS, **struct, "unstruct_event": ""}), ""]
+    path.write_bytes(gzip.compress("\r\n".join(lines).encode()))
+    assert streams.choose_format(path, "") == "snowplow"
+    login, added, paid = streams.read_events(path, file_format="snowplow")
+    assert (login.user, login.visitor) == ("anna", "anon:d1")
+    assert (added.user, added.event, added.at, added.message_id) == (
+        "anna", "add_to_cart", T0, TSV_COLUMNS["event_id"]
+    )  # fmt: skip
+    page = {"page_url": "https://shop.example/"}
+    assert added.attributes == {**page, "sku": "s1", "tags": ["a", "b"]}
+    assert paid.attributes == {**page, "se_category": "shop", "se_action": "pay", "se_value": 9.5}
+    path.write_bytes(gzip.compress(("\t".join(["x"] * 131) + "\n" + "x\ty\n").encode()))
+    with pytest.raises(InvalidStream, match=r"enriched\.tsv\.gz:1: "):
+        list(streams.read_events(path, file_format="snowplow"))
+
+
+def test_amplitude_zip_is_read_file_by_file(tmp_path: Path) -> None:
+    """The export API returns a zip archive of gzip files. Errors name the file in it."""
+    path = tmp_path / "export.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("1234/", "")
+        for hour in (15, 14):
+            line = {**AMPLITUDE, "event_time": f"2026-09-21 {hour}:00:00.250000", "$insert_id": f"i{hour}"}
+            archive.writestr(f"1234/1234_2026-09-21_{hour}#0.json.gz", gzip.compress(json.dumps(line).encode()))
+    assert streams.choose_format(path, "") == "amplitude"
+    events = list(streams.read_events(path, file_format="amplitude"))
+    assert [(each.message_id, each.at % 1000) for each in events] == [("i14", 250), ("i15", 250)]
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("1234/z.json", json.dumps({**AMPLITUDE, "event_time": "2015-10-06 19:14:22.000000"}))
+    with pytest.raises(InvalidStream, match=r"^z\.json:1: 'event_time' .* is more than ten years ago"):
+        list(streams.read_events(path, file_format="amplitude"))
+    for broken in (b"PK\x03\x04", b"", b"text"):
+        path.write_bytes(broken)
+        with pytest.raises(InvalidStream, match=r"export\.zip"):
+            list(streams.read_events(path, file_format="amplitude"))
+
+
+def test_ga4_records_are_typed(tmp_path: Path) -> None:
+    """BigQuery writes INT64 as text, also in `items` and `ecommerce`. Without any id, a row is no user's."""
+    line = {
+        **GA4,
+        "items": [
+            {
+                "item_id": "7", "quantity": "2", "price": 9.5, "coupon": None,
+                "item_params": [{"key": "size", "value": {"int_value": "42"}}],
+            }
+        ],
+        "ecommerce": {"total_item_quantity": "2", "purchase_revenue": 19.0, "transaction_id": "77", "tax_value": None},
+    }  # fmt: skip
+    path = write(tmp_path / "e.ndjson", {**line, "user_pseudo_id": None}, line)
+    (event,) = streams.read_events(path, file_format="ga4")
+    assert event.attributes["items"] == [{"item_id": "7", "quantity": 2, "price": 9.5, "size": 42}]
+    assert event.attributes["ecommerce"] == {
+        "total_item_quantity": 2, "purchase_revenue": 19.0, "transaction_id": "77"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("product", "line"),
+    [
+        ("mixpanel", {"event": "$identify", "properties": {
+            "time": 1790000000, "distinct_id": "anna", "$identified_id": "anna", "$anon_id": "$device:d1"}}),
+        ("mixpanel", {"event": "$create_alias", "properties": {
+            "time": 1790000000, "distinct_id": "d1", "alias": "anna"}}),
+        ("posthog", {**POSTHOG, "distinct_id": "anna", "event": "$create_alias", "properties": {"alias": "d1"}}),
+        ("posthog", {**POSTHOG, "distinct_id": "anna", "event": "$merge_dangerously", "properties": {"alias": "d1"}}),
+    ],
+)  # fmt: skip
+def test_logins_of_the_products(tmp_path: Path, product: str, line: dict[str, Any]) -> None:
+    """What joins two ids there joins visitor and user here."""
+    (login,) = streams.read_events(write(tmp_path / "e.ndjson", line), file_format=product)
+    assert (login.user, login.visitor, login.event) == ("anna", "anon:d1", "")
+
+
+@pytest.mark.parametrize("field", ["$is_identified", "$process_person_profile"])
+def test_posthog_marks_visitors(tmp_path: Path, field: str) -> None:
+    """`properties` is an object in JSON lines, and text where it comes from Parquet."""
+    lines = [{**POSTHOG, "properties": each} for each in ({field: False, "n": [1]}, json.dumps({field: True}))]
+    events = streams.read_events(write(tmp_path / "e.ndjson", *lines), file_format="posthog")
+    assert [event.user for event in events] == ["anon:d1", "d1"]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("stamp", ["1970-01-01", "soon", None])
+def test_a_time_is_named_by_the_field_of_the_product(tmp_path: Path, name: str, stamp: Any) -> None:
+    """The error has file, line and the field as the file has it."""
+    field = {"amplitude": "event_time", "posthog": "timestamp", "snowplow": "derived_tstamp"}.get(name, "")
+    field = field or ("time" if name == "mixpanel" else "event_timestamp")
+    line = {**SAMPLES[name][0], "collector_tstamp": None, field: stamp}
+    if name == "mixpanel":
+        line["properties"] = {**line["properties"], "time": stamp}
+    path = write(tmp_path / "e.ndjson", line)
+    with pytest.raises(InvalidStream, match=rf"^e\.ndjson:1: '{field}'"):
+        list(streams.read_events(path, file_format=name))
