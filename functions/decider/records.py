@@ -13,7 +13,7 @@ from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
-from shared.attribute_types import PARSERS, parse_date
+from shared.attribute_types import PARSERS, parse_date, read_date
 from shared.clock import MAX_AHEAD_MS
 from shared.identities import Identification, PopupEvent
 from shared.mongodb import Document, translate_errors
@@ -140,6 +140,8 @@ def _fit(value: Any, wanted: str | None) -> Any:
     if isinstance(value, str):
         parse = PARSERS.get(wanted or "")
         fitting = value if wanted == "text" else parse(value.strip()) if parse else None
+    elif wanted == "date":
+        fitting = read_date(value) if _type_of(value) == "number" else None
     else:
         fitting = _storable(value) if _type_of(value) == wanted else None
     if fitting is None:

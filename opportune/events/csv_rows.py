@@ -10,11 +10,11 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from gateway.body import MAX_EVENT_BYTES
-from gateway.times import parse_ms
 from gateway.tracking import MAX_MESSAGE_ID_LENGTH
 from opportune.events.ndjson import Checks, keep_meant
 from opportune.events.recorded import Call, InvalidStream, Recorded, place_id, read_item
 from shared.contracts import ANONYMOUS_PREFIX
+from shared.times import parse_ms
 
 FIELDS = ("user_id", "event", "timestamp", "message_id")
 ROWS = 256  # yielded in one list

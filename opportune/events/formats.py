@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from gateway.adapters import pinpoint, posthog, snowplow
 from gateway.adapters.items import Item, add_login, create_event, read_object, without_empty
-from gateway.times import parse_ms
 from opportune.events.recorded import read_json_object
+from shared.times import parse_ms
 
 SEGMENT = "segment"
 _GA4_VALUES = ("string_value", "int_value", "float_value", "double_value")

@@ -16,7 +16,7 @@ import msgspec
 from gateway import tracking
 from gateway.adapters.items import drop_known_logins
 from gateway.body import MAX_DEPTH, MAX_EVENT_BYTES, measure
-from gateway.times import can_be_meant, parse_iso_ms, parse_ms
+from gateway.times import can_be_meant
 from opportune.events import formats
 from opportune.events.recorded import (
     BOM,
@@ -31,6 +31,7 @@ from opportune.events.recorded import (
 )
 from shared.clock import now_ms
 from shared.contracts import ANONYMOUS_PREFIX, PAGE_VIEWED, SCREEN_VIEWED
+from shared.times import parse_iso_ms, parse_ms
 from shared.user_ids import MAX_ID_LENGTH
 
 CHUNK = 1 << 16  # larger chunks leave the processor's cache

@@ -7,10 +7,11 @@ import msgspec
 
 from gateway import body, tracking
 from gateway.body import Body, Shape
-from gateway.times import LATEST, can_be_meant, find_recorded_time, parse_ms
+from gateway.times import can_be_meant, find_recorded_time
 from shared.clock import now_ms
 from shared.contracts import ANONYMOUS_PREFIX, Alias, Event, Identify, Message
 from shared.errors import InvalidRequest, OpportuneError, TooLarge
+from shared.times import LATEST, parse_ms
 from shared.user_ids import MAX_ID_LENGTH
 
 UNTIMED = ("identify", "alias", "group")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from gateway.times import parse_ms
 from opportune.events import streams
 from opportune.events.streams import Recorded
 from opportune.replay.explain.words import stamp
 from opportune.replay.result import Span
 from shared.errors import OpportuneError
 from shared.files import open_regular
+from shared.times import parse_ms
 
 SAMPLE_BYTES = 1 << 20
 TICK = 1 << 13  # events between two updates of the progress bar

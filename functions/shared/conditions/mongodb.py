@@ -8,13 +8,13 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from shared.attribute_types import parse_date
 from shared.conditions.operands import RELATIVE_DATE, SECONDS, kind_of
 from shared.conditions.tree import Comparison, Condition
 
 Filter = dict[str, Any]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}(:?\d{2})?)?)?", re.ASCII)
 _NO_ARRAY: Filter = {"$not": {"$type": "array"}}
 _GROUPS = {"all": "$and", "any": "$or", "none": "$nor"}
 # RE2 and PCRE differ here, outside and inside brackets. In PCRE, `$` also matches before a final line break, `\s`
@@ -98,18 +98,8 @@ def _add_dates(operands: tuple[Any, ...]) -> list[Any]:
     """Return *operands*, followed by the dates that they may also stand for."""
     return [
         *operands,
-        *(date for each in operands if isinstance(each, str) and (date := _parse_date(each)) is not None),
+        *(date for each in operands if isinstance(each, str) and (date := parse_date(each)) is not None),
     ]
-
-
-def _parse_date(text: str) -> datetime | None:
-    if not _ISO_DATE.fullmatch(text):
-        return None
-    try:
-        date = datetime.fromisoformat(text)
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None  # such as the 31st of February, which is text
 
 
 def _to_pcre(pattern: str) -> str:

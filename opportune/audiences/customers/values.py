@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from opportune.audiences.customers.lines import InvalidRecord
-from shared.attribute_types import PARSERS, TYPES, Type, parse_boolean, parse_date, parse_number
+from shared.attribute_types import PARSERS, TYPES, Type, parse_boolean, parse_date, parse_number, read_date
 
 __all__ = ["TYPES", "Single", "Type", "convert", "parse_date", "parse_scalar", "type_of"]
 
@@ -71,6 +71,8 @@ def convert(value: Any, wanted: Type) -> Any:
         if parsed is None:
             raise InvalidRecord(f"expected {_EXPECTED[wanted]}, got {_excerpt(value)}")
         return parsed
+    if wanted == "date" and type_of(value) == "number" and (date := read_date(value)):
+        return date
     if type_of(value) != wanted:
         raise InvalidRecord(f"expected {_NAMES[wanted]}, got {_NAMES[type_of(value)]}: {_excerpt(value)}")
     return value

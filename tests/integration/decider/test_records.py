@@ -82,6 +82,16 @@ def test_the_first_value_says_the_type_and_later_ones_obey(mongodb: Database[dic
     }
 
 
+@pytest.mark.parametrize("stamp", [1569888000, 1569888000000, "1569888000000000", "2019-10-01 02:00:00 +0200"])
+def test_a_date_is_read_as_in_events(mongodb: Database[dict[str, Any]], write: Write, stamp: Any) -> None:
+    """Once the attribute is a date, a number of any unit is one too; a small number is not."""
+    assert write(since="2019-09-30 00:00:00 UTC") == []
+    assert write(since=stamp) == []
+    assert attributes(mongodb) == {"since": datetime(2019, 10, 1, tzinfo=UTC)}
+    assert write(since=7) == ["since"]
+    assert write(since=True) == ["since"]
+
+
 @pytest.mark.parametrize("name", ["", "a.b", "$set", "a\0b"])
 def test_names_that_mean_something_else_to_the_database_are_left_out(
     mongodb: Database[dict[str, Any]], write: Write, name: str

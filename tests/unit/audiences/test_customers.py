@@ -39,6 +39,21 @@ def reasons(rows: list[Row | Reject]) -> list[tuple[int, str]]:
     return [(int(row.records[0].place), row.reason) for row in rows if isinstance(row, Reject)]
 
 
+# One time as events and files write it; see `tests/unit/shared/test_times.py`.
+MIDNIGHTS = [
+    1569888000, 1569888000.0, 1569888000000, 1569888000000000, "1569888000", "1569888000.0", "1569888000000",
+    "20191001", "2019-10-01 00:00:00 UTC", "2019-10-01T00:00:00 Z", "2019-10-01 02:00:00 +0200",
+    "2019-10-01T02:00:00+02", "2019-10-1 00:00:00", "2019-10-01t00:00:00z", "2019-10-01T00:00:00.000000000Z",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [each for each in MIDNIGHTS if isinstance(each, str) and "-" in each])
+def test_a_date_is_recognised_as_in_events(text: str) -> None:
+    """Text with a zone behind it is a date. Digits alone are not one: they may be anything."""
+    assert parse_scalar(text) == datetime(2019, 10, 1, tzinfo=UTC)
+    assert infer_type([text], untyped=True) == infer_type([text], untyped=False) == "date"
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -199,6 +214,8 @@ def test_a_row_of_several_lines_is_reported_by_its_first(tmp_path: Path) -> None
         ("TRUE", "boolean", True),
         ("2026-03-01", "date", datetime(2026, 3, 1, tzinfo=UTC)),
         ("2026-03-01", "text", "2026-03-01"),
+        *((stamp, "date", datetime(2019, 10, 1, tzinfo=UTC)) for stamp in MIDNIGHTS),
+        ("1970-01-03", "date", datetime(1970, 1, 3, tzinfo=UTC)),
         (["a"], "list", ["a"]),
         (Single("a"), "list", ["a"]),
         (Single("36"), "number", 36),
@@ -223,6 +240,10 @@ def test_values_are_converted_to_the_wanted_type(value: Any, wanted: Type, conve
         (True, "number", "expected a number, got a boolean: True"),
         (["a"], "text", "expected text, got a list: ['a']"),
         (1, "object", "expected an object, got a number: 1"),
+        (7, "date", "expected a date, got a number: 7"),
+        ("7", "date", "expected a date such as 2026-11-25 or 2026-11-25T10:00:00Z, got '7'"),
+        ("2019-02-30 00:00:00 UTC", "date", "got '2019-02-30 00:00:00 UTC'"),
+        (True, "date", "expected a date, got a boolean: True"),
     ],
 )
 def test_values_of_another_type_are_rejected(value: Any, wanted: Type, reason: str) -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from gateway import tracking
 from gateway.body import parse
-from gateway.times import parse_iso_ms, parse_ms
 from opportune.events import streams
 from shared.contracts import Alias, Event, Group, Identify, Message
 from shared.errors import OpportuneError
+from shared.times import parse_iso_ms, parse_ms
 
 NOW = 1_790_000_000_000
 

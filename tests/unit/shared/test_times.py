@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.times import parse_ms
+from shared.times import parse_ms
 from tests.support.gateway_site import NOW, POPUP, Site, win
 
 OCTOBER = 1_569_888_000_000  # 2019-10-01T00:00:00Z
