@@ -287,7 +287,7 @@ def test_of_two_carts_one_reminder_comes_when_one_row_would_send_it(
     home.send(second, "add", 5 * MINUTE)
     home.become(at=6 * MINUTE)
     for at in range(0, 3 * WAIT, MINUTE):
-        home.wake(at)
+        home.wake_each(at, VISITOR, "anna")
     assert home.mails() == [("anna", WAIT + due)]
 
 
@@ -515,7 +515,7 @@ def test_two_rows_and_a_login_remind_as_one_row_would(club: ClubMaker, anchor: s
             home.send(rng.choice([visitor, user]), event, at)
         home.become(visitor, user, at=at)
         for wake in range(5):
-            home.wake(at + wake * WAIT // 2 + GRACE_MS)
+            home.wake_each(at + wake * WAIT // 2 + GRACE_MS, visitor, user, whole)
         halves = [when for name in (visitor, user) for _, when in home.mails(name)]
         wanted = [when for _, when in home.mails(whole)]
         assert halves in (wanted, [last + WAIT] if wanted and anchor == "first" else wanted), n

@@ -59,7 +59,7 @@ def _club(redis_client: Redis, mongodb: Database[dict[str, Any]]) -> ClubMaker:
 
 def mailed(home: Club, user: str = "anna") -> int:
     """Return how many messages the Engager would send."""
-    home.wake(LATER)
+    home.wake_each(LATER, user, VISITOR)
     return len({each.id for each in home.post.queued if each.user in (user, VISITOR) and not each.suppressed})
 
 
@@ -239,7 +239,7 @@ def test_live_the_definition_and_a_sorted_replay_agree(club: ClubMaker, anchor: 
         list(replay.run(recorded))
         replayed = bool(replay.finish(T0 + 60 * MINUTE))
         defined = bool(oracle.fires(trigger, seen, until=T0 + 60 * MINUTE))
-        home.wake(60 * MINUTE)
+        home.wake_each(60 * MINUTE, user)
         assert bool(home.mails(user)) == defined == replayed, arrivals
 
 

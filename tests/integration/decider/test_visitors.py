@@ -338,6 +338,6 @@ def test_a_login_in_the_middle_changes_no_match(club: ClubMaker, shape: dict[str
             home.send(f"whole-{n}", event, when, x=x)
             home.send(f"anon:{n}" if place < cut else rng.choice([f"anon:{n}", f"half-{n}"]), event, when, x=x)
         home.become(f"anon:{n}", f"half-{n}")
-        home.wake(at + DAY // 2)
+        home.wake_each(at + DAY // 2, f"anon:{n}", f"half-{n}", f"whole-{n}")
         halves = [when for name in (f"anon:{n}", f"half-{n}") for _, when in home.mails(name)]
         assert halves == [when for _, when in home.mails(f"whole-{n}")], (cut, stream)

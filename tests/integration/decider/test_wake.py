@@ -123,6 +123,11 @@ class Shop(DeciderHarness):
             request = Wake(first=number, last=number)
         return wake(request, replace(deps or self.deps, clock=lambda: T0 + now), self.late.append)
 
+    def wake_each(self, now: int, *users: str) -> None:
+        """Wake the partitions of *users* at *now*: without the empty ones, long loops take a tenth of the time."""
+        for user in users:
+            self.wake(now, user=user)
+
     def mails(self, user: str | None = None) -> list[tuple[str, int]]:
         """Return user and time (since `T0`) of each activation in the queue."""
         return [(each.user, each.at - T0) for each in self.post.queued if user in (None, each.user)]
