@@ -22,9 +22,9 @@ USERS = SAMPLE + 5 * BULK
 Customers = dict[str, dict[str, Any]]
 
 
-@pytest.fixture(name="path")
-def _path(tmp_path: Path) -> Path:
-    path = tmp_path / "c.csv"
+@pytest.fixture(name="path", scope="module")
+def _path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("customers") / "c.csv"
     rows = (f"u{n},{n},{n % 7 + 1:05d},2026-03-{n % 28 + 1:02d}\n" for n in range(USERS))
     path.write_text("user_id,n,zip,since\n" + "".join(rows))
     return path
@@ -42,16 +42,19 @@ def whole(path: Path, database: Database[dict[str, Any]]) -> Customers:
     return stored(database)
 
 
-def expected(mongodb: Database[dict[str, Any]], path: Path) -> Customers:
+@pytest.fixture(name="undisturbed", scope="module")
+def _undisturbed(mongo_client: MongoClient[dict[str, Any]], path: Path) -> Customers:
     """Return the customers that an undisturbed import stores."""
-    other = mongodb.client[f"{mongodb.name}_undisturbed"]
+    other = mongo_client["undisturbed"]
     try:
         return whole(path, other)
     finally:
-        mongodb.client.drop_database(other.name)
+        mongo_client.drop_database(other.name)
 
 
-def test_an_interrupted_import_is_completed_by_the_next(mongodb: Database[dict[str, Any]], path: Path) -> None:
+def test_an_interrupted_import_is_completed_by_the_next(
+    mongodb: Database[dict[str, Any]], path: Path, undisturbed: Customers
+) -> None:
     """After Ctrl-C, the written customers are correct. Repeating the import adds the others."""
 
     def interrupt(found: Iterator[Row | Reject]) -> Iterator[Row | Reject]:
@@ -63,13 +66,12 @@ def test_an_interrupted_import_is_completed_by_the_next(mongodb: Database[dict[s
     with open_rows(path, "user_id") as rows, pytest.raises(KeyboardInterrupt):
         import_customers(rows._replace(rows=interrupt(rows.rows)), mongodb, "demo", on_reject=print)
     assert 0 < mongodb.customers.count_documents({}) < USERS
-    undisturbed = expected(mongodb, path)
     assert stored(mongodb).items() <= undisturbed.items()
     assert whole(path, mongodb) == undisturbed
 
 
 def test_a_killed_import_is_completed_by_the_next(
-    mongodb: Database[dict[str, Any]], mongodb_url: str, path: Path
+    mongodb: Database[dict[str, Any]], mongodb_url: str, path: Path, undisturbed: Customers
 ) -> None:
     """The same holds after kill -9 at any moment."""
     command = [sys.executable, "-m", "opportune", "customers", "import", str(path), "--site", "demo"]
@@ -81,12 +83,11 @@ def test_a_killed_import_is_completed_by_the_next(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert mongodb.customers.count_documents({}) > 0
-    undisturbed = expected(mongodb, path)
     assert stored(mongodb).items() <= undisturbed.items()
     assert whole(path, mongodb) == undisturbed
 
 
-def test_two_parallel_imports_equal_one(mongodb: Database[dict[str, Any]], path: Path) -> None:
+def test_two_parallel_imports_equal_one(mongodb: Database[dict[str, Any]], path: Path, undisturbed: Customers) -> None:
     """Both upsert the same users and infer the same new types at the same time."""
     failures: list[BaseException] = []
 
@@ -102,7 +103,7 @@ def test_two_parallel_imports_equal_one(mongodb: Database[dict[str, Any]], path:
     for thread in threads:
         thread.join()
     assert failures == []
-    assert stored(mongodb) == expected(mongodb, path)
+    assert stored(mongodb) == undisturbed
 
 
 def test_a_customer_is_never_stored_before_the_opt_out(

@@ -221,11 +221,11 @@ def test_what_is_too_large_is_refused_with_a_reason(mongodb: Db, tmp_path: Path)
     """MongoDB's documents hold up to 16 MB; the live version stays."""
     path = folder(tmp_path, "one")
     publish(mongodb, load_definitions(path), [KEY])
-    text = (path / "campaigns" / "c.yaml").read_text()
-    for number in range(90):
-        html = "x" * 190_000
-        other = text.replace("id: c", f"id: c{number}").replace("title: Hello", f"title: Hello, html: {html}")
-        (path / "campaigns" / f"c{number}.yaml").write_text(other)
+    file = path / "campaigns" / "c.yaml"
+    file.write_text(file.read_text().replace("title: Hello", f"title: Hello, html: {'x' * 190_000}"))
+    defined = load_definitions(path)
+    (campaign,) = defined.campaigns
+    many = [campaign.model_copy(update={"id": f"c{number}"}) for number in range(90)]
     with pytest.raises(Exception, match="16 MB"):
-        publish(mongodb, load_definitions(path), [KEY])
+        publish(mongodb, defined._replace(campaigns=(campaign, *many)), [KEY])
     assert editions(mongodb) == {"one"}
