@@ -28,7 +28,6 @@ pytest_plugins = [
     "tests.support.figures",
     "tests.support.schedule",
     "tests.support.skipped",
-    "tests.support.whole_system",
 ]
 
 OLDEST_REDIS = 7

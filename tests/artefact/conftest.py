@@ -56,7 +56,7 @@ def runtime(built: Path) -> Runtime:
     return find_runtime(built)
 
 
-@pytest.fixture(name="elasticache", scope="session")
+@pytest.fixture(name="elasticache", scope="package")
 def _elasticache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the URL of a cluster of three nodes behind TLS that accepts only the template's user.
 
@@ -105,7 +105,7 @@ class Cluster:
     authenticated: list[str]
 
 
-@pytest.fixture(name="atlas", scope="session")
+@pytest.fixture(name="atlas", scope="package")
 def _atlas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Yield a cluster behind TLS. Functions authenticate with IAM, and each role has its rights in docs/deploy.md."""
     folder = tmp_path_factory.mktemp("atlas")
@@ -123,7 +123,7 @@ def _atlas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         front.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def artefacts(
     runtime: Runtime, elasticache: str, atlas: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Artefacts]:

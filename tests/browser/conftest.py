@@ -1,26 +1,18 @@
 """Chromium, and the sites that its tests visit."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext
 
+from tests.support.chromium import chromium
 from tests.support.tag_site import Edge, Site
 
 
-@pytest.fixture(name="browser", scope="module")
+@pytest.fixture(name="browser", scope="package")
 def _browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
-    if program is None:
-        pytest.skip("Chromium is not on PATH: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program,
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"],
-        )
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(name="edge")

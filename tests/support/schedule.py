@@ -14,7 +14,6 @@ from xdist.workermanage import WorkerController
 # Path or its beginning → the system that these tests share. A test that is missing here starts one of its own.
 SYSTEMS = {
     "tests/system/": "system",
-    "tests/browser/test_demo_site.py": "system",
     "tests/faults/test_invariants.py": "tests/faults/test_invariants.py",
     "tests/faults/": "faults",
     "tests/template/": "template",

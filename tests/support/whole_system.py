@@ -5,12 +5,11 @@ In its MongoDB each function has the rights that docs/deploy.md gives it, and no
 
 import os
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from pymongo.database import Database
 
 from opportune.authoring import publishing
@@ -38,9 +37,9 @@ class System:
     folder: Path
 
 
-@pytest.fixture(name="system", scope="session")
-def _system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    folder = tmp_path_factory.mktemp("system")
+@contextmanager
+def whole_system(folder: Path) -> Iterator[System]:
+    """Run the system, with its data in *folder*."""
     with (
         Subprocesses(folder / "run", folder / "logs", os.environ) as subprocesses,
         SecuredMongod(subprocesses) as cluster,
