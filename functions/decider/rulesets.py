@@ -82,7 +82,12 @@ def catalogue(rulesets: Rulesets) -> Catalogue:
     """Return what the Gateway needs to know of every site."""
     return Catalogue(
         {
-            site: SiteCatalogue(rules.index.ruleset.keys, rules.index.catalogue(), rules.index.ruleset.identity)
+            site: SiteCatalogue(
+                rules.index.ruleset.keys,
+                rules.index.catalogue(),
+                rules.index.ruleset.identity,
+                rules.index.ruleset.adapters,
+            )
             for site, rules in rulesets.items()
         },
         list(rulesets.unread),

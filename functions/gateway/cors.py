@@ -9,7 +9,7 @@ import re
 # The headers that trackers send, including those of a retry. "*" would not cover Authorization.
 ALLOWED_HEADERS = (
     "Authorization, Content-Type, Content-Encoding, X-Retry-Count, AnonymousId, SentAt, Rsa-Recovered, "
-    "Rsa-Retry-Attempt, Rsa-Retry-Reason, Rsa-Since-First-Attempt, Rsa-Since-Last-Attempt"
+    "Rsa-Retry-Attempt, Rsa-Retry-Reason, Rsa-Since-First-Attempt, Rsa-Since-Last-Attempt, SP-Anonymous"
 )
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "POST, GET, OPTIONS",

@@ -8,7 +8,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from gateway import cors, request
 from gateway.ports import Deps
 from gateway.request import Response, json_response
-from gateway.routes import ROUTES, Router
+from gateway.routes import ADAPTER_ROUTES, ROUTES, Router
 from shared.errors import OpportuneError
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
@@ -17,7 +17,7 @@ Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 def create_handler(deps: Deps) -> Handler:
     """Return the handler bound to *deps*."""
     logger, metrics = deps.observability.logger, deps.observability.metrics
-    router = Router(ROUTES)
+    router = Router((*ROUTES, *ADAPTER_ROUTES))
 
     def respond(event: dict[str, Any]) -> Response:
         try:

@@ -94,6 +94,32 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
+def _accept_posthog(request: Request, deps: Deps) -> Response:
+    from gateway.adapters.posthog_endpoint import accept_posthog  # noqa: PLC0415 - most sites need no adapter
+
+    return accept_posthog(request, deps)
+
+
+def _accept_snowplow(request: Request, deps: Deps) -> Response:
+    from gateway.adapters.snowplow_endpoint import accept_snowplow  # noqa: PLC0415
+
+    return accept_snowplow(request, deps)
+
+
+def _accept_pinpoint(request: Request, deps: Deps) -> Response:
+    from gateway.adapters.pinpoint_endpoint import accept_pinpoint  # noqa: PLC0415
+
+    return accept_pinpoint(request, deps)
+
+
+# For libraries of other products; each works for sites that turn it on. Their makers describe them.
+ADAPTER_ROUTES: tuple[Route, ...] = (
+    Route("POST", ("/capture", "/batch"), _accept_posthog, "Events of PostHog's libraries."),
+    Route("POST", ("/com.snowplowanalytics.snowplow/tp2",), _accept_snowplow, "Events of Snowplow's trackers."),
+    Route("POST", ("/v1/apps/{key}/events",), _accept_pinpoint, "PutEvents of Amazon Pinpoint."),
+)
+
+
 class Router:
     """Finds the endpoint of a request."""
 

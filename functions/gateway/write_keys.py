@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from shared.contracts import Catalogue, SiteCatalogue, WriteKey, write_key
-from shared.errors import Forbidden, Unauthorized
+from shared.errors import Forbidden, NotFound, Unauthorized
 from shared.origins import is_allowed
 
 
@@ -41,6 +41,13 @@ class SiteAccess(NamedTuple):
             )
         if self.key.origins and not is_allowed(origin, self.key.origins):
             raise Forbidden("this write key does not allow pages of this origin", code="origin_not_allowed")
+
+    def check_adapter(self, name: str) -> None:
+        """Raise `NotFound` if the site does not accept events of the libraries of product *name*."""
+        if name not in self.catalogue.adapters:
+            raise NotFound(
+                f"the site does not accept events of {name}: add it to 'adapters' in site.yaml", code="adapter_off"
+            )
 
 
 def read_write_key(authorization: str, body: Mapping[str, Any], query: Mapping[str, str]) -> str:

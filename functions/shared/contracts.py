@@ -201,11 +201,15 @@ def write_key(key: str, *, secret: bool = False, origins: Sequence[str] = (), id
 
 
 class SiteCatalogue(msgspec.Struct):
-    """What the Gateway needs of one site: write keys, event name → attributes that triggers read, identity keys."""
+    """What the Gateway needs of one site: write keys, event name → attributes that triggers read, identity keys.
+
+    adapters: the products whose libraries may send events.
+    """
 
     keys: list[WriteKey]
     events: dict[str, list[str]]
     identity: Identity = msgspec.field(default_factory=Identity)
+    adapters: list[str] = []
 
 
 class Catalogue(msgspec.Struct):

@@ -200,6 +200,7 @@ class Ruleset(msgspec.Struct, omit_defaults=True):
     webhook_hosts: the hosts that webhooks may call.
     events_per_user: how many events one user may send.
     name: the site's name for people.
+    adapters: the products whose libraries may send events.
     """
 
     site: str
@@ -214,4 +215,5 @@ class Ruleset(msgspec.Struct, omit_defaults=True):
     identity: Identity = msgspec.field(default_factory=Identity)
     events_per_user: Quota | None = None
     name: str = ""
+    adapters: list[str] = []
     format: int = 1

@@ -32,13 +32,17 @@ POPUP = {"id": "a1", "title": "Wow"}
 
 
 class FakeDecider:
-    """Returns a popup per event and records its requests. ``unread``: sites that it cannot read."""
+    """Returns a popup per event and records its requests.
+
+    ``unread``: sites that it cannot read. ``adapters``: those that the site has turned on.
+    """
 
     def __init__(self) -> None:
         self.decided: list[Decide] = []
         self.catalogues = 0
         self.newer_key = "public"
         self.unread: list[str] = []
+        self.adapters: list[str] = []
 
     def __call__(self, payload: bytes) -> bytes:
         request = msgspec.json.decode(payload, type=DeciderRequest)
@@ -50,7 +54,8 @@ class FakeDecider:
                 write_key("shop", origins=["https://shop.example", "https://*.shop.example"]),
                 write_key(self.newer_key),
             ]
-            site = SiteCatalogue(keys=keys, events={"game_result": ["outcome"], "Page Viewed": ["name", "path"]})
+            events = {"game_result": ["outcome"], "Page Viewed": ["name", "path"]}
+            site = SiteCatalogue(keys=keys, events=events, adapters=self.adapters)
             sites = {} if "demo" in self.unread else {"demo": site}
             return msgspec.json.encode(Catalogue(sites, self.unread))
         self.decided.append(request)

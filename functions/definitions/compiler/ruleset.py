@@ -79,6 +79,7 @@ def compile_ruleset(definitions: Definitions, keys: Sequence[WriteKey], *, versi
         identity=delivery.identity(site),
         events_per_user=delivery.events_per_user(site),
         name=site.name,
+        adapters=sorted(set(site.adapters)),
     )
 
 

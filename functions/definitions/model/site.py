@@ -263,6 +263,12 @@ class Site(Definition):
         default=None, description="How users prove who they are, for public keys that require it."
     )
     limits: SiteLimits | None = Field(default=None, description="How much the site accepts from one user.")
+    adapters: list[Literal["posthog", "snowplow", "pinpoint"]] = Field(
+        default=[],
+        max_length=3,
+        description="Other products whose libraries may send events to this site; default: none.",
+        examples=[["posthog"]],
+    )
     customer_attributes: Attributes | None = Field(
         default=None,
         description="The attributes of customers and their types, to check conditions with.",

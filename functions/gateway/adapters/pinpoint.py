@@ -5,8 +5,8 @@ https://docs.aws.amazon.com/pinpoint/latest/developerguide/event-streams-data-ap
 endpoint as JSON text in ``client_context.custom.endpoint``.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from gateway.adapters.items import Item, add_login, create_event, read_object
 from shared.errors import InvalidRequest
@@ -21,33 +21,48 @@ def read_record(record: Mapping[str, Any]) -> list[Item]:
         record["event_timestamp"],
         endpoint,
         client.get("client_id"),
-        "",
+        None,
         {**read_object(record.get("attributes")), **read_object(record.get("metrics"))},
     )
 
 
-def read_put_events(body: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Item]]]:
-    """Yield the endpoint id, the event id and the items of each event in a *body* of PutEvents.
+class PutEvent(NamedTuple):
+    """An event of PutEvents, with its endpoint and their ids."""
 
-    An event that is not an object has no items. Raises `InvalidRequest` if the body has no ``BatchItem``.
-    """
+    endpoint_id: str
+    event_id: str
+    endpoint: Item
+    event: Any
+
+
+def list_events(body: Mapping[str, Any]) -> list[PutEvent]:
+    """Return the events in a *body* of PutEvents. Raises `InvalidRequest` if the body has no ``BatchItem``."""
     batch = body.get("BatchItem")
     if not isinstance(batch, dict):
         raise InvalidRequest(
             "'BatchItem' must be an object: endpoint ids with 'Endpoint' and 'Events'", code="invalid_batch"
         )
-    for endpoint_id, content in batch.items():
-        endpoint = read_object(read_object(content).get("Endpoint"))
-        for event_id, event in read_object(read_object(content).get("Events")).items():
-            if not isinstance(event, dict):
-                yield endpoint_id, event_id, []
-                continue
-            properties = {**read_object(event.get("Attributes")), **read_object(event.get("Metrics"))}
-            common = endpoint, endpoint_id, event_id, properties
-            yield endpoint_id, event_id, _read(event.get("EventType"), event.get("Timestamp"), *common)
+    return [
+        PutEvent(endpoint_id, event_id, read_object(read_object(content).get("Endpoint")), event)
+        for endpoint_id, content in batch.items()
+        for event_id, event in read_object(read_object(content).get("Events")).items()
+    ]
 
 
-def _read(name: Any, at: Any, endpoint: Item, visitor: Any, message_id: str, properties: Item) -> list[Item]:
+def read_event(put: PutEvent) -> list[Item]:
+    """Return an event of PutEvents as items. Raises `TypeError` if it is not an object, and `KeyError` without a name.
+
+    The message id has the time in it, because many programs give all their events one id.
+    """
+    if not isinstance(put.event, dict):
+        raise TypeError("it is not an object")
+    at = put.event.get("Timestamp")
+    properties = {**read_object(put.event.get("Attributes")), **read_object(put.event.get("Metrics"))}
+    message_id = f"{put.event_id[:60]}@{at}"[:100] if at else None
+    return _read(put.event["EventType"], at, put.endpoint, put.endpoint_id, message_id, properties)
+
+
+def _read(name: Any, at: Any, endpoint: Item, visitor: Any, message_id: str | None, properties: Item) -> list[Item]:
     person = read_object(endpoint.get("User") or endpoint.get("user"))
     user = person.get("UserId") or person.get("userId") or person.get("user_id")
     return add_login(create_event(name, at, user=user, visitor=visitor, message_id=message_id, properties=properties))

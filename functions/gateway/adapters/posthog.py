@@ -13,8 +13,9 @@ from gateway.adapters.items import Item, create_event, read_object, without_empt
 def read_event(event: Mapping[str, Any]) -> list[Item]:
     """Return *event* as items. Raises `KeyError` for one without ``event`` or ``distinct_id``.
 
-    ``$identify`` is a login, and ``$create_alias`` and ``$merge_dangerously`` are aliases. PostHog marks the events of
-    visitors with ``$is_identified: false`` or ``$process_person_profile: false``.
+    ``$identify`` is a login. In ``$create_alias``, ``alias`` is the new id of a visitor; in ``$merge_dangerously``, it
+    is the id that ends. PostHog marks the events of visitors with ``$is_identified: false`` or
+    ``$process_person_profile: false``.
     """
     own, name = read_object(event.get("properties")), event["event"]
     who = event["distinct_id"] if event.get("distinct_id") not in (None, "") else own["distinct_id"]
@@ -25,7 +26,8 @@ def read_event(event: Mapping[str, Any]) -> list[Item]:
         login = {"anonymousId": anonymous if name == "$identify" else None, "traits": traits or None}
         return [without_empty({"type": "identify", "userId": who, **login, **common})]
     if name in ("$create_alias", "$merge_dangerously") and own.get("alias"):
-        return [without_empty({"type": "alias", "userId": who, "previousId": own["alias"], **common})]
+        user, previous = (own["alias"], who) if name == "$create_alias" else (who, own["alias"])
+        return [without_empty({"type": "alias", "userId": user, "previousId": previous, **common})]
     if name == "$groupidentify" and own.get("$group_key"):
         group = {"groupId": own["$group_key"], "traits": read_object(own.get("$group_set")) or None}
         return [without_empty({"type": "group", "userId": who, **group, **common})]

@@ -106,6 +106,8 @@ def read_payload(payload: Mapping[str, Any]) -> list[Item]:
     event["event"] = _KINDS[payload["e"]] if payload["e"] in _KINDS else payload["e"]
     if payload.get("ue_px"):
         event["unstruct_event"] = _decode(payload["ue_px"])
+    if event["event"] == "unstruct" and not _unwrap(event.get("unstruct_event"))[0]:
+        raise ValueError("a self-describing event needs its schema and data in 'ue_pr' or 'ue_px'")
     items = read_event(event)
     for item in items:
         if "dvce_sent_tstamp" in event and "true_tstamp" not in event:
@@ -155,6 +157,8 @@ def _read_fields(event: Mapping[str, Any]) -> Item:
 def _unwrap(value: Any) -> tuple[str, Item]:
     """Return the name of the schema and the data of a self-describing event, which has an envelope around it."""
     whole = read_object(value)
+    if value and not whole:
+        raise ValueError("unstruct_event is not a JSON object")
     inner = read_object(whole.get("data"))
     if not ("schema" in inner and "data" in inner):
         inner = whole
@@ -164,7 +168,8 @@ def _unwrap(value: Any) -> tuple[str, Item]:
 
 def _decode(text: Any) -> str:
     """Return base64 *text* decoded; trackers use the alphabet of URLs, and may leave out the padding."""
+    whole = str(text).replace("-", "+").replace("_", "/")
     try:
-        return base64.urlsafe_b64decode(f"{text}{'=' * (-len(str(text)) % 4)}").decode()
+        return base64.b64decode(whole + "=" * (-len(whole) % 4), validate=True).decode()
     except (binascii.Error, ValueError) as error:
         raise ValueError("ue_px is not base64 of text") from error

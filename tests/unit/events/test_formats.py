@@ -226,7 +226,7 @@ def test_ga4_records_are_typed(tmp_path: Path) -> None:
             "time": 1790000000, "distinct_id": "anna", "$identified_id": "anna", "$anon_id": "$device:d1"}}),
         ("mixpanel", {"event": "$create_alias", "properties": {
             "time": 1790000000, "distinct_id": "d1", "alias": "anna"}}),
-        ("posthog", {**POSTHOG, "distinct_id": "anna", "event": "$create_alias", "properties": {"alias": "d1"}}),
+        ("posthog", {**POSTHOG, "distinct_id": "d1", "event": "$create_alias", "properties": {"alias": "anna"}}),
         ("posthog", {**POSTHOG, "distinct_id": "anna", "event": "$merge_dangerously", "properties": {"alias": "d1"}}),
     ],
 )  # fmt: skip
