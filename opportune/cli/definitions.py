@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from opportune.cli.options import Json, MongoUrl, SiteArgument
-from opportune.cli.output import command, err, out, print_json
+from opportune.cli.output import command, err, marked, out, print_json
 from opportune.cli.targets import print_refresh, with_progress
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def check(
         for problem in examined.problems:
             out.print(str(problem), markup=False, highlight=False, soft_wrap=True)
         if errors:
-            err.print(f"[red]{errors} problem(s)[/red]")
+            err.print(marked(f"{errors} problem(s)", "red"))
     definitions = examined.definitions
     if definitions is None:
         raise typer.Exit(1)
@@ -88,7 +88,7 @@ def check(
             "warning(s)": warnings,
         }
         listed = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "campaign(s)")
-        out.print(f"[green]ok[/green] {listed}", highlight=False)
+        out.print(marked("ok", "green", f" {listed}"))
         for line in describe(definitions.campaigns):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -180,7 +180,7 @@ def versions(
     table = Table("version", "live since (UTC)", "campaigns", "")
     for number, each in enumerate(past):
         restored = f"restores version {each.of}" if each.of else ""
-        note = ", ".join(part for part in ("[green]live[/green]" if number == 0 else "", restored) if part)
+        note = marked("live", "green", restored and f", {restored}") if number == 0 else restored
         table.add_row(str(each.version), f"{each.at:%Y-%m-%d %H:%M:%S}", str(each.campaigns), note)
     out.print(table)
 
@@ -235,7 +235,7 @@ def _print_published(published: "Published", lost: "Cost") -> None:
         out.print(f"unchanged: {version} is live and the same", highlight=False)
         return
     restored = f", which restores version {published.of}" if published.of else ""
-    out.print(f"[green]live[/green] {version}{restored}: {published.campaigns} campaign(s)", highlight=False)
+    out.print(marked("live", "green", f" {version}{restored}: {published.campaigns} campaign(s)"))
     out.print(publish_preview.summary(published.changes), highlight=False)
     for each in published.changes:
         if each.dropped:

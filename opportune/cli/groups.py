@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from opportune.cli.options import Json, MongoUrl, Site
-from opportune.cli.output import command, out, print_json
+from opportune.cli.output import command, marked, out, print_json
 from opportune.cli.targets import print_refresh, with_progress
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def upload(
         print_json({**uploaded._asdict(), "refresh": result and result._asdict()})
         return
     changed = "" if uploaded.changed else ", unchanged"
-    out.print(f"[green]uploaded[/green] {group}: {uploaded.users:,} user(s){changed}", highlight=False)
+    out.print(marked("uploaded", "green", f" {group}: {uploaded.users:,} user(s){changed}"))
     if result is not None:
         print_refresh(name, result)
 

@@ -7,7 +7,7 @@ import msgspec
 import typer
 
 from opportune.cli.options import Json, MongoUrl, Site, SiteArgument, User
-from opportune.cli.output import command, err, out, print_json
+from opportune.cli.output import command, err, marked, out, print_json
 from shared.channels import CHANNELS
 
 app = typer.Typer()
@@ -196,7 +196,8 @@ def forget(
         out.print(table)
         if erased.totals.get("mongodb.lists"):
             out.print("The user was in a list. Remove the id from its file too, or the next publish restores it.")
-        out.print("[green]erased[/green]" if erased.done else "[yellow]not done[/yellow]: events still arrive")
+        is_done = marked("erased", "green") if erased.done else marked("not done", "yellow", ": events still arrive")
+        out.print(is_done)
     if not erased.done:
         err.print("Make the site stop sending events of this user, then repeat the command.")
         raise typer.Exit(1)

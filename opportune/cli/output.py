@@ -1,7 +1,7 @@
 """How commands are registered, how they print, and how they report errors."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -20,14 +20,50 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
+from rich.text import Text
 
 from shared.errors import InvalidRequest, OpportuneError
 from shared.text import is_storable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-out = Console()
-err = Console(stderr=True)
+# Characters that a terminal obeys, or that change the order of others: control characters, marks of direction, and
+# separators of lines. Each becomes one that is visible. Line feeds and tabs stay.
+_OBEYED = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"}
+_OBEYED |= {0x7F: 0x2421, **dict.fromkeys((*range(0x80, 0xA0), 0x61C, 0x200E, 0x200F), 0xFFFD)}
+_OBEYED |= dict.fromkeys((*range(0x2028, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
+
+
+class Screen(Console):
+    """A console that prints values of customers, events and files as the text that they are.
+
+    Markup, such as ``[red]``, and names of emoji mean nothing in text: a style needs a `Text`. Characters that a
+    terminal would obey, such as those of an ANSI escape, are shown instead.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return *text* to print: an argument, or a cell of a table."""
+        return super().render_str(text.translate(_OBEYED), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of *renderable*."""
+        if isinstance(renderable, Text) and (shown := renderable.plain.translate(_OBEYED)) != renderable.plain:
+            renderable = renderable.copy()
+            renderable.plain = shown
+        return super().render(renderable, options)
+
+
+out = Screen()
+err = Screen(stderr=True)
+
+
+def marked(word: str, style: str, rest: str = "") -> Text:
+    """Return *word* in a style, and the rest without one."""
+    return Text.assemble((word, style), rest)
 
 
 def command(group: typer.Typer, name: str) -> Callable[[F], F]:
@@ -58,7 +94,7 @@ def command(group: typer.Typer, name: str) -> Callable[[F], F]:
 
 
 def _print_error(code: str, message: str) -> None:
-    err.print(f"[red]error[/red] [bold]{code}[/bold]: ", end="")
+    err.print(Text.assemble(("error", "red"), " ", (code, "bold"), ": "), end="")
     # In a log or a pipe, keep the message on one line so that it can be searched.
     err.print(message, markup=False, highlight=False, soft_wrap=not err.is_terminal)
 
@@ -74,7 +110,7 @@ def progress_bar() -> Progress:
     """Return a progress bar with a count, shown only on a terminal."""
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -88,9 +124,9 @@ def events_bar(*, shown: bool) -> Progress:
     """Return a progress bar over events, shown only on a terminal and if *shown*."""
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.completed:,.0f} events"),
+        TextColumn("{task.completed:,.0f} events", markup=False),
         TimeElapsedColumn(),
         console=err,
         transient=True,
@@ -101,7 +137,13 @@ def events_bar(*, shown: bool) -> Progress:
 @contextmanager
 def bytes_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show how much of a file is read; yield a function that takes bytes done and bytes in total."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

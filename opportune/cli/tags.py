@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.rule import Rule
+from rich.text import Text
 
 from opportune.cli.options import Json
 from opportune.cli.output import command, out, print_json
@@ -44,18 +45,18 @@ def tags(
 
 def _print_tags(found: "SiteTags") -> None:
     """Print the snippets flush left and without line breaks, so that they can be copied."""
-    out.print(Rule("[bold]Once[/bold]", align="left"))
+    out.print(Rule(Text("Once", style="bold"), align="left"))
     _print_snippet(found.script)
     _print_snippet(found.identify)
     for each in found.events:
         _print_event(each)
     for placeholder, meaning in found.missing.items():
-        out.print(f"\nreplace [bold]{placeholder}[/bold] with {meaning}", highlight=False, soft_wrap=True)
+        out.print(Text.assemble("\nreplace ", (placeholder, "bold"), f" with {meaning}"), soft_wrap=True)
 
 
 def _print_event(event: "EventTags") -> None:
     out.print()
-    out.print(Rule(f"[bold]{event.event}[/bold]", align="left"))
+    out.print(Rule(Text(event.event, style="bold"), align="left"))
     place = " ".join(part for part in (event.page, event.selector) if part)
     for line in (event.description, f"on {place}" if place else ""):
         if line:
@@ -65,7 +66,7 @@ def _print_event(event: "EventTags") -> None:
 
 
 def _print_snippet(snippet: "Snippet") -> None:
-    out.print(f"\n[dim]{snippet.title}[/dim]")
+    out.print(Text(f"\n{snippet.title}", style="dim"))
     out.print(snippet.code, markup=False, highlight=False, soft_wrap=True)
     if snippet.note:
         out.print(snippet.note, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from opportune.cli.options import Json, MongoUrl, SiteArgument
-from opportune.cli.output import command, err, out, print_json, progress_bar
+from opportune.cli.output import command, err, marked, out, print_json, progress_bar
 
 if TYPE_CHECKING:
     from opportune.audiences.targets import RefreshSummary, RunOptions
@@ -70,10 +70,8 @@ def rollback(site: SiteArgument = None, mongodb_url: MongoUrl = None, as_json: J
     if as_json:
         print_json({name: result._asdict()})
     else:
-        out.print(
-            f"[green]rolled back[/green] {name}: generation {result.generation} has the {result.users} user(s) of "
-            "the previous one"
-        )
+        has = f" {name}: generation {result.generation} has the {result.users} user(s) of the previous one"
+        out.print(marked("rolled back", "green", has))
 
 
 def with_progress(work: Callable[["RunOptions"], "RefreshSummary"], name: str, *, wait: bool) -> "RefreshSummary":
@@ -100,7 +98,5 @@ def print_refresh(name: str, result: "RefreshSummary") -> None:
         out.print(f"unchanged: {name} generation {result.generation}, {result.users} user(s)", highlight=False)
     else:
         kept = f"; not refreshed: {', '.join(result.kept)}" if result.kept else ""
-        out.print(
-            f"[green]refreshed[/green] {name}: generation {result.generation}, {result.users} user(s){kept}",
-            highlight=False,
-        )
+        has = f" {name}: generation {result.generation}, {result.users} user(s){kept}"
+        out.print(marked("refreshed", "green", has))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from opportune.authoring import publishing
 from opportune.demo.scenario.customers import import_customers
@@ -44,16 +45,15 @@ def run(*, once: bool, port: int | None, speed: float = 1.0, console: Console) -
         keys={SECRET_KEY_VARIABLE: secret_key},
         ses_identities=("casino.example",),
         speed=speed,
-        progress=lambda label, state: console.print(f"  [dim]{label}[/dim] {state}", highlight=False),
+        progress=lambda label, state: console.print(Text.assemble("  ", (label, "dim"), f" {state}")),
     ) as stack:
         database = mongodb.database(stack.mongodb_url, "opportune")
         run_id = secrets.token_hex(2)
         import_customers(database, run_id)
         published = publishing.publish_folder(database, DEFINITIONS, {SECRET_KEY_VARIABLE: secret_key})
         publishing.refresh_targets(database, published.site)
-        console.print(
-            f"  [dim]campaigns[/dim] {published.campaigns} live, ruleset {published.version}", highlight=False
-        )
+        live = f" {published.campaigns} live, ruleset {published.version}"
+        console.print(Text.assemble("  ", ("campaigns", "dim"), live))
         browser, server = Endpoint(stack.http_url, PUBLIC_KEY), Endpoint(stack.http_url, secret_key)
         results = list(play(browser, server, StackObserver(stack, database), run_id))
         _print_results(results, console)
@@ -75,7 +75,7 @@ def _print_results(results: Sequence[Result], console: Console) -> None:
     table.add_column("round trip", justify="right")
     for result in results:
         table.add_row(
-            "[green]✓[/green]" if result.passed else "[red]✗[/red]",
+            Text("✓", style="green") if result.passed else Text("✗", style="red"),
             result.title,
             result.sent,
             result.expected,
@@ -85,14 +85,14 @@ def _print_results(results: Sequence[Result], console: Console) -> None:
     console.print(table)
     failed = sum(not result.passed for result in results)
     console.print(
-        f"[red]{failed} of {len(results)} are not as expected[/red]"
+        Text(f"{failed} of {len(results)} are not as expected", style="red")
         if failed
-        else f"[green]all {len(results)} as expected[/green]"
+        else Text(f"all {len(results)} as expected", style="green")
     )
 
 
 def _print_addresses(url: str, console: Console) -> None:
-    console.print(f"\n  demo site   [bold]{url}/demo/[/bold]")
+    console.print(Text.assemble("\n  demo site   ", (f"{url}/demo/", "bold")))
     console.print(f"  endpoint    {url}/v1/track   (write key {PUBLIC_KEY})")
     console.print(f"  outbox      {url}/outbox   (every message that the system sent)")
     console.print("  Press Ctrl-C to stop everything.")
