@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.command_line import program
+
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -66,7 +68,7 @@ def play(document: Path, folder: Path, env: Mapping[str, str]) -> int:
 
 
 def _run(command: str, folder: Path, env: Mapping[str, str]) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join([str(Path(program()).parent), str(Path(sys.executable).parent), os.environ["PATH"]])
     whole = {**os.environ, "COLUMNS": "80", **env, "PATH": path}
     done = subprocess.run(
         ["bash", "-c", command], cwd=folder, env=whole, capture_output=True, text=True, check=False, timeout=100

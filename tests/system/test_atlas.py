@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from shared import mongodb
 from shared.settings import DECIDER, ENGAGER
 from tests.support.atlas import Atlas
 from tests.support.caller_identity import Sts, computer
+from tests.support.command_line import program
 from tests.support.paths import ROOT
 from tests.support.secured_mongod import MARKETER, SecuredMongod, role_arn, with_settings
 from tests.support.whole_system import KEYS
@@ -48,9 +48,8 @@ def _profile(sts: Sts, tmp_path: Path) -> Iterator[Mapping[str, str]]:
 
 def opportune(*arguments: str, atlas: Atlas, cwd: Path, env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
     """Run the command line as the marketer."""
-    command = [sys.executable, "-m", "opportune", *arguments]
     variables = {"PATH": os.environ["PATH"], "COLUMNS": "160", "OPPORTUNE_MONGODB_URL": atlas.url, **KEYS, **env}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=variables)
+    return subprocess.run([program(), *arguments], cwd=cwd, capture_output=True, text=True, check=False, env=variables)
 
 
 def test_the_demo_passes(atlas: Atlas, sts: Sts, profile: Mapping[str, str], tmp_path: Path) -> None:

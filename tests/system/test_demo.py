@@ -14,13 +14,15 @@ import pytest
 
 from opportune.demo.scenario.play import play
 from opportune.events.send import Busy, Endpoint
+from tests.support.command_line import program
 from tests.support.whole_system import System
 
 
 def opportune(*arguments: str, cwd: Path, **options: Any) -> "subprocess.CompletedProcess[str]":
     """Run the command line in *cwd*; return its output and exit code."""
-    command = [sys.executable, "-m", "opportune", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=100, **options)
+    return subprocess.run(
+        [program(), *arguments], cwd=cwd, capture_output=True, text=True, check=False, timeout=100, **options
+    )
 
 
 def test_the_demo_passes_and_leaves_nothing_behind(tmp_path: Path) -> None:

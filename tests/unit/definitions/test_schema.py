@@ -4,7 +4,6 @@ import json
 import random
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from definitions.model.json_schema import DIALECT
 from definitions.model.site import Site
 from opportune.authoring import schema
 from tests.support import strategies
+from tests.support.command_line import program
 from tests.support.paths import ROOT
 
 CAMPAIGNS = ROOT / "campaigns"
@@ -337,7 +337,7 @@ def test_examples_are_valid() -> None:
 @pytest.mark.parametrize("kind", schema.KINDS)
 def test_the_command_prints_it(kind: schema.Kind) -> None:
     """`opportune schema KIND` prints JSON and nothing else; the default is campaigns."""
-    command = [sys.executable, "-m", "opportune", "schema", *([] if kind == "campaign" else [kind])]
+    command = [program(), "schema", *([] if kind == "campaign" else [kind])]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == schema.file_schema(kind)
     assert done.stdout.endswith("}\n")

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from shared.clock import now_ms
 from shared.contracts import write_key
 from shared.identities import Identity, IdentityKey
 from shared.signing import identity_key
+from tests.support.command_line import program
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -24,7 +24,7 @@ SECRET = "0123456789abcdef0123456789abcdef"
 def keys(*arguments: str, cwd: Path, secret: str = SECRET) -> "subprocess.CompletedProcess[str]":
     """Run `opportune keys` in a folder without a local system."""
     env = {**os.environ, "OPPORTUNE_IDENTITY_SECRET": secret, "COLUMNS": "80"}
-    command = [sys.executable, "-m", "opportune", "keys", *arguments]
+    command = [program(), "keys", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=60, env=env)
 
 
