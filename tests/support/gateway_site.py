@@ -35,6 +35,7 @@ class FakeDecider:
     """Returns a popup per event and records its requests.
 
     ``unread``: sites that it cannot read. ``adapters``: those that the site has turned on.
+    ``events``: the events that live triggers use, with the attributes that they read.
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,7 @@ class FakeDecider:
         self.newer_key = "public"
         self.unread: list[str] = []
         self.adapters: list[str] = []
+        self.events = {"game_result": ["outcome"], "Page Viewed": ["name", "path"]}
 
     def __call__(self, payload: bytes) -> bytes:
         request = msgspec.json.decode(payload, type=DeciderRequest)
@@ -54,8 +56,7 @@ class FakeDecider:
                 write_key("shop", origins=["https://shop.example", "https://*.shop.example"]),
                 write_key(self.newer_key),
             ]
-            events = {"game_result": ["outcome"], "Page Viewed": ["name", "path"]}
-            site = SiteCatalogue(keys=keys, events=events, adapters=self.adapters)
+            site = SiteCatalogue(keys=keys, events=self.events, adapters=self.adapters)
             sites = {} if "demo" in self.unread else {"demo": site}
             return msgspec.json.encode(Catalogue(sites, self.unread))
         self.decided.append(request)
