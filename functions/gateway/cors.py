@@ -1,7 +1,8 @@
 """CORS: the requesting page may read every response, including errors.
 
-The API neither reads nor sets cookies, so a response contains only what the write key already permits. The header
-echoes the origin instead of ``*``. Credentials are allowed, because `sendBeacon` always sends them; they are ignored.
+The API sets no cookies, and reads at most the one that proves an anonymous id. Content for visitors is not personal, so
+a response contains only what the write key already permits. The header echoes the origin instead of ``*``. Credentials
+are allowed, because `sendBeacon` always sends them.
 """
 
 import re

@@ -95,10 +95,10 @@ def build_envelope(
     logger, metrics = deps.observability.logger, deps.observability.metrics
 
     def record_unverified(reason: str, times: int) -> None:
-        """Count a user id without a valid proof. Log the reason once per request, and never the id."""
+        """Count an id without a valid proof. Log the reason once per request, and never the id."""
         metrics.add_metric(name="IdentitiesUnverified", unit=MetricUnit.Count, value=1)
         if times == 1:
-            logger.info("user id not proven", extra={"reason": reason})
+            logger.info("id not proven", extra={"reason": reason})
 
     def warn(remark: tracking.Remark) -> None:
         metrics.add_metric(name="TimesUnreadable", unit=MetricUnit.Count, value=1)
@@ -109,7 +109,7 @@ def build_envelope(
         received,
         trusted=access.trusted,
         popup_block_reason="gpc" if request.private else popup_block_reason,
-        apply_identity=IdentityPolicy(access, received, deps.identity_secret, record_unverified).apply,
+        apply_identity=IdentityPolicy(access, received, deps.identity_secret, record_unverified, request.cookies).apply,
         warn=warn,
     )
 

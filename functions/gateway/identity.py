@@ -10,6 +10,7 @@ secrets are derived from one secret of the deployment and are in no file, databa
 
 import base64
 import hmac
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +22,9 @@ from shared.signing import identity_key, user_hash
 MAX_TOKEN_LENGTH = 4096
 MAX_LIFETIME_S = 24 * 3600
 LEEWAY_S = 60  # clocks differ
-USER_HASH = "user_hash"
+USER_HASH, TOKEN = "user_hash", "identity_token"
+_PROOF = re.compile(rf"[A-Za-z0-9._=-]{{1,{MAX_TOKEN_LENGTH}}}", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 SHARED = frozenset({"HS256", USER_HASH})
 
 
@@ -60,7 +63,7 @@ class Verifier:
     def verify(self, user: str, context: Any) -> Proof:
         """Return whether *context* proves that *user* sent it."""
         fields = context if isinstance(context, Mapping) else {}
-        token, digest = fields.get("identity_token"), fields.get("user_hash")
+        token, digest = fields.get(TOKEN), fields.get(USER_HASH)
         if not isinstance(token, str) or not token:
             token = None
         if not isinstance(digest, str) or not digest:
@@ -69,6 +72,12 @@ class Verifier:
         if claim not in self._results:
             self._results[claim] = self._verify(user, token, digest)
         return self._results[claim]
+
+    def verify_text(self, user: str, proof: str) -> Proof:
+        """Return whether *proof*, a token or a hash, proves that *user* sent it."""
+        if not _PROOF.fullmatch(proof):
+            return Unverified("malformed")
+        return self.verify(user, {USER_HASH if _HASH.fullmatch(proof) else TOKEN: proof})
 
     def _verify(self, user: str, token: str | None, digest: str | None) -> Proof:
         if token is not None:

@@ -1,7 +1,7 @@
 """Requests and responses, independent of API Gateway's event format."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +21,7 @@ class Request(NamedTuple):
     path: decoded, without a trailing slash.
     headers: by lower-case name.
     parameters: the parts of the path that its route names.
+    cookies: ``name=value`` each. Only `gateway.visitor_proof` reads them, and only one that the site names.
     """
 
     method: str
@@ -30,6 +31,7 @@ class Request(NamedTuple):
     body: bytes
     client: Client
     parameters: Mapping[str, str] = {}
+    cookies: Sequence[str] = ()
 
     @property
     def private(self) -> bool:
@@ -76,6 +78,7 @@ def decode(event: Mapping[str, Any], client: Client) -> Request:
         query=query,
         body=body,
         client=client,
+        cookies=event.get("cookies") or (),
     )
 
 

@@ -17,10 +17,14 @@ class IdentityKey(msgspec.Struct, omit_defaults=True):
 
 
 class Identity(msgspec.Struct, omit_defaults=True):
-    """How a site's users prove their identity, and the ``traits`` that they may write themselves."""
+    """How a site's users prove their identity, and the ``traits`` that they may write themselves.
+
+    ``visitor_cookie``: the cookie with the proof of an anonymous id. If it is empty, anonymous ids need no proof.
+    """
 
     keys: list[IdentityKey] = []
     traits: list[str] = []
+    visitor_cookie: str = ""
 
 
 class Identification(msgspec.Struct, tag="identification", tag_field="type", omit_defaults=True):

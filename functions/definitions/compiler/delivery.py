@@ -97,7 +97,7 @@ def identity(site: Site) -> Identity:
     if written is None:
         return Identity()
     keys = [IdentityKey(each.id, each.algorithm, each.public_key or "") for each in written.keys]
-    return Identity(keys, list(written.traits))
+    return Identity(keys, list(written.traits), written.visitor_cookie or "")
 
 
 def events_per_user(site: Site) -> compiled.Quota | None:

@@ -14,12 +14,22 @@ DAY_MS = 86_400_000
 MAX_EVENTS = 1000  # the state store remembers that many times per user
 MIN_RSA_BITS = 2048
 PUBLIC_KEY_ALGORITHMS = ("RS256", "ES256")
+_COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", re.ASCII)
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 
 def _check_trait(name: str) -> str:
     if any(character in name for character in ".$\0"):
         raise FieldErrors(("", f"'{name}' is not the name of an attribute: write it without '.' and '$'"))
+    return name
+
+
+def _check_cookie_name(name: str) -> str:
+    if not _COOKIE_NAME.fullmatch(name):
+        message = (
+            f"{name!r} is not the name of a cookie: use 1 to 64 letters, digits and characters such as '-' and '_'"
+        )
+        raise FieldErrors(("", message))
     return name
 
 
@@ -92,6 +102,11 @@ class Identity(Definition):
         description="Attributes that users may write themselves, with `identify`; all others need a server.",
         examples=[["first_name", "timezone"]],
     )
+    visitor_cookie: Annotated[str, AfterValidator(_check_cookie_name)] | None = Field(
+        default=None,
+        description="Cookie with the proof of an anonymous id; with it, keys that enforce proofs require this one too.",
+        examples=["shop_visitor"],
+    )
 
     @field_validator("keys")
     @classmethod
@@ -148,3 +163,6 @@ def identity_errors(keys: tuple[Any, ...], identity: Identity | None) -> Iterato
         elif identity is None:
             message = "needs a key that user ids can be proven with: add 'identity' with 'keys' to the site"
             yield f"keys[{number}].identity", message
+    if identity is not None and identity.visitor_cookie and all(key.identity == "off" for key in keys):
+        message = "has no effect: set 'identity: enforce', or 'log', on a public key"
+        yield "identity.visitor_cookie", message

@@ -30,6 +30,11 @@ def keys(*entries: dict[str, Any]) -> dict[str, Any]:
     return {"identity": {"keys": list(entries)}}
 
 
+def visitor_cookie(name: Any, mode: str = "enforce") -> dict[str, Any]:
+    """Return a change of the site: the name of its cookie with the proof of anonymous ids."""
+    return {"keys": [PUBLIC | {"identity": mode}], "identity": {"keys": [SPRING], "visitor_cookie": name}}
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "message"),
     [
@@ -56,6 +61,15 @@ def keys(*entries: dict[str, Any]) -> dict[str, Any]:
         ),
         ({"keys": [PUBLIC | {"identity": "log"}]}, "keys[0].identity", "a key that user ids can be proven with"),
         ({"keys": [{"kind": "secret", "sha256": "0" * 64, "identity": "log"}]}, "keys[0].identity", "always trusted"),
+        (visitor_cookie("shop visitor"), "identity.visitor_cookie", "is not the name of a cookie"),
+        (visitor_cookie(""), "identity.visitor_cookie", "is not the name of a cookie"),
+        (visitor_cookie("a=b"), "identity.visitor_cookie", "is not the name of a cookie"),
+        (visitor_cookie("a;b"), "identity.visitor_cookie", "is not the name of a cookie"),
+        (visitor_cookie("naïve"), "identity.visitor_cookie", "is not the name of a cookie"),
+        (visitor_cookie("visitor\n"), "identity.visitor_cookie", "is not the name of a cookie"),
+        (visitor_cookie("a" * 65), "identity.visitor_cookie", "1 to 64"),
+        (visitor_cookie(7), "identity.visitor_cookie", ""),
+        (visitor_cookie("visitor", "off"), "identity.visitor_cookie", "has no effect"),
         ({"keys": [PUBLIC | {"identity": "on"}]}, "keys[0].identity", "off, log or enforce"),
     ],
     # The new keys of each run must not be in the names of the tests.
@@ -76,6 +90,7 @@ def test_what_is_written_reaches_the_functions() -> None:
         "identity": {
             "keys": [SPRING, {"id": "curve", "algorithm": "ES256", "public_key": PEM}],
             "traits": ["first_name"],
+            "visitor_cookie": "shop_visitor",
         },
         "limits": {"events_per_user": {"max": 120, "per": "1m"}},
     }
@@ -83,6 +98,6 @@ def test_what_is_written_reaches_the_functions() -> None:
     ruleset = compile_ruleset(definitions, version=1, keys=write_keys(definitions, {}))
     assert [(key.secret, key.identity) for key in ruleset.keys] == [(False, "enforce"), (True, "off")]
     assert ruleset.identity == Identity(
-        [IdentityKey("spring", "HS256"), IdentityKey("curve", "ES256", PEM)], ["first_name"]
+        [IdentityKey("spring", "HS256"), IdentityKey("curve", "ES256", PEM)], ["first_name"], "shop_visitor"
     )
     assert ruleset.events_per_user == Quota(120, 60_000)

@@ -11,12 +11,12 @@ from definitions.loading.yaml_source import Source
 from definitions.model.field_errors import validate
 from definitions.model.identity import IdentityKey as Written
 from definitions.model.site import Site
-from gateway import identity, identity_policy
+from gateway import identity, identity_policy, visitor_proof
 from gateway.identity import Verified, Verifier
 from shared.identities import POPUP_EVENTS, Identity, IdentityKey
 from shared.signing import identity_key
+from tests.support.identity_edge import TRAITS, Edge, hashed
 from tests.support.paths import ROOT
-from tests.unit.gateway.test_identity_policy import TRAITS, Edge, hashed
 
 DOCUMENT = ROOT / "docs" / "identity.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ def sources(*modules: Any) -> str:
 
 def test_every_reason_is_listed() -> None:
     """And none that there is not."""
-    code = sources(identity, identity_policy)
+    code = sources(identity, identity_policy, visitor_proof)
     reasons = set(re.findall(r'Unverified\("(\w+)"\)', code)) | set(re.findall(r'reason = "(\w+)"', code))
     assert {row[0].strip("`") for row in rows("reason")} == reasons | {identity_policy.UNREADABLE}
 
@@ -86,11 +86,12 @@ def test_the_examples_of_servers_prove_the_user() -> None:
         lambda: SECRET,
     )
     made: dict[str, Any] = {}
-    for (name, _), example in zip(keys.items(), blocks("python"), strict=True):
+    for name, example in zip([*keys, "start"], blocks("python"), strict=True):
         made["SECRET"] = identity_key(SECRET, "shop", name)
         exec(compile(example, DOCUMENT.name, "exec"), made)  # noqa: S102 - it is our own document
     assert verifier.verify("anna", {"identity_token": made["token"]}) == Verified({})
     assert verifier.verify("anna", {"user_hash": made["user_hash"]}) == Verified({})
+    assert verifier.verify_text("anon:4f2a", made["proof"]) == Verified({})
 
 
 def test_the_examples_of_files_are_valid() -> None:
@@ -99,3 +100,5 @@ def test_the_examples_of_files_are_valid() -> None:
     site = validate(Site, Source("site.yaml", whole).data)
     assert site.keys[0].identity == "enforce"
     assert site.limits is not None
+    assert site.identity is not None
+    assert site.identity.visitor_cookie == "shop_visitor"

@@ -5,110 +5,17 @@ import itertools
 import json
 from typing import Any
 
-import jwt
-import msgspec
 import pytest
 
-from gateway.decider_client import DeciderClient, fetch_catalogue
-from gateway.handler import create_handler
-from gateway.ports import Deps
-from gateway.rate_limiter import RateLimiter
-from shared.contracts import (
-    Catalogue,
-    Decide,
-    Decided,
-    DeciderRequest,
-    Decision,
-    Event,
-    GetCatalogue,
-    SiteCatalogue,
-    write_key,
-)
-from shared.errors import Unavailable
-from shared.identities import Identification, Identity, IdentityKey, PopupEvent
-from shared.observability import observe
-from shared.refreshing_cache import RefreshingCache
-from shared.signing import identity_key, user_hash
+from shared.contracts import Event
+from shared.identities import Identification, PopupEvent
+from tests.support.identity_edge import NOW, TRAITS, Edge, hashed, proof
 from tests.support.lambdas import Context, http_event
-
-NOW = 1_790_000_000_000
-SECRET = "0123456789abcdef0123456789abcdef"
-MODES = ("off", "log", "enforce")
-TRAITS = {"first_name": "Anna", "tier": "vip"}
-
-
-class Edge:
-    """A Gateway with a public key for each mode, and a fake Decider that records its requests."""
-
-    def __init__(self) -> None:
-        self.asked: list[Decide] = []
-        self.is_secret_there = True
-        keys = [write_key(f"wk_{mode}", identity=mode) for mode in MODES]
-        identity = Identity([IdentityKey("spring", "HS256"), IdentityKey("hash", "user_hash")], ["first_name"])
-        site = SiteCatalogue([*keys, write_key("sk", secret=True)], {"win": ["stake"]}, identity)
-        self.catalogue = Catalogue({"demo": site})
-        polled: RefreshingCache[Catalogue] = RefreshingCache(
-            lambda _: fetch_catalogue(self.decider), every_s=10, clock=lambda: NOW, on_error=print
-        )
-        decisions = DeciderClient(self.decider, polled, lambda: NOW, 2000)
-        self.handler = create_handler(
-            Deps(
-                decisions, RateLimiter(1000, lambda: NOW), lambda: NOW, observe("gateway"), identity_secret=self.secret
-            )
-        )
-
-    def secret(self) -> str:
-        """Return the secret, or raise `Unavailable`."""
-        if not self.is_secret_there:
-            raise Unavailable("the secret arn:secret cannot be read")
-        return SECRET
-
-    def decider(self, payload: bytes) -> bytes:
-        """Return an empty decision per event."""
-        request = msgspec.json.decode(payload, type=DeciderRequest)
-        if isinstance(request, GetCatalogue):
-            return msgspec.json.encode(self.catalogue)
-        assert isinstance(request, Decide)
-        self.asked.append(request)
-        return msgspec.json.encode(Decided([self.decision(each) for each in request.events]))
-
-    def decision(self, event: Event) -> Decision:
-        """Return an empty decision, or an error for the user ``busy``."""
-        if event.user == "busy":
-            return Decision(event.message_id, code="rate_limited", message="too many", retry_after_s=7)
-        return Decision(event.message_id)
-
-    def post(self, key: str, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
-        """Post *body*; return status and response."""
-        headers = {"authorization": "Basic " + base64.b64encode(f"{key}:".encode()).decode()}
-        response = self.handler(http_event("POST", path, json.dumps(body).encode(), headers), Context())
-        return response["statusCode"], json.loads(response["body"])
-
-    def event(self, key: str, **body: Any) -> Event:
-        """Post one event and return it as the Decider receives it."""
-        assert self.post(key, "/v1/track", event="win", **body)[0] == 200
-        (event,) = self.asked[-1].events
-        return event
-
-    def identifications(self) -> list[Identification]:
-        """Return every identification that the Decider was sent."""
-        return [item for request in self.asked for item in request.items if isinstance(item, Identification)]
 
 
 @pytest.fixture(name="edge")
 def _edge() -> Edge:
     return Edge()
-
-
-def proof(key: str, user: str = "anna", **claims: Any) -> dict[str, Any]:
-    """Return a context with a good token."""
-    body = {"sub": user, "aud": key, "exp": NOW // 1000 + 3600, **claims}
-    return {"identity_token": jwt.encode(body, identity_key(SECRET, "demo", "spring"), algorithm="HS256")}
-
-
-def hashed(user: str = "anna") -> dict[str, Any]:
-    """Return a context with a good hash."""
-    return {"user_hash": user_hash(identity_key(SECRET, "demo", "hash"), user)}
 
 
 @pytest.mark.parametrize("key", ["wk_off", "wk_log", "sk"])
@@ -156,7 +63,7 @@ def test_a_visitor_needs_no_proof_and_reaches_nobody_else(edge: Edge) -> None:
 @pytest.mark.parametrize("path", ["/v1/identify", "/v1/alias", "/v1/group"])
 def test_nothing_is_said_about_a_user_without_a_proof(edge: Edge, path: str) -> None:
     """No profile is written and no ids are linked. The response is the same for every user id."""
-    body = {"anonymousId": "v1", "traits": TRAITS, "previousId": "v1", "groupId": "g"}
+    body: dict[str, Any] = {"anonymousId": "v1", "traits": TRAITS, "previousId": "v1", "groupId": "g"}
     answers = [edge.post("wk_enforce", path, userId=user, **body) for user in ("anna", "nobody")]
     assert answers[0] == answers[1]
     assert (answers[0][0], answers[0][1]["code"]) == (400, "unverified_identity")
@@ -193,7 +100,7 @@ def test_a_visitor_becomes_a_user(edge: Edge) -> None:
     for key, context in (("sk", {}), ("wk_off", {}), ("wk_log", {}), ("wk_enforce", hashed())):
         edge.asked.clear()
         win = {"type": "track", "event": "win", "anonymousId": "v1"}
-        known = {"userId": "anna", "context": context}
+        known: dict[str, Any] = {"userId": "anna", "context": context}
         batch = [win, {"type": "identify", "anonymousId": "v1", **known}, {**win, **known}, win]
         edge.post(key, "/v1/batch", batch=batch)
         edge.post(key, "/v1/alias", previousId="v2", **known)
@@ -217,7 +124,7 @@ def test_an_identify_that_says_nothing_costs_nothing(edge: Edge) -> None:
 
 def test_answers_do_not_tell_whether_there_is_such_a_user(edge: Edge) -> None:
     """For each call and proof, status, shape and number of calls are the same for every user id."""
-    calls = [
+    calls: list[tuple[str, dict[str, Any]]] = [
         ("/v1/track", {"event": "win", "messageId": "m"}),
         ("/v1/track", {"event": "win", "messageId": "m", "anonymousId": "v"}),
         ("/v1/identify", {"traits": TRAITS, "anonymousId": "v"}),
