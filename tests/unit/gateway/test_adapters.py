@@ -11,8 +11,11 @@ import json
 import subprocess
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
+import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 
 from shared.contracts import Event
 from shared.identities import Identification
@@ -242,3 +245,36 @@ def test_no_adapter_is_loaded_before_its_first_request() -> None:
     code = "import sys, gateway.routes; print([name for name in sys.modules if 'gateway.adapters' in name])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_boto3_puts_events(site: Site) -> None:
+    """PutEvents of the AWS SDK, with another endpoint and a write key as application id."""
+    client = boto3.client(
+        "pinpoint",
+        region_name="eu-central-1",
+        endpoint_url="https://events.example.com",
+        aws_access_key_id="x",
+        aws_secret_access_key="y",
+    )
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        """Return the Gateway's response to a signed *request*."""
+        headers = {name.lower(): _as_text(value) for name, value in request.headers.items()}
+        response = site.ask("POST", urlsplit(request.url).path, request.body, headers)
+        made = AWSResponse(request.url, response["statusCode"], response["headers"], None)
+        made._content = response["body"].encode()
+        return made
+
+    client.meta.events.register("before-send.pinpoint.PutEvents", answer)
+    sent = client.put_events(ApplicationId="public", EventsRequest=put(pinpoint(), pinpoint(EventType="x" * 300)))
+    statuses = sent["EventsResponse"]["Results"]["d1"]["EventsItemResponse"]
+    assert {name: each["StatusCode"] for name, each in statuses.items()} == {"e0": 202, "e1": 400}
+    assert events(site) == [(*WIN, 10_000)]
+    site.decider.adapters.clear()
+    site.age_ms = 60_000
+    with pytest.raises(client.exceptions.ClientError, match="adapter_off"):
+        client.put_events(ApplicationId="public", EventsRequest=put(pinpoint()))
+
+
+def _as_text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
