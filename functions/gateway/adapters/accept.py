@@ -20,17 +20,19 @@ class Sent(NamedTuple):
 
     adapter: its name in the site file.
     key: the write key in the body or the address; a key in the header or the query wins.
-    items: what `read` returned of each event, in order.
+    events: as they were sent.
+    read: returns the items of an event. It is called only if the key is right.
     sent: when the library sent it, by its own clock.
     """
 
     adapter: str
     key: Any
-    items: Sequence[list[Item] | InvalidRequest]
+    events: Sequence[Any]
+    read: Callable[[Any], list[Item]]
     sent: Any = None
 
 
-def read_each(events: Iterable[Any], read: Callable[[Any], list[Item]]) -> list[list[Item] | InvalidRequest]:
+def _read_each(events: Iterable[Any], read: Callable[[Any], list[Item]]) -> list[list[Item] | InvalidRequest]:
     """Return the items of each of *events*, or why it cannot be read."""
     found: list[list[Item] | InvalidRequest] = []
     for event in events:
@@ -51,13 +53,14 @@ def accept(request: Request, deps: Deps, sent: Sent) -> dict[int, str]:
     Raises what `endpoints.authenticate` raises, and `NotFound` if the site has not turned the adapter on.
     """
     received = deps.clock()
-    access = endpoints.authenticate(request, {"writeKey": sent.key, "batch": sent.items}, deps)
+    access = endpoints.authenticate(request, {"writeKey": sent.key, "batch": sent.events}, deps)
     access.check_adapter(sent.adapter)
-    refused = {n: read.message for n, read in enumerate(sent.items) if isinstance(read, InvalidRequest)}
+    found = _read_each(sent.events, sent.read)
+    refused = {n: read.message for n, read in enumerate(found) if isinstance(read, InvalidRequest)}
     places: list[int] = []
     items: list[Item] = []
     owners: dict[Any, Any] = {}
-    for n, read in enumerate(sent.items):
+    for n, read in enumerate(found):
         own = [] if isinstance(read, InvalidRequest) else drop_known_logins(read, owners)
         items += own
         places += [n] * len(own)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway.adapters.accept import Sent, accept, read_each
+from gateway.adapters.accept import Sent, accept
 from gateway.adapters.pinpoint import list_events, read_event
 from gateway.body import MAX_BATCH_BYTES
 from gateway.ports import Deps
@@ -12,8 +12,7 @@ from gateway.request import Request, Response, json_response
 def accept_pinpoint(request: Request, deps: Deps) -> Response:
     """Accept the events of all endpoints. The response has a status for each of them, as Pinpoint's has."""
     events = list_events(request.parse_body(MAX_BATCH_BYTES).value)
-    sent = Sent("pinpoint", request.parameters["key"], read_each(events, read_event))
-    refused = accept(request, deps, sent)
+    refused = accept(request, deps, Sent("pinpoint", request.parameters["key"], events, read_event))
     results: dict[str, Any] = {}
     for n, event in enumerate(events):
         of_endpoint = results.setdefault(

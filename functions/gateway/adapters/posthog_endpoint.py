@@ -1,6 +1,6 @@
 """``POST /capture/`` and ``/batch/``: what PostHog's libraries send. Their project key is the write key."""
 
-from gateway.adapters.accept import Sent, accept, describe_refused, read_each
+from gateway.adapters.accept import Sent, accept, describe_refused
 from gateway.adapters.posthog import read_event
 from gateway.body import MAX_BATCH_BYTES
 from gateway.ports import Deps
@@ -16,5 +16,5 @@ def accept_posthog(request: Request, deps: Deps) -> Response:
         raise InvalidRequest("'batch' must be a list of events", code="invalid_batch")
     sent = body.get("sentAt") or body.get("sent_at")
     key = body.get("api_key") or body.get("token")
-    refused = accept(request, deps, Sent("posthog", key, read_each(events, read_event), sent))
+    refused = accept(request, deps, Sent("posthog", key, events, read_event, sent))
     return json_response(200, {"status": 1, **describe_refused(refused)})

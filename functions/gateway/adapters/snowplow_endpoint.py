@@ -1,6 +1,6 @@
 """``POST /com.snowplowanalytics.snowplow/tp2``: what Snowplow's trackers send. Their app id is the write key."""
 
-from gateway.adapters.accept import Sent, accept, describe_refused, read_each
+from gateway.adapters.accept import Sent, accept, describe_refused
 from gateway.adapters.snowplow import read_payload
 from gateway.body import MAX_BATCH_BYTES
 from gateway.ports import Deps
@@ -14,5 +14,5 @@ def accept_snowplow(request: Request, deps: Deps) -> Response:
     if not isinstance(payloads, list):
         raise InvalidRequest("'data' must be a list of payloads", code="invalid_batch")
     key = next((each["aid"] for each in payloads if isinstance(each, dict) and each.get("aid")), None)
-    refused = accept(request, deps, Sent("snowplow", key, read_each(payloads, read_payload)))
+    refused = accept(request, deps, Sent("snowplow", key, payloads, read_payload))
     return json_response(200, {"success": True, **describe_refused(refused)})

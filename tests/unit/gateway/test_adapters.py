@@ -7,9 +7,11 @@ posthog-python 7, snowplow-tracker 1 and PutEvents of boto3.
 
 import base64
 import gzip
+import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -261,9 +263,7 @@ def test_boto3_puts_events(site: Site) -> None:
         """Return the Gateway's response to a signed *request*."""
         headers = {name.lower(): _as_text(value) for name, value in request.headers.items()}
         response = site.ask("POST", urlsplit(request.url).path, request.body, headers)
-        made = AWSResponse(request.url, response["statusCode"], response["headers"], None)
-        made._content = response["body"].encode()
-        return made
+        return AWSResponse(request.url, response["statusCode"], response["headers"], _Raw(response["body"].encode()))
 
     client.meta.events.register("before-send.pinpoint.PutEvents", answer)
     sent = client.put_events(ApplicationId="public", EventsRequest=put(pinpoint(), pinpoint(EventType="x" * 300)))
@@ -274,6 +274,14 @@ def test_boto3_puts_events(site: Site) -> None:
     site.age_ms = 60_000
     with pytest.raises(client.exceptions.ClientError, match="adapter_off"):
         client.put_events(ApplicationId="public", EventsRequest=put(pinpoint()))
+
+
+class _Raw(io.BytesIO):
+    """A body as the SDK reads it."""
+
+    def stream(self) -> Iterator[bytes]:
+        """Yield the body."""
+        yield self.read()
 
 
 def _as_text(value: Any) -> str:
