@@ -20,6 +20,7 @@ from pathlib import Path
 
 import rcssmin
 import rjsmin
+import zopfli.gzip
 
 from opportune.system.checkout import ROOT
 
@@ -31,8 +32,8 @@ CORE = ("store", "calls", "send", "popups", "page", "start")
 BUDGETS = {"tag.js": 512, "core.js": 4096, "render.js": 6144}
 
 
-def compressed_files(source: Path = SOURCE) -> tuple[str, Mapping[str, bytes]]:
-    """Return the version, and the compressed files by name."""
+def minified_files(source: Path = SOURCE) -> tuple[str, Mapping[str, str]]:
+    """Return the version, and the files by name."""
     core = "\n".join(_text(source / "core" / f"{part}.js") for part in CORE)
     css = rcssmin.cssmin(_text(source / "render" / "render.css"))
     render = _text(source / "render" / "render.js").replace('"{css}"', f"`{css}`")
@@ -42,16 +43,21 @@ def compressed_files(source: Path = SOURCE) -> tuple[str, Mapping[str, bytes]]:
     }
     name = hashlib.sha256("\0".join(files.values()).encode()).hexdigest()[:8]
     files["tag.js"] = rjsmin.jsmin(_text(source / "loader.js").replace("{core}", f"tag/{name}/core.js"))
-    # Level and time are fixed, so that the same sources give the same bytes.
-    return name, {file: gzip.compress(text.encode(), 9, mtime=0) for file, text in files.items()}
+    return name, files
+
+
+def compress(text: str) -> bytes:
+    """Return *text* as gzip. Zopfli's is smaller than zlib's, and the same at any time and with any zlib."""
+    return bytes(zopfli.gzip.compress(text.encode()))
 
 
 def build(target: Path = TARGET, source: Path = SOURCE) -> str:
     """Write the files to *target* unless they exist, remove older versions, and return the version."""
-    name, files = compressed_files(source)
-    for file, packed in files.items():
-        place = target / (file if file == "tag.js" else f"{name}/{file}")
-        _write(place.with_name(place.name + ".gz"), packed)
+    name, files = minified_files(source)
+    for file, text in files.items():
+        place = target / (f"{file}.gz" if file == "tag.js" else f"{name}/{file}.gz")
+        if not place.is_file() or gzip.decompress(place.read_bytes()) != text.encode():
+            _write(place, compress(text))
     for other in target.iterdir():
         if other.is_dir() and other.name != name:
             shutil.rmtree(other, ignore_errors=True)  # another build may do the same
@@ -60,8 +66,6 @@ def build(target: Path = TARGET, source: Path = SOURCE) -> str:
 
 def _write(path: Path, content: bytes) -> None:
     """Write *content* atomically: a reader sees the old file or the new one."""
-    if path.is_file() and path.read_bytes() == content:
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f"{path.name}.{os.getpid()}")
     half.write_bytes(content)

@@ -99,8 +99,36 @@ def test_without_a_key_it_says_so_once_and_requests_nothing(
     opened.evaluate("() => { opportune.track('One') }")
     opened.click("button")
     opened.wait_for_timeout(3_500)
-    assert said == ["warning: Opportune: no ?key="]
+    assert said == ["warning: Opportune: no key"]
     assert [url for url in asked if "/tag/" in url or "/v1/" in url] == []
+
+
+ODD = (
+    "'x', 7, null, undefined, true, {}, [], [[]], [null], ['no such call'], ['__proto__', 1], ['track'], () => 1, "
+    "Symbol()"
+)
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before the core", "after the core"])
+def test_what_is_no_call_stops_nothing(open_page: Open, edge: Edge, early: bool) -> None:
+    """Other scripts push what they like. The calls before and after it are made, in order."""
+    push = f"opportune.push(['track', 'One'], {ODD}, ['track', 'Two'])"
+    script = f"<script>(window.opportune ||= []), {push}</script>" if early else ""
+    opened = open_page(f'{script}<script async src="EDGE/tag.js?key=KEY&pages=off"></script>')
+    opened.wait_for_function("() => window.opportune?.anonymousId")
+    if not early:
+        opened.evaluate(f"() => {{ {push} }}")
+    eventually(lambda: bool(edge.named("Two")), opened)
+    assert [each["event"] for each in edge.messages if each.get("event")] == ["One", "Two"]
+
+
+def test_calls_may_be_pushed_as_arguments(open_page: Open, edge: Edge) -> None:
+    """As with gtag: a function that pushes its `arguments`, which is no array."""
+    opened = open_page(
+        "<script>opportune = []; function op() { opportune.push(arguments) } op('init', {key: 'KEY', pages: 'off'});"
+        "op('track', 'One')</script><script async src=\"EDGE/tag.js\"></script>"
+    )
+    eventually(lambda: bool(edge.named("One")), opened)
 
 
 def test_options_are_taken_from_address_and_init(open_page: Open, edge: Edge) -> None:

@@ -3,7 +3,7 @@
 const isObject = (value) => Object(value) === value;
 const undecided = [];
 let isHeld = tag.options.follow; // until the identity of analytics.js is known
-let consent = null; // unknown: calls are held, and nothing is sent or stored
+let consent; // unknown: calls are held, and nothing is sent or stored
 
 function id() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -112,11 +112,12 @@ function release() {
 
 /** Make one call, given as a name and its arguments, or hold it. A function among them is called at the end. */
 function perform(call) {
-  const [name, ...said] = call;
+  call = Object(call); // text or a number is no call, but must not stop the others
+  const [name, ...said] = Array.from(call);
   call.when ||= new Date(); // none yet if the loader ran in a prerendered page
   call.page ??= [location.href, document.title];
   const needs = name !== "consent" && name !== "reset";
-  if ((isHeld || (needs && !consent)) && undecided.length < MAX_KEPT) {
+  if ((isHeld || (needs && !consent)) && undecided.length < 100) {
     undecided.push(call);
     return (call.outcome ??= new Promise((done) => (call.done = done)));
   }

@@ -63,20 +63,20 @@ function follow() {
   // The snippet of the library may be further down in the page.
   const library = window[tag.options.follow];
   if (!library?.on) return setTimeout(follow, 20);
-  const late = (library.instance ?? library).initialized; // its calls so far are over
+  let late = (library.instance ?? library).initialized; // its calls so far may be over
   const adopt = async (then) => {
     const user = await window[tag.options.follow].user(); // the library from npm returns a promise
     write("anonymous", user.anonymousId());
     then?.(user);
   };
-  for (const name of ["track", "identify", "page"]) library.on(name, (...said) => adopt(() => tag[name](...said)));
+  for (const name of ["track", "identify", "page"]) library.on(name, (...said) => adopt(() => ((late &&= name === "track"), tag[name](...said))));
   library.on("reset", () => (tag.reset(), adopt()));
   library.ready(() =>
     adopt((user) => {
       const id = user.id();
       read("person")?.id === id || write("person", { id });
       release((isHeld = 0));
-      if (late) id && tag.identify(id, user.traits()), tag.page();
+      setTimeout(() => late && (id && tag.identify(id, user.traits()), tag.page()), 500);
     }),
   );
 }

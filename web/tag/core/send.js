@@ -8,7 +8,6 @@
 // by time, and its text at the time of the call.
 
 const ENDPOINT = new URL("../../v1/batch", import.meta.url);
-const MAX_KEPT = 100;
 const KEPT_FOR = 864e5; // a day
 const waiting = [];
 let isSending = false;
@@ -81,7 +80,7 @@ function keep({ name, text }) {
   const newest = names("kept:").reverse();
   newest.forEach((each, place) => {
     room -= read(each)?.length;
-    if (place >= MAX_KEPT || room < 0) remove(each);
+    if (place >= 100 || room < 0) remove(each);
   });
   later();
 }

@@ -3,13 +3,13 @@
 const tag = window.opportune;
 const PREFIX = `opportune:${tag.options.key}:`;
 const memory = new Map();
-let remembers = false; // set by consent
+let remembers; // set by consent
 
 function read(name) {
   try {
-    return JSON.parse((remembers || name === "consent" ? localStorage.getItem(PREFIX + name) : null) ?? memory.get(name) ?? null);
+    return JSON.parse((remembers || name === "consent" ? localStorage.getItem(PREFIX + name) : null) ?? memory.get(name));
   } catch {
-    return null;
+    return null; // it is not stored, or not by the tag
   }
 }
 
