@@ -4,8 +4,21 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.faults.history import Backlog, Called, Dead, Expected, Killed, Limit, Posted, Record, Revoked, Row
-from tests.support.faults.invariants import check
+from tests.support.faults.history import (
+    Backlog,
+    Called,
+    Dead,
+    Expected,
+    Killed,
+    Limit,
+    Lost,
+    Posted,
+    Record,
+    Remains,
+    Revoked,
+    Row,
+)
+from tests.support.faults.invariants import check, stopped_without_cause
 
 MATCH = Expected("m1", "anna", "mail")
 TAKEN = Posted("m1", "anna", 200, "", 0.1)
@@ -20,6 +33,15 @@ REFUSED = Posted("m1", "anna", 503, "state_unavailable", 0.1)
 SUPPRESSED = replace(ROW, state="suppressed", reason="cap")
 DEAD = Dead("deliveries-dead", "a1", "m1", "mail")
 FORGET = Revoked("forget", "anna", at=20)
+NAMELESS = replace(ROW, user="forgotten:1", message_id="")
+CANCEL = Revoked("cancel", "anna", at=9, message_id="m1")
+LATER = replace(TAKEN, at=10.0)
+LOST = Lost(8.0, 12.0)
+STATE_LOST = replace(SUPPRESSED, reason="state_lost")
+THIRD = replace(MATCH, campaign="wins")
+REMAINS = Remains("anna", "MongoDB")
+OF_ANOTHER = replace(FORGET, user="bob", at=9, pseudonym="forgotten:2")
+TEXT = replace(CALL, provider="sms", activation="text of m1")
 TWICE = Limit(2, 1000, campaign="mail")
 
 
@@ -57,6 +79,35 @@ CLEAN: dict[str, list[Record]] = {
     "never called and unknown": [MATCH, TAKEN, replace(ROW, state="unknown"), DONE],
     "a popup": [MATCH, TAKEN, replace(ROW, channel="popup"), DONE],
     "500 of a Gateway that was killed": [MATCH, replace(REFUSED, status=500), Killed("gateway", "before_reply"), DONE],
+    "another message of the user was cancelled": [*GOOD, replace(CANCEL, message_id="m2")],
+    "cancelled after the store had lost it": [MATCH, LATER, CALL, ROW, DONE, LOST, replace(CANCEL, at=12)],
+    "its state was lost": [MATCH, LATER, STATE_LOST, DONE, LOST],
+    "its progress was lost": [THIRD, LATER, DONE, LOST],
+    "progress that came back": [
+        MATCH,
+        LATER,
+        CALL,
+        ROW,
+        replace(ROW, activation="a2", campaign="wins", state="suppressed", message_id="m2"),
+        DONE,
+        LOST,
+    ],
+    "another user was forgotten": [*instead(ROW, NAMELESS), OF_ANOTHER, replace(FORGET, pseudonym="forgotten:1")],
+    "forgotten, and the store went back": [MATCH, TAKEN, CALL, NAMELESS, DONE, FORGET, Lost(19, 22), REMAINS],
+    "forgotten, and came back": [MATCH, replace(TAKEN, at=21), CALL, NAMELESS, DONE, FORGET, REMAINS],
+    "a text to a forgotten user": [MATCH, TAKEN, TEXT, replace(NAMELESS, channel="sms"), DONE, FORGET],
+    "cancelled": [MATCH, TAKEN, replace(SUPPRESSED, reason="cancelled"), DONE, CANCEL],
+    "a forgotten user's counts were lost": [
+        TWICE,
+        LATER,
+        LOST,
+        replace(FORGET, pseudonym="forgotten:1"),
+        *[
+            replace(r, user="forgotten:1") if isinstance(r, Row) else r
+            for r in many(3, 1)
+            if not isinstance(r, Expected)
+        ],
+    ],
     "as often as allowed": [TWICE, *many(2, 1)],
     "slowly enough": [TWICE, *many(5, 500)],
     "suppressed ones do not count": [TWICE, *[r for r in many(9, 1, "suppressed") if not isinstance(r, Called)]],
@@ -79,6 +130,24 @@ BROKEN: dict[str, tuple[str, list[Record]]] = {
     "sent after it was cancelled": ("I3", [*GOOD, Revoked("cancel", "anna", at=9, activation="a1")]),
     "forgotten, and its row has the name": ("I3", [*GOOD, FORGET]),
     "sent after it was forgotten": ("I3", [*instead(ROW, replace(ROW, user="forgotten:1")), replace(FORGET, at=9)]),
+    "its message was cancelled": ("I3", [*GOOD, CANCEL]),
+    "cancelled before the store lost it": ("I3", [MATCH, LATER, CALL, ROW, DONE, LOST, CANCEL]),
+    "lost, but its message is another's": ("I3", [*GOOD, LOST, replace(CANCEL, at=9)]),
+    "forgotten, and a store has the name": ("I3", [*instead(ROW, NAMELESS), FORGET, REMAINS]),
+    "forgotten long after the store went back": (
+        "I3",
+        [*instead(ROW, NAMELESS), replace(FORGET, at=100), LOST, REMAINS],
+    ),
+    "sent after it was forgotten, by its pseudonym": (
+        "I3",
+        [*instead(ROW, NAMELESS), replace(FORGET, at=9, pseudonym="forgotten:1")],
+    ),
+    "nothing was lost": ("I2", [MATCH, TAKEN, STATE_LOST, DONE]),
+    "lost at another time": ("I2", [MATCH, LATER, STATE_LOST, DONE, Lost(20, 22)]),
+    "lost, and no progress": ("I2", [MATCH, LATER, DONE, LOST]),
+    "nothing cancelled it": ("I2", [MATCH, TAKEN, replace(SUPPRESSED, reason="cancelled"), DONE]),
+    "no opt-out": ("I2", [MATCH, TAKEN, replace(SUPPRESSED, reason="opt_out"), DONE]),
+    "no target any more": ("I2", [MATCH, TAKEN, replace(SUPPRESSED, reason="recheck"), DONE]),
     "ambiguous and sent": ("I4", instead(CALL, replace(CALL, mode="accept_then_timeout"))),
     "ambiguous and given up": ("I4", [MATCH, TAKEN, replace(CALL, mode="error", accepted=False), SUPPRESSED, DONE]),
     "accepted and suppressed": ("I4", instead(ROW, SUPPRESSED)),
@@ -102,13 +171,14 @@ BROKEN: dict[str, tuple[str, list[Record]]] = {
 @pytest.mark.parametrize("records", CLEAN.values(), ids=CLEAN)
 def test_what_is_right_passes(records: list[Record]) -> None:
     """A good history has no violation."""
-    assert check(records) == []
+    assert [*check(records), *stopped_without_cause(records)] == []
 
 
 @pytest.mark.parametrize(("invariant", "records"), BROKEN.values(), ids=BROKEN)
 def test_what_is_wrong_is_found(invariant: str, records: list[Record]) -> None:
     """The checker names the broken invariant."""
-    assert invariant in {violation.invariant for violation in check(records)}
+    found = [*check(records), *stopped_without_cause(records)]
+    assert invariant in {violation.invariant for violation in found}
 
 
 def test_every_invariant_can_fail() -> None:

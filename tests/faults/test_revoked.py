@@ -4,7 +4,6 @@ import json
 import threading
 import time
 from collections import Counter
-from typing import Any
 
 from engager.sweep import THREADS
 from opportune.operations import forget
@@ -16,7 +15,7 @@ from tests.support.faults.history import Called
 from tests.support.faults.provider import SLOW_S
 from tests.support.faults.servers import logs
 from tests.support.faults.system import Lab
-from tests.support.faults.trial import wait_for
+from tests.support.faults.trial import mongodb_text, redis_text, wait_for
 
 MINUTE = site.MINUTE_MS
 
@@ -160,16 +159,3 @@ def test_f34_forgotten_with_all_that_waits(lab: Lab) -> None:
     assert user not in redis_text(lab)
     assert user not in logs(lab.stack.logs_dir)
     assert trial.history.of(Called)
-
-
-def mongodb_text(lab: Lab) -> str:
-    """Return all data in MongoDB."""
-    names = lab.database.list_collection_names()
-    return "".join(repr(row) for name in names for row in lab.database[name].find({}))
-
-
-def redis_text(lab: Lab) -> str:
-    """Return all data in Valkey."""
-    client: Any = lab.valkey.client
-    read = {b"hash": client.hgetall, b"zset": lambda key: client.zrange(key, 0, -1), b"string": client.get}
-    return "".join(repr((key, read[client.type(key)](key))) for key in client.scan_iter())

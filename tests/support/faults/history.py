@@ -20,7 +20,10 @@ class Expected:
 
 @dataclass(frozen=True)
 class Posted:
-    """A request with one event and its *status* (0: no response) after *elapsed_s*; ``popups``: activations."""
+    """A request with one event and its *status* (0: no response) after *elapsed_s*; ``popups``: activations.
+
+    ``at``: the second of the response.
+    """
 
     message_id: str
     user: str
@@ -28,6 +31,7 @@ class Posted:
     code: str
     elapsed_s: float
     popups: tuple[str, ...] = ()
+    at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,34 @@ class Called:
 
 @dataclass(frozen=True)
 class Revoked:
-    """From second *at* on, *user* must get nothing more: of *activation*, on *channel*, or at all."""
+    """From second *at* on, *user* must get nothing more: of *activation*, of *message_id*, on *channel*, or at all.
+
+    ``pseudonym``: of a forgotten user, in the ledger.
+    """
 
     what: str
     user: str
     at: float
     channel: str = ""
     activation: str = ""
+    message_id: str = ""
+    pseudonym: str = ""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The state store went back, at second *ended*, to what it had at second *began*."""
+
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True)
+class Remains:
+    """A store has something of a forgotten *user* at the end."""
+
+    user: str
+    where: str
 
 
 @dataclass(frozen=True)
@@ -110,7 +135,7 @@ class Limit:
     channel: str = ""
 
 
-Record = Expected | Posted | Called | Revoked | Row | Dead | Killed | Backlog | Limit
+Record = Expected | Posted | Called | Revoked | Lost | Remains | Row | Dead | Killed | Backlog | Limit
 
 
 @dataclass

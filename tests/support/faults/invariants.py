@@ -4,22 +4,41 @@ Pure: records in, violations out. docs/faults.md states the promises in words.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tests.support.faults.history import Backlog, Called, Dead, Expected, Killed, Limit, Posted, Record, Revoked, Row
+from tests.support.faults.history import (
+    Backlog,
+    Called,
+    Dead,
+    Expected,
+    Killed,
+    Limit,
+    Lost,
+    Posted,
+    Record,
+    Remains,
+    Revoked,
+    Row,
+)
 
 R = TypeVar("R")
+Decided = tuple[str, str, str]  # user, campaign, message id
 
 TERMINAL = frozenset({"sent", "failed_final", "unknown", "suppressed", "held_out", "dropped_late"})
 DELIVERED = frozenset({"sent", "unknown"})
 AMBIGUOUS = frozenset({"error", "reset", "accept_then_timeout", "accept_then_reset"})
 NAMELESS = "forgotten:"
+TEXT = "text of "  # what a text message carries instead of an activation, before its message id
 DEDUPLICATING = frozenset({"webhook", "push"})
 # The only failure that a caller may get is a retryable one. A 4xx has no decision.
 LATER = frozenset({429, 503})
 MAX_RESPONSE_S = 30.0
+# The campaigns of `tests.support.faults.site` whose matches need more than one event.
+PROGRESS = frozenset({"wins"})
+SLACK_S = 1.0
+FORGETTING_S = 60.0  # the passes of `opportune forget` are older than its answer
 
 
 @dataclass(frozen=True)
@@ -36,11 +55,26 @@ def check(records: Sequence[Record]) -> list[Violation]:
         *_accepted_once(_of(records, Called)),
         *_decided_once(records),
         *_nothing_after_revocation(records),
+        *_nothing_remains(records),
         *_ambiguous_is_unknown(records),
         *_clear_answers(records),
         *_drained(_of(records, Backlog)),
-        *_limits_kept(_of(records, Limit), _of(records, Row)),
+        *_limits_kept(records),
     ]
+
+
+def _touched(records: Sequence[Record]) -> set[str]:
+    """Return the users of whom the state store may have lost something: they sent events in the lost time.
+
+    A forgotten user is in it under the pseudonym, too.
+    """
+    losses = _of(records, Lost)
+    touched = {
+        post.user
+        for post in _of(records, Posted)
+        if any(post.at > loss.began - SLACK_S and post.at - post.elapsed_s < loss.ended + SLACK_S for loss in losses)
+    }
+    return touched | {each.pseudonym for each in _of(records, Revoked) if each.user in touched and each.pseudonym}
 
 
 def _of(records: Sequence[Record], kind: type[R]) -> list[R]:
@@ -65,33 +99,42 @@ def _accepted_once(calls: Sequence[Called]) -> Iterator[Violation]:
 def _decided_once(records: Sequence[Record]) -> Iterator[Violation]:
     rows = _of(records, Row)
     dead = {letter.activation for letter in _of(records, Dead)}
-    taken = {post.message_id for post in _of(records, Posted) if 200 <= post.status < 300}
     decisions = Counter((row.user, row.campaign, row.message_id) for row in rows)
-    lost = {(letter.campaign, letter.message_id) for letter in _of(records, Dead)}
     expected = {(each.user, each.campaign, each.message_id) for each in _of(records, Expected)}
-    forgotten = {revoked.user for revoked in _of(records, Revoked) if revoked.what == "forget"}
-    for user, campaign, message_id in expected:
-        count = decisions[user, campaign, message_id]
-        if user in forgotten:
-            continue  # the ledger has a pseudonym
-        if message_id in taken and not count and (campaign, message_id) not in lost:
-            yield Violation("I2", f"{message_id} was taken, but {campaign} has no decision for {user}")
+    # A store that loses data forgets progress.
+    touched = {(user, campaign) for user in _touched(records) for campaign in PROGRESS}
+    yield from _nothing_missing(records, decisions, {each for each in expected if each[:2] not in touched})
     for decision, count in decisions.items():
         if decision[0].startswith(NAMELESS):
             continue
         if count > 1:
             yield Violation("I2", f"{decision} was decided {count} times")
-        if decision not in expected:
+        if decision not in expected and decision[:2] not in touched:
             yield Violation("I2", f"{decision} was decided, but nothing matched")
     for row in rows:
         if row.state not in TERMINAL and row.activation not in dead:
             yield Violation("I2", f"{row.activation} ended as {row.state}")
 
 
+def _nothing_missing(
+    records: Sequence[Record], decisions: Container[Decided], expected: Iterable[Decided]
+) -> Iterator[Violation]:
+    taken = {post.message_id for post in _of(records, Posted) if 200 <= post.status < 300}
+    dead = {(letter.campaign, letter.message_id) for letter in _of(records, Dead)}
+    forgotten = {revoked.user for revoked in _of(records, Revoked) if revoked.what == "forget"}
+    for user, campaign, message_id in expected:
+        if user in forgotten:
+            continue  # the ledger has a pseudonym
+        if message_id in taken and (user, campaign, message_id) not in decisions and (campaign, message_id) not in dead:
+            yield Violation("I2", f"{message_id} was taken, but {campaign} has no decision for {user}")
+
+
 def _nothing_after_revocation(records: Sequence[Record]) -> Iterator[Violation]:
     rows = {row.activation: row for row in _of(records, Row)}
     accepted = [call for call in _of(records, Called) if call.accepted]
     for revoked in _of(records, Revoked):
+        if revoked.what == "cancel" and _forgot_what_can_be_cancelled(revoked, records):
+            continue
         if revoked.what == "forget" and any(row.user == revoked.user for row in rows.values()):
             yield Violation("I3", f"the ledger still names {revoked.user}")
         for call in accepted:
@@ -99,7 +142,10 @@ def _nothing_after_revocation(records: Sequence[Record]) -> Iterator[Violation]:
             concerns = (
                 call.activation == revoked.activation
                 if revoked.activation
-                else row is not None and _is_of(row, revoked) and revoked.channel in ("", row.channel)
+                else row is not None
+                and revoked.message_id in ("", row.message_id)
+                and _is_of(row, revoked)
+                and revoked.channel in ("", row.channel)
             )
             # A request that was in transit at that time could not be called back.
             if concerns and call.began > revoked.at:
@@ -107,7 +153,50 @@ def _nothing_after_revocation(records: Sequence[Record]) -> Iterator[Violation]:
 
 
 def _is_of(row: Row, revoked: Revoked) -> bool:
-    return row.user == revoked.user or (revoked.what == "forget" and row.user.startswith(NAMELESS))
+    names = row.user == revoked.pseudonym if revoked.pseudonym else row.user.startswith(NAMELESS)
+    return row.user == revoked.user or (revoked.what == "forget" and names)
+
+
+def _forgot_what_can_be_cancelled(revoked: Revoked, records: Sequence[Record]) -> bool:
+    """Return whether the store lost the message, and the cancellation came only afterwards."""
+    posts = [post for post in _of(records, Posted) if post.message_id == revoked.message_id]
+    return any(
+        revoked.at > loss.ended - SLACK_S
+        and any(post.at > loss.began - SLACK_S and post.at - post.elapsed_s < loss.ended + SLACK_S for post in posts)
+        for loss in _of(records, Lost)
+    )
+
+
+def _nothing_remains(records: Sequence[Record]) -> Iterator[Violation]:
+    """Find what is left of forgotten users. A store that goes back to before `opportune forget` has them again."""
+    losses = _of(records, Lost)
+    forgotten = {each.user: each.at for each in _of(records, Revoked) if each.what == "forget"}
+    for each in _of(records, Remains):
+        at = forgotten.get(each.user, 0.0)
+        if any(post.user == each.user and post.at > at for post in _of(records, Posted)):
+            continue  # a later event leaves something; the next pass erases it
+        if not any(loss.began < at + SLACK_S and at - FORGETTING_S < loss.ended for loss in losses):
+            yield Violation("I3", f"{each.where} still has something of {each.user}")
+
+
+def stopped_without_cause(records: Sequence[Record]) -> Iterator[Violation]:
+    """Find messages that were stopped by something that did not happen to their user.
+
+    *records*: of a trial that records every loss, cancellation and opt-out, and whose targets stay the same.
+    """
+    touched = _touched(records)
+    names = {each.pseudonym: each.user for each in _of(records, Revoked) if each.pseudonym}
+    causes = {(each.what, each.user) for each in _of(records, Revoked)}
+    for row in _of(records, Row):
+        user = names.get(row.user, row.user)
+        if row.reason == "state_lost" and user not in touched:
+            yield Violation("I2", f"{row.activation} ended as state_lost, and nothing of {user} was lost")
+        if row.reason == "cancelled" and ("cancel", user) not in causes:
+            yield Violation("I2", f"{row.activation} was cancelled, and {user} cancelled nothing")
+        if row.reason == "opt_out" and ("opt-out", user) not in causes:
+            yield Violation("I2", f"{row.activation} was stopped, and {user} did not opt out")
+        if row.reason == "recheck":
+            yield Violation("I2", f"{row.activation} ended as recheck, and {user} is a target all the time")
 
 
 def _ambiguous_is_unknown(records: Sequence[Record]) -> Iterator[Violation]:
@@ -115,6 +204,8 @@ def _ambiguous_is_unknown(records: Sequence[Record]) -> Iterator[Violation]:
     calls: dict[str, list[Called]] = defaultdict(list)
     for call in _of(records, Called):
         calls[call.activation].append(call)
+    for activation in _texts_of_forgotten(records) & calls.keys():
+        del calls[activation]
     for activation, made in calls.items():
         row = rows.get(activation)
         # A receiver that deduplicates may be called until it accepts.
@@ -129,8 +220,19 @@ def _ambiguous_is_unknown(records: Sequence[Record]) -> Iterator[Violation]:
             yield Violation("I4", f"{activation} was never accepted, and the ledger says sent")
         if made[-1].mode in AMBIGUOUS and row.channel not in DEDUPLICATING and row.state != "unknown":
             yield Violation("I4", f"{activation} ended in {made[-1].mode}, and the ledger says {row.state}")
-    for row in rows.values():
-        if row.state == "sent" and row.channel != "popup" and row.activation not in calls:
+    yield from _sent_means_offered(rows.values(), calls)
+
+
+def _texts_of_forgotten(records: Sequence[Record]) -> set[str]:
+    """Return what text messages to forgotten users carry: their rows have no message id any more."""
+    forgotten = {each.user for each in _of(records, Revoked) if each.what == "forget"}
+    return {TEXT + each.message_id for each in _of(records, Expected) if each.user in forgotten}
+
+
+def _sent_means_offered(rows: Iterable[Row], calls: Container[str]) -> Iterator[Violation]:
+    for row in rows:
+        is_unnamed_text = row.channel == "sms" and row.user.startswith(NAMELESS)
+        if row.state == "sent" and row.channel != "popup" and not is_unnamed_text and row.activation not in calls:
             yield Violation("I4", f"{row.activation} was never offered, and the ledger says sent")
 
 
@@ -155,9 +257,12 @@ def _drained(backlogs: Sequence[Backlog]) -> Iterator[Violation]:
             yield Violation("I6", f"still to be done: {backlog}")
 
 
-def _limits_kept(limits: Sequence[Limit], rows: Sequence[Row]) -> Iterator[Violation]:
-    passed = [row for row in rows if row.state not in ("suppressed", "held_out")]
-    for limit in limits:
+def _limits_kept(records: Sequence[Record]) -> Iterator[Violation]:
+    touched = _touched(records)  # a store that loses data forgets what it has counted
+    passed = [
+        row for row in _of(records, Row) if row.state not in ("suppressed", "held_out") and row.user not in touched
+    ]
+    for limit in _of(records, Limit):
         times: dict[str, list[int]] = defaultdict(list)
         for row in passed:
             if limit.campaign in ("", row.campaign) and limit.channel in ("", row.channel):

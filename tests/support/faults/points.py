@@ -12,7 +12,7 @@ from typing import Any
 from shared.clock import now_ms
 
 FOLDER = "FAULTS_FOLDER"
-REACHED, CLOCK = "reached", "clock"
+REACHED, CLOCK, DELAYED = "reached", "clock", "delayed"
 Handler = Callable[[dict[str, Any], Any], Any]
 
 
@@ -87,7 +87,7 @@ def arm(folder: Path, point: str) -> None:
 def disarm(folder: Path) -> None:
     """Disarm all points that no process has reached."""
     for file in folder.iterdir():
-        if file.name.partition(".")[0] not in (REACHED, CLOCK):
+        if file.name.partition(".")[0] not in (REACHED, CLOCK, DELAYED):
             file.unlink(missing_ok=True)
 
 

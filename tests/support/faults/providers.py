@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.support.faults.history import History
+from tests.support.faults.invariants import TEXT
 from tests.support.faults.provider import Call, Mode, Provider, Reply, Request
 
-TEXT = "text of "
 XML = (("Content-Type", "text/xml"),)
 XMLNS = 'xmlns="http://sns.amazonaws.com/doc/2010-03-31/"'
 

@@ -100,9 +100,9 @@ class Replica(Server):
     def answers(self) -> bool:
         """Return whether it has everything that the master has."""
         with suppress(redis.RedisError):
-            own, master = self.client.info("replication"), self._master.client.info("replication")
+            master, own = self._master.client.info("replication"), self.client.info("replication")
             return bool(
-                own.get("master_link_status") == "up" and own["slave_repl_offset"] == master["master_repl_offset"]
+                own.get("master_link_status") == "up" and own["slave_repl_offset"] >= master["master_repl_offset"]
             )
         return False
 

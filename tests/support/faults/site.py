@@ -4,8 +4,9 @@ from typing import Any
 
 import msgspec
 
+from definitions.compiler.ruleset import Bundle
 from shared.contracts import write_key
-from shared.ruleset import CANCEL, Campaign, Limits, Matcher, Quota, Ruleset, Sender
+from shared.ruleset import CANCEL, Campaign, Limits, Matcher, Quota, Ruleset, Sender, TargetGroup
 from tests.support.builders import compiled
 from tests.support.faults.history import Limit
 
@@ -22,6 +23,7 @@ DELAY_MS = 10 * MINUTE_MS  # by a queue
 LONG_DELAY_MS = 2 * HOUR_MS  # by a schedule
 WEBHOOK_HOST = "hooks.example"
 TEXTS_PER_MINUTE = 30
+VIPS = "vips"
 
 
 def on(*events: str) -> list[Matcher]:
@@ -54,6 +56,9 @@ def campaigns() -> list[Campaign]:
         once("wish", "lost", "email", delay=LONG_DELAY_MS, **lost),
         once("text", "sms", "sms", content={"text": "{{ event.ref }}"}, reads=["ref"]),
         once("hook", "webhook", "webhook", content=webhook),
+        once("ping", "push", "push", content={"title": "Hi"}),
+        once("vip", "vip", "email", everyone=False, groups=[VIPS]),
+        once("vip later", "vip-late", "email", everyone=False, groups=[VIPS], delay=DELAY_MS),
         once("hook anywhere", "anywhere", "webhook", content=anywhere, reads=["url"]),
     ]
 
@@ -72,7 +77,13 @@ def ruleset() -> Ruleset:
     )
 
 
+def bundle() -> Bundle:
+    """Return the site with its target group, as it is published."""
+    return Bundle(ruleset(), [TargetGroup(VIPS, rule={"tier": "vip"})], {"site": {"id": SITE}, "events": []})
+
+
 def customer(user: str) -> dict[str, Any]:
     """Return a customer who can be reached on every channel."""
     attributes = {"name": user, "email": f"{user}@example.com", "phone": "+436601234567", "timezone": "UTC"}
+    attributes["push_endpoint"] = f"arn:aws:sns:eu-central-1:123456789012:endpoint/GCM/app/{user}"
     return {"_id": f"{SITE}:{user}", "site": SITE, "user": user, "attributes": attributes}

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
 import pymongo
 import urllib3
 
+from definitions.publishing import versions
 from opportune.local import aws
 from opportune.local.environments import Function
 from opportune.local.functions import FUNCTIONS, FUNCTIONS_DIR
@@ -21,7 +21,7 @@ from opportune.local.stack import Stack
 from opportune.system import processes
 from opportune.system.subprocesses import Subprocesses
 from shared.invoke import LambdaInvoke
-from shared.settings import DECIDER, ENGAGER, GATEWAY
+from shared.settings import DECIDER, ENGAGER, GATEWAY, REFRESHER
 from tests.support.faults import points, site
 from tests.support.faults.history import History
 from tests.support.faults.provider import Provider
@@ -95,9 +95,7 @@ class Lab:
         }
 
     def _publish(self) -> None:
-        row = {"_id": f"{site.SITE}:1", "site": site.SITE, "ruleset": msgspec.to_builtins(site.ruleset())}
-        self.database.rulesets.insert_one(row)
-        self.database.control.insert_one({"_id": site.SITE, "ruleset": 1, "generation": 0})
+        versions.make_live(self.database, site.bundle(), seen=0)
 
     def _set_queues(self, receives: int, visibility_s: int = VISIBILITY_S) -> None:
         for url in (self.stack.queue_url, self.stack.doorbells_url):
@@ -161,6 +159,10 @@ class Lab:
     def function(self, name: str) -> LambdaInvoke:
         """Return a function that invokes *name*."""
         return LambdaInvoke(aws.client("lambda", self.stack.lambda_url, read_timeout_s=35), name)
+
+    def refresh(self) -> None:
+        """Refresh the targets, as `opportune targets refresh` does."""
+        self.function(REFRESHER)(json.dumps({"site": site.SITE}).encode())
 
     def pause(self, *what: str) -> None:
         """Pause *what* at the site, as `opportune pause` does; nothing: resume."""

@@ -13,12 +13,25 @@ from typing import TYPE_CHECKING, Any
 import urllib3
 
 from decider import keys
+from shared.signing import pseudonym
 from tests.support.faults import points, site
-from tests.support.faults.history import Backlog, Called, Dead, Expected, History, Killed, Posted, Record, Revoked, Row
-from tests.support.faults.invariants import Violation, check
-from tests.support.faults.providers import TEXT
+from tests.support.faults.history import (
+    Backlog,
+    Called,
+    Dead,
+    Expected,
+    History,
+    Killed,
+    Posted,
+    Record,
+    Remains,
+    Revoked,
+    Row,
+)
+from tests.support.faults.invariants import TEXT, Violation, check
 
 if TYPE_CHECKING:
+    from tests.support.faults.bells import Bells
     from tests.support.faults.system import Lab
 
 STEP_MS = 10_000
@@ -36,11 +49,14 @@ class Trial:
         self.lab = lab
         self.name = name
         self.history = history
-        self._mine = {"user": {"$regex": f"^{re.escape(name)}-"}}
+        self._mine = {"user": {"$regex": f"^(anon:)?{re.escape(name)}-"}}
         self._messages = itertools.count(1)
         self._users: list[str] = []
+        self._visitors: list[str] = []
         self._expected: set[tuple[str, str]] = set()
         self.drained_ms = 0
+        self.settle_s: float = SETTLE_TIMEOUT_S
+        self.bells: Bells | None = None
         self._noted = len(points.reached(lab.points))
 
     def users(self, count: int) -> list[str]:
@@ -50,41 +66,75 @@ class Trial:
         self.lab.database.customers.insert_many([site.customer(user) for user in made])
         return made
 
+    def visitor(self) -> str:
+        """Return the anonymous id of a new visitor."""
+        name = f"{self.name}-v{len(self._visitors)}"
+        self._visitors.append(f"anon:{name}")
+        return name
+
+    def pseudonym(self, user: str) -> str:
+        """Return the pseudonym that a forgotten *user* has in the ledger."""
+        return pseudonym(self.lab.stack.signing_secret, site.SITE, user)
+
     def user(self) -> str:
         """Make one more customer and return the user id."""
         return self.users(1)[0]
 
     def post(
-        self, user: str, event: str, *, message_id: str = "", matches: Sequence[str] = (), **properties: str
+        self,
+        user: str,
+        event: str,
+        *,
+        message_id: str = "",
+        matches: Sequence[str] = (),
+        visitor: str = "",
+        **properties: str,
     ) -> dict[str, Any]:
-        """Post an event once; return the response. *matches*: the campaigns that it completes a match of."""
+        """Post an event once; return the response.
+
+        *matches*: the campaigns that it completes a match of.
+        *visitor*: send it as this visitor, who becomes *user* later.
+        """
         name = message_id or self.message_id()
         for campaign in matches:
             if (name, campaign) not in self._expected:
                 self._expected.add((name, campaign))
                 self.history.add(Expected(name, user, campaign))
-        body: dict[str, Any] = {
-            "type": "track",
-            "event": event,
-            "userId": user,
-            "messageId": name,
-            "writeKey": site.KEY,
-        }
-        body["properties"] = {"ref": name, **properties}
+        who = {"anonymousId": visitor} if visitor else {"userId": user}
+        return self._post(
+            user, name, {"type": "track", "event": event, **who, "properties": {"ref": name, **properties}}
+        )
+
+    def log_in(self, visitor: str, user: str, tries: int = 500) -> None:
+        """Make *visitor* the user *user*; repeat the call until it is accepted."""
+        name = self.message_id()
+        body = {"type": "identify", "userId": user, "anonymousId": visitor}
+        for _ in range(tries):
+            if self._post(user, name, body)["status"] == 200:
+                return
+            time.sleep(PAUSE_S)
+        raise AssertionError(f"{name} was not taken")
+
+    def _post(self, user: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
         began = time.monotonic()
-        status, answer = self._send(body)
+        status, answer = self._send({"messageId": name, "writeKey": site.KEY, **body})
         popups = tuple(message["id"] for message in answer.get("messages", []))
-        taken = Posted(name, user, status, answer.get("code", ""), time.monotonic() - began, popups)
+        taken = Posted(name, user, status, answer.get("code", ""), time.monotonic() - began, popups, time.time())
         self.history.add(taken)
         return {"status": status, **answer}
 
-    def insist(self, user: str, event: str, *, matches: Sequence[str] = (), tries: int = 40) -> dict[str, Any]:
-        """Post an event as trackers do: repeat it with the same message id until it is accepted."""
+    def insist(
+        self, user: str, event: str, *, matches: Sequence[str] = (), tries: int = 40, visitor: str = ""
+    ) -> dict[str, Any]:
+        """Post an event as trackers do: repeat it with the same message id until it is accepted.
+
+        Return the response, with ``messageId``.
+        """
         name = self.message_id()
         for _ in range(tries):
-            answer = self.post(user, event, message_id=name, matches=matches)
+            answer = self.post(user, event, message_id=name, matches=matches, visitor=visitor)
             if answer["status"] == 200:
-                return answer
+                return {**answer, "messageId": name}
             time.sleep(PAUSE_S)
         raise AssertionError(f"{name} was not taken: {answer}")
 
@@ -131,14 +181,19 @@ class Trial:
         """Return the activations that *provider* has accepted, in order."""
         return [call.activation for call in self.history.of(Called) if call.provider == provider and call.accepted]
 
-    def revoked(self, what: str, user: str, *, channel: str = "", activation: str = "", slack_s: float = 0) -> None:
+    def revoked(
+        self, what: str, user: str, *, channel: str = "", activation: str = "", message_id: str = "", slack_s: float = 0
+    ) -> None:
         """Record that from now on (plus *slack_s*) *user* must get nothing more of it."""
-        self.history.add(Revoked(what, user, time.time() + slack_s, channel, activation))
+        name = self.pseudonym(user) if what == "forget" else ""
+        self.history.add(Revoked(what, user, time.time() + slack_s, channel, activation, message_id, name))
 
     def rows(self) -> list[Row]:
         """Return this trial's rows of the ledger."""
         called = [call.activation for call in self.history.of(Called)]
-        found = self.lab.database.activations.find({"$or": [self._mine, {"_id": {"$in": called}}]})
+        forgotten = {each.pseudonym for each in self.history.of(Revoked) if each.pseudonym}
+        whose = [self._mine, {"_id": {"$in": called}}, {"user": {"$in": sorted(forgotten)}}]
+        found = self.lab.database.activations.find({"$or": whose})
         return [
             Row(
                 activation=row["_id"],
@@ -168,14 +223,15 @@ class Trial:
         return Backlog(
             timers=timers,
             unacknowledged=unacknowledged,
-            queued=sum(self._queued(url) for url in (self.lab.stack.queue_url, self.lab.stack.doorbells_url)),
+            queued=sum(self._queued(url) for url in (self.lab.stack.queue_url, self.lab.stack.doorbells_url))
+            + (self.bells.pending() if self.bells else 0),
             held=count({**self._mine, "state": "held"}),
             unsettled=count({**self._mine, "state": "sending"}),
         )
 
     def _waiting(self) -> tuple[int, int]:
         """Return how many timers, and how many unacknowledged activations, name users of this trial."""
-        numbers = sorted({keys.partition(site.SITE, user) for user in self._users})
+        numbers = sorted({keys.partition(site.SITE, user) for user in [*self._users, *self._visitors]})
         pipeline = self.lab.valkey.client.pipeline(transaction=False)
         for number in numbers:
             pipeline.zrange(keys.timers(number), 0, -1)
@@ -200,12 +256,26 @@ class Trial:
                     sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
                     yield dead_letter(url, message["Body"])
 
+    def remains(self) -> Iterator[Remains]:
+        """Yield what the stores have of forgotten users."""
+        forgotten = [each.user for each in self.history.of(Revoked) if each.what == "forget"]
+        stores = {"MongoDB": mongodb_text, "the state store": redis_text} if forgotten else {}
+        for where, read in stores.items():
+            named = set(re.findall(r"[\w-]+", read(self.lab)))
+            yield from (Remains(user, where) for user in forgotten if user in named)
+
     def close(self, within_ms: int) -> None:
         """End the faults, advance time by *within_ms* at most, and check the history."""
         violations = self.finish(within_ms)
         assert not violations, "\n".join(
             [f"{each.invariant}: {each.what}" for each in violations] + [f"history: {self.history.path}"]
         )
+
+    def settle(self) -> None:
+        """Wait until the queue of deliveries is empty, without moving the clocks: what waits there is not late."""
+        for provider in self.lab.providers:
+            provider.mend()
+        wait_for(lambda: self._queued(self.lab.stack.queue_url) == 0, self.settle_s, patient=True)
 
     def finish(self, within_ms: int) -> list[Violation]:
         """Do the same, and return the violations."""
@@ -214,7 +284,8 @@ class Trial:
             provider.mend()
         self.drained_ms = self.drain(within_ms)
         self._note_killed()
-        records: list[Record] = [self.backlog(), *self.rows(), *self.dead_letters(), *site.LIMITS]
+        dead = [*self.dead_letters()]
+        records: list[Record] = [self.backlog(), *self.rows(), *dead, *self.remains(), *site.LIMITS]
         for record in records:
             self.history.add(record)
         return check([*map(self._named, self.history.records)])
@@ -234,7 +305,7 @@ class Trial:
             if self._settled(nothing):
                 return passed
             self.lab.move_on(step)
-        wait_for(lambda: self._settled(nothing), SETTLE_TIMEOUT_S, patient=True)
+        wait_for(lambda: self._settled(nothing), self.settle_s, patient=True)
         return within_ms
 
     def _settled(self, nothing: Backlog) -> bool:
@@ -248,6 +319,19 @@ class Trial:
             calm = calm + 1 if self.backlog() == nothing else 0
             time.sleep(0.05)
         return calm == LOOKS
+
+
+def mongodb_text(lab: "Lab") -> str:
+    """Return all data in MongoDB."""
+    names = lab.database.list_collection_names()
+    return "".join(repr(row) for name in names for row in lab.database[name].find({}))
+
+
+def redis_text(lab: "Lab") -> str:
+    """Return all data in Valkey."""
+    client: Any = lab.valkey.client
+    read = {b"hash": client.hgetall, b"zset": lambda key: client.zrange(key, 0, -1), b"string": client.get}
+    return "".join(repr((key, read[client.type(key)](key))) for key in client.scan_iter())
 
 
 def dead_letter(url: str, text: str) -> Dead:
