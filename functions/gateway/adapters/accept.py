@@ -68,10 +68,11 @@ def accept(request: Request, deps: Deps, sent: Sent) -> dict[int, str]:
     # None of these libraries shows popups.
     envelope = endpoints.build_envelope(request, access, received, deps, popup_block_reason="unanswered")
     parsed = tracking.parse_batch(body, envelope)
-    for rejected in parsed.rejected:
-        if rejected.position is not None:
-            refused.setdefault(places[rejected.position], rejected.message)
-    taken = [place for n, place in enumerate(places) if n not in {each.position for each in parsed.rejected}]
+    rejected = {remark.position: remark.message for remark in parsed.rejected}
+    for n, place in enumerate(places):
+        if n in rejected:
+            refused.setdefault(place, rejected[n])
+    taken = [place for n, place in enumerate(places) if n not in rejected]
     by_id = {message.message_id: place for message, place in zip(parsed.messages, taken, strict=True)}
     for decision in endpoints.decide(request, access, parsed.messages, deps):
         if decision.code is not None and decision.message_id in by_id:
