@@ -53,7 +53,9 @@ def _read_parameters(parameters: Any) -> Item:
         found = value[kind]
         if kind != "string_value" and isinstance(found, str):
             found = int(found) if kind == "int_value" else float(found)
-        properties[parameter.get("key")] = found
+        if not isinstance(parameter["key"], str):
+            raise TypeError("'key' of a parameter is not text")
+        properties[parameter["key"]] = found
     return properties
 
 

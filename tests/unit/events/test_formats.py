@@ -6,6 +6,7 @@ Each sample has the layout that the product documents.
 
 import gzip
 import json
+import random
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -256,3 +257,27 @@ def test_a_time_is_named_by_the_field_of_the_product(tmp_path: Path, name: str, 
     path = write(tmp_path / "e.ndjson", line)
     with pytest.raises(InvalidStream, match=rf"^e\.ndjson:1: '{field}'"):
         list(streams.read_events(path, file_format=name))
+
+
+def test_odd_values_are_refused_with_their_line(tmp_path: Path) -> None:
+    """Whatever a field holds, the line is read or named; nothing fails inside."""
+    rng = random.Random(7)
+    odd = [None, 0, 2**70, True, "", "undefined", [], {}, [1], {"a": 1}, '{"a":', "x" * 300, {"User": 7}, "9" * 400]
+
+    def change(value: Any) -> Any:
+        if rng.random() < 0.1:
+            return rng.choice(odd)
+        if isinstance(value, dict):
+            return {name: change(each) for name, each in value.items()}
+        return [change(each) for each in value] if isinstance(value, list) else value
+
+    read, refused = 0, []
+    for n in range(1500):
+        name = sorted(SAMPLES)[n % len(SAMPLES)]
+        path = write(tmp_path / "e.ndjson", change(SAMPLES[name][0]))
+        try:
+            read += len(list(streams.read_events(path, file_format=name)))
+        except InvalidStream as error:
+            refused.append(error.message)
+    assert all(message.startswith("e.ndjson:1: ") for message in refused)
+    assert min(read, len(refused)) > 200
