@@ -131,6 +131,21 @@ def test_calls_may_be_pushed_as_arguments(open_page: Open, edge: Edge) -> None:
     eventually(lambda: bool(edge.named("One")), opened)
 
 
+@pytest.mark.parametrize("sends", [False, True])
+def test_cookies_are_sent_only_if_the_site_says_so(open_page: Open, edge: Edge, sends: bool) -> None:
+    """A site may prove its visitors by a cookie. The browser lets the page read the response all the same."""
+    option = "&credentials=include" if sends else ""
+    opened = open_page(f'<script async src="EDGE/tag.js?key=KEY{option}"></script>')
+    opened.wait_for_function("() => window.opportune?.anonymousId")
+    opened.evaluate("() => { document.cookie = 'visitor=proof' }")
+    opened.evaluate("() => opportune.track('One')")
+    eventually(lambda: bool(edge.named("One")), opened)
+    cookies = [each.get("cookies", []) for each in edge.requests if "One" in each["body"]]
+    assert cookies == [["visitor=proof"] if sends else []]
+    opened.evaluate("() => opportune.track('Two')")
+    assert len(edge.named("One")) == len(edge.named("Two")) == 1, "an unread response would be retried"
+
+
 def test_options_are_taken_from_address_and_init(open_page: Open, edge: Edge) -> None:
     """What attributes say can be said there too."""
     opened = open_page('<script async src="EDGE/tag.js?key=KEY&consent=required"></script>')
