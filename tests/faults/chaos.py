@@ -24,13 +24,14 @@ from tests.support.faults.trial import Trial
 LANES = 4
 RECEIVES, VISIBILITY_S = 50, 35  # longer than an Engager may take, as on AWS
 SETTLE_S = 20
+POLL_S = 10  # as on AWS, so functions use old pointers while definitions and targets change
 WITHIN_MS = 3 * 60 * 60_000  # the longest delay is two hours
 
 
 def run(folder: Path, *, minutes: float, seed: int, events: list[str]) -> bool:
     """Run in *folder*; print a summary, and return whether all invariants hold."""
     print(f"seed {seed}, {minutes:g} minutes, events: {', '.join(events)}", flush=True)
-    with Lab(folder) as lab, lab.receives(RECEIVES, VISIBILITY_S), Bells(lab) as bells:
+    with Lab(folder, POLL_S) as lab, lab.receives(RECEIVES, VISIBILITY_S), Bells(lab) as bells:
         trial = lab.begin()
         trial.bells, trial.settle_s = bells, VISIBILITY_S + SETTLE_S
         targets = trial.users(TARGETS)

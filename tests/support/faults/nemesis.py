@@ -32,7 +32,7 @@ POINTS = [
     *["decider.after_engage", "decider.after_claim", "decider.before_schedule_doorbell", "gateway.before_reply"],
 ]
 TAIL_S = (0.2, 2.0)
-SNAPSHOT_S = (5.0, 20.0)
+SNAPSHOT_S = (3.0, 8.0)
 
 
 class Nemesis:
@@ -123,8 +123,8 @@ class Nemesis:
 
     def _storm(self) -> str:
         """Publish, roll back and refresh targets several times in a row. A command may fail, as each does alone."""
-        commands = [self._publish, self._roll_back, self._refresh]
-        for _ in range(self._random.randint(2, 6)):
+        commands = [self._publish, self._roll_back, self._refresh, self._refresh]
+        for _ in range(self._random.randint(3, 8)):
             with suppress(OpportuneError, PyMongoError):
                 self._random.choice(commands)()
         return "storm of publish, rollback and refresh"

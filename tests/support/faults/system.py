@@ -36,10 +36,14 @@ RECEIVES = 8
 
 
 class Lab:
-    """A running system; a context manager. Trials run one after another."""
+    """A running system; a context manager. Trials run one after another.
 
-    def __init__(self, folder: Path) -> None:
+    poll_seconds: how often functions look for a new ruleset and new targets.
+    """
+
+    def __init__(self, folder: Path, poll_seconds: int = 1) -> None:
         self.folder = folder
+        self._poll_seconds = poll_seconds
         self.points = folder / "points"
         self._open = ExitStack()
         self._trials = itertools.count(1)
@@ -76,6 +80,7 @@ class Lab:
                 redis_url=self.valkey.url,
                 mongodb_url=self.mongod.url,
                 extra_env=self._env(),
+                poll_seconds=self._poll_seconds,
                 wake_s=STEP_S,
                 functions=functions(),
             )
