@@ -73,6 +73,10 @@ def _summary(sent: "SendReport") -> dict[str, Any]:
         "requests": sent.requests,
         "messages": sent.messages,
         "rejected": dict(sent.rejected),
+        "warnings": [
+            {"code": code, "message": message, "events": count}
+            for (code, message), count in sent.warnings.most_common()
+        ],
         "seconds": round(sent.seconds, 3),
         "p50_ms": round(sent.percentile(0.5), 2),
         "p99_ms": round(sent.percentile(0.99), 2),
@@ -82,7 +86,7 @@ def _summary(sent: "SendReport") -> dict[str, Any]:
 def _print_summary(title: str, sent: "SendReport") -> None:
     from rich.table import Table
 
-    summary = _summary(sent) | {"rejected": sent.rejected.total()}
+    summary = _summary(sent) | {"rejected": sent.rejected.total(), "warnings": sent.warnings.total()}
     table = Table(title=title)
     for name in summary:
         table.add_column(name, justify="right")
@@ -90,3 +94,5 @@ def _print_summary(title: str, sent: "SendReport") -> None:
     out.print(table)
     for code, count in sent.rejected.most_common():
         err.print(f"{count} rejected: {code}", markup=False, highlight=False)
+    for (code, message), count in sent.warnings.most_common():
+        err.print(f"{count} accepted with a warning: {code}: {message}", markup=False, highlight=False)

@@ -35,13 +35,17 @@ class SendFailed(OpportuneError):
 
 @dataclass
 class SendReport:
-    """The result of sending: counts, and the round trips of the requests in ms."""
+    """The result of sending: counts, and the round trips of the requests in ms.
+
+    ``rejected``: by code. ``warnings``: about accepted events, by code and message.
+    """
 
     events: int = 0
     requests: int = 0
     messages: int = 0
     seconds: float = 0.0
     rejected: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[tuple[str, str]] = field(default_factory=Counter)
     round_trips_ms: list[float] = field(default_factory=list)
 
     def add(self, events: int, answer: Mapping[str, Any], round_trip_ms: float) -> None:
@@ -50,6 +54,7 @@ class SendReport:
         self.requests += 1
         self.messages += len(answer.get("messages", []))
         self.rejected.update(item["code"] for item in answer.get("rejected", []))
+        self.warnings.update((item["code"], item["message"]) for item in answer.get("warnings", []))
         self.round_trips_ms.append(round_trip_ms)
 
     def percentile(self, share: float) -> float:
