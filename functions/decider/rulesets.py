@@ -80,15 +80,10 @@ def load(store: RulesetStore, current: Rulesets | None, on_error: Callable[[Oppo
 
 def catalogue(rulesets: Rulesets) -> Catalogue:
     """Return what the Gateway needs to know of every site."""
-    return Catalogue(
-        {
-            site: SiteCatalogue(
-                rules.index.ruleset.keys,
-                rules.index.catalogue(),
-                rules.index.ruleset.identity,
-                rules.index.ruleset.adapters,
-            )
-            for site, rules in rulesets.items()
-        },
-        list(rulesets.unread),
-    )
+    return Catalogue({site: _site_catalogue(rules.index) for site, rules in rulesets.items()}, list(rulesets.unread))
+
+
+def _site_catalogue(index: EventIndex) -> SiteCatalogue:
+    ruleset, events = index.ruleset, index.catalogue()
+    types = {name: types for name, types in ruleset.event_types.items() if name in events}
+    return SiteCatalogue(ruleset.keys, events, ruleset.identity, ruleset.adapters, types)

@@ -15,6 +15,8 @@ from gateway import endpoints, tracking
 from gateway.body import MAX_EVENT_BYTES, Body, decompress, parse
 from gateway.ports import Deps
 from gateway.request import Request, Response
+from shared.attribute_types import PARSERS
+from shared.contracts import Event
 from shared.errors import InvalidRequest, NotFound, OpportuneError
 
 GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -32,7 +34,10 @@ def accept_pixel(request: Request, deps: Deps) -> Response:
         body = _parse_query(request.query)
         access = endpoints.authenticate(request, body.value, deps)
         envelope = endpoints.build_envelope(request, access, received, deps, popup_block_reason="unanswered")
-        endpoints.decide(request, access, [tracking.parse_single(body, kind, envelope)], deps)
+        message = tracking.parse_single(body, kind, envelope)
+        if isinstance(message, Event) and "data" not in request.query:
+            _apply_types(message.attributes, access.catalogue.types.get(message.event, {}))
+        endpoints.decide(request, access, [message], deps)
     except OpportuneError as error:
         deps.observability.metrics.add_metric(name="RequestsRefused", unit=MetricUnit.Count, value=1)
         return Response(200, GIF, "image/gif", {**_HEADERS, "X-Opportune-Error": error.code})
@@ -51,6 +56,18 @@ def _parse_query(query: Mapping[str, str]) -> Body:
     except ValueError as error:
         raise InvalidRequest("'data' is not base64", code="malformed_body") from error
     return parse(decompress(decoded, "", MAX_EVENT_BYTES))
+
+
+def _apply_types(attributes: Any, types: Mapping[str, str]) -> None:
+    """Parse the text in *attributes* that is a number or a boolean by the event's definition: a query has only text."""
+    for path, wanted in types.items():
+        *parents, last = path.split(".")
+        inner = attributes
+        for part in parents:
+            inner = inner.get(part) if isinstance(inner, dict) else None
+        value = inner.get(last) if isinstance(inner, dict) else None
+        if isinstance(value, str) and (parsed := PARSERS[wanted](value.strip())) is not None:
+            inner[last] = parsed
 
 
 def _nest(query: Mapping[str, str]) -> dict[str, Any]:

@@ -204,12 +204,14 @@ class SiteCatalogue(msgspec.Struct):
     """What the Gateway needs of one site: write keys, event name → attributes that triggers read, identity keys.
 
     adapters: the products whose libraries may send events.
+    types: of live events, the attributes that are a ``number`` or a ``boolean`` by definition.
     """
 
     keys: list[WriteKey]
     events: dict[str, list[str]]
     identity: Identity = msgspec.field(default_factory=Identity)
     adapters: list[str] = []
+    types: dict[str, dict[str, str]] = {}
 
 
 class Catalogue(msgspec.Struct):

@@ -201,6 +201,7 @@ class Ruleset(msgspec.Struct, omit_defaults=True):
     events_per_user: how many events one user may send.
     name: the site's name for people.
     adapters: the products whose libraries may send events.
+    event_types: by event and attribute, ``number`` or ``boolean``, where a definition says so.
     """
 
     site: str
@@ -216,4 +217,5 @@ class Ruleset(msgspec.Struct, omit_defaults=True):
     events_per_user: Quota | None = None
     name: str = ""
     adapters: list[str] = []
+    event_types: dict[str, dict[str, str]] = {}
     format: int = 1

@@ -35,7 +35,7 @@ class FakeDecider:
     """Returns a popup per event and records its requests.
 
     ``unread``: sites that it cannot read. ``adapters``: those that the site has turned on.
-    ``events``: the events that live triggers use, with the attributes that they read.
+    ``events``: the events that live triggers use, with the attributes that they read. ``types``: as in the catalogue.
     """
 
     def __init__(self) -> None:
@@ -44,6 +44,7 @@ class FakeDecider:
         self.newer_key = "public"
         self.unread: list[str] = []
         self.adapters: list[str] = []
+        self.types: dict[str, dict[str, str]] = {}
         self.events = {"game_result": ["outcome"], "Page Viewed": ["name", "path"]}
 
     def __call__(self, payload: bytes) -> bytes:
@@ -56,7 +57,7 @@ class FakeDecider:
                 write_key("shop", origins=["https://shop.example", "https://*.shop.example"]),
                 write_key(self.newer_key),
             ]
-            site = SiteCatalogue(keys=keys, events=self.events, adapters=self.adapters)
+            site = SiteCatalogue(keys=keys, events=self.events, adapters=self.adapters, types=self.types)
             sites = {} if "demo" in self.unread else {"demo": site}
             return msgspec.json.encode(Catalogue(sites, self.unread))
         self.decided.append(request)

@@ -10,6 +10,7 @@ from definitions.compiler.groups import compile_group, compounds
 from definitions.compiler.trigger import compile_trigger, digest
 from definitions.model.campaign import Campaign
 from definitions.model.definitions import Definitions
+from definitions.model.event import Event
 from definitions.model.fields import Definition
 from definitions.model.group import UPLOADED, TargetGroup
 from definitions.model.identical import identical
@@ -80,7 +81,18 @@ def compile_ruleset(definitions: Definitions, keys: Sequence[WriteKey], *, versi
         events_per_user=delivery.events_per_user(site),
         name=site.name,
         adapters=sorted(set(site.adapters)),
+        event_types=_event_types(definitions.events),
     )
+
+
+def _event_types(events: Sequence[Event]) -> dict[str, dict[str, str]]:
+    """Return the numbers and booleans of each event."""
+    found: dict[str, dict[str, str]] = {}
+    for event in events:
+        for name, attribute in (event.attributes or {}).items():
+            if attribute.type in ("number", "boolean"):
+                found.setdefault(event.name, {})[name] = attribute.type
+    return found
 
 
 def compile_campaign(

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from definitions.compiler.ruleset import compile_ruleset
 from gateway import rate_limiter
 from gateway.pixel import GIF
 from gateway.rate_limiter import RateLimiter
 from gateway.routes import ROUTES
+from shared.conditions.paths import get_value
 from shared.errors import TooManyRequests
+from tests.support.definitions import define
 from tests.support.gateway_site import NOW, Site, win
 
 
@@ -301,6 +304,46 @@ def test_a_pixel_is_an_event(site: Site) -> None:
     assert [(e.user, e.event, e.attributes, e.popup_block_reason) for e in events] == [
         ("anna", "game_result", {"outcome": "win"}, "unanswered")
     ] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("12.5", "number", 12.5),
+        ("-3", "number", -3),
+        (" 7 ", "number", 7),
+        ("true", "boolean", True),
+        ("FALSE", "boolean", False),
+        ("12.5", "text", "12.5"),
+        ("true", "text", "true"),
+        ("007", "number", "007"),
+        ("many", "number", "many"),
+        ("1e400", "number", "1e400"),
+        ("1", "boolean", "1"),
+        ("", "number", ""),
+    ],
+)
+@pytest.mark.parametrize("name", ["outcome", "cart.total"])
+def test_flat_values_of_a_pixel_have_the_types_of_the_events_definition(
+    site: Site, name: str, text: str, kind: str, value: Any
+) -> None:
+    """A query has only text. What is not of the type stays as it is, as in a body."""
+    site_file = {"id": "demo", "name": "Demo", "keys": [{"kind": "public", "key": "wk_public"}]}
+    live = {"site": site_file, "events": [{"name": "game_result", "attributes": {name: kind}}]}
+    site.decider.types = compile_ruleset(define(live), []).event_types
+    site.decider.events = {"game_result": [name.split(".", maxsplit=1)[0]]}
+    pixel(site, writeKey="public", userId="anna", event="game_result", **{f"properties.{name}": text})
+    attributes = site.decider.decided[-1].events[0].attributes
+    assert attributes == ({"outcome": value} if name == "outcome" else {"cart": {"total": value}})
+    assert type(get_value(attributes, name.split("."))) is type(value)
+
+
+def test_values_in_base64_have_their_own_types(site: Site) -> None:
+    """JSON says what is text."""
+    site.decider.types = {"game_result": {"outcome": "number"}}
+    data = base64.b64encode(json.dumps(win(writeKey="public") | {"properties": {"outcome": "7"}}).encode()).decode()
+    pixel(site, data=data)
+    assert site.decider.decided[-1].events[0].attributes == {"outcome": "7"}
 
 
 @pytest.mark.parametrize(
