@@ -29,6 +29,7 @@ from engager.ports import Ports
 from engager.rulesets import DeliveryContext
 from engager.send_rate_limiter import next_minute
 from engager.variants import variant_of, with_content
+from shared.context import ROOT
 from shared.contracts import Activation
 from shared.errors import Unavailable
 from shared.ruleset import Campaign, Variant
@@ -65,7 +66,7 @@ def _deliver_popup(activation: Activation, ports: Ports) -> DeliveryResult:
         return _record_suppressed(known, ports)
     paused = ports.controls.of(activation.site).pauses(activation)
     context = ports.rulesets.delivery_context(activation)
-    customer = ports.customers.attributes(activation.site, activation.user) or {}
+    customer = gates.with_zone(ports.customers.attributes(activation.site, activation.user) or {}, activation)
     verdict = gates.check_popup(
         GateInput(ports.clock(), activation, context.campaign, due_at(activation), customer, paused)
     )
@@ -92,10 +93,10 @@ def _deliver_message(activation: Activation, ports: Ports, held: HeldActivation 
     channel = ports.outbound.get(activation.channel)
     if channel is None:
         raise Undeliverable(f"there is no channel {activation.channel}", code="no_channel")
-    customer = ports.customers.attributes(activation.site, activation.user)
-    if customer is None and channel.needs_customer:
+    stored = ports.customers.attributes(activation.site, activation.user)
+    if stored is None and channel.needs_customer:
         raise Undeliverable("the user is not a known customer", code="no_customer")
-    customer = customer or {}
+    customer = gates.with_zone(stored or {}, activation)
     expected_at = held.expected_at if held else due_at(activation)
     verdict = gates.check_message(_gate_input(activation, context, context.live, customer, expected_at, ports))
     if isinstance(verdict, Stop):
@@ -192,6 +193,7 @@ def _render(
     variables = {
         "customer": {"id": activation.user, **customer},
         "event": activation.attributes,
+        ROOT: activation.attributes.get(ROOT) or {},
         "site": site,
         "campaign": {"id": context.campaign.id, "name": context.campaign.name},
     }

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from engager.ledger.states import State
+from shared.context import timezone_of
 from shared.contracts import Activation
 from shared.hours import is_open, time_zone
 from shared.ruleset import Campaign, QuietHours
@@ -149,6 +150,15 @@ MESSAGE_GATES: tuple[Callable[[GateInput], Verdict | None], ...] = (
     _recheck,
     _quiet_hours,
 )
+
+
+def with_zone(customer: Mapping[str, Any], activation: Activation) -> Mapping[str, Any]:
+    """Return *customer*. If the zone is unknown, it is that of the device that has sent the event."""
+    device = timezone_of(activation.attributes)
+    if device is None or zone_of("user", customer) is not None:
+        return customer
+    zone = zone_of("user", {"timezone": device})
+    return customer if zone is None else {**customer, "timezone": zone}
 
 
 def zone_of(name: str, customer: Mapping[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.write_keys import SiteAccess, authenticate
 from shared.clock import Clock
+from shared.context import ROOT, with_context
 from shared.contracts import (
     ANONYMOUS_PREFIX,
     Alias,
@@ -97,7 +98,9 @@ def build_request(access: SiteAccess, messages: Sequence[Message], *, deadline: 
 def _trim(event: Event, reads: Sequence[str]) -> Event:
     """Return *event* with only the attributes that a live trigger reads."""
     attributes = {name: event.attributes[name] for name in reads if name in event.attributes}
-    return msgspec.structs.replace(event, attributes=attributes)
+    if ROOT in reads:
+        attributes = with_context(attributes, event.context, reads)
+    return msgspec.structs.replace(event, attributes=attributes, context={})
 
 
 def _extract_identification(message: Message) -> Identification | None:

@@ -127,8 +127,8 @@ def parse_message(item: Mapping[str, Any], kind: str, envelope: Envelope, positi
     common = {"message_id": message_id, "at": at, "received": envelope.received, "history": history}
     visitor = _get_visitor(item)
     message = _PARSERS[kind](item, context, visitor, common)
-    if envelope.popup_block_reason and isinstance(message, Event):
-        message.popup_block_reason = envelope.popup_block_reason
+    if isinstance(message, Event):
+        message.context, message.popup_block_reason = context, envelope.popup_block_reason
     return envelope.apply_identity(message, visitor, context)
 
 

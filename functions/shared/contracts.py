@@ -6,7 +6,7 @@ two halves of a rolling deploy cannot misread each other. Times are whole millis
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ class Event(msgspec.Struct, tag="event", tag_field="type", omit_defaults=True):
     ``history``: a past event that is sent again; its own time counts as its time of receipt.
     ``popup_block_reason``: the gate that stops all its popups: ``gpc``, or ``unanswered`` if no response can show one.
     ``verified``: if ``False``, it counts for the visitor only, even if the visitor has become a user since.
+    ``context``: as it was sent; never passed on, see `shared.context`.
     """
 
     user: str
@@ -37,6 +38,7 @@ class Event(msgspec.Struct, tag="event", tag_field="type", omit_defaults=True):
     history: bool = False
     popup_block_reason: str = ""
     verified: bool = True
+    context: Mapping[str, Any] = {}
 
 
 class Identify(msgspec.Struct, omit_defaults=True):
@@ -203,8 +205,7 @@ def write_key(key: str, *, secret: bool = False, origins: Sequence[str] = (), id
 class SiteCatalogue(msgspec.Struct):
     """What the Gateway needs of one site: write keys, event name → attributes that triggers read, identity keys.
 
-    adapters: the products whose libraries may send events.
-    types: of live events, the attributes that are a ``number`` or a ``boolean`` by definition.
+    adapters, types: as ``adapters`` and ``event_types`` in `Ruleset`, types of live events only.
     """
 
     keys: list[WriteKey]

@@ -1,6 +1,6 @@
 """Recorded events, and the one way from a tracking message in a file to an event: the Gateway's own parsing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -9,6 +9,7 @@ from gateway import body, tracking
 from gateway.body import Body, Shape
 from gateway.times import can_be_meant, find_recorded_time
 from shared.clock import now_ms
+from shared.context import with_context
 from shared.contracts import ANONYMOUS_PREFIX, Alias, Event, Identify, Message
 from shared.errors import InvalidRequest, OpportuneError, TooLarge
 from shared.times import LATEST, parse_ms
@@ -43,6 +44,7 @@ class Recorded(msgspec.Struct, gc=False):
     ``received``: when it was received, ms; 0 if that is not known.
     ``file``, ``line``: its place.
     ``visitor``: of a login, the visitor that became ``user``. Such a record has no ``event``.
+    ``context``: as it was sent, read or not yet; `attach_context` makes attributes of it.
     """
 
     user: str = ""
@@ -54,6 +56,7 @@ class Recorded(msgspec.Struct, gc=False):
     line: int = 0
     visitor: str = ""
     received: int = 0
+    context: Any = None
 
     @property
     def where(self) -> str:
@@ -85,6 +88,7 @@ class PlainLine(
     line: int = 0
     visitor: str = ""
     received: int = 0
+    context: msgspec.Raw = msgspec.Raw()
     type: str = "track"
     anonymous: _Id = None
     timestamp: Any = None
@@ -94,6 +98,14 @@ class PlainLine(
     category: Any = None
 
     where = Recorded.where
+
+
+def attach_context(event: Recorded, names: Iterable[str]) -> None:
+    """Make attributes of what *names* name of the context of *event*, as the Gateway does."""
+    context = event.context
+    if isinstance(context, msgspec.Raw):
+        context = msgspec.json.decode(context) if bytes(context) else None
+    event.attributes = with_context(event.attributes, context, names)
 
 
 class Call(NamedTuple):
@@ -110,7 +122,7 @@ class Call(NamedTuple):
         message, place = self.message, (self.file, self.line)
         if isinstance(message, Event):
             found = Recorded(message.user, message.event, message.message_id, message.attributes, message.at, *place)
-            found.received = self.received
+            found.received, found.context = self.received, message.context
             return found
         visitor = ""
         if isinstance(message, Alias):

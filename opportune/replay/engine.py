@@ -11,7 +11,9 @@ from lupa.luajit21 import LuaRuntime
 from decider import scripts
 from decider.event_index import EventIndex, run_name
 from decider.timers import GRACE_MS
+from opportune.events.recorded import attach_context
 from opportune.events.streams import Recorded
+from shared.context import ROOT
 from shared.errors import OpportuneError
 from shared.ruleset import Campaign, Ruleset
 
@@ -95,8 +97,13 @@ class Replay:
         Raises `UnsortedEvents` for such an event if the record does not say when it arrived.
         """
         names, events = self._names, iter(events)
+        contexts = {name: read for name, read in self._index.catalogue().items() if ROOT in read}
         while block := list(islice(events, BLOCK)):
             self.events += len(block)
+            if contexts:
+                for event in block:
+                    if event.event in contexts:
+                        attach_context(event, contexts[event.event])
             for packed in self._apply([event for event in block if event.event in names]):
                 match = self._match(packed)
                 if match is not None:

@@ -39,6 +39,9 @@ ODD: list[dict[str, Any]] = [
     {"properties": {"x": "x", "p": 7.0}}, {"properties": {"x": ["x"], "p": None}}, {"context": {"app": {"name": "x"}}},
     {"type": "page", "name": "A"}, {"messageId": ""}, {"name": 7}, {"originalTimestamp": None},
     {"originalTimestamp": ""},
+    {"context": {"device": {"type": "mobile"}}}, {"context": {"device": {"type": "mobile"}, "timezone": "Asia/Tokyo"}},
+    {"context": {"device": {"type": "desktop"}, "timezone": "UTC"}}, {"context": {"device": "mobile"}}, {"context": []},
+    {"properties": {"context": {"device": {"type": "mobile"}}}}, {"properties": {"context.device.type": "mobile"}},
 ]  # fmt: skip
 SHAPES: list[dict[str, Any]] = [
     {"sequence": [{"event": "A"}, {"event": "B"}], "within": "20s"},
@@ -52,6 +55,8 @@ SHAPES: list[dict[str, Any]] = [
     {"sequence": [{"event": "A", "where": {"x": "x"}}], "unless": {"event": "B", "for": "10s"}},
     {"sequence": [{"event": "A"}], "unless": {"event": "C", "for": "10s", "anchor": "last"}, "per": "p"},
     {"sequence": [{"event": "Page Viewed"}, {"event": "A"}], "within": "30s"},
+    {"sequence": [{"event": "A", "where": {"context.device.type": "mobile"}}], "after_match": "every", "within": "1m"},
+    {"sequence": [{"event": "A"}, {"event": "B"}], "within": "1m", "per": "context.timezone"},
 ]
 
 

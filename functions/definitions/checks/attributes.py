@@ -7,13 +7,17 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from definitions.model.event import Attribute, noun
+from definitions.model.event import Attribute, Event, noun
 from definitions.model.field_errors import choices, join, suggestion
 from shared.conditions.operands import RELATIVE_DATE
 from shared.conditions.paths import EACH
+from shared.context import NAMES, ROOT
 
 Known = Mapping[str, Attribute]
 Errors = Iterator[tuple[str, str]]
+
+# What every event may have.
+CONTEXT: Known = {name: Attribute(type="text") for name in NAMES}
 
 _GROUPS = ("any_of", "all_of", "none_of")
 _ORDERED = frozenset({"gt", "gte", "lt", "lte", "between"})
@@ -48,12 +52,37 @@ def comparisons(source: Mapping[str, Any], field: str = "") -> Iterator[WrittenC
 def check_attributes(source: Mapping[str, Any], known: Known, owner: str, field: str = "") -> Errors:
     """Yield a field and a message for each comparison that can never hold for *owner*, which has *known* attributes."""
     for each in comparisons(source, field):
-        message = attribute_error(each.attribute, known, owner)
-        attribute = known.get(each.attribute)
-        if message is None and attribute is not None:
-            message = _operand_error(each, attribute)
+        message = attribute_error(each.attribute, known, owner) or _declared_error(each, known)
         if message is not None:
             yield each.field, message
+
+
+def check_event_attributes(source: Mapping[str, Any], event: Event | None, field: str) -> Errors:
+    """Yield a field and a message for each comparison that can never hold for *event*, or for the context of any."""
+    for each in comparisons(source, field):
+        message = None
+        if is_context(each.attribute):
+            message = context_error(each.attribute) or _declared_error(each, CONTEXT)
+        elif event is not None and event.attributes is not None:
+            known, owner = event.attributes, f"event '{event.name}'"
+            message = attribute_error(each.attribute, known, owner) or _declared_error(each, known)
+        if message is not None:
+            yield each.field, message
+
+
+def context_error(name: str) -> str | None:
+    """Return what is wrong with the name of a part of the context, such as ``context.page.path``, or ``None``."""
+    return None if name in CONTEXT else f"the context of an event has no attribute '{name}'{choices(name, CONTEXT)}"
+
+
+def _declared_error(each: WrittenComparison, known: Known) -> str | None:
+    attribute = known.get(each.attribute)
+    return None if attribute is None else _operand_error(each, attribute)
+
+
+def is_context(name: str) -> bool:
+    """Return whether the attribute *name* of an event is a part of its context."""
+    return name.split(".", maxsplit=1)[0] == ROOT
 
 
 def attribute_error(name: str, known: Known, owner: str) -> str | None:

@@ -6,7 +6,15 @@ Without declarations there is nothing to check: a site that defines no events ma
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from definitions.checks.attributes import Errors, Known, attribute_error, check_attributes
+from definitions.checks.attributes import (
+    Errors,
+    Known,
+    attribute_error,
+    check_attributes,
+    check_event_attributes,
+    context_error,
+    is_context,
+)
 from definitions.checks.satisfiability import contradiction
 from definitions.model.campaign import Campaign
 from definitions.model.event import BUILT_IN, TAG_EVENT_PREFIX, Event
@@ -15,6 +23,7 @@ from definitions.model.liquid import variables
 from definitions.model.site import Site
 from definitions.model.trigger import Matcher
 from shared.channels import ADDRESSES
+from shared.context import ROOT
 
 # Attributes that channels use, so every site has them.
 CHANNEL_ATTRIBUTES = frozenset({"id", "timezone", *ADDRESSES.values()})
@@ -36,11 +45,19 @@ def check_campaign(campaign: Campaign, events: Events, customers: Known | None) 
     for name in sorted(set(campaign.trigger.subject or ())):
         yield from _check_name("trigger.subject", name, events)
     for number, name in enumerate(campaign.trigger.per):
-        for event in _described(campaign.trigger.matchers(), events):
-            message = attribute_error(name, event.attributes or {}, f"event '{event.name}'")
-            if message:
-                yield f"trigger.per[{number}]", f"every event of the trigger needs it: {message}"
+        yield from ((f"trigger.per[{number}]", message) for message in _run_errors(name, campaign, events))
     yield from _check_content(campaign, events, customers)
+
+
+def _run_errors(name: str, campaign: Campaign, events: Events) -> Iterator[str]:
+    """Yield why some event of the trigger has no attribute *name*, by which its runs are kept apart."""
+    if is_context(name):
+        yield from filter(None, [context_error(name)])
+        return
+    for event in _described(campaign.trigger.matchers(), events):
+        message = attribute_error(name, event.attributes or {}, f"event '{event.name}'")
+        if message:
+            yield f"every event of the trigger needs it: {message}"
 
 
 def check_rule(rule: Mapping[str, object], customers: Known | None) -> Errors:
@@ -83,13 +100,13 @@ def _described(matchers: Iterator[tuple[str, Matcher]], events: Events) -> list[
 def _check_matcher(field: str, matcher: Matcher, events: Events) -> Errors:
     for name in matcher.event:
         yield from _check_name(f"{field}.event", name, events)
-    errors: list[tuple[str, str]] = []
+    described = _described(iter([(field, matcher)]), events)
+    errors = list(check_event_attributes(matcher.where, None, f"{field}.where"))
     conflict = contradiction(matcher.where, {}, f"{field}.where")
-    for event in _described(iter([(field, matcher)]), events):
-        known = event.attributes or {}
-        errors += check_attributes(matcher.where, known, f"event '{event.name}'", f"{field}.where")
-        conflict = conflict or contradiction(matcher.where, known, f"{field}.where")
-    yield from errors or ([conflict] if conflict else [])
+    for event in described:
+        errors += check_event_attributes(matcher.where, event, f"{field}.where")
+        conflict = conflict or contradiction(matcher.where, event.attributes or {}, f"{field}.where")
+    yield from dict.fromkeys(errors) or ([conflict] if conflict else [])
 
 
 def _check_name(field: str, name: str, events: Events) -> Errors:
@@ -105,6 +122,10 @@ def _check_content(campaign: Campaign, events: Events, customers: Known | None) 
                 errors = [attribute_error(name, each.attributes or {}, f"event '{each.name}'") for each in described]
                 if errors and all(errors):
                     yield f"{field}.{below}", f"{{{{ event.{name} }}}} is always empty: {errors[0]}"
+            elif root == ROOT:
+                message = context_error(f"{ROOT}.{name}")
+                if message:
+                    yield f"{field}.{below}", f"{{{{ {ROOT}.{name} }}}} is always empty: {message}"
             elif root == "customer" and customers is not None and name not in CHANNEL_ATTRIBUTES:
                 message = attribute_error(name, customers, A_CUSTOMER)
                 if message:

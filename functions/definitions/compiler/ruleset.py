@@ -14,9 +14,10 @@ from definitions.model.event import Event
 from definitions.model.fields import Definition
 from definitions.model.group import UPLOADED, TargetGroup
 from definitions.model.identical import identical
-from definitions.model.liquid import reads
+from definitions.model.liquid import reads, shows_local_times
 from definitions.model.site import Site
 from shared import ruleset as compiled
+from shared.context import TIMEZONE
 from shared.contracts import WriteKey
 
 
@@ -132,6 +133,9 @@ def compile_campaign(
             for each in campaign.variants
         ],
     )
+    hours = [each.zone for each in (result.schedule, result.quiet_hours) if each is not None]
+    if "user" in hours or any(map(shows_local_times, campaign.contents.values())):
+        result.reads = sorted({*result.reads, TIMEZONE})
     result.version = digest(msgspec.to_builtins(result), 6)
     return result
 

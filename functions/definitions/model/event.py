@@ -16,6 +16,7 @@ from pydantic import (
 from definitions.model.condition import AttributeName
 from definitions.model.field_errors import FieldErrors, suggestion
 from definitions.model.fields import AsWritten, Definition, Name, Text
+from shared.context import ROOT as CONTEXT
 from shared.contracts import PAGE_VIEWED, SCREEN_VIEWED
 
 AttributeType = Literal["text", "number", "boolean", "date", "list", "object"]
@@ -182,6 +183,14 @@ class Event(Definition):
         default=None,
         description="Where on the site it is sent from; left out for events from a server or the site's own code.",
     )
+
+    @field_validator("attributes")
+    @classmethod
+    def _check_attributes(cls, attributes: Attributes | None) -> Attributes | None:
+        for name in attributes or {}:
+            if name.split(".")[0] == CONTEXT:
+                raise FieldErrors((name, "needs no definition: every event has the context that the tracker sends"))
+        return attributes
 
     @field_validator("name")
     @classmethod

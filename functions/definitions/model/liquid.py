@@ -16,9 +16,10 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
 from definitions.model.field_errors import FieldErrors, join, suggestion
 from definitions.model.urls import check_link, check_webhook_url
+from shared.context import ROOT as CONTEXT
 from shared.templates import RENDER_ERRORS, Budget, Environment, Template
 
-ROOTS = ("customer", "event", "site", "campaign")
+ROOTS = ("customer", "event", "site", "campaign", CONTEXT)
 _Errors = Iterator[tuple[int, str]]  # indexes in a text, and messages
 _UrlCheck = Callable[[str, liquid.BoundTemplate, TemplateAnalysis], _Errors]
 
@@ -39,17 +40,35 @@ def errors(text: str, check_url: _UrlCheck | None = None) -> list[str]:
 
 
 def variables(content: BaseModel) -> Iterator[tuple[str, str, str]]:
-    """Yield the field, the root (one of `ROOTS`) and the name of each variable in the texts of *content*."""
-    for field, text in _texts(content.model_dump(mode="json")):
+    """Yield the field, the root (one of `ROOTS`) and the name of each variable in the texts of *content*.
+
+    The name is a path for the context, such as ``page.path``.
+    """
+    for field, text in _texts(_dump(content)):
         template = _environment().parse_template(text)
         for root, used in template.analyze(include_partials=False).globals.items():
-            for name in dict.fromkeys(str(each.segments[1]) for each in used if len(each.segments) > 1):
+            depth = None if root == CONTEXT else 2
+            paths = (each.segments[1:depth] for each in used if len(each.segments) > 1)
+            for name in dict.fromkeys(".".join(map(str, path)) for path in paths):
                 yield field, str(root), name
 
 
 def reads(content: BaseModel) -> set[str]:
-    """Return the names of the event's attributes that *content* uses."""
-    return {name for _, root, name in variables(content) if root == "event"}
+    """Return the names of the event's attributes that *content* uses, such as ``context.page.path`` of its context."""
+    found = {(root, name) for _, root, name in variables(content)}
+    return {name if root == "event" else f"{root}.{name}" for root, name in found if root in ("event", CONTEXT)}
+
+
+def shows_local_times(content: BaseModel) -> bool:
+    """Return whether *content* depends on the customer's time zone."""
+    if any((root, name) == ("customer", "timezone") for _, root, name in variables(content)):
+        return True
+    templates = (_environment().parse_template(text) for _, text in _texts(_dump(content)))
+    return any("date" in each.analyze(include_partials=False).filters for each in templates)
+
+
+def _dump(content: BaseModel) -> Any:
+    return content.model_dump(mode="json")
 
 
 def _texts(value: Any, field: str = "") -> Iterator[tuple[str, str]]:

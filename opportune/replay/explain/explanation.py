@@ -6,11 +6,13 @@ from typing import NamedTuple
 from decider.keys import message_digest
 from decider.timers import GRACE_MS
 from definitions.model.campaign import Campaign
+from opportune.events.recorded import attach_context
 from opportune.events.streams import Recorded
 from opportune.replay.engine import unsorted_events
 from opportune.replay.explain.explainer import Explainer, Moment
 from opportune.replay.explain.model import Explained
 from opportune.replay.explain.trace import Machine
+from shared.context import NAMES
 
 
 class TimedEvent(NamedTuple):
@@ -50,6 +52,7 @@ def _follow(events: Iterable[Recorded], user: str, owners: dict[str, str]) -> It
         if event.visitor:
             owners[event.visitor] = event.user
         elif user in (event.user, owners.get(event.user)):
+            attach_context(event, NAMES)
             yield event
 
 

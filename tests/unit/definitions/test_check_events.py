@@ -183,6 +183,37 @@ CASES: list[tuple[str, str, str, str, str]] = [
     ),
     (
         C,
+        CAMPAIGN.replace("{outcome: big}", "{context.device.typ: mobile}"),
+        "7:15",
+        f"{STEP}.where.context.device.typ",
+        ("the context of an event has no attribute 'context.device.typ', did you mean 'context.device.type'?"),
+    ),
+    (
+        C,
+        CAMPAIGN.replace("{outcome: big}", "{context.locale: 7}"),
+        "7:15",
+        f"{STEP}.where.context.locale",
+        "'context.locale' is text: compare it with text, in quotes",
+    ),
+    (
+        C,
+        CAMPAIGN.replace("within: 10m", "within: 10m\n  per: context.page"),
+        "10:3",
+        "trigger.per[0]",
+        "the context of an event has no attribute 'context.page', did you mean 'context.page.url'?",
+    ),
+    (
+        C,
+        CAMPAIGN.replace("event.amount", "context.page.ur"),
+        "16:3",
+        "content.text",
+        (
+            "{{ context.page.ur }} is always empty: the context of an event has no attribute 'context.page.ur', "
+            "did you mean 'context.page.url'?"
+        ),
+    ),
+    (
+        C,
         CAMPAIGN.replace("event.amount", "event.sum"),
         "16:3",
         "content.text",

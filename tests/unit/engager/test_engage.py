@@ -316,6 +316,29 @@ def test_an_unknown_zone_counts_as_quiet() -> None:
     assert not given.sent
 
 
+@pytest.mark.parametrize(
+    ("own", "device", "state"),
+    [
+        (None, "Asia/Tokyo", State.SENT),
+        (None, "UTC", State.HELD),
+        ("UTC", "Asia/Tokyo", State.HELD),
+        ("Asia/Tokyo", "UTC", State.SENT),
+        ("Europe/Atlantis", "Asia/Tokyo", State.SENT),
+        (None, "Europe/Atlantis", State.HELD),
+        (None, "../../etc/passwd", State.HELD),
+        (None, "user", State.HELD),
+        (None, "", State.HELD),
+        (None, 7, State.HELD),
+    ],
+)
+def test_the_zone_of_the_device_stands_in_for_an_unknown_one(own: str | None, device: Any, state: State) -> None:
+    """The customer's own zone wins. A zone that does not exist is as good as none. It is 14:13 UTC, 23:13 in Tokyo."""
+    given = world()
+    given.known["ada"]["timezone"] = own
+    result = run(given, "quiet", attributes={"item": "Book", "context": {"timezone": device}})
+    assert result.state is state
+
+
 def test_a_schedule_in_the_customers_zone_is_about_the_match() -> None:
     """The schedule must be open at the time of the match, in the customer's zone."""
     given = world()

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from gateway import tracking
 from gateway.body import parse
 from opportune.cli.main import app
-from opportune.events.send import Endpoint, SendReport
+from opportune.events.send import SendReport
+from opportune.local.http_server import HttpServer, Response
 
 NOW = 1_795_416_393_200
 UNREADABLE = ("unreadable_time", "'timestamp' is not a time that can be meant: the event counts as now")
@@ -31,12 +32,18 @@ def _answer(*warnings: tuple[str, str], rejected: tuple[str, ...] = ()) -> dict[
     return content
 
 
-def _run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Mapping[str, Any], *options: str) -> Any:
+def _run(tmp_path: Path, content: Mapping[str, Any], *options: str) -> Any:
+    """Run `events send` to an endpoint that answers *content*."""
     events = tmp_path / "events.ndjson"
     events.write_text('{"userId": "ana", "event": "win", "timestamp": "2026-11-01T10:00:00Z"}\n')
-    monkeypatch.setattr(Endpoint, "post_until_taken", lambda *_: (content, 1.0))
-    arguments = ["events", "send", str(events), "--key", "sk_test", "--url", "http://127.0.0.1:9", *options]
-    return CliRunner().invoke(app, arguments)
+    answer, failed = Response(200, json.dumps(content).encode()), Response(500)
+    server = HttpServer(lambda _: answer, port=None, max_body=10**6, too_large=failed, failed=failed)
+    server.start()
+    try:
+        arguments = ["events", "send", str(events), "--key", "sk_test", "--url", server.url, *options]
+        return CliRunner().invoke(app, arguments)
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize(
@@ -50,19 +57,19 @@ def _run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Mapping[str, 
     ],
 )
 def test_warnings_are_printed_and_cost_no_exit_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warnings: tuple[tuple[str, str], ...], lines: list[str]
+    tmp_path: Path, warnings: tuple[tuple[str, str], ...], lines: list[str]
 ) -> None:
     """Each warning is one line with its count; the events are accepted, so the exit code is 0."""
-    result = _run(tmp_path, monkeypatch, _answer(*warnings))
+    result = _run(tmp_path, _answer(*warnings))
     told = re.sub(r"\s+", " ", result.output)
     assert result.exit_code == 0
     assert [line for line in lines if line not in told] == []
     assert told.count("accepted with a warning") == len(lines)
 
 
-def test_json_names_each_warning_beside_the_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_names_each_warning_beside_the_refusals(tmp_path: Path) -> None:
     """Programs get code, message and count; a refusal still makes the exit code 1."""
-    result = _run(tmp_path, monkeypatch, _answer(UNREADABLE, UNREADABLE, rejected=("no_event_name",)), "--json")
+    result = _run(tmp_path, _answer(UNREADABLE, UNREADABLE, rejected=("no_event_name",)), "--json")
     code, message = UNREADABLE
     summary = json.loads(result.stdout)
     assert summary["warnings"] == [{"code": code, "message": message, "events": 2}]
