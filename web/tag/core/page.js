@@ -60,16 +60,21 @@ new MutationObserver(() => isLooking || ((isLooking = true), setTimeout(look, 10
 
 /** Repeat the calls of analytics.js. It discards responses, so its own requests cannot show popups. */
 function follow() {
-  // The snippet of the library may be further down in the page.
-  const library = window[tag.options.follow];
-  if (!library?.on) return setTimeout(follow, 20);
+  const name = tag.options.follow,
+    library = window[name];
+  if (!library) {
+    // It may come at any time. The library from npm makes its first calls soon after, so be there before.
+    const set = (value) => (delete window[name], (window[name] = value), follow());
+    return Object.defineProperty(window, name, { set, configurable: true });
+  }
+  if (!library.on) return setTimeout(follow, 20); // the snippet is at work
   let late = (library.instance ?? library).initialized; // its calls so far may be over
   const adopt = async (then) => {
-    const user = await window[tag.options.follow].user(); // the library from npm returns a promise
+    const user = await window[name].user(); // the library from npm returns a promise
     write("anonymous", user.anonymousId());
     then?.(user);
   };
-  for (const name of ["track", "identify", "page"]) library.on(name, (...said) => adopt(() => ((late &&= name === "track"), tag[name](...said))));
+  for (const kind of ["track", "identify", "page"]) library.on(kind, (...said) => adopt(() => ((late &&= kind === "track"), tag[kind](...said))));
   library.on("reset", () => (tag.reset(), adopt()));
   library.ready(() =>
     adopt((user) => {
