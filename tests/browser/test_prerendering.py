@@ -15,8 +15,6 @@ from tests.support.tag_site import KEY, Edge, Site
 
 URLS = '{"prerender": [{"urls": ["/next", "/never"], "eagerness": "immediate"}]}'
 RULES = f'<script type="speculationrules">{URLS}</script>'
-    '<script type="speculationrules">{"prerender": [{"urls": ["/next", "/never"], "eagerness": "immediate"}]}</script>'
-)
 CALL = "<script>const was = document.prerendering; onload = () => opportune.track('Opened', {was})</script>"
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
 WAIT_S = 3
