@@ -3,9 +3,8 @@
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 SAM := .venv-sam/bin/sam
-# A worker starts several servers and functions, which share its core. On two cores, a third worker makes nothing faster,
-# and with four, functions that start get too little time.
-WORKERS ?= 2
+# Much of the time tests wait, so three workers keep two cores busy. With four, functions that start get too little time.
+WORKERS ?= 3
 BUILD_DIR ?= .aws-sam/build
 # Two artefacts: the functions that handle events, and what the console needs to read and publish definitions.
 RUNTIME_FOLDERS := decider engager gateway preferences refresher shared
