@@ -154,7 +154,7 @@ def test_a_tag_that_comes_after_the_library_takes_over_what_it_knows(open_page: 
 def test_a_known_user_is_known_on_the_next_page(open_page: Open, edge: Edge) -> None:
     """The library remembers the user; the next page does not call identify. A reset of the library is one here."""
     failures: list[str] = []
-    opened = open_page(SNIPPET + tag(edge), failures)
+    opened = open_page(SNIPPET + tag(edge), failures, tag_first=True)
     eventually(lambda: bool(edge.named("Early")) and len(edge.messages) >= 3, opened)
     before = identity(opened)
     opened.evaluate(
