@@ -1,6 +1,6 @@
 """Apply one event to its user's row: one Redis command, and none if no live trigger uses the event."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from decider.timers import ACK_TIMEOUT_MS, GRACE_MS
 from decider.user_state import ApplyEvent, ApplyResult, TriggerCall
 from decider.visitors import finish_move
 from shared import groups
-from shared.context import ROOT, with_context
+from shared.context import ROOT, project
 from shared.contracts import Event
 from shared.errors import Unavailable
 from shared.targets import GenerationDropped
@@ -116,11 +116,6 @@ def _event_call(site: str, event: Event, rules: SiteRules, hits: Sequence[Hit], 
     )
 
 
-def _keep(attributes: Mapping[str, Any], reads: Sequence[str]) -> dict[str, Any]:
-    kept = {name: attributes[name] for name in reads if name in attributes}
-    return with_context(kept, attributes[ROOT], reads) if ROOT in attributes else kept
-
-
 def _note(event: Event, reads: Sequence[str]) -> str:
     return write_note(
         Note(
@@ -129,6 +124,6 @@ def _note(event: Event, reads: Sequence[str]) -> str:
             at=event.at,
             received=event.received,
             history=event.history,
-            attributes=_keep(event.attributes, reads),
+            attributes=project(event.attributes, event.attributes.get(ROOT), reads),
         )
     )

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.write_keys import SiteAccess, authenticate
 from shared.clock import Clock
-from shared.context import ROOT, with_context
+from shared.context import project
 from shared.contracts import (
     ANONYMOUS_PREFIX,
     Alias,
@@ -97,10 +97,7 @@ def build_request(access: SiteAccess, messages: Sequence[Message], *, deadline: 
 
 def _trim(event: Event, reads: Sequence[str]) -> Event:
     """Return *event* with only the attributes that a live trigger reads."""
-    attributes = {name: event.attributes[name] for name in reads if name in event.attributes}
-    if ROOT in reads:
-        attributes = with_context(attributes, event.context, reads)
-    return msgspec.structs.replace(event, attributes=attributes, context={})
+    return msgspec.structs.replace(event, attributes=project(event.attributes, event.context, reads), context={})
 
 
 def _extract_identification(message: Message) -> Identification | None:

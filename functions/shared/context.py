@@ -18,9 +18,19 @@ TIMEZONE = "context.timezone"
 MAX_LENGTH = 1024  # characters; longer text is cut
 
 
+def is_context(name: str) -> bool:
+    """Return whether the attribute *name* of an event is a part of its context."""
+    return name.split(".", 1)[0] == ROOT
+
+
+def project(attributes: Mapping[str, Any], context: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return what *names* name of *attributes* and of *context*."""
+    return with_context({name: attributes[name] for name in names if name in attributes}, context, names)
+
+
 def with_context(attributes: Mapping[str, Any], context: Any, names: Iterable[str]) -> dict[str, Any]:
     """Return *attributes* with what *names* name of *context*. It takes the place of attributes of the same name."""
-    own = {name: value for name, value in attributes.items() if name != ROOT and not name.startswith(f"{ROOT}.")}
+    own = {name: value for name, value in attributes.items() if not is_context(name)}
     found = select(context, names)
     return {**own, ROOT: found} if found else own
 

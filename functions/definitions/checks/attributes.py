@@ -11,7 +11,7 @@ from definitions.model.event import Attribute, Event, noun
 from definitions.model.field_errors import choices, join, suggestion
 from shared.conditions.operands import RELATIVE_DATE
 from shared.conditions.paths import EACH
-from shared.context import NAMES, ROOT
+from shared.context import NAMES, is_context
 
 Known = Mapping[str, Attribute]
 Errors = Iterator[tuple[str, str]]
@@ -78,11 +78,6 @@ def context_error(name: str) -> str | None:
 def _declared_error(each: WrittenComparison, known: Known) -> str | None:
     attribute = known.get(each.attribute)
     return None if attribute is None else _operand_error(each, attribute)
-
-
-def is_context(name: str) -> bool:
-    """Return whether the attribute *name* of an event is a part of its context."""
-    return name.split(".", maxsplit=1)[0] == ROOT
 
 
 def attribute_error(name: str, known: Known, owner: str) -> str | None:

@@ -13,7 +13,6 @@ from definitions.checks.attributes import (
     check_attributes,
     check_event_attributes,
     context_error,
-    is_context,
 )
 from definitions.checks.satisfiability import contradiction
 from definitions.model.campaign import Campaign
@@ -23,7 +22,7 @@ from definitions.model.liquid import variables
 from definitions.model.site import Site
 from definitions.model.trigger import Matcher
 from shared.channels import ADDRESSES
-from shared.context import ROOT
+from shared.context import ROOT, is_context
 
 # Attributes that channels use, so every site has them.
 CHANNEL_ATTRIBUTES = frozenset({"id", "timezone", *ADDRESSES.values()})

@@ -16,7 +16,7 @@ from pydantic import (
 from definitions.model.condition import AttributeName
 from definitions.model.field_errors import FieldErrors, suggestion
 from definitions.model.fields import AsWritten, Definition, Name, Text
-from shared.context import ROOT as CONTEXT
+from shared.context import is_context
 from shared.contracts import PAGE_VIEWED, SCREEN_VIEWED
 
 AttributeType = Literal["text", "number", "boolean", "date", "list", "object"]
@@ -188,7 +188,7 @@ class Event(Definition):
     @classmethod
     def _check_attributes(cls, attributes: Attributes | None) -> Attributes | None:
         for name in attributes or {}:
-            if name.split(".")[0] == CONTEXT:
+            if is_context(name):
                 raise FieldErrors((name, "needs no definition: every event has the context that the tracker sends"))
         return attributes
 
