@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from gateway.adapters import pinpoint, posthog, snowplow
 from gateway.adapters.items import Item, add_login, create_event, read_object, without_empty
-from opportune.events.recorded import read_json_object
+from opportune.events.recorded import parse_object
 from shared.times import parse_ms
 
 SEGMENT = "segment"
@@ -115,13 +115,13 @@ NAMES = (SEGMENT, *FORMATS)
 
 
 def guess(line: bytes, where: str) -> str:
-    """Return the name of the format that *line* has; ``segment`` if it is no other.
+    """Return the name of the format that *line* has; ``segment`` by default.
 
     Raises `InvalidStream` with *where* if it is neither JSON nor a line of TSV.
     """
     if _is_tsv(line):
         return "snowplow"
-    item = read_json_object(line, where)
+    item = parse_object(line, where).value
     own = item.get("properties")
     signs = {
         "ga4": {"event_name", "event_timestamp"} <= item.keys(),
@@ -150,7 +150,7 @@ def read_export(name: str, line: bytes, where: str) -> list[Item]:
         if name == "snowplow" and not line.startswith(b"{"):
             items = product.read(snowplow.read_tsv(line.decode()))
         else:
-            items = product.read(read_json_object(line, where))
+            items = product.read(parse_object(line, where).value)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         missing = f"no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
         raise ValueError(f"is not an event of an export of {name}: {missing}; choose another --format") from error

@@ -144,8 +144,11 @@ def read_line(line: bytes, file: str, number: int) -> Call | None:
 
     Raises `InvalidStream` with the reason for which the Gateway would refuse it.
     """
-    parsed = parse_line(line, file, number)
-    return parsed and read_item(parsed.value, file, number, may_have_nul=parsed.may_have_nul)
+    text = clean_line(line)
+    if not text:
+        return None
+    parsed = parse_object(text, f"{file}:{number}")
+    return read_item(parsed.value, file, number, may_have_nul=parsed.may_have_nul)
 
 
 def clean_line(line: bytes) -> bytes:
@@ -153,22 +156,12 @@ def clean_line(line: bytes) -> bytes:
     return line.strip(b" \r\n").removeprefix(BOM).strip(b" \r\n")  # joined files have a mark in the middle
 
 
-def parse_line(line: bytes, file: str, number: int) -> Body | None:
-    """Return the object in a *line* of NDJSON; ``None`` for a blank line. Raises `InvalidStream`."""
-    line = clean_line(line)
-    if not line:
-        return None
+def parse_object(text: bytes, where: str) -> Body:
+    """Return the object in *text*, a line of NDJSON. Raises `InvalidStream` with *where*."""
     try:
-        return body.parse(line)
+        return body.parse(text)
     except (InvalidRequest, TooLarge) as error:
-        raise InvalidStream(f"{file}:{number}: {error.message.replace('the body', 'the line', 1)}") from error
-
-
-def read_json_object(line: bytes, where: str) -> dict[str, Any]:
-    """Return the object in a *line* of NDJSON. Raises `InvalidStream` with *where*, which is ``file:line``."""
-    file, _, number = where.rpartition(":")
-    parsed = parse_line(line, file, int(number))
-    return parsed.value if parsed else {}
+        raise InvalidStream(f"{where}: {error.message.replace('the body', 'the line', 1)}") from error
 
 
 def read_item(
