@@ -14,6 +14,7 @@ import hashlib
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -56,12 +57,20 @@ def build(target: Path = TARGET, source: Path = SOURCE) -> str:
     name, files = minified_files(source)
     for file, text in files.items():
         place = target / (f"{file}.gz" if file == "tag.js" else f"{name}/{file}.gz")
-        if not place.is_file() or gzip.decompress(place.read_bytes()) != text.encode():
+        if not _holds(place, text):
             _write(place, compress(text))
     for other in target.iterdir():
         if other.is_dir() and other.name != name:
             shutil.rmtree(other, ignore_errors=True)  # another build may do the same
     return name
+
+
+def _holds(path: Path, text: str) -> bool:
+    """Return whether the compressed file *path* has this text: compressing it again would take a second."""
+    try:
+        return gzip.decompress(path.read_bytes()) == text.encode()
+    except (OSError, EOFError, zlib.error):  # missing or damaged
+        return False
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -36,12 +36,13 @@ def test_the_same_sources_make_the_same_files(tmp_path: Path, built: Path) -> No
     assert all((again / path).read_bytes() == (built / path).read_bytes() for path in listed)
 
 
-def test_a_build_leaves_finished_files_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [b"", b"half", gzip.compress(b"old"), gzip.compress(b"old" * 99)[:-9]])
+def test_a_build_leaves_finished_files_alone(tmp_path: Path, damaged: bytes) -> None:
     """The local stack builds at every start. A file that is damaged is written again."""
     version = build.build(tmp_path)
     core, loader = tmp_path / version / "core.js.gz", tmp_path / "tag.js.gz"
     before, written = core.stat().st_mtime_ns, loader.read_bytes()
-    loader.write_bytes(gzip.compress(b"old"))
+    loader.write_bytes(damaged)
     build.build(tmp_path)
     assert (core.stat().st_mtime_ns, loader.read_bytes()) == (before, written)
 
