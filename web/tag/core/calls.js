@@ -112,12 +112,12 @@ function release() {
 
 /** Make one call, given as a name and its arguments, or hold it. A function among them is called at the end. */
 function perform(call) {
-  call = Object(call); // text or a number is no call, but must not stop the others
+  call = Object(call); // text and numbers are not calls, but they must not stop the other calls
   const [name, ...said] = Array.from(call);
   call.when ||= new Date(); // none yet if the loader ran in a prerendered page
   call.page ??= [location.href, document.title];
   const needs = name !== "consent" && name !== "reset";
-  if ((isHeld || (needs && !consent)) && undecided.length < 100) {
+  if ((isHeld || (needs && !consent)) && undecided.length < MOST) {
     undecided.push(call);
     return (call.outcome ??= new Promise((done) => (call.done = done)));
   }

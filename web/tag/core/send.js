@@ -8,6 +8,7 @@
 // by time, and its text at the time of the call.
 
 const ENDPOINT = new URL("../../v1/batch", import.meta.url);
+const MOST = 100; // calls that wait for consent, and messages that are kept
 const KEPT_FOR = 864e5; // a day
 const waiting = [];
 let isSending = false;
@@ -80,7 +81,7 @@ function keep({ name, text }) {
   const newest = names("kept:").reverse();
   newest.forEach((each, place) => {
     room -= read(each)?.length;
-    if (place >= 100 || room < 0) remove(each);
+    if (place >= MOST || room < 0) remove(each);
   });
   later();
 }
