@@ -123,7 +123,7 @@ def test_what_is_no_call_stops_nothing(open_page: Open, edge: Edge, early: bool)
 
 
 def test_calls_may_be_pushed_as_arguments(open_page: Open, edge: Edge) -> None:
-    """As with gtag: a function that pushes its `arguments`, which is no array."""
+    """As with gtag: a function that pushes its `arguments`, which are not an array."""
     opened = open_page(
         "<script>opportune = []; function op() { opportune.push(arguments) } op('init', {key: 'KEY', pages: 'off'});"
         "op('track', 'One')</script><script async src=\"EDGE/tag.js\"></script>"

@@ -162,7 +162,7 @@ def test_an_end_two_days_ahead_ends_nothing_later(now: Callable[..., Now]) -> No
 
 
 def test_a_login_by_a_wrong_clock_does_not_win_for_two_days(now: Callable[..., Now]) -> None:
-    """A Gateway two days ahead says that the visitor is anna. A second later he becomes bob."""
+    """A Gateway that is two days ahead identifies the visitor as anna. A second later, the visitor is bob."""
     home = now(WINS)
     home.say("anna", gateway=DAYS, visitor="anon:v1")
     home.say("bob", SECOND, visitor="anon:v1")

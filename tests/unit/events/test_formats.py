@@ -201,7 +201,7 @@ def test_amplitude_zip_is_read_file_by_file(tmp_path: Path) -> None:
 
 
 def test_ga4_records_are_typed(tmp_path: Path) -> None:
-    """BigQuery writes INT64 as text, also in `items` and `ecommerce`. Without any id, a row is no user's."""
+    """BigQuery writes INT64 as text, also in `items` and `ecommerce`. A row without an id belongs to no user."""
     line = {
         **GA4,
         "items": [

@@ -215,7 +215,7 @@ def test_where_the_secret_cannot_be_read_trackers_retry(edge: Edge) -> None:
 
 @pytest.mark.parametrize("user", ["anna", "nobody", "x" * 256])
 def test_the_answer_does_not_depend_on_the_user(edge: Edge, user: str) -> None:
-    """An unproven user id beside an unproven visitor gets the same answer, whoever it names."""
+    """An unproven user id beside an unproven visitor gets the same answer, for every name."""
     answer = edge.post("wk_enforce", "/v1/track", event="win", userId=user, anonymousId="v1")
     assert (answer[0], answer[1]["code"]) == (400, "unverified_visitor")
 
